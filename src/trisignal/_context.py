@@ -1,0 +1,204 @@
+"""What travels with the work: request id, bound values, the current call.
+
+Two context variables hold it: one immutable mapping of bound values, one reference to the
+innermost open call. `inject` and `continue_from` carry both, and W3C trace context, over
+queues, threads, processes and HTTP. Baggage is never written.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
+from typing import Any, ParamSpec, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from trisignal.call import Draft
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+REQUEST_ID = "request_id"
+CONVERSATION_ID = "conversation_id"
+USER_ID = "user_id"
+AGENT_NAME = "agent_name"
+PROMPT_NAME = "prompt_name"
+PROMPT_VERSION = "prompt_version"
+
+REQUEST_ID_KEY = "x-request-id"
+BOUND_KEY = "x-trisignal-context"
+MAX_CARRIED = 4096
+"""Bytes of bound values that a carrier may hold: more is a mistake or an attack."""
+
+_NOTHING: Mapping[str, str] = {}
+bound: ContextVar[Mapping[str, str]] = ContextVar("trisignal_bound", default=_NOTHING)
+current: ContextVar[Draft | None] = ContextVar("trisignal_current", default=None)
+suppressed: ContextVar[bool] = ContextVar("trisignal_suppressed", default=False)
+
+_w3c = TraceContextTextMapPropagator()
+
+
+def new_request_id() -> str:
+    """A random request id of 32 hexadecimal digits."""
+    return f"{random.getrandbits(128):032x}"
+
+
+def request_id() -> str | None:
+    """The request id bound to the current task or thread, if any."""
+    return bound.get().get(REQUEST_ID)
+
+
+def bind(values: Mapping[str, object]) -> Token[Mapping[str, str]]:
+    """Add values to the bound ones; ``None`` removes one. Returns the token for `unbind`."""
+    merged = dict(bound.get())
+    for key, value in values.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = str(value)
+    return bound.set(merged)
+
+
+def unbind(token: Token[Mapping[str, str]]) -> None:
+    """Restore what was bound before `bind`."""
+    bound.reset(token)
+
+
+@contextmanager
+def context(
+    *,
+    request_id: str | None = None,
+    conversation_id: str | None = None,
+    user_id: str | None = None,
+    agent_name: str | None = None,
+    prompt_name: str | None = None,
+    prompt_version: str | None = None,
+    **dimensions: object,
+) -> Iterator[None]:
+    """Bind values to every call, log record and metric dimension inside the block.
+
+    Args:
+        request_id: Identifies one request of the application.
+        conversation_id: Becomes ``gen_ai.conversation.id``; never invented.
+        user_id: Goes to spans and logs, never to a metric label.
+        agent_name: Agent that the calls belong to.
+        prompt_name: Named prompt template in use.
+        prompt_version: Version of that template.
+        **dimensions: Further values, e.g. ``tenant="acme"``; those named by the setting
+            ``metric_dimensions`` become metric labels, all go to log records.
+    """
+    known = {
+        REQUEST_ID: request_id,
+        CONVERSATION_ID: conversation_id,
+        USER_ID: user_id,
+        AGENT_NAME: agent_name,
+        PROMPT_NAME: prompt_name,
+        PROMPT_VERSION: prompt_version,
+    }
+    token = bind({**{k: v for k, v in known.items() if v is not None}, **dimensions})
+    try:
+        yield
+    finally:
+        unbind(token)
+
+
+def inject(carrier: MutableMapping[str, str] | None = None) -> MutableMapping[str, str]:
+    """Write trace context, request id and bound values into a carrier.
+
+    Args:
+        carrier: A mapping to write to, e.g. message headers; a new dict when omitted.
+
+    Returns:
+        The carrier: plain strings, ready for JSON or headers.
+    """
+    carrier = {} if carrier is None else carrier
+    _w3c.inject(carrier)
+    values = dict(bound.get())
+    own = values.pop(REQUEST_ID, None)
+    if own:
+        carrier[REQUEST_ID_KEY] = own
+    if values:
+        text = json.dumps(values, separators=(",", ":"))
+        if len(text) <= MAX_CARRIED:
+            carrier[BOUND_KEY] = text
+    return carrier
+
+
+def _carried(carrier: Mapping[str, str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    text = carrier.get(BOUND_KEY)
+    if isinstance(text, str) and len(text) <= MAX_CARRIED:
+        try:
+            loaded = json.loads(text)
+        except ValueError:
+            loaded = None
+        if isinstance(loaded, dict):
+            values = {k: v for k, v in loaded.items() if isinstance(k, str) and isinstance(v, str)}
+    own = carrier.get(REQUEST_ID_KEY)
+    if isinstance(own, str) and own:
+        values[REQUEST_ID] = own
+    return values
+
+
+@contextmanager
+def continue_from(carrier: Mapping[str, str]) -> Iterator[None]:
+    """Continue the trace, request id and bound values that `inject` wrote.
+
+    Args:
+        carrier: What `inject` returned, or headers that hold it (lower-case keys).
+            Anything malformed in it is ignored.
+    """
+    token = otel_context.attach(_w3c.extract(carrier))
+    values = bind(_carried(carrier))
+    try:
+        yield
+    finally:
+        unbind(values)
+        otel_context.detach(token)
+
+
+def carry(function: Callable[P, T]) -> Callable[P, T]:
+    """Wrap a function so that it runs in a copy of the context of this moment.
+
+    Args:
+        function: What another thread will call, e.g. the argument of ``executor.submit``.
+
+    Returns:
+        A function that may be called any number of times, in any thread.
+    """
+    snapshot = contextvars.copy_context()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        # A Context can be entered once at a time: each call gets a copy of its own.
+        return snapshot.copy().run(function, *args, **kwargs)
+
+    return run
+
+
+class ContextThreadPoolExecutor(ThreadPoolExecutor):
+    """A thread pool whose tasks run in a copy of the submitter's context."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Like `ThreadPoolExecutor.submit`, with the submitter's context."""
+        return super().submit(carry(fn), *args, **kwargs)
+
+
+@contextmanager
+def suppress() -> Iterator[None]:
+    """Make trisignal's patched clients and decorators do nothing inside the block."""
+    token = suppressed.set(True)
+    try:
+        yield
+    finally:
+        suppressed.reset(token)
+
+
+def active(key: str, default: Any = None) -> Any:
+    """One bound value, or ``default``."""
+    return bound.get().get(key, default)

@@ -1,0 +1,99 @@
+"""Incremental decoders for raw response bytes that no vendor code parses for us.
+
+Both keep a bounded buffer; what does not fit is skipped, never an error. Compressed bodies
+are inflated where the standard library can.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+MAX_EVENT = 8 << 20
+MAX_BODY = 32 << 20
+
+
+def inflater(encoding: str) -> Callable[[bytes], bytes] | None:
+    """A decompressor for a content encoding.
+
+    Returns:
+        The identity for no encoding; None for one that cannot be read here.
+    """
+    if encoding in ("", "identity"):
+        return bytes
+    if encoding in ("gzip", "x-gzip"):
+        return zlib.decompressobj(31).decompress
+    if encoding == "deflate":
+        return zlib.decompressobj().decompress
+    return None
+
+
+class EventDecoder:
+    """Server-sent events: raw bytes in, decoded JSON objects out."""
+
+    __slots__ = ("_buffer", "_data", "_inflate", "done")
+
+    def __init__(self, inflate: Callable[[bytes], bytes]) -> None:
+        self._inflate = inflate
+        self._buffer = b""
+        self._data: list[bytes] = []
+        self.done = False
+        """The ``[DONE]`` mark of OpenAI-like streams has come."""
+
+    def feed(self, raw: bytes) -> Iterator[dict[str, Any]]:
+        """Take bytes as they come; yield the events that are complete."""
+        *lines, self._buffer = (self._buffer + self._inflate(raw)).split(b"\n")
+        if len(self._buffer) > MAX_EVENT:
+            self._buffer = b""
+        for line in lines:
+            line = line.rstrip(b"\r")
+            if line.startswith(b"data:"):
+                self._data.append(line[5:].lstrip(b" "))
+            elif not line and self._data:
+                yield from self._event()
+
+    def finish(self) -> Iterator[dict[str, Any]]:
+        """The body is over: a last event may lack its blank line."""
+        yield from self.feed(b"\n\n")
+
+    def _event(self) -> Iterator[dict[str, Any]]:
+        text = b"\n".join(self._data)
+        self._data = []
+        if text.startswith(b"[DONE]"):
+            self.done = True
+            return
+        try:
+            event = json.loads(text)
+        except ValueError:
+            return
+        if isinstance(event, dict):
+            yield event
+
+
+class BodyDecoder:
+    """A JSON body in pieces."""
+
+    __slots__ = ("_inflate", "_parts", "_size")
+
+    def __init__(self, inflate: Callable[[bytes], bytes]) -> None:
+        self._inflate = inflate
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, raw: bytes) -> None:
+        """Keep the bytes, up to the limit."""
+        self._size += len(raw)
+        if self._size <= MAX_BODY:
+            self._parts.append(raw)
+        else:
+            self._parts.clear()
+
+    def body(self) -> dict[str, Any] | None:
+        """The decoded object; None when it is incomplete or none."""
+        try:
+            loaded = json.loads(b"".join(map(self._inflate, self._parts)))
+        except (ValueError, zlib.error):
+            return None
+        return loaded if isinstance(loaded, dict) else None

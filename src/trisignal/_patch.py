@@ -1,0 +1,82 @@
+"""Reversible, idempotent patching of methods on classes.
+
+Undo checks identity: if our wrapper is still the outermost one, what was there before is
+put back (or the attribute is removed where it had been inherited). If somebody wrapped on
+top of us, their wrapper stays and ours becomes a pass-through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+
+Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Ours(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg]  # wrapt's generic base is untyped at runtime
+    """Marks a wrapper as ours."""
+
+
+class Patch:
+    """One patched attribute.
+
+    Args:
+        owner: Class that is patched.
+        name: Attribute of the class.
+        wrapper: ``wrapper(wrapped, instance, args, kwargs)``.
+    """
+
+    __slots__ = ("active", "installed", "name", "original", "owner", "was_own")
+
+    def __init__(self, owner: type, name: str, wrapper: Wrapper) -> None:
+        self.owner = owner
+        self.name = name
+        self.active = True
+        self.was_own = name in vars(owner)
+        self.original = vars(owner)[name] if self.was_own else getattr(owner, name)
+
+        def switched(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if self.active:
+                return wrapper(wrapped, instance, args, kwargs)
+            return wrapped(*args, **kwargs)
+
+        self.installed = Ours(self.original, switched)
+        setattr(owner, name, self.installed)
+
+    def undo(self) -> None:
+        """Take the patch back as far as others allow."""
+        self.active = False
+        if vars(self.owner).get(self.name) is not self.installed:
+            return
+        if self.was_own:
+            setattr(self.owner, self.name, self.original)
+        else:
+            delattr(self.owner, self.name)
+
+
+class Patches:
+    """All patches of one client, undone together."""
+
+    def __init__(self) -> None:
+        self._made: list[Patch] = []
+
+    def wrap(self, owner: type, name: str, wrapper: Wrapper) -> bool:
+        """Patch one method; absent methods and ones that are ours already are left alone.
+
+        Returns:
+            Whether a patch was made.
+        """
+        if not hasattr(owner, name) or isinstance(vars(owner).get(name), Ours):
+            return False
+        self._made.append(Patch(owner, name, wrapper))
+        return True
+
+    def undo(self) -> None:
+        """Undo all patches, latest first."""
+        while self._made:
+            self._made.pop().undo()
+
+    def __bool__(self) -> bool:
+        return bool(self._made)

@@ -1,0 +1,223 @@
+"""The only global: what setup() compiled, and the two ends of every call's life.
+
+Every source ends in `close_call`. Errors of ours are contained here, one guard per sink, so
+that neither the application nor another sink notices them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextvars import Token
+from time import perf_counter_ns, time_ns
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import set_span_in_context
+
+from trisignal import _context, _guard
+from trisignal import semconv as names
+from trisignal.call import Call, Draft
+from trisignal.config import Settings
+from trisignal.outcomes import classify
+from trisignal.policy import Policy
+from trisignal.sinks import Meter, Sink
+
+
+class State:
+    """Everything that is in force between setup() and shutdown()."""
+
+    __slots__ = (
+        "active", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks", "unix_ns", "verdicts",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.active = False
+        """False: every source passes straight through."""
+        self.settings = Settings()
+        self.policy: Policy | None = None
+        self.sinks: tuple[Sink, ...] = ()
+        self.opens: tuple[tuple[str, Callable[[Draft], None]], ...] = ()
+        self.closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
+        self.meters: tuple[Meter, ...] = ()
+        self.verdicts: tuple[Callable[[Any], None], ...] = ()
+        self.perf_ns: Callable[[], int] = perf_counter_ns
+        self.unix_ns: Callable[[], int] = time_ns
+
+
+STATE = State()
+
+dropped: deque[Callable[[], None]] = deque(maxlen=10_000)
+"""What finalizers left to do: they may run inside the garbage collector, inside any lock, so
+they only append here. Drained by the next call, scrape or flush."""
+
+
+def configure(settings: Settings, policy: Policy, sinks: tuple[Sink, ...], meters: tuple[Meter, ...]) -> None:
+    """Put compiled settings in force."""
+    STATE.settings = settings
+    STATE.policy = policy
+    STATE.sinks = sinks
+    STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks)
+    STATE.closes = tuple((f"sink.{s.name}.close", s.close) for s in sinks)
+    STATE.meters = meters
+    STATE.verdicts = tuple(s.verdict for s in sinks if hasattr(s, "verdict"))
+    STATE.active = not settings.disabled
+
+
+def reset() -> None:
+    """Back to the state before setup()."""
+    drain()
+    fresh = State()
+    for slot in State.__slots__:
+        setattr(STATE, slot, getattr(fresh, slot))
+    dropped.clear()
+
+
+def drain() -> None:
+    """Finish what finalizers left behind."""
+    while dropped:
+        try:
+            settle = dropped.popleft()
+        except IndexError:
+            return
+        try:
+            settle()
+        except Exception as error:
+            _guard.contain("drain", error)
+
+
+def is_off() -> bool:
+    """Nothing may be recorded here: not set up, disabled, or suppressed in this context."""
+    return not STATE.active or _context.suppressed.get()
+
+
+def open_call(draft: Draft) -> None:
+    """Begin a call: relations, policy, then every sink; never raises."""
+    if dropped:
+        drain()
+    state = STATE
+    draft.start_unix_ns = state.unix_ns()
+    draft.start_ns = state.perf_ns()
+    try:
+        parent = _context.current.get()
+        if parent is not None:
+            _relate(draft, parent)
+        if state.policy is not None:
+            state.policy.admit(draft)
+    except Exception as error:
+        _guard.contain("policy.admit", error)
+    for site, open_ in state.opens:
+        try:
+            open_(draft)
+        except Exception as error:
+            _guard.contain(site, error)
+
+
+def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
+    """End a call once, with its outcome; never raises.
+
+    Args:
+        draft: The open call; a second close of the same one does nothing.
+        error: What ended it, unless the source has set an outcome already.
+
+    Returns:
+        The finished record; None when it was closed before.
+    """
+    if draft.ended:
+        return None
+    draft.ended = True
+    state = STATE
+    if not draft.end_ns:
+        draft.end_ns = state.perf_ns()
+    try:
+        if error is not None and draft.outcome is None:
+            draft.error = error
+            draft.outcome, draft.error_type, draft.error_kind = classify(error)
+        elif draft.outcome is None:
+            draft.outcome = "ok"
+        if draft.parent is not None:
+            _account(draft)
+        assert state.policy is not None
+        call = state.policy.finish(draft)
+    except Exception as failure:
+        _guard.contain("policy.finish", failure)
+        _abort(draft)
+        return None
+    finally:
+        draft.parent = draft.error = draft.content = draft.stream_state = None
+    for site, close in state.closes:
+        try:
+            close(draft, call)
+        except Exception as failure:
+            _guard.contain(site, failure)
+    if dropped:
+        drain()
+    return call
+
+
+def _abort(draft: Draft) -> None:
+    """Leave nothing open when policy itself failed."""
+    try:
+        if draft.span is not None:
+            draft.span.end()
+        if draft.gauge is not None:
+            draft.gauge.dec()
+    except Exception as error:
+        _guard.contain("abort", error)
+
+
+def _relate(draft: Draft, parent: Draft) -> None:
+    draft.parent = parent
+    draft.agent = parent.name if parent.operation == names.INVOKE_AGENT else parent.agent
+    if not draft.conversation_id:
+        draft.conversation_id = parent.conversation_id
+    operation = draft.operation
+    if operation in names.INFERENCE or operation == names.EMBEDDINGS:
+        # Law 2: tokens and cost belong to the innermost inference.
+        outer: Draft | None = parent
+        while outer is not None:
+            if outer.operation == operation or (outer.operation in names.INFERENCE and operation in names.INFERENCE):
+                outer.encloses_call = True
+            outer = outer.parent
+
+
+def _account(draft: Draft) -> None:
+    """Tell the enclosing agent and workflow what happened inside them."""
+    outer = draft.parent
+    if draft.operation == names.STAGE:
+        while outer is not None and outer.operation == names.STAGE:
+            outer = outer.parent
+        if outer is not None:
+            stages = outer.stages if outer.stages is not None else {}
+            outer.stages = stages
+            stages[draft.name] = stages.get(draft.name, 0.0) + (draft.end_ns - draft.start_ns) * 1e-9
+        return
+    inference = draft.operation in names.INFERENCE and draft.counted and not draft.encloses_call
+    if not inference and draft.operation != names.EXECUTE_TOOL:
+        return
+    while outer is not None:
+        if outer.operation == names.INVOKE_AGENT:
+            if inference:
+                outer.agent_calls += 1
+            else:
+                outer.tool_calls += 1
+            return
+        outer = outer.parent
+
+
+Activation = tuple["Token[Draft | None]", Any]
+
+
+def activate(draft: Draft) -> Activation:
+    """Make a call the current one, its span the current span; undo with `deactivate`."""
+    token = _context.current.set(draft)
+    span = draft.span
+    return token, None if span is None else otel_context.attach(set_span_in_context(span))
+
+
+def deactivate(tokens: Activation) -> None:
+    """Undo `activate`, in the same context."""
+    token, attached = tokens
+    if attached is not None:
+        otel_context.detach(attached)
+    _context.current.reset(token)

@@ -1,0 +1,270 @@
+"""One fold for every stream: timing per chunk, facts from notable chunks, one end.
+
+A stream may end exhausted, closed, failed, cancelled or dropped; whichever comes first ends
+the call. `iterate` and `aiterate` yield parsed chunks; `tap` watches the bytes below them,
+sees closes, and decodes the bytes itself where nobody parses them into chunks.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from trisignal import _guard, _runtime
+from trisignal import semconv as names
+from trisignal.call import ChunkTimes, Draft
+from trisignal.formats import NOTABLE, TOKEN, Format, StreamState, view
+from trisignal.outcomes import classify, classify_event
+
+_BOUNDS_NS = tuple(round(bound * 1e9) for bound in names.SECONDS)
+_ALL = 7
+
+_collecting = 0
+"""Ident of the thread inside the garbage collector, else 0."""
+
+
+def _on_gc(phase: str, info: dict[str, int]) -> None:
+    global _collecting
+    _collecting = threading.get_ident() if phase == "start" else 0
+
+
+class Fold:
+    """State of one stream; its size is fixed while content is off."""
+
+    __slots__ = ("_clock", "_draft", "_format", "_keep", "_look", "_times", "_wanted", "before_end", "state")
+
+    def __init__(self, draft: Draft, format: Format, *, keep_content: bool, timed: bool = True) -> None:
+        if _on_gc not in gc.callbacks:
+            gc.callbacks.append(_on_gc)
+        self._draft = draft
+        self._format = format
+        self._look = format.look
+        self._keep = keep_content
+        self._wanted = _ALL
+        self._clock = _runtime.STATE.perf_ns
+        self._times = ChunkTimes(len(_BOUNDS_NS) + 1)
+        self.state = StreamState(keep_content)
+        self.before_end: Callable[[], None] | None = None
+        """Called once before the call is closed, to read what only the end shows."""
+        if timed:
+            draft.chunk_times = self._times
+            draft.stream_state = self.state
+
+    def step(self, chunk: Any) -> None:
+        """Take one chunk: the hot path, less than half a microsecond."""
+        try:
+            now = self._clock()
+            times = self._times
+            last = times.last_ns
+            times.last_ns = now
+            if last:
+                times.intervals[bisect_left(_BOUNDS_NS, now - last)] += 1
+                news = self._look(chunk) & self._wanted
+                if not news and not self._keep:
+                    return
+            else:
+                times.first_chunk_ns = now
+                news = self._look(chunk) | NOTABLE
+            self._news(chunk, news, now)
+        except Exception as error:
+            _guard.contain("stream.step", error)
+
+    def _news(self, chunk: Any, news: int, now: int) -> None:
+        times = self._times
+        if news & TOKEN and not times.first_token_ns:
+            times.first_token_ns = now
+            self._wanted &= ~TOKEN
+        if news & 2 and not times.first_answer_ns:
+            times.first_answer_ns = now
+            self._wanted &= ~2
+        if news & NOTABLE or self._keep:
+            self._format.fold(self._draft, self.state, view(chunk))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call is over."""
+        return self._draft.ended
+
+    def exhausted(self) -> None:
+        """The stream was read to its end."""
+        self._settle(None)
+
+    def failed(self, error: BaseException) -> None:
+        """Reading the stream raised."""
+        self._settle(error)
+
+    def closed(self) -> None:
+        """The stream was closed, by the application or by the garbage collector."""
+        if self._draft.ended:
+            return
+        if _collecting == threading.get_ident():
+            _runtime.dropped.append(self._abandon)
+            return
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, (Exception, GeneratorExit)):
+            self._settle(error)
+        else:
+            self._abandon()
+
+    def dropped(self) -> None:
+        """The stream was freed; may run inside the garbage collector, so only note it."""
+        if not self._draft.ended:
+            _runtime.dropped.append(self._abandon)
+
+    def _abandon(self) -> None:
+        self._settle(None if self.state.finished else GeneratorExit())
+
+    def _settle(self, error: BaseException | None) -> None:
+        draft = self._draft
+        if draft.ended:
+            return
+        try:
+            state = self.state
+            if self.before_end is not None:
+                self.before_end()
+            if error is not None:
+                if isinstance(error, Exception):
+                    draft.error = error
+                draft.outcome, draft.error_type, draft.error_kind = classify(error)
+            if state.error is not None and draft.outcome in (None, "error"):
+                draft.outcome, draft.error_type, draft.error_kind = classify_event(state.error)
+            draft.outcome = draft.outcome or "ok"
+            self._format.end(draft, state)
+        except Exception as failure:
+            _guard.contain("stream.settle", failure)
+        _runtime.close_call(draft)
+
+
+def iterate(inner: Iterator[Any], fold: Fold) -> Iterator[Any]:
+    """Yield the chunks of a stream as they are, telling the fold of each."""
+    step = fold.step
+    try:
+        for chunk in inner:
+            step(chunk)
+            yield chunk
+    except GeneratorExit:
+        fold.closed()
+        raise
+    except BaseException as error:
+        fold.failed(error)
+        raise
+    fold.exhausted()
+
+
+async def aiterate(inner: AsyncIterator[Any], fold: Fold) -> AsyncIterator[Any]:
+    """The same for an asynchronous stream."""
+    step = fold.step
+    try:
+        async for chunk in inner:
+            step(chunk)
+            yield chunk
+    except GeneratorExit:
+        fold.closed()
+        raise
+    except BaseException as error:
+        fold.failed(error)
+        raise
+    fold.exhausted()
+
+
+class Tap:
+    """A byte stream under a response: passes everything on, sees reads, closes and its own end.
+
+    Mixed with the HTTP package's own stream classes by `tap`, as these are checked by type.
+    """
+
+    _inner: Any
+    _fold: Fold
+    _feed: Callable[[bytes], None] | None
+    _parsed: Any
+
+    def __iter__(self) -> Iterator[bytes]:
+        feed = self._feed
+        try:
+            for data in self._inner:
+                if feed is not None:
+                    feed(data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._broken(error)
+            raise
+        self._complete()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        feed = self._feed
+        try:
+            async for data in self._inner:
+                if feed is not None:
+                    feed(data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._broken(error)
+            raise
+        self._complete()
+
+    def close(self) -> None:
+        """Close the stream below, then tell the fold unless a reader is about to."""
+        try:
+            self._inner.close()
+        finally:
+            self._closed()
+
+    async def aclose(self) -> None:
+        """The same for an asynchronous stream."""
+        try:
+            await self._inner.aclose()
+        finally:
+            self._closed()
+
+    def _broken(self, error: BaseException) -> None:
+        # Whoever parses the stream raises the vendor's own error, which says more.
+        if self._parsed is None:
+            self._fold.failed(error)
+
+    def _complete(self) -> None:
+        if self._parsed is None:
+            self._fold.exhausted()
+
+    def _closed(self) -> None:
+        reader = self._parsed
+        running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
+        if not running:
+            self._fold.closed()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def __del__(self) -> None:
+        fold = self.__dict__.get("_fold")
+        if fold is not None:
+            fold.dropped()
+
+
+_tap_classes: dict[tuple[type, ...], type] = {}
+
+
+def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) -> Tap:
+    """Put a tap under a response whose body has not been read.
+
+    Args:
+        response: An httpx-like response: its ``stream`` attribute is replaced.
+        fold: Told of reads and ends.
+        feed: Receives the raw bytes; None where somebody parses them.
+    """
+    inner = response.stream
+    bases = tuple(c for c in type(inner).__mro__ if c.__name__ in ("SyncByteStream", "AsyncByteStream"))
+    cls = _tap_classes.get(bases)
+    if cls is None:
+        cls = _tap_classes[bases] = type("Tap", (Tap, *bases), {})
+    made: Tap = cls.__new__(cls)
+    made._inner, made._fold, made._feed, made._parsed = inner, fold, feed, None
+    response.stream = made
+    return made

@@ -1,0 +1,361 @@
+"""The record of one call: `Draft` while it runs, `Call` once it has ended.
+
+A source (decorator, patched client, bridge) fills a `Draft`; policy turns it into a
+`Call`, built once and never changed; sinks only read the `Call`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Union
+
+Outcome = Literal["ok", "error", "cancelled", "abandoned"]
+OUTCOMES: tuple[Outcome, ...] = ("ok", "error", "cancelled", "abandoned")
+
+ErrorKind = Literal[
+    "rate_limit",
+    "timeout",
+    "auth",
+    "invalid_request",
+    "content_filter",
+    "overloaded",
+    "server",
+    "connection",
+    "other",
+]
+ERROR_KINDS: tuple[ErrorKind, ...] = (
+    "rate_limit",
+    "timeout",
+    "auth",
+    "invalid_request",
+    "content_filter",
+    "overloaded",
+    "server",
+    "connection",
+    "other",
+)
+
+AttributeValue = Union[str, bool, int, float, "tuple[str, ...]"]
+CostBucket = Literal["input", "cache_read", "cache_write", "output", "reasoning", "other"]
+
+
+class Usage(NamedTuple):
+    """Token counts of one call as told by the provider, normalised to inclusive totals.
+
+    ``None`` means "not told"; 0 means "told: none". Totals include their parts: ``input``
+    holds cache reads, cache writes and every modality; ``output`` holds reasoning.
+    """
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    """All cache writes, whatever their lifetime."""
+    cache_write_1h: int | None = None
+    """The part of ``cache_write`` kept for one hour, where told."""
+    reasoning: int | None = None
+    input_audio: int | None = None
+    input_image: int | None = None
+    output_audio: int | None = None
+    output_image: int | None = None
+    cache_read_audio: int | None = None
+    """The part of ``cache_read`` that is audio (a part of ``input_audio`` too)."""
+
+    @property
+    def total(self) -> int:
+        """Input plus output tokens; an untold side counts as none."""
+        return (self.input or 0) + (self.output or 0)
+
+
+class TokenBuckets(NamedTuple):
+    """Disjoint token counts: they sum to `Usage.input` plus `Usage.output` exactly."""
+
+    input: int = 0
+    """Uncached text (and image) input."""
+    input_audio: int = 0
+    cache_read: int = 0
+    cache_read_audio: int = 0
+    cache_write: int = 0
+    """Cache writes of the default (5 minute) lifetime."""
+    cache_write_1h: int = 0
+    output: int = 0
+    """Visible output."""
+    output_audio: int = 0
+    reasoning: int = 0
+
+
+def buckets(usage: Usage) -> TokenBuckets:
+    """Split inclusive totals into disjoint buckets.
+
+    Parts that a provider reports inconsistently (more cached than input tokens, say) are
+    cut so that the sums of the buckets always equal the totals.
+
+    Args:
+        usage: Inclusive totals and their parts.
+
+    Returns:
+        Buckets with ``input + input_audio + cache_* == usage.input`` and
+        ``output + output_audio + reasoning == usage.output``.
+    """
+    total_in = usage.input or 0
+    read = min(usage.cache_read or 0, total_in)
+    write = min(usage.cache_write or 0, total_in - read)
+    write_1h = min(usage.cache_write_1h or 0, write)
+    read_audio = min(usage.cache_read_audio or 0, read, usage.input_audio or 0)
+    fresh = total_in - read - write
+    audio = min((usage.input_audio or 0) - read_audio, fresh)
+    total_out = usage.output or 0
+    reasoning = min(usage.reasoning or 0, total_out)
+    audio_out = min(usage.output_audio or 0, total_out - reasoning)
+    return TokenBuckets(
+        fresh - audio,
+        audio,
+        read - read_audio,
+        read_audio,
+        write - write_1h,
+        write_1h,
+        total_out - reasoning - audio_out,
+        audio_out,
+        reasoning,
+    )
+
+
+class Cost(NamedTuple):
+    """Price of one call in US dollars."""
+
+    input_usd: float
+    """Everything billed for the prompt: uncached, cache reads and writes, audio."""
+    output_usd: float
+    """Everything billed for the reply, reasoning included."""
+    total_usd: float
+    """Input plus output plus anything billed per request."""
+    by_bucket: tuple[tuple[CostBucket, float], ...]
+    """Disjoint parts that sum to ``total_usd``; only buckets with a cost."""
+
+
+class RateLimit(NamedTuple):
+    """Headroom that a provider told in response headers, for one resource."""
+
+    resource: str
+    """``requests``, ``tokens``, ``input_tokens`` …"""
+    remaining: float | None
+    limit: float | None
+
+
+class ChunkTimes:
+    """Fixed-size record of a stream's timing; all times are `time.perf_counter_ns`."""
+
+    __slots__ = ("chunks", "first_answer_ns", "first_chunk_ns", "first_token_ns", "intervals", "last_ns")
+
+    def __init__(self, buckets: int) -> None:
+        self.first_chunk_ns = 0
+        self.first_token_ns = 0
+        self.first_answer_ns = 0
+        self.last_ns = 0
+        self.chunks = 0
+        self.intervals = [0] * buckets
+        """Count of gaps between chunks per histogram bucket (last one: over all bounds)."""
+
+
+class Draft:
+    """One call while it runs. Sources write to it; only policy reads it as a whole."""
+
+    __slots__ = (
+        "agent",
+        "agent_calls",
+        "attributes",
+        "background_id",
+        "bound",
+        "chunk_times",
+        "content",
+        "conversation_id",
+        "counted",
+        "encloses_call",
+        "end_ns",
+        "ended",
+        "error",
+        "error_kind",
+        "error_type",
+        "fields",
+        "finish_reasons",
+        "gauge",
+        "kind",
+        "name",
+        "opening",
+        "operation",
+        "outcome",
+        "owner",
+        "parent",
+        "pending",
+        "provider",
+        "rate_limits",
+        "request_model",
+        "response_id",
+        "response_model",
+        "retries",
+        "role",
+        "server_address",
+        "server_port",
+        "span",
+        "stages",
+        "start_ns",
+        "start_unix_ns",
+        "stream_state",
+        "tier",
+        "tool_calls",
+        "usage",
+        "vendor_request_id",
+    )
+
+    def __init__(
+        self,
+        operation: str,
+        *,
+        provider: str = "",
+        request_model: str = "",
+        name: str = "",
+        kind: Literal["client", "internal"] = "client",
+    ) -> None:
+        self.operation = operation
+        """``gen_ai.operation.name``, or ``stage``."""
+        self.kind: Literal["client", "internal"] = kind
+        self.role: Literal["client", "server"] = "client"
+        self.provider = provider
+        self.request_model = request_model
+        self.name = name
+        """Agent, tool, workflow, data source or stage name; "" when there is none."""
+        self.server_address = ""
+        self.server_port = 0
+        self.fields: dict[str, AttributeValue] = {}
+        """Facts of request and response under the conventions' attribute names."""
+        self.attributes: dict[str, Any] = {}
+        """What the user set by hand; may be anything until policy has seen it."""
+        self.response_model = ""
+        self.response_id = ""
+        self.vendor_request_id = ""
+        self.finish_reasons: tuple[str, ...] = ()
+        self.tier = ""
+        """Service tier that the provider billed, when told (``flex``, ``batch`` …)."""
+        self.usage: Usage | None = None
+        self.pending = False
+        """The reply comes later (background response): missing usage is not an omission."""
+        self.chunk_times: ChunkTimes | None = None
+        """Set iff the call streams."""
+        self.retries: list[ErrorKind] = []
+        self.rate_limits: tuple[RateLimit, ...] = ()
+        self.content: ContentSource | None = None
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.error_type = ""
+        self.error_kind: ErrorKind | None = None
+        self.start_ns = 0
+        self.start_unix_ns = 0
+        self.end_ns = 0
+        self.ended = False
+        self.counted = True
+        """False: the call is told by its span only (an enclosing call counts it)."""
+        self.encloses_call = False
+        """An inference ran inside this one, so this one must not be counted."""
+        self.parent: Draft | None = None
+        self.owner: object = None
+        self.bound: Mapping[str, str] = {}
+        self.conversation_id = ""
+        self.agent = ""
+        self.agent_calls = 0
+        self.tool_calls = 0
+        self.stages: dict[str, float] | None = None
+        """Seconds per stage name, on the draft that encloses the stages."""
+        self.opening: dict[str, AttributeValue] = {}
+        """What policy admitted at the start: the span's first attributes."""
+        self.stream_state: Any = None
+        """What the format kept of the stream."""
+        self.background_id = ""
+        """Id of the pending response whose tokens arrived with this one."""
+        self.span: Any = None
+        """The open span (set by the span sink)."""
+        self.gauge: Any = None
+        """The in-flight gauge to lower again (set by the Prometheus sink)."""
+
+
+class ContentSource:
+    """Where the messages of a call can be read from, if anybody wants them.
+
+    Nothing here is touched while content capture is off.
+    """
+
+    __slots__ = ("arguments", "output", "reader", "request", "response", "result")
+
+    def __init__(self, reader: Any = None, request: Any = None) -> None:
+        self.reader = reader
+        """Format with ``read_content(request, response) -> Content``; None when unknown."""
+        self.request = request
+        self.response: Any = None
+        self.output: Any = None
+        """Output messages folded from a stream."""
+        self.arguments: Any = None
+        """Arguments of a tool call."""
+        self.result: Any = None
+        """Result of a tool call."""
+
+
+class Content(NamedTuple):
+    """Messages in the conventions' structure (plain lists and dicts), before policy."""
+
+    system_instructions: list[Any] | None = None
+    input_messages: list[Any] | None = None
+    output_messages: list[Any] | None = None
+    tool_definitions: list[Any] | None = None
+
+
+class Call(NamedTuple):
+    """One ended call: redacted, truncated, priced, bounded. Sinks render it, nothing else."""
+
+    operation: str
+    kind: Literal["client", "internal"]
+    role: Literal["client", "server"]
+    span_name: str
+    provider: str
+    request_model: str
+    response_model: str
+    name: str
+    outcome: Outcome
+    error_type: str
+    error_kind: ErrorKind | None
+    error_message: str
+    """Redacted text of the exception; "" while content is off or when there is none."""
+    error_stack: str
+    """Redacted stack of the exception, under the same rule."""
+    start_unix_ns: int
+    start_ns: int
+    duration_s: float
+    usage: Usage | None
+    cost: Cost | None
+    model_call: bool
+    """The operation calls a model: requests, tokens and cost apply."""
+    counted: bool
+    """False: render the span, count nothing."""
+    pending: bool
+    retries: tuple[ErrorKind, ...]
+    rate_limits: tuple[RateLimit, ...]
+    chunk_times: ChunkTimes | None
+    opening: Mapping[str, AttributeValue]
+    """Facts that were on the span from its start, under their conventional names."""
+    closing: Mapping[str, AttributeValue]
+    """Facts added at the end. Span and log line show both parts, and nothing else."""
+    content: Mapping[str, str]
+    """Content attributes as JSON text; empty unless capture is on."""
+    server_address: str
+    server_port: int
+    dimensions: tuple[str, ...]
+    """Values of the configured metric dimensions, in their order."""
+    agent: str
+    agent_calls: int
+    tool_calls: int
+    trace_id: str
+    """32 hexadecimal digits; "" without a span."""
+    span_id: str
+    sampled: bool
+    bound: Mapping[str, str]
+    """Values bound by `context`, redacted."""
+    background_id: str
+    """Set on a poll that brought the tokens of an earlier, pending response."""

@@ -1,0 +1,108 @@
+"""The registry of clients: one row each; vendor packages are never imported from here."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from threading import RLock
+from typing import NamedTuple
+
+import wrapt
+
+from trisignal import _guard, _runtime
+from trisignal._patch import Patches
+from trisignal.errors import ClientNotInstalledError, ConfigError
+
+
+class Row(NamedTuple):
+    """One client that can be instrumented."""
+
+    name: str
+    module: str
+    """Import name of the SDK."""
+    reader: str
+    """``module:function`` that returns the `Provider`."""
+    versions: str
+    """Supported versions, for the documentation and the doctor."""
+
+
+REGISTRY: tuple[Row, ...] = (Row("openai", "openai", "trisignal.clients.openai:provider", ">=1.40"),)
+
+_lock = RLock()
+_patches: dict[str, Patches] = {}
+_wanted: set[str] = set()
+_hooked: set[str] = set()
+
+
+def instrument(*clients: str) -> None:
+    """Record calls of the named clients, or of every supported one.
+
+    Clients that are not imported yet are patched at the moment of their import. May be
+    called repeatedly. Objects made before are covered too: methods are patched on classes.
+
+    Args:
+        *clients: Names from the registry, e.g. ``"openai"``; all of them when omitted.
+
+    Raises:
+        ConfigError: A name is not in the registry.
+        ClientNotInstalledError: A client that was named is not installed.
+    """
+    rows = {row.name: row for row in REGISTRY}
+    for name in clients:
+        if name not in rows:
+            raise ConfigError("instrument", name, "one or more of " + ", ".join(rows))
+        if importlib.util.find_spec(rows[name].module) is None:
+            raise ClientNotInstalledError(name, rows[name].module)
+    if not _runtime.STATE.active and not _runtime.STATE.settings.disabled:
+        _guard.logger.warning("trisignal.instrument() without trisignal.setup(): calls pass through unrecorded")
+    with _lock:
+        for name in clients or rows:
+            _want(rows[name])
+
+
+def _want(row: Row) -> None:
+    _wanted.add(row.name)
+    if row.module in sys.modules:
+        _patch(row)
+    elif row.name not in _hooked:
+        _hooked.add(row.name)
+        wrapt.register_post_import_hook(lambda module: _imported(row), row.module)
+
+
+def _imported(row: Row) -> None:
+    with _lock:
+        if row.name in _wanted:
+            _patch(row)
+
+
+def _patch(row: Row) -> None:
+    if _patches.get(row.name):
+        return
+    module, _, function = row.reader.partition(":")
+    patches = _patches[row.name] = Patches()
+    try:
+        provider = getattr(importlib.import_module(module), function)()
+        provider.patch(patches)
+    except Exception as error:
+        patches.undo()
+        _guard.contain(f"patch.{row.name}", error)
+
+
+def uninstrument(*clients: str) -> None:
+    """Undo `instrument`; wrappers that others put on top of ours stay.
+
+    Args:
+        *clients: Names from the registry; all of them when omitted.
+    """
+    with _lock:
+        for name in clients or tuple(_wanted):
+            _wanted.discard(name)
+            patches = _patches.pop(name, None)
+            if patches is not None:
+                patches.undo()
+
+
+def instrumented() -> tuple[str, ...]:
+    """Names of the clients that are patched at this moment."""
+    return tuple(sorted(name for name, patches in _patches.items() if patches))

@@ -1,0 +1,95 @@
+"""The exceptions that trisignal raises at set-up time; none is ever raised into a running call.
+
+TrisignalError
+ +-- ConfigError            a setting has a wrong value
+ +-- PriceFileError         a price override file is wrong
+ +-- MetricCollisionError   a metric name is already taken in the registry
+ +-- MissingExtraError      an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TrisignalError(Exception):
+    """Base of every error that trisignal raises."""
+
+
+class ConfigError(TrisignalError, ValueError):
+    """A setting has a value that cannot be used.
+
+    Args:
+        setting: Name of the setting as the user wrote it (argument or variable).
+        value: What was given.
+        allowed: What may be given, in words.
+        source: Where the value came from: ``argument``, ``environment``, ``file``.
+    """
+
+    def __init__(self, setting: str, value: object, allowed: str, source: str = "argument") -> None:
+        super().__init__(f"{setting}={value!r} (from {source}) cannot be used; allowed: {allowed}")
+        self.setting = setting
+        self.value = value
+        self.allowed = allowed
+        self.source = source
+
+
+class PriceFileError(TrisignalError, ValueError):
+    """A price override file cannot be used.
+
+    Args:
+        path: The file.
+        line: One-based line of the mistake; 0 when it concerns the whole file.
+        problem: What is wrong and what is allowed instead.
+    """
+
+    def __init__(self, path: str, line: int, problem: str) -> None:
+        where = f"{path}:{line}" if line else path
+        super().__init__(f"{where}: {problem}")
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+
+class MetricCollisionError(TrisignalError, ValueError):
+    """The registry already holds metrics under names that trisignal needs.
+
+    Args:
+        names: The names that are taken.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        listed = ", ".join(names)
+        super().__init__(
+            f"the Prometheus registry already has {listed}; give trisignal names of its own with "
+            'setup(metric_prefix="..."), or another registry with setup(registry=...)'
+        )
+        self.names = tuple(names)
+
+
+class MissingExtraError(TrisignalError, ImportError):
+    """A feature needs a package that is not installed.
+
+    Args:
+        feature: What was asked for.
+        extra: The extra that brings the package.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs an extra: pip install 'trisignal[{extra}]'")
+        self.feature = feature
+        self.extra = extra
+
+
+class ClientNotInstalledError(TrisignalError, ImportError):
+    """A client that was to be instrumented is not installed.
+
+    Args:
+        client: Name of the client in the registry.
+        module: Its import name.
+    """
+
+    def __init__(self, client: str, module: str) -> None:
+        super().__init__(f"cannot instrument {client!r}: the package {module!r} is not installed")
+        self.client = client
+        self.module = module

@@ -1,0 +1,109 @@
+"""Wire formats: how vendors write requests, replies and stream chunks.
+
+A format reads plain mappings. Vendor objects are seen through `view`, so that one reader
+serves pydantic models, dicts decoded from bytes, and dicts that an application returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from trisignal.call import Content, Draft
+
+TOKEN = 1
+"""The chunk holds a token of any kind."""
+ANSWER = 2
+"""The chunk holds visible text or a part of a tool call."""
+NOTABLE = 4
+"""The chunk holds a fact to keep (usage, finish reason, ids, error)."""
+
+View = Mapping[str, Any]
+
+
+class StreamState:
+    """What a format keeps of a stream; its size does not grow unless content is kept."""
+
+    __slots__ = ("content", "error", "finished", "finishes", "scratch")
+
+    def __init__(self, keep_content: bool) -> None:
+        self.finished = False
+        """The provider said that the reply is complete."""
+        self.error: Any = None
+        """Error object that arrived as an event."""
+        self.finishes: dict[int, str] = {}
+        self.content: dict[Any, Any] | None = {} if keep_content else None
+        self.scratch: Any = None
+
+
+class Format(NamedTuple):
+    """One wire format, as a table of plain functions."""
+
+    name: str
+    read_request: Callable[[Draft, View], None]
+    read_response: Callable[[Draft, View], None]
+    look: Callable[[Any], int]
+    """Flags of a stream chunk; called for every chunk, so it must be cheap."""
+    fold: Callable[[Draft, StreamState, View], None]
+    """Takes the facts of one chunk; called for notable chunks, or all when content is kept."""
+    end: Callable[[Draft, StreamState], None]
+    """Called once when the stream has ended in whatever way."""
+    read_content: Callable[[Any, Any, StreamState | None], Content]
+    """Messages of request and reply; called only when content is captured."""
+    recognises: Callable[[View], bool]
+    """Whether a mapping is a reply or a chunk in this format."""
+
+
+class _Attributes:
+    """Mapping-like view of an object that is neither a mapping nor a pydantic model."""
+
+    __slots__ = ("_object",)
+
+    def __init__(self, object_: Any) -> None:
+        self._object = object_
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return getattr(self._object, key, default)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and hasattr(self._object, key)
+
+
+_EMPTY: dict[str, Any] = {}
+
+
+def view(value: Any) -> Any:
+    """A vendor object as something with ``get(name, default)``.
+
+    Args:
+        value: Mapping, pydantic model, plain object, or None (an empty view).
+    """
+    if value.__class__ is dict:
+        return value
+    if value is None:
+        return _EMPTY
+    extra = getattr(value, "__pydantic_extra__", _EMPTY)
+    if extra:
+        return {**extra, **value.__dict__}
+    if extra is None:
+        return value.__dict__
+    if isinstance(value, Mapping):
+        return value
+    # `extra` is the empty default here for a plain object, or {} for a model that allows extras.
+    if hasattr(value, "__pydantic_fields_set__"):
+        return value.__dict__
+    return _Attributes(value)
+
+
+def text(value: Any) -> str:
+    """``value`` if it is a string, else ""."""
+    return value if value.__class__ is str else (str(value) if isinstance(value, str) else "")
+
+
+def count(value: Any) -> int | None:
+    """``value`` if it is a usable token count, else None (booleans and negatives are none)."""
+    if value.__class__ is int:
+        return int(value) if value >= 0 else None
+    if isinstance(value, float) and value >= 0 and value == int(value):
+        return int(value)
+    return None

@@ -1,0 +1,400 @@
+"""OpenAI's chat completions, legacy completions and embeddings, as many vendors speak them.
+
+Fields: OpenAI API reference, and the vendors' own additions (``prompt_cache_hit_tokens`` of
+DeepSeek, ``x_groq.usage`` of Groq, ``reasoning_content`` and ``reasoning`` of several).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trisignal import semconv as names
+from trisignal.call import Content, Draft, Usage
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
+
+_NUMBERS = (
+    ("temperature", names.REQUEST_TEMPERATURE, float),
+    ("top_p", names.REQUEST_TOP_P, float),
+    ("frequency_penalty", names.REQUEST_FREQUENCY_PENALTY, float),
+    ("presence_penalty", names.REQUEST_PRESENCE_PENALTY, float),
+    ("seed", names.REQUEST_SEED, int),
+    ("top_k", names.REQUEST_TOP_K, int),
+    ("max_tokens", names.REQUEST_MAX_TOKENS, int),
+    ("max_completion_tokens", names.REQUEST_MAX_TOKENS, int),
+)
+
+
+def is_number(value: Any) -> bool:
+    """A real number that may become an attribute."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def read_numbers(draft: Draft, body: View, table: tuple[tuple[str, str, Any], ...] = _NUMBERS) -> None:
+    """Copy numeric request parameters under the conventions' names and types."""
+    fields = draft.fields
+    for key, name, kind in table:
+        value = body.get(key)
+        if value is not None and is_number(value):
+            fields[name] = kind(value)
+
+
+def output_type(kind: Any) -> str | None:
+    """``gen_ai.output.type`` for a response format's ``type``."""
+    if kind in ("json_object", "json_schema"):
+        return "json"
+    return "text" if kind == "text" else None
+
+
+def read_request(draft: Draft, body: View) -> None:
+    """Facts of a chat completions or legacy completions request."""
+    draft.request_model = text(body.get("model"))
+    fields = draft.fields
+    read_numbers(draft, body)
+    n = body.get("n")
+    if n.__class__ is int and n != 1:
+        fields[names.REQUEST_CHOICE_COUNT] = n
+    stop = body.get("stop")
+    if stop:
+        listed = (stop,) if isinstance(stop, str) else stop
+        if isinstance(listed, (list, tuple)):
+            fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in listed if isinstance(s, str))
+    response_format = body.get("response_format")
+    if response_format is not None:
+        kind = output_type(view(response_format).get("type"))
+        if kind:
+            fields[names.OUTPUT_TYPE] = kind
+    effort = body.get("reasoning_effort")
+    if effort.__class__ is str:
+        fields[names.REQUEST_REASONING_LEVEL] = effort
+    tier = body.get("service_tier")
+    if tier.__class__ is str and tier != "auto":
+        fields[names.OPENAI_REQUEST_SERVICE_TIER] = tier
+
+
+def usage(raw: Any) -> Usage | None:
+    """Normalise a chat, completions or embeddings usage object."""
+    told = view(raw)
+    prompt = count(told.get("prompt_tokens"))
+    completion = count(told.get("completion_tokens"))
+    if prompt is None and completion is None:
+        return None
+    read = write = reasoning = audio_in = audio_out = image_in = None
+    details = told.get("prompt_tokens_details")
+    if details is not None:
+        part = view(details)
+        read = count(part.get("cached_tokens"))
+        write = count(part.get("cache_write_tokens"))
+        audio_in = count(part.get("audio_tokens"))
+        image_in = count(part.get("image_tokens"))
+    if read is None:
+        read = count(told.get("prompt_cache_hit_tokens"))
+    details = told.get("completion_tokens_details")
+    if details is not None:
+        part = view(details)
+        reasoning = count(part.get("reasoning_tokens"))
+        audio_out = count(part.get("audio_tokens"))
+    if reasoning is None:
+        reasoning = count(told.get("reasoning_tokens"))
+    return Usage(
+        prompt, completion, read, write, None, reasoning, audio_in or None, image_in or None, audio_out or None
+    )
+
+
+def _read_head(draft: Draft, reply: View) -> None:
+    model = reply.get("model")
+    if model:
+        draft.response_model = text(model)
+    id_ = reply.get("id")
+    if id_:
+        draft.response_id = text(id_)
+    fields = draft.fields
+    tier = reply.get("service_tier")
+    if tier:
+        fields[names.OPENAI_RESPONSE_SERVICE_TIER] = draft.tier = text(tier)
+    fingerprint = reply.get("system_fingerprint")
+    if fingerprint:
+        fields[names.OPENAI_SYSTEM_FINGERPRINT] = text(fingerprint)
+
+
+def read_response(draft: Draft, reply: View) -> None:
+    """Facts of a complete chat completion or legacy completion."""
+    _read_head(draft, reply)
+    choices = reply.get("choices")
+    if choices:
+        found = [(view(choice).get("finish_reason")) for choice in choices]
+        if any(found):
+            draft.finish_reasons = tuple(text(reason) or "error" for reason in found)
+    told = reply.get("usage")
+    if told is not None:
+        draft.usage = usage(told)
+
+
+def look(chunk: Any) -> int:
+    """Flags of one chat or completions chunk."""
+    body = chunk if chunk.__class__ is dict else chunk.__dict__
+    choices = body.get("choices")
+    if not choices:
+        return NOTABLE
+    choice = choices[0]
+    part = choice if choice.__class__ is dict else choice.__dict__
+    flags = 0
+    if part.get("finish_reason") is not None or body.get("usage") is not None or len(choices) > 1:
+        flags = NOTABLE
+    delta = part.get("delta")
+    if delta is None:
+        return flags | TOKEN | ANSWER if part.get("text") else flags
+    delta = delta if delta.__class__ is dict else delta.__dict__
+    if delta.get("content") or delta.get("tool_calls") or delta.get("function_call") or delta.get("refusal"):
+        return flags | TOKEN | ANSWER
+    shown = view(delta) if delta.__class__ is dict else view(part["delta"])
+    if shown.get("reasoning_content") or shown.get("reasoning") or shown.get("reasoning_details"):
+        return flags | TOKEN
+    return flags
+
+
+def fold(draft: Draft, state: StreamState, chunk: View) -> None:
+    """Take the facts of one chunk."""
+    _read_head(draft, chunk)
+    error = chunk.get("error")
+    if error:
+        state.error = error
+    told = chunk.get("usage")
+    if told is None:
+        extension = chunk.get("x_groq")
+        told = view(extension).get("usage") if extension is not None else None
+    if told is not None:
+        found = usage(told)
+        if found is not None:
+            draft.usage = found
+    for choice in chunk.get("choices") or ():
+        part = view(choice)
+        index = part.get("index") or 0
+        reason = part.get("finish_reason")
+        if reason:
+            state.finishes[index] = text(reason)
+            state.finished = True
+        else:
+            state.finishes.setdefault(index, "")
+        if state.content is not None:
+            _keep(state.content, index, part)
+
+
+def _keep(content: dict[Any, Any], index: int, part: View) -> None:
+    kept = content.setdefault(index, {"role": "assistant", "reasoning": [], "text": [], "tools": {}})
+    delta = view(part.get("delta"))
+    if delta.get("role"):
+        kept["role"] = delta.get("role")
+    kept["text"].append(text(delta.get("content")) or text(part.get("text")) or text(delta.get("refusal")))
+    kept["reasoning"].append(text(delta.get("reasoning_content")) or text(delta.get("reasoning")))
+    for call in delta.get("tool_calls") or ():
+        told = view(call)
+        tool = kept["tools"].setdefault(told.get("index") or 0, {"id": "", "name": "", "arguments": []})
+        function = view(told.get("function"))
+        tool["id"] = told.get("id") or tool["id"]
+        tool["name"] = function.get("name") or tool["name"]
+        tool["arguments"].append(text(function.get("arguments")))
+
+
+def end(draft: Draft, state: StreamState) -> None:
+    """Settle the finish reasons once the stream is over."""
+    if any(state.finishes.values()):
+        ordered = sorted(state.finishes.items())
+        draft.finish_reasons = tuple(reason or "error" for _, reason in ordered)
+    elif state.finishes and draft.outcome != "ok":
+        draft.finish_reasons = ("error",) * len(state.finishes)
+
+
+# --- content -------------------------------------------------------------------------
+
+
+def arguments(value: Any) -> Any:
+    """Tool-call arguments as the object they encode, or as they are."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _media(part: View, kind: str) -> dict[str, Any] | None:
+    if kind == "image_url":
+        url = text(view(part.get("image_url")).get("url"))
+        if url.startswith("data:"):
+            head, _, data = url.partition(",")
+            mime = head[5:].partition(";")[0]
+            return {"type": "blob", "modality": "image", "mime_type": mime, "content": data}
+        return {"type": "uri", "modality": "image", "uri": url}
+    if kind == "input_audio":
+        audio = view(part.get("input_audio"))
+        mime = f"audio/{audio.get('format') or 'wav'}"
+        return {"type": "blob", "modality": "audio", "mime_type": mime, "content": text(audio.get("data"))}
+    if kind == "file":
+        file = view(part.get("file"))
+        if file.get("file_id"):
+            return {"type": "file", "modality": "document", "file_id": text(file.get("file_id"))}
+        return {"type": "blob", "modality": "document", "content": text(file.get("file_data"))}
+    return None
+
+
+def parts_of(content: Any) -> list[dict[str, Any]]:
+    """Message content (a string or a list of vendor parts) as parts of the conventions."""
+    if isinstance(content, str):
+        return [{"type": "text", "content": content}] if content else []
+    found: list[dict[str, Any]] = []
+    for item in content or ():
+        if isinstance(item, str):
+            found.append({"type": "text", "content": item})
+            continue
+        part = view(item)
+        kind = text(part.get("type"))
+        words = part.get("text") or part.get("refusal")
+        if isinstance(words, str):
+            found.append({"type": "text", "content": words})
+        else:
+            found.append(_media(part, kind) or {"type": kind or "unknown"})
+    return found
+
+
+def _message(raw: Any) -> dict[str, Any]:
+    message = view(raw)
+    role = text(message.get("role")) or "user"
+    if role in ("tool", "function"):
+        content = message.get("content")
+        answer: dict[str, Any] = {"type": "tool_call_response", "response": arguments(content)}
+        if not isinstance(content, str):
+            answer["response"] = parts_of(content)
+        if message.get("tool_call_id"):
+            answer["id"] = message.get("tool_call_id")
+        return {"role": "tool", "parts": [answer]}
+    parts: list[dict[str, Any]] = []
+    thought = text(message.get("reasoning_content")) or text(message.get("reasoning"))
+    if thought:
+        parts.append({"type": "reasoning", "content": thought})
+    parts += parts_of(message.get("content"))
+    if message.get("refusal"):
+        parts.append({"type": "text", "content": text(message.get("refusal"))})
+    for call in message.get("tool_calls") or ():
+        told = view(call)
+        parts.append(_tool_call(text(told.get("id")), view(told.get("function") or told.get("custom"))))
+    legacy = message.get("function_call")
+    if legacy:
+        parts.append(_tool_call("", view(legacy)))
+    built: dict[str, Any] = {"role": role, "parts": parts}
+    if message.get("name"):
+        built["name"] = message.get("name")
+    return built
+
+
+def _tool_call(id_: str, function: View) -> dict[str, Any]:
+    given = function.get("arguments") if function.get("arguments") is not None else function.get("input")
+    part = {"type": "tool_call", "name": text(function.get("name")), "arguments": arguments(given)}
+    if id_:
+        part["id"] = id_
+    return part
+
+
+def tool_definitions(tools: Any) -> list[Any] | None:
+    """Type and name of each tool, as the conventions ask for by default."""
+    found = []
+    for tool in tools or ():
+        told = view(tool)
+        name = text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
+        found.append({"type": text(told.get("type")) or "function", "name": name})
+    return found or None
+
+
+def _streamed(state: StreamState) -> list[Any]:
+    messages = []
+    for _, kept in sorted((state.content or {}).items()):
+        parts: list[dict[str, Any]] = []
+        thought, words = "".join(kept["reasoning"]), "".join(kept["text"])
+        if thought:
+            parts.append({"type": "reasoning", "content": thought})
+        if words:
+            parts.append({"type": "text", "content": words})
+        for _, tool in sorted(kept["tools"].items()):
+            told = {"name": tool["name"], "arguments": "".join(tool["arguments"])}
+            parts.append(_tool_call(tool["id"], told))
+        messages.append({"role": kept["role"], "parts": parts})
+    return messages
+
+
+def read_content(request: Any, response: Any, state: StreamState | None) -> Content:
+    """Messages of a chat or legacy completions call."""
+    body = view(request)
+    prompt = body.get("prompt")
+    if prompt is not None:
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        inputs = [{"role": "user", "parts": parts_of(p)} for p in prompts if isinstance(p, str)]
+    else:
+        inputs = [_message(m) for m in body.get("messages") or ()]
+    outputs: list[Any] | None = None
+    if state is not None:
+        outputs = _streamed(state)
+    elif response is not None:
+        outputs = []
+        for choice in view(response).get("choices") or ():
+            part = view(choice)
+            if part.get("message") is not None:
+                outputs.append({"role": "assistant", **_message(part.get("message"))})
+            else:
+                outputs.append({"role": "assistant", "parts": parts_of(part.get("text"))})
+    return Content(None, inputs or None, outputs or None, tool_definitions(body.get("tools")))
+
+
+def recognises(reply: View) -> bool:
+    """A chat completion, legacy completion, or a chunk of one."""
+    kind = reply.get("object")
+    return kind in ("chat.completion", "chat.completion.chunk", "text_completion")
+
+
+CHAT = Format("chat", read_request, read_response, look, fold, end, read_content, recognises)
+
+
+# --- embeddings ----------------------------------------------------------------------
+
+
+def read_embeddings_request(draft: Draft, body: View) -> None:
+    """Facts of an embeddings request."""
+    draft.request_model = text(body.get("model"))
+    encoding = body.get("encoding_format")
+    if encoding.__class__ is str:
+        draft.fields[names.REQUEST_ENCODING_FORMATS] = (encoding,)
+    dimensions = body.get("dimensions")
+    if dimensions.__class__ is int:
+        draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = dimensions
+
+
+def read_embeddings_response(draft: Draft, reply: View) -> None:
+    """Facts of an embeddings reply; there is no output side."""
+    draft.response_model = text(reply.get("model"))
+    told = view(reply.get("usage"))
+    prompt = count(told.get("prompt_tokens"))
+    if prompt is None:
+        prompt = count(told.get("total_tokens"))
+    if prompt is not None:
+        draft.usage = Usage(input=prompt)
+    data = reply.get("data")
+    if data and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:
+        vector = view(data[0]).get("embedding")
+        if isinstance(vector, list):
+            draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = len(vector)
+
+
+def read_embeddings_content(request: Any, response: Any, state: StreamState | None) -> Content:
+    """Embeddings have no message content in the conventions."""
+    return Content()
+
+
+def recognises_embeddings(reply: View) -> bool:
+    """A list of embeddings."""
+    data = reply.get("data")
+    return reply.get("object") == "list" and bool(data) and view(data[0]).get("embedding") is not None
+
+
+EMBEDDINGS = Format(
+    "embeddings", read_embeddings_request, read_embeddings_response, look, fold, end,
+    read_embeddings_content, recognises_embeddings,
+)  # fmt: skip

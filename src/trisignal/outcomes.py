@@ -1,0 +1,165 @@
+"""How a call ended, told from the exception: outcome, ``error.type``, vendor-neutral kind.
+
+Exceptions are read by duck typing, so that no vendor package is needed. ``error.type``
+follows the conventions: the provider's error code where it is a short identifier, else the
+qualified name of the exception class.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from trisignal.call import ErrorKind, Outcome
+
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
+_CANCELLED = frozenset({"KeyboardInterrupt", "SystemExit", "CancelledError", "Cancelled"})
+
+_BY_STATUS: dict[int, ErrorKind] = {
+    401: "auth",
+    403: "auth",
+    407: "auth",
+    408: "timeout",
+    429: "rate_limit",
+    502: "server",
+    503: "overloaded",
+    504: "timeout",
+    529: "overloaded",
+}
+_BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
+    ("content_filter", "content_filter"),
+    ("contentfilter", "content_filter"),
+    ("content_policy", "content_filter"),
+    ("guardrail", "content_filter"),
+    ("rate_limit", "rate_limit"),
+    ("ratelimit", "rate_limit"),
+    ("too_many_requests", "rate_limit"),
+    ("throttl", "rate_limit"),
+    ("quota", "rate_limit"),
+    ("resource_exhausted", "rate_limit"),
+    ("overloaded", "overloaded"),
+    ("unavailable", "overloaded"),
+    ("timeout", "timeout"),
+    ("timed_out", "timeout"),
+    ("deadline_exceeded", "timeout"),
+    ("auth", "auth"),
+    ("permission", "auth"),
+    ("accessdenied", "auth"),
+    ("api_key", "auth"),
+    ("connect", "connection"),
+    ("remoteprotocol", "connection"),
+    ("invalid_request", "invalid_request"),
+    ("badrequest", "invalid_request"),
+    ("validation", "invalid_request"),
+    ("not_found", "invalid_request"),
+    ("notfound", "invalid_request"),
+    ("invalid", "invalid_request"),
+    ("server_error", "server"),
+    ("internal", "server"),
+)
+
+
+class Failure(NamedTuple):
+    """What an exception means for the call that raised it."""
+
+    outcome: Outcome
+    error_type: str
+    kind: ErrorKind | None
+
+
+def classify(error: BaseException) -> Failure:
+    """Outcome, ``error.type`` and kind of an exception.
+
+    Args:
+        error: Whatever ended the call.
+    """
+    cls = type(error)
+    if isinstance(error, GeneratorExit):
+        return Failure("abandoned", "", None)
+    if not isinstance(error, Exception) or cls.__name__ in _CANCELLED:
+        return Failure("cancelled", "", None)
+    code = _code(error)
+    name = qualified_name(cls)
+    return Failure("error", code or name, _kind(error, code, cls.__name__))
+
+
+def classify_event(body: Any) -> Failure:
+    """The same for an error object that arrived inside a stream.
+
+    Args:
+        body: The vendor's error object or mapping.
+    """
+    code = _identifier(_item(body, "code")) or _identifier(_item(body, "type"))
+    words = f"{_item(body, 'code')} {_item(body, 'type')}".lower()
+    return Failure("error", code or "_OTHER", _by_word(words) or "server")
+
+
+def kind_of_status(status: int) -> ErrorKind:
+    """Vendor-neutral kind of an HTTP status code."""
+    kind = _BY_STATUS.get(status)
+    if kind is None:
+        kind = "invalid_request" if 400 <= status < 500 else "server" if status >= 500 else "other"
+    return kind
+
+
+def status_of(error: BaseException) -> int | None:
+    """HTTP status that an exception carries, in the vendors' usual places."""
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "http_status", "code"):
+            value = getattr(holder, name, None)
+            if isinstance(value, int) and 100 <= value < 600:
+                return value
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # botocore
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status if isinstance(status, int) else None
+    return None
+
+
+def qualified_name(cls: type) -> str:
+    """Name of an exception class with its module, builtins bare."""
+    module = cls.__module__
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+def _item(body: Any, key: str) -> Any:
+    return body.get(key) if isinstance(body, Mapping) else getattr(body, key, None)
+
+
+def _identifier(value: Any) -> str:
+    return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
+
+
+def _code(error: BaseException) -> str:
+    code = _identifier(getattr(error, "code", None))
+    if code:
+        return code
+    body = getattr(error, "body", None)
+    if isinstance(body, Mapping):
+        return _identifier(body.get("code")) or _identifier(_item(body.get("error"), "code"))
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        return _identifier(_item(response.get("Error"), "Code"))
+    return ""
+
+
+def _by_word(words: str) -> ErrorKind | None:
+    for word, kind in _BY_WORD:
+        if word in words:
+            return kind
+    return None
+
+
+def _kind(error: BaseException, code: str, class_name: str) -> ErrorKind:
+    words = f"{code} {getattr(error, 'type', '')}".lower()
+    if "content_filter" in words or "content_policy" in words:
+        return "content_filter"
+    status = status_of(error)
+    if status is not None and status >= 400:
+        return kind_of_status(status)
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, ConnectionError):
+        return "connection"
+    return _by_word(words) or _by_word(class_name.lower()) or "other"

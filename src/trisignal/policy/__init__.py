@@ -1,0 +1,397 @@
+"""What may leave: every draft passes here, in one fixed order, and becomes a `Call`.
+
+redact, truncate, price, bound, sample. Policy works on values; the `Call` is built once.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+from trisignal import _context, _guard
+from trisignal import semconv as names
+from trisignal.call import AttributeValue, Call, Content, Cost, Draft, TokenBuckets, buckets
+from trisignal.config import Settings
+from trisignal.policy.redact import Redactor
+from trisignal.policy.truncate import render, shorten
+
+REDACTION_FAILED = "[REDACTED:failure]"
+FIELD_BYTES = 1024
+"""Byte budget of one metadata string."""
+ERROR_BYTES = 2048
+_REMEMBERED = 2048
+
+_ENTITY = {
+    names.RETRIEVAL: names.DATA_SOURCE_ID,
+    names.CREATE_AGENT: names.AGENT_NAME,
+    names.INVOKE_AGENT: names.AGENT_NAME,
+    names.EXECUTE_TOOL: names.TOOL_NAME,
+    names.INVOKE_WORKFLOW: names.WORKFLOW_NAME,
+    names.STAGE: names.STAGE_NAME,
+}
+_BOUND_ATTRIBUTES = {
+    _context.REQUEST_ID: names.REQUEST_ID,
+    _context.CONVERSATION_ID: names.CONVERSATION_ID,
+    _context.USER_ID: names.USER_ID,
+    _context.PROMPT_NAME: names.PROMPT_NAME,
+    _context.PROMPT_VERSION: names.PROMPT_VERSION,
+}
+_CONVERSATION_OPERATIONS = names.INFERENCE | {names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW}
+
+
+class Priced(Protocol):
+    """Whatever turns token buckets into a cost."""
+
+    def cost(
+        self,
+        provider: str,
+        host: str,
+        response_model: str,
+        request_model: str,
+        tokens: TokenBuckets,
+        *,
+        tier: str,
+        at_unix_s: float,
+    ) -> Cost | None:
+        """Cost of one call; None when no price is known."""
+
+
+class Policy:
+    """Settings compiled into the two steps of a call's life.
+
+    Args:
+        settings: Settings in force.
+        redactor: Applied to every text before it leaves.
+        pricer: Source of costs.
+        on_redaction_failure: Called when the redactor raised and content was dropped.
+    """
+
+    def __init__(
+        self, settings: Settings, redactor: Redactor, pricer: Priced, on_redaction_failure: Callable[[], None]
+    ) -> None:
+        self._redactor = redactor
+        self._pricer = pricer
+        self._failed = on_redaction_failure
+        self._remembered: dict[str, str] = {}
+        self._dimension_names = settings.metric_dimensions
+        self._field_bytes = settings.content_field_bytes
+        self._span_bytes = settings.content_span_bytes
+        self.captures = settings.capture_content != "no_content"
+
+    # --- strings ---------------------------------------------------------------------
+
+    def clean(self, value: str) -> str:
+        """Redact and shorten one metadata string; a failing redactor blanks it."""
+        try:
+            done = self._redactor(value)
+        except Exception as error:
+            self._fail("metadata", error)
+            return REDACTION_FAILED
+        return done if len(done) < FIELD_BYTES // 4 else shorten(done, FIELD_BYTES)[0]
+
+    def known(self, value: str) -> str:
+        """`clean` for strings of few different values (model names, dimensions), remembered."""
+        done = self._remembered.get(value)
+        if done is None:
+            done = self.clean(value)
+            if len(self._remembered) < _REMEMBERED and len(value) < 256:
+                self._remembered[value] = done
+        return done
+
+    def _attribute(self, value: Any) -> AttributeValue:
+        kind = value.__class__
+        if kind is int or kind is float or kind is bool:
+            return value  # type: ignore[no-any-return]  # narrowed by identity of the class
+        if kind is str:
+            return self.clean(value)
+        if isinstance(value, (list, tuple)):
+            return tuple(self.clean(str(item)) for item in value)
+        return self.clean(str(value))
+
+    def _fail(self, site: str, error: Exception) -> None:
+        self._failed()
+        _guard.logger.warning("the redactor raised %s; %s was dropped", type(error).__name__, site)
+
+    # --- start -----------------------------------------------------------------------
+
+    def admit(self, draft: Draft) -> None:
+        """Prepare a draft's first attributes, redacted: what samplers and parents see."""
+        known = self.known
+        operation = draft.operation
+        opening: dict[str, AttributeValue] = {}
+        if operation != names.STAGE:
+            opening[names.OPERATION] = operation
+        if draft.provider:
+            opening[names.PROVIDER] = draft.provider = known(draft.provider)
+        if draft.request_model:
+            opening[names.REQUEST_MODEL] = draft.request_model = known(draft.request_model)
+        if draft.server_address:
+            opening[names.SERVER_ADDRESS] = draft.server_address
+            if draft.server_port:
+                opening[names.SERVER_PORT] = draft.server_port
+        if draft.name:
+            draft.name = known(draft.name)
+            entity = _ENTITY.get(operation)
+            if entity:
+                opening[entity] = draft.name
+        for name, value in draft.fields.items():
+            opening[name] = value if value.__class__ is not str else known(value)  # type: ignore[arg-type]
+            if value.__class__ is tuple:
+                opening[name] = self._attribute(value)
+        bound = _context.bound.get()
+        if bound or draft.conversation_id:
+            self._admit_bound(draft, bound, opening)
+        draft.opening = opening
+
+    def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
+        draft.bound = {key: self.known(value) for key, value in bound.items()}
+        if not draft.conversation_id:
+            draft.conversation_id = bound.get(_context.CONVERSATION_ID, "")
+        for key, value in draft.bound.items():
+            name = _BOUND_ATTRIBUTES.get(key)
+            if name is None:
+                if key != _context.AGENT_NAME:
+                    opening[names.DIMENSION_PREFIX + key] = value
+            elif name in (names.REQUEST_ID, names.USER_ID) or draft.operation in names.INFERENCE:
+                opening[name] = value
+        if draft.conversation_id and draft.operation in _CONVERSATION_OPERATIONS:
+            opening[names.CONVERSATION_ID] = self.known(draft.conversation_id)
+
+    def span_name(self, draft: Draft) -> str:
+        """The conventions' span name: operation and model, or operation and entity."""
+        operation = draft.operation
+        second = draft.name if operation in names.SPAN_NAME_BY_ENTITY else draft.request_model
+        return f"{operation} {second}" if second else operation
+
+    # --- end -------------------------------------------------------------------------
+
+    def finish(self, draft: Draft) -> Call:
+        """Build the `Call` of an ended draft."""
+        closing: dict[str, AttributeValue] = {}
+        content: dict[str, str] = {}
+        message = stack = ""
+        if self.captures and draft.content is not None:
+            content = self._content(draft, closing)
+        if self.captures and draft.error is not None and draft.outcome == "error":
+            message, stack = self._exception(draft.error)
+        if draft.encloses_call:
+            # Law 2: the enclosed call was counted; this one tells the work around it.
+            draft.operation = names.INVOKE_WORKFLOW
+            closing[names.OPERATION] = names.INVOKE_WORKFLOW
+            if draft.name:
+                closing[names.WORKFLOW_NAME] = draft.name
+            draft.counted = False
+            draft.usage = None
+        model_call = draft.operation not in names.MODEL_CALLS_EXCLUDED
+        outcome = draft.outcome or "ok"
+        end_ns = draft.end_ns or perf_counter_ns()
+        cost = self._result(draft, closing, outcome, model_call)
+        self._changed(draft, closing)
+        span = draft.span
+        trace_id = span_id = ""
+        sampled = False
+        if span is not None:
+            ids = span.get_span_context()
+            trace_id, span_id = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
+            sampled = bool(ids.trace_flags & 1)
+        bound = draft.bound
+        dimensions = tuple([bound.get(name, "") for name in self._dimension_names]) if self._dimension_names else ()
+        return Call(
+            draft.operation,
+            draft.kind,
+            draft.role,
+            self.span_name(draft),
+            draft.provider,
+            draft.request_model,
+            draft.response_model,
+            draft.name,
+            outcome,
+            draft.error_type,
+            draft.error_kind,
+            message,
+            stack,
+            draft.start_unix_ns,
+            draft.start_ns,
+            (end_ns - draft.start_ns) * 1e-9,
+            draft.usage,
+            cost,
+            model_call,
+            draft.counted,
+            draft.pending,
+            tuple(draft.retries),
+            draft.rate_limits,
+            draft.chunk_times,
+            draft.opening,
+            closing,
+            content,
+            draft.server_address,
+            draft.server_port,
+            dimensions,
+            draft.agent,
+            draft.agent_calls,
+            draft.tool_calls,
+            trace_id,
+            span_id,
+            sampled,
+            bound,
+            draft.background_id,
+        )
+
+    def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Cost | None:
+        if draft.response_id:
+            closing[names.RESPONSE_ID] = self.clean(draft.response_id)
+        if draft.response_model:
+            closing[names.RESPONSE_MODEL] = draft.response_model = self.known(draft.response_model)
+        if draft.finish_reasons:
+            closing[names.RESPONSE_FINISH_REASONS] = tuple([self.known(r) for r in draft.finish_reasons])
+        if draft.error_type:
+            closing[names.ERROR_TYPE] = draft.error_type = self.known(draft.error_type)
+            if draft.error_kind:
+                closing[names.ERROR_KIND] = draft.error_kind
+        cost = None
+        if draft.usage is not None and model_call:
+            cost = self._tokens(draft, closing, outcome)
+        times = draft.chunk_times
+        if times is not None and times.first_chunk_ns:
+            start = draft.start_ns
+            closing[names.RESPONSE_TIME_TO_FIRST_CHUNK] = (times.first_chunk_ns - start) * 1e-9
+            if times.first_token_ns:
+                closing[names.TIME_TO_FIRST_TOKEN_S] = (times.first_token_ns - start) * 1e-9
+            if times.first_answer_ns:
+                closing[names.TIME_TO_FIRST_ANSWER_S] = (times.first_answer_ns - start) * 1e-9
+        if draft.vendor_request_id:
+            closing[names.VENDOR_REQUEST_ID] = self.clean(draft.vendor_request_id)
+        if draft.retries:
+            closing[names.RETRIES] = len(draft.retries)
+        if draft.stages:
+            for name, seconds in draft.stages.items():
+                closing[f"{names.STAGE_PREFIX}{self.known(name)}_ms"] = round(seconds * 1e3, 3)
+            closing[names.STAGES_TOTAL_MS] = round(sum(draft.stages.values()) * 1e3, 3)
+        if draft.operation != names.STAGE or outcome != "ok":
+            closing[names.OUTCOME] = outcome
+        return cost
+
+    def _tokens(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str) -> Cost | None:
+        usage = draft.usage
+        assert usage is not None
+        if usage.input is not None:
+            closing[names.USAGE_INPUT] = usage.input
+        if draft.operation != names.EMBEDDINGS:
+            if usage.output is not None:
+                closing[names.USAGE_OUTPUT] = usage.output
+            if usage.cache_read is not None:
+                closing[names.USAGE_CACHE_READ] = usage.cache_read
+            if usage.cache_write is not None:
+                closing[names.USAGE_CACHE_WRITE] = usage.cache_write
+            if usage.reasoning is not None:
+                closing[names.USAGE_REASONING] = usage.reasoning
+            if usage.input_audio or usage.input_image or usage.output_audio or usage.output_image:
+                self._modalities(draft, closing)
+        if outcome != "ok":
+            closing[names.PARTIAL] = True
+        cost = self._pricer.cost(
+            draft.provider,
+            draft.server_address,
+            draft.response_model,
+            draft.request_model,
+            buckets(usage),
+            tier=draft.tier,
+            at_unix_s=draft.start_unix_ns * 1e-9,
+        )
+        if cost is not None:
+            table = names.COST_ATTRIBUTES
+            closing[table["input"]] = cost.input_usd
+            closing[table["output"]] = cost.output_usd
+            closing[table["total"]] = cost.total_usd
+        return cost
+
+    @staticmethod
+    def _modalities(draft: Draft, closing: dict[str, AttributeValue]) -> None:
+        usage = draft.usage
+        assert usage is not None
+        for name, tokens in (
+            (names.USAGE_INPUT_AUDIO, usage.input_audio),
+            (names.USAGE_INPUT_IMAGE, usage.input_image),
+            (names.USAGE_OUTPUT_AUDIO, usage.output_audio),
+            (names.USAGE_OUTPUT_IMAGE, usage.output_image),
+            (names.USAGE_CACHE_READ_AUDIO, usage.cache_read_audio),
+        ):
+            if tokens:
+                closing[name] = tokens
+
+    def _changed(self, draft: Draft, closing: dict[str, AttributeValue]) -> None:
+        """Facts that came after the start: response fields, and what the user set by hand."""
+        opening = draft.opening
+        for field, fact in draft.fields.items():
+            if field not in opening:
+                closing[field] = self._attribute(fact)
+        if draft.request_model and names.REQUEST_MODEL not in opening:
+            closing[names.REQUEST_MODEL] = draft.request_model = self.known(draft.request_model)
+        if draft.provider and names.PROVIDER not in opening:
+            closing[names.PROVIDER] = draft.provider = self.known(draft.provider)
+        for name, value in draft.attributes.items():
+            if name not in opening and name not in closing:
+                closing[self.known(name)] = self._attribute(value)
+
+    # --- content ---------------------------------------------------------------------
+
+    def _exception(self, error: BaseException) -> tuple[str, str]:
+        try:
+            message = shorten(self._redactor(str(error)), ERROR_BYTES)[0]
+            stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+            return message, shorten(self._redactor(stack), 4 * ERROR_BYTES)[0]
+        except Exception as failure:
+            self._fail("exception text", failure)
+            return "", ""
+
+    def _content(self, draft: Draft, closing: dict[str, AttributeValue]) -> dict[str, str]:
+        source = draft.content
+        assert source is not None
+        values: dict[str, Any] = {}
+        if source.reader is not None:
+            told: Content = source.reader(source.request, source.response, draft.stream_state)
+            values = {
+                names.SYSTEM_INSTRUCTIONS: told.system_instructions,
+                names.INPUT_MESSAGES: told.input_messages,
+                names.OUTPUT_MESSAGES: told.output_messages,
+                names.TOOL_DEFINITIONS: told.tool_definitions,
+            }
+        elif draft.operation == names.RETRIEVAL:
+            values = {names.RETRIEVAL_QUERY: source.arguments, names.RETRIEVAL_DOCUMENTS: source.result}
+        elif draft.operation == names.EXECUTE_TOOL:
+            values = {
+                names.TOOL_CALL_ARGUMENTS: source.arguments,
+                names.TOOL_CALL_RESULT: _as_object(source.result),
+            }
+        elif source.arguments is not None or source.result is not None:
+            values = {names.INPUT_MESSAGES: source.arguments, names.OUTPUT_MESSAGES: source.result}
+        done: dict[str, str] = {}
+        left, cut = self._span_bytes, 0
+        try:
+            for name, value in values.items():
+                if value is None:
+                    continue
+                budget = min(self._field_bytes, left)
+                if budget < 256:
+                    closing[names.CONTENT_DROPPED] = "span_budget"
+                    break
+                if name == names.RETRIEVAL_QUERY:
+                    done[name], lost = shorten(self._redactor(str(value)), budget)
+                else:
+                    done[name], lost = render(value, self._redactor, budget)
+                cut += lost
+                left -= len(done[name])
+        except Exception as error:
+            self._fail("content", error)
+            closing[names.CONTENT_DROPPED] = "redaction_failed"
+            return {}
+        if cut:
+            closing[names.CONTENT_CUT_BYTES] = cut
+        return done
+
+
+def _as_object(value: Any) -> Any:
+    """Tool results must be objects in the conventions."""
+    return value if value is None or isinstance(value, dict) else {"result": value}

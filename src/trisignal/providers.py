@@ -1,0 +1,90 @@
+"""Who answers a request: host names to provider ids.
+
+Ids are those of the GenAI conventions where they list one, else the vendor's own short
+name in lower case. The base URL decides, as it tells who bills; a client class does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_BY_SUFFIX: dict[str, str] = {
+    "openai.com": "openai",
+    "openai.azure.com": "azure.ai.openai",
+    "cognitiveservices.azure.com": "azure.ai.openai",
+    "services.ai.azure.com": "azure.ai.inference",
+    "inference.ai.azure.com": "azure.ai.inference",
+    "models.ai.azure.com": "azure.ai.inference",
+    "anthropic.com": "anthropic",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+    "aiplatform.googleapis.com": "gcp.vertex_ai",
+    "googleapis.com": "gcp.gen_ai",
+    "amazonaws.com": "aws.bedrock",
+    "cohere.com": "cohere",
+    "cohere.ai": "cohere",
+    "groq.com": "groq",
+    "mistral.ai": "mistral_ai",
+    "x.ai": "x_ai",
+    "deepseek.com": "deepseek",
+    "perplexity.ai": "perplexity",
+    "moonshot.ai": "moonshot_ai",
+    "moonshot.cn": "moonshot_ai",
+    "ibm.com": "ibm.watsonx.ai",
+    "openrouter.ai": "openrouter",
+    "together.ai": "together",
+    "together.xyz": "together",
+    "fireworks.ai": "fireworks",
+    "cerebras.ai": "cerebras",
+    "huggingface.co": "huggingface",
+    "huggingface.cloud": "huggingface",
+    "ollama.com": "ollama",
+    "snowflakecomputing.com": "snowflake",
+    "z.ai": "zai",
+    "bigmodel.cn": "zai",
+    "heroku.com": "heroku",
+    "crusoecloud.com": "crusoe",
+    "novita.ai": "novita",
+    "nebius.com": "nebius",
+    "nebius.ai": "nebius",
+    "sambanova.ai": "sambanova",
+    "deepinfra.com": "deepinfra",
+    "databricks.com": "databricks",
+    "azuredatabricks.net": "databricks",
+    "hyperbolic.xyz": "hyperbolic",
+    "baseten.co": "baseten",
+    "replicate.com": "replicate",
+    "nvidia.com": "nvidia",
+    "githubcopilot.com": "github",
+    "models.github.ai": "github",
+    "aliyuncs.com": "alibaba",
+    "minimax.io": "minimax",
+    "minimax.chat": "minimax",
+    "ovh.net": "ovhcloud",
+    "scaleway.ai": "scaleway",
+}
+_BY_LOCAL_PORT = {11434: "ollama", 1234: "lm_studio"}
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
+
+
+def by_host(host: str, port: int, named: Mapping[str, str], fallback: str) -> str:
+    """Provider id of whoever answers at a host.
+
+    Args:
+        host: Host name without port.
+        port: TCP port; 0 when unknown.
+        named: The user's own hosts (setting ``provider_hosts``), as ``host`` or ``host:port``.
+        fallback: Id for an unknown host: the protocol that is spoken there.
+    """
+    if named:
+        own = named.get(f"{host}:{port}") or named.get(host)
+        if own:
+            return own
+    if host in _LOCAL:
+        return _BY_LOCAL_PORT.get(port, fallback)
+    suffix = host.lower()
+    while suffix:
+        found = _BY_SUFFIX.get(suffix)
+        if found:
+            return found
+        _, _, suffix = suffix.partition(".")
+    return fallback

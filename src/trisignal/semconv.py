@@ -1,0 +1,387 @@
+"""Every name that trisignal emits: attributes, metrics, labels, events, units, buckets.
+
+Names without a remark are those of the OpenTelemetry GenAI semantic conventions
+(`SCHEMA_URL`); what no convention names begins with ``llm.`` (as a label: ``llm_``) and is
+listed in `EXTENSION_ATTRIBUTES`. Sinks, dashboards, rules and documentation read the
+names here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
+SCOPE = "trisignal"
+
+# --- attributes of the conventions ---------------------------------------------------
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+OUTPUT_TYPE = "gen_ai.output.type"
+DATA_SOURCE_ID = "gen_ai.data_source.id"
+REQUEST_MODEL = "gen_ai.request.model"
+REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
+REQUEST_CHOICE_COUNT = "gen_ai.request.choice.count"
+REQUEST_TEMPERATURE = "gen_ai.request.temperature"
+REQUEST_TOP_P = "gen_ai.request.top_p"
+REQUEST_TOP_K = "gen_ai.request.top_k"
+REQUEST_STOP_SEQUENCES = "gen_ai.request.stop_sequences"
+REQUEST_FREQUENCY_PENALTY = "gen_ai.request.frequency_penalty"
+REQUEST_PRESENCE_PENALTY = "gen_ai.request.presence_penalty"
+REQUEST_ENCODING_FORMATS = "gen_ai.request.encoding_formats"
+REQUEST_SEED = "gen_ai.request.seed"
+REQUEST_STREAM = "gen_ai.request.stream"
+REQUEST_REASONING_LEVEL = "gen_ai.request.reasoning.level"
+REQUEST_PREVIOUS_RESPONSE_ID = "gen_ai.request.previous_response.id"
+REQUEST_STREAM_CURSOR = "gen_ai.request.stream_cursor"
+RESPONSE_ID = "gen_ai.response.id"
+RESPONSE_MODEL = "gen_ai.response.model"
+RESPONSE_FINISH_REASONS = "gen_ai.response.finish_reasons"
+RESPONSE_STATUS = "gen_ai.response.status"
+RESPONSE_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
+USAGE_INPUT = "gen_ai.usage.input_tokens"
+USAGE_OUTPUT = "gen_ai.usage.output_tokens"
+USAGE_CACHE_READ = "gen_ai.usage.cache_read.input_tokens"
+USAGE_CACHE_WRITE = "gen_ai.usage.cache_write.input_tokens"
+USAGE_REASONING = "gen_ai.usage.reasoning.output_tokens"
+USAGE_INPUT_AUDIO = "gen_ai.usage.audio.input_tokens"
+USAGE_INPUT_IMAGE = "gen_ai.usage.image.input_tokens"
+USAGE_OUTPUT_AUDIO = "gen_ai.usage.audio.output_tokens"
+USAGE_OUTPUT_IMAGE = "gen_ai.usage.image.output_tokens"
+USAGE_CACHE_READ_AUDIO = "gen_ai.usage.audio.cache_read.input_tokens"
+TOKEN_TYPE = "gen_ai.token.type"
+TOKEN_MODALITY = "gen_ai.token.modality"
+CONVERSATION_ID = "gen_ai.conversation.id"
+AGENT_ID = "gen_ai.agent.id"
+AGENT_NAME = "gen_ai.agent.name"
+AGENT_DESCRIPTION = "gen_ai.agent.description"
+AGENT_VERSION = "gen_ai.agent.version"
+WORKFLOW_NAME = "gen_ai.workflow.name"
+TOOL_NAME = "gen_ai.tool.name"
+TOOL_CALL_ID = "gen_ai.tool.call.id"
+TOOL_DESCRIPTION = "gen_ai.tool.description"
+TOOL_TYPE = "gen_ai.tool.type"
+TOOL_CALL_ARGUMENTS = "gen_ai.tool.call.arguments"
+TOOL_CALL_RESULT = "gen_ai.tool.call.result"
+TOOL_DEFINITIONS = "gen_ai.tool.definitions"
+EMBEDDINGS_DIMENSION_COUNT = "gen_ai.embeddings.dimension.count"
+RETRIEVAL_TOP_K = "gen_ai.retrieval.top_k"
+RETRIEVAL_QUERY = "gen_ai.retrieval.query.text"
+RETRIEVAL_DOCUMENTS = "gen_ai.retrieval.documents"
+SYSTEM_INSTRUCTIONS = "gen_ai.system_instructions"
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+EVALUATION_NAME = "gen_ai.evaluation.name"
+EVALUATION_SCORE = "gen_ai.evaluation.score.value"
+EVALUATION_LABEL = "gen_ai.evaluation.score.label"
+EVALUATION_EXPLANATION = "gen_ai.evaluation.explanation"
+PROMPT_NAME = "gen_ai.prompt.name"
+PROMPT_VERSION = "gen_ai.prompt.version"
+OPENAI_API_TYPE = "openai.api.type"
+OPENAI_REQUEST_SERVICE_TIER = "openai.request.service_tier"
+OPENAI_RESPONSE_SERVICE_TIER = "openai.response.service_tier"
+OPENAI_SYSTEM_FINGERPRINT = "openai.response.system_fingerprint"
+ERROR_TYPE = "error.type"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+EXCEPTION_TYPE = "exception.type"
+EXCEPTION_MESSAGE = "exception.message"
+EXCEPTION_STACKTRACE = "exception.stacktrace"
+
+# --- our own, where no convention has a name -----------------------------------------
+OUTCOME = "llm.outcome"
+ERROR_KIND = "llm.error_kind"
+PARTIAL = "llm.usage.partial"
+REQUEST_ID = "llm.request_id"
+VENDOR_REQUEST_ID = "llm.response.request_id"
+USER_ID = "llm.user_id"
+RETRIES = "llm.retries"
+DURATION_S = "duration_s"
+TOTAL_TOKENS = "total_tokens"
+COST_USD = "cost_usd"
+TIME_TO_FIRST_TOKEN_S = "llm.time_to_first_token_s"
+TIME_TO_FIRST_ANSWER_S = "llm.time_to_first_answer_s"
+DIMENSION_PREFIX = "llm.dimension."
+STAGE_NAME = "llm.stage.name"
+STAGE_PREFIX = "llm.stage."
+STAGES_TOTAL_MS = "llm.stages.total_ms"
+CONTENT_CUT_BYTES = "llm.content.cut_bytes"
+CONTENT_DROPPED = "llm.content.dropped"
+# Cost on spans is only proposed upstream (semantic-conventions-genai PR 443): when it is
+# merged, this map is the one place to change.
+COST_ATTRIBUTES = {
+    "input": "llm.cost.input_usd",
+    "output": "llm.cost.output_usd",
+    "total": "llm.cost.total_usd",
+}
+LABEL_COST_BUCKET = "llm.cost_bucket"
+
+EXTENSION_ATTRIBUTES: dict[str, str] = {
+    OUTCOME: "string",
+    ERROR_KIND: "string",
+    PARTIAL: "boolean",
+    REQUEST_ID: "string",
+    VENDOR_REQUEST_ID: "string",
+    USER_ID: "string",
+    RETRIES: "int",
+    TIME_TO_FIRST_TOKEN_S: "double",
+    TIME_TO_FIRST_ANSWER_S: "double",
+    DIMENSION_PREFIX + "*": "string",
+    STAGE_NAME: "string",
+    STAGE_PREFIX + "*": "double",
+    STAGES_TOTAL_MS: "double",
+    CONTENT_CUT_BYTES: "int",
+    CONTENT_DROPPED: "string",
+    COST_ATTRIBUTES["input"]: "double",
+    COST_ATTRIBUTES["output"]: "double",
+    COST_ATTRIBUTES["total"]: "double",
+}
+"""Span and log attributes beyond the conventions, with their types (``*``: any ending)."""
+
+# --- operations ----------------------------------------------------------------------
+CHAT = "chat"
+GENERATE_CONTENT = "generate_content"
+TEXT_COMPLETION = "text_completion"
+EMBEDDINGS = "embeddings"
+RETRIEVAL = "retrieval"
+FETCH_RESPONSE = "fetch_response"
+CREATE_AGENT = "create_agent"
+INVOKE_AGENT = "invoke_agent"
+EXECUTE_TOOL = "execute_tool"
+INVOKE_WORKFLOW = "invoke_workflow"
+STAGE = "stage"
+
+INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION})
+EXTENSION_OPERATIONS = frozenset(
+    {
+        STAGE,
+        "image_generation",
+        "moderation",
+        "speech",
+        "transcription",
+        "translation",
+        "video_generation",
+        "rerank",
+        "request",
+    }
+)
+"""Values of `OPERATION` beyond the conventions' list, which is open."""
+
+MODEL_CALLS_EXCLUDED = frozenset(
+    {RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE}
+)
+"""Operations that are no model call: they get durations, but no requests, tokens or cost."""
+
+SPAN_NAME_BY_ENTITY = frozenset({RETRIEVAL, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE})
+"""Operations whose span is named after their entity, not after a model."""
+
+# --- events --------------------------------------------------------------------------
+EVENT_DETAILS = "gen_ai.client.inference.operation.details"
+EVENT_EXCEPTION = "gen_ai.client.operation.exception"
+EVENT_EVALUATION = "gen_ai.evaluation.result"
+
+# --- metrics -------------------------------------------------------------------------
+PROFILES = ("1.41", "2026-10")
+
+SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+EXTRA_SECONDS = (5.0, 30.0, 160.0, 320.0, 640.0)
+"""Added to the conventions' bounds: common objectives, and agents that run for minutes."""
+LONG_SECONDS = tuple(sorted(SECONDS + EXTRA_SECONDS))
+TOKENS = tuple(4**n for n in range(14))
+AGENT_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
+WORKFLOW_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+CALLS = (1, 2, 4, 8, 16, 32, 64, 128)
+PER_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+FIRST_TOKEN_SECONDS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+)  # fmt: skip
+USD = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+
+Instrument = Literal["counter", "histogram", "gauge", "updowncounter"]
+
+
+class Metric(NamedTuple):
+    """One metric under its OpenTelemetry name; the Prometheus name is derived."""
+
+    name: str
+    instrument: Instrument
+    unit: str
+    labels: tuple[str, ...]
+    help: str
+    bounds: tuple[float, ...] = ()
+    dimensioned: bool = False
+    """The configured metric dimensions are added to the labels."""
+    multiprocess: str = "livesum"
+    """How prometheus_client merges a gauge over processes."""
+
+    @property
+    def prometheus_name(self) -> str:
+        """Name that the OpenTelemetry to Prometheus translation gives."""
+        base = self.name.replace(".", "_")
+        if self.unit == "s":
+            base += "_seconds"
+        return base + "_total" if self.instrument == "counter" else base
+
+
+R = (OPERATION, PROVIDER, REQUEST_MODEL)
+COMMON = (*R, RESPONSE_MODEL, SERVER_ADDRESS, SERVER_PORT)
+
+
+def _metric(
+    name: str,
+    instrument: Instrument,
+    unit: str,
+    labels: tuple[str, ...],
+    help: str,
+    bounds: tuple[float, ...] = (),
+    multiprocess: str = "livesum",
+) -> Metric:
+    return Metric(name, instrument, unit, labels, help, bounds, labels[: len(R)] == R, multiprocess)
+
+
+_TIMED = (*COMMON, ERROR_TYPE, OUTCOME)
+_OPERATION_DURATION = _metric(
+    "gen_ai.client.operation.duration", "histogram", "s", _TIMED, "Duration of calls to a model", LONG_SECONDS
+)  # fmt: skip
+
+_SHARED: dict[str, Metric] = {
+    "operation_duration": _OPERATION_DURATION,
+    "agent_duration": _metric(
+        "gen_ai.invoke_agent.duration", "histogram", "s", (AGENT_NAME, REQUEST_MODEL, ERROR_TYPE, OUTCOME),
+        "Duration of agent runs", AGENT_SECONDS),
+    "agent_inference_calls": _metric(
+        "gen_ai.invoke_agent.inference_calls", "histogram", "{inference_call}", (AGENT_NAME,),
+        "Model calls per agent run", CALLS),
+    "agent_tool_calls": _metric(
+        "gen_ai.invoke_agent.tool_calls", "histogram", "{tool_call}", (AGENT_NAME,),
+        "Tool calls per agent run", CALLS),
+    "tool_duration": _metric(
+        "gen_ai.execute_tool.duration", "histogram", "s", (TOOL_NAME, AGENT_NAME, TOOL_TYPE, ERROR_TYPE, OUTCOME),
+        "Duration of tool calls", SECONDS),
+    "workflow_duration": _metric(
+        "gen_ai.invoke_workflow.duration", "histogram", "s", (WORKFLOW_NAME, ERROR_TYPE, OUTCOME),
+        "Duration of workflows", WORKFLOW_SECONDS),
+    "server_duration": _metric(
+        "gen_ai.server.request.duration", "histogram", "s", _TIMED, "Duration of served requests", LONG_SECONDS),
+    "server_first_token": _metric(
+        "gen_ai.server.time_to_first_token", "histogram", "s", COMMON,
+        "Queue and prefill time of successful served requests", FIRST_TOKEN_SECONDS),
+    "server_per_token": _metric(
+        "gen_ai.server.time_per_output_token", "histogram", "s", COMMON,
+        "Time per output token after the first, of successful served requests", PER_TOKEN_SECONDS),
+    "requests": _metric("llm.requests", "counter", "{request}", (*R, OUTCOME), "Ended model calls by outcome"),
+    "errors": _metric("llm.errors", "counter", "{error}", (*R, ERROR_KIND, ERROR_TYPE), "Failed model calls by kind"),
+    "cost": _metric(
+        "llm.cost_usd", "counter", "{USD}", (*R, RESPONSE_MODEL, LABEL_COST_BUCKET),
+        "Cost of model calls in US dollars, by disjoint bucket"),
+    "request_cost": _metric("llm.request_cost_usd", "histogram", "{USD}", R, "Cost per model call in US dollars", USD),
+    "wasted_cost": _metric(
+        "llm.wasted_cost_usd", "counter", "{USD}", (*R, OUTCOME),
+        "Cost of calls whose result was not used, in US dollars"),
+    "first_token": _metric(
+        "llm.time_to_first_token", "histogram", "s", R, "Request sent to first token of any kind", LONG_SECONDS),
+    "first_answer": _metric(
+        "llm.time_to_first_answer", "histogram", "s", R, "Request sent to first visible text or tool call",
+        LONG_SECONDS),
+    "per_token": _metric(
+        "llm.time_per_output_token", "histogram", "s", R, "Per streamed call: time per token after the first",
+        PER_TOKEN_SECONDS),
+    "active": _metric("llm.active_requests", "updowncounter", "{request}", R, "Model calls in flight"),
+    "queue_depth": _metric("llm.queue_depth", "updowncounter", "{item}", ("queue",), "Items waiting"),
+    "queue_wait": _metric("llm.queue_wait", "histogram", "s", ("queue",), "Time items waited", LONG_SECONDS),
+    "stage_duration": _metric(
+        "llm.stage_duration", "histogram", "s", ("stage",), "Duration of named stages", LONG_SECONDS),
+    "retries": _metric("llm.retries", "counter", "{retry}", (*R, ERROR_KIND), "Retries hidden in the client"),
+    "ratelimit_remaining": _metric(
+        "llm.ratelimit_remaining", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
+        "Headroom the provider told last", (), "livemin"),
+    "ratelimit_limit": _metric(
+        "llm.ratelimit_limit", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
+        "Limit the provider told last", (), "livemax"),
+    "cache_requests": _metric(
+        "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
+    "quality_score": _metric(
+        "llm.quality_score", "histogram", "1", ("evaluation", REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
+        "Evaluation scores, 0 to 1", SCORES),
+    "feedback": _metric(
+        "llm.feedback", "counter", "{rating}", ("rating", REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
+        "User feedback by rating"),
+    "usage_missing": _metric(
+        "llm.usage_missing", "counter", "{request}", R, "Successful calls whose token usage was not told"),
+    "unpriced": _metric(
+        "llm.unpriced_requests", "counter", "{request}", R, "Calls with usage but without a known price"),
+    "redactions": _metric(
+        "llm.redactions", "counter", "{redaction}", ("detector",), "Texts replaced by the redactor"),
+    "redaction_failures": _metric(
+        "llm.redaction_failures", "counter", "{failure}", ("detector",), "Contents dropped as the redactor failed"),
+    "internal_errors": _metric(
+        "trisignal.internal_errors", "counter", "{error}", ("site",), "Errors of trisignal's own, contained"),
+    "label_overflow": _metric(
+        "trisignal.label_overflow", "counter", "{call}", ("metric",), "Label sets replaced by _OTHER"),
+    "dropped": _metric(
+        "trisignal.dropped", "counter", "{item}", ("queue",), "Items dropped as a queue of ours was full"),
+    "price_table_timestamp": _metric(
+        "trisignal.price_table_timestamp", "gauge", "s", (), "Unix time at which the price table was made", (),
+        "livemax"),
+}  # fmt: skip
+
+
+def _inference(prefix: str) -> dict[str, Metric]:
+    return {
+        "first_chunk": _metric(
+            f"{prefix}.time_to_first_chunk", "histogram", "s", COMMON, "Request sent to first chunk", LONG_SECONDS),
+        "chunk_interval": _metric(
+            f"{prefix}.time_per_output_chunk", "histogram", "s", COMMON, "Time between streamed chunks", SECONDS),
+    }  # fmt: skip
+
+
+def _counter_2026(part: str, help: str) -> Metric:
+    labels = (*COMMON, TOKEN_MODALITY)
+    return _metric(f"gen_ai.client.inference.usage.{part}", "counter", "{token}", labels, help)
+
+
+def profile(name: str) -> dict[str, Metric]:
+    """Metrics of one profile by the key that the sinks use.
+
+    Args:
+        name: One of `PROFILES`.
+
+    Returns:
+        Key to metric; two keys may name the same metric (``inference_duration`` and
+        ``operation_duration`` in profile ``1.41``).
+
+    Raises:
+        KeyError: Unknown profile.
+    """
+    if name == "1.41":
+        return {
+            **_SHARED,
+            "inference_duration": _OPERATION_DURATION,
+            **_inference("gen_ai.client.operation"),
+            "tokens": _metric(
+                "gen_ai.client.token.usage", "histogram", "{token}", (*COMMON, TOKEN_TYPE),
+                "Tokens per model call, inclusive totals", TOKENS),
+        }  # fmt: skip
+    if name == "2026-10":
+        operation = "gen_ai.client.inference.operation"
+        return {
+            **_SHARED,
+            "inference_duration": _metric(
+                "gen_ai.client.inference.duration", "histogram", "s", _TIMED, "Duration of inference calls",
+                LONG_SECONDS),
+            **_inference("gen_ai.client.inference"),
+            "input_tokens": _metric(
+                f"{operation}.input_tokens", "histogram", "{token}", COMMON, "Input tokens per call", TOKENS),
+            "output_tokens": _metric(
+                f"{operation}.output_tokens", "histogram", "{token}", COMMON, "Output tokens per call", TOKENS),
+            "usage_input": _counter_2026("input_tokens", "Input tokens, cached ones included"),
+            "usage_output": _counter_2026("output_tokens", "Output tokens, reasoning included"),
+            "usage_cache_read": _counter_2026("cache_read.input_tokens", "Input tokens read from a cache"),
+            "usage_cache_write": _counter_2026("cache_write.input_tokens", "Input tokens written to a cache"),
+            "usage_reasoning": _counter_2026("reasoning.output_tokens", "Reasoning tokens"),
+        }  # fmt: skip
+    raise KeyError(name)
+
+
+EXTENSION_LABELS = frozenset({OUTCOME, ERROR_KIND})
+"""Labels beyond the conventions on metrics that the conventions define, besides dimensions."""

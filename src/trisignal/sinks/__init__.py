@@ -1,0 +1,54 @@
+"""Sinks: each renders ended calls in one format. Only here are telemetry formats known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from trisignal.call import AttributeValue, Call, Draft
+
+
+class Sink(Protocol):
+    """One output. Both methods run on the caller's thread and must be quick."""
+
+    name: str
+
+    def open(self, draft: Draft) -> None:
+        """A call begins; its first attributes are in ``draft.opening``."""
+
+    def close(self, draft: Draft, call: Call) -> None:
+        """A call has ended."""
+
+
+class Verdict:
+    """An evaluation or a user's feedback about an earlier call."""
+
+    __slots__ = ("explanation", "label", "name", "prompt_name", "prompt_version", "ref", "request_model", "score")
+
+    def __init__(
+        self, name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None
+    ) -> None:
+        self.name = name
+        self.score = score
+        self.label = label
+        self.explanation = explanation
+        self.ref = ref or {}
+        self.request_model = self.ref.get("model", "")
+        self.prompt_name = self.ref.get("prompt_name", "")
+        self.prompt_version = self.ref.get("prompt_version", "")
+
+
+class Meter(Protocol):
+    """A sink that takes measurements which are no calls."""
+
+    def count(self, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
+        """Add to a counter or up-down counter of `semconv.profile`."""
+
+    def observe(self, key: str, labels: tuple[str, ...], value: float) -> None:
+        """Record a value in a histogram."""
+
+    def gauge(self, key: str, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge."""
+
+
+Facts = Mapping[str, AttributeValue]

@@ -1,0 +1,59 @@
+"""Spans through the OpenTelemetry API."""
+
+from __future__ import annotations
+
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+
+from trisignal.call import Call, Draft
+from trisignal.policy import Policy
+
+_KINDS = {
+    ("client", "client"): SpanKind.CLIENT,
+    ("client", "server"): SpanKind.SERVER,
+    ("internal", "client"): SpanKind.INTERNAL,
+    ("internal", "server"): SpanKind.SERVER,
+}
+_CROWDED = 96
+"""Attributes above which the SDK's default limit (128) might evict the first ones."""
+
+
+class SpanSink:
+    """Opens a live span per call, so that work inside the call is parented to it.
+
+    Args:
+        tracer: Where spans come from.
+        policy: Names the span.
+    """
+
+    name = "span"
+
+    def __init__(self, tracer: Tracer, policy: Policy) -> None:
+        self._start = tracer.start_span
+        self._span_name = policy.span_name
+
+    def open(self, draft: Draft) -> None:
+        """Start the span with everything a sampler may want to see."""
+        draft.span = self._start(
+            self._span_name(draft),
+            kind=_KINDS[draft.kind, draft.role],
+            attributes=draft.opening,
+            start_time=draft.start_unix_ns,
+        )
+
+    def close(self, draft: Draft, call: Call) -> None:
+        """Add what the end brought, and end the span."""
+        span = draft.span
+        if span is None:
+            return
+        if span.is_recording():
+            if call.content:
+                # First in, first evicted: content must never push out the core facts.
+                span.set_attributes(call.content)
+            span.set_attributes(call.closing)
+            if len(call.opening) + len(call.closing) + len(call.content) > _CROWDED:
+                span.set_attributes(call.opening)
+            if call.outcome == "error":
+                span.set_status(Status(StatusCode.ERROR, call.error_message or call.error_type))
+            if draft.encloses_call:
+                span.update_name(call.span_name)
+        span.end(call.start_unix_ns + round(call.duration_s * 1e9))
