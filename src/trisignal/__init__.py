@@ -1,5 +1,7 @@
 """trisignal: one LLM call becomes a GenAI span, Prometheus metrics and a JSON log line."""
 
+from trisignal._active import ActiveCall, current_call
+from trisignal._authoring import agent, embeddings, llm, retrieval, stage, tool, workflow
 from trisignal._context import (
     ContextThreadPoolExecutor,
     carry,
@@ -9,19 +11,50 @@ from trisignal._context import (
     request_id,
     suppress,
 )
-from trisignal._setup import Telemetry, setup
+from trisignal._setup import Telemetry, redacting, setup, summary
+from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal.clients import instrument, uninstrument
+from trisignal.metrics_app import metrics_app, metrics_wsgi_app, serve_metrics
+from trisignal.middleware import RequestIdMiddleware, WsgiRequestIdMiddleware
+from trisignal.policy.price import PriceSource
+from trisignal.policy.redact import Redactor
+from trisignal.sinks.tally import Summary
 
 __all__ = [
+    "ActiveCall",
+    "Cache",
     "ContextThreadPoolExecutor",
+    "PriceSource",
+    "Queue",
+    "Redactor",
+    "RequestIdMiddleware",
+    "Summary",
     "Telemetry",
+    "WsgiRequestIdMiddleware",
+    "agent",
+    "cache",
     "carry",
     "context",
     "continue_from",
+    "current_call",
+    "embeddings",
+    "evaluate",
+    "feedback",
     "inject",
     "instrument",
+    "llm",
+    "metrics_app",
+    "metrics_wsgi_app",
+    "queue",
+    "redacting",
     "request_id",
+    "retrieval",
+    "serve_metrics",
     "setup",
+    "stage",
+    "summary",
     "suppress",
+    "tool",
     "uninstrument",
+    "workflow",
 ]

@@ -13,7 +13,9 @@ from trisignal import _guard
 
 Clean = Callable[[str], str]
 
-_KEPT = frozenset({"server.address", "server.port", "net.peer.name", "network.peer.address", "client.address"})
+_KEPT = frozenset(
+    {"server.address", "server.port", "net.peer.name", "network.peer.address", "client.address"}
+)
 """Addresses that name a machine, not a person; redacting them would blind operations."""
 
 
@@ -54,7 +56,8 @@ def redacted(span: ReadableSpan, clean: Clean) -> ReadableSpan:
     """A copy of a span in which every text has been redacted; the span itself when nothing changed."""
     attributes = _attributes(span.attributes or {}, clean)
     events = [
-        Event(event.name, _attributes(event.attributes or {}, clean), event.timestamp) for event in span.events
+        Event(event.name, _attributes(event.attributes or {}, clean), event.timestamp)
+        for event in span.events
     ]
     links = [Link(link.context, _attributes(link.attributes or {}, clean)) for link in span.links]
     description = span.status.description

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextvars import Token
+from contextvars import ContextVar, Token
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -144,7 +144,7 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
         _abort(draft)
         return None
     finally:
-        draft.parent = draft.error = draft.content = draft.stream_state = None
+        draft.parent = draft.owner = draft.error = draft.content = draft.stream_state = None
     for site, close in state.closes:
         try:
             close(draft, call)
@@ -176,7 +176,9 @@ def _relate(draft: Draft, parent: Draft) -> None:
         # Law 2: tokens and cost belong to the innermost inference.
         outer: Draft | None = parent
         while outer is not None:
-            if outer.operation == operation or (outer.operation in names.INFERENCE and operation in names.INFERENCE):
+            if outer.operation == operation or (
+                outer.operation in names.INFERENCE and operation in names.INFERENCE
+            ):
                 outer.encloses_call = True
             outer = outer.parent
 
@@ -221,3 +223,46 @@ def deactivate(tokens: Activation) -> None:
     if attached is not None:
         otel_context.detach(attached)
     _context.current.reset(token)
+
+
+class Entry:
+    """One entered block; blocks of a context form a stack that survives odd exits."""
+
+    __slots__ = ("attached", "context", "draft", "outer", "owner", "previous")
+
+    def __init__(self, owner: object, draft: Draft | None) -> None:
+        self.owner = owner
+        self.draft = draft
+        self.previous: Entry | None = entered.get()
+        self.outer = _context.current.get()
+        self.attached: Any = None
+        self.context: Any = None
+        if draft is not None:
+            _context.current.set(draft)
+            if draft.span is not None:
+                self.context = set_span_in_context(draft.span)
+                self.attached = otel_context.attach(self.context)
+        entered.set(self)
+
+
+entered: ContextVar[Entry | None] = ContextVar("trisignal_entered", default=None)
+
+
+def leave(owner: object) -> Draft | None:
+    """Leave the innermost block of an owner, also when that happens in another context.
+
+    Returns:
+        The draft of the block; None when nothing was recorded in it.
+    """
+    entry = entered.get()
+    while entry is not None and entry.owner is not owner:
+        entry = entry.previous
+    if entry is None:
+        return None
+    entered.set(entry.previous)
+    if entry.draft is not None:
+        _context.current.set(entry.outer)
+        # Detaching in another context than the one attached in makes OpenTelemetry log an error.
+        if entry.attached is not None and otel_context.get_current() is entry.context:
+            otel_context.detach(entry.attached)
+    return entry.draft

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 from trisignal import _guard, _runtime, config
 from trisignal import semconv as names
 from trisignal._exporters import Built, logger_provider_from, meter_provider_from, tracer_provider_from
+from trisignal._redacting import RedactingExporter
 from trisignal.logs import ContextFilter, JsonFormatter
 from trisignal.metrics_app import before_scrape
 from trisignal.policy import Policy
@@ -24,7 +26,7 @@ from trisignal.sinks import Meter, Sink
 from trisignal.sinks.json_log import JsonLogSink
 from trisignal.sinks.prometheus import PrometheusSink
 from trisignal.sinks.span import SpanSink
-from trisignal.sinks.tally import TallySink
+from trisignal.sinks.tally import Summary, TallySink
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
@@ -108,6 +110,36 @@ _fork_hooked = False
 def running() -> Telemetry | None:
     """The handle of the setup() in force, if any."""
     return _telemetry
+
+
+def redacting(exporter: SpanExporter) -> SpanExporter:
+    """Put the redaction gate before an exporter of your own.
+
+    Every span that leaves through it is redacted, also those of other libraries. Exporters
+    that `setup` builds are behind the gate already.
+
+    Args:
+        exporter: Any span exporter.
+    """
+
+    def clean(text: str) -> str:
+        policy = _runtime.STATE.policy
+        return (policy or _default_policy()).known(text)
+
+    return RedactingExporter(exporter, clean)
+
+
+@functools.cache
+def _default_policy() -> Policy:
+    """For spans that leave before setup() or after shutdown(): the built-in detectors."""
+    return Policy(config.Settings(), PatternRedactor(), Pricer(), lambda: None)
+
+
+def summary() -> Summary:
+    """Totals, error rate, cost and latency quantiles of this process since setup()."""
+    _runtime.drain()
+    tally = TallySink() if _telemetry is None else _telemetry.tally
+    return tally.summary()
 
 
 class _Aside:
@@ -209,7 +241,9 @@ def setup(
     with _lock:
         if _telemetry is not None:
             if explicit and explicit != _telemetry.explicit:
-                _guard.logger.warning("trisignal.setup() was called before; call shutdown() first to change settings")
+                _guard.logger.warning(
+                    "trisignal.setup() was called before; call shutdown() first to change settings"
+                )
             return _telemetry
         made = _start(explicit)
         _telemetry = made
@@ -228,7 +262,9 @@ def _start(explicit: dict[str, Any]) -> Telemetry:
     loaded = config.load(values)
     settings = loaded.settings
     made = Telemetry(loaded, explicit)
-    made.pricer = Pricer(explicit.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices)
+    made.pricer = Pricer(
+        explicit.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices
+    )
     if settings.disabled:
         return made
     try:
@@ -277,12 +313,15 @@ def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> Promethe
         max_series=settings.max_series,
         exemplars=settings.exemplars,
     )
+    sink.gauge_from("price_table_timestamp", lambda: made.pricer.table_timestamp_s)
     made.prometheus = sink
     made._undo.append(sink.unregister)
     return sink
 
 
-def _tracer_provider(made: Telemetry, given: TracerProvider | None, clean: Callable[[str], str]) -> TracerProvider:
+def _tracer_provider(
+    made: Telemetry, given: TracerProvider | None, clean: Callable[[str], str]
+) -> TracerProvider:
     if given is None:
         present = trace.get_tracer_provider()
         if not isinstance(present, ProxyTracerProvider):

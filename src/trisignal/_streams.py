@@ -35,13 +35,33 @@ def _on_gc(phase: str, info: dict[str, int]) -> None:
 class Fold:
     """State of one stream; its size is fixed while content is off."""
 
-    __slots__ = ("_clock", "_draft", "_format", "_keep", "_look", "_times", "_wanted", "before_end", "state")
+    __slots__ = (
+        "_choose",
+        "_clock",
+        "_draft",
+        "_format",
+        "_keep",
+        "_look",
+        "_times",
+        "_wanted",
+        "before_end",
+        "state",
+    )
 
-    def __init__(self, draft: Draft, format: Format, *, keep_content: bool, timed: bool = True) -> None:
+    def __init__(
+        self,
+        draft: Draft,
+        format: Format,
+        *,
+        keep_content: bool,
+        timed: bool = True,
+        choose: Callable[[Any], Format] | None = None,
+    ) -> None:
         if _on_gc not in gc.callbacks:
             gc.callbacks.append(_on_gc)
         self._draft = draft
         self._format = format
+        self._choose = choose
         self._look = format.look
         self._keep = keep_content
         self._wanted = _ALL
@@ -68,6 +88,9 @@ class Fold:
                     return
             else:
                 times.first_chunk_ns = now
+                if self._choose is not None:
+                    self._format = self._choose(chunk)
+                    self._look = self._format.look
                 news = self._look(chunk) | NOTABLE
             self._news(chunk, news, now)
         except Exception as error:
@@ -110,8 +133,9 @@ class Fold:
         else:
             self._abandon()
 
-    def dropped(self) -> None:
-        """The stream was freed; may run inside the garbage collector, so only note it."""
+    def __del__(self) -> None:
+        # The stream was freed unread or half read. This may run inside the garbage collector,
+        # inside any lock: it must only leave a note.
         if not self._draft.ended:
             _runtime.dropped.append(self._abandon)
 
@@ -241,11 +265,6 @@ class Tap:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
-
-    def __del__(self) -> None:
-        fold = self.__dict__.get("_fold")
-        if fold is not None:
-            fold.dropped()
 
 
 _tap_classes: dict[tuple[type, ...], type] = {}

@@ -145,14 +145,13 @@ class RateLimit(NamedTuple):
 class ChunkTimes:
     """Fixed-size record of a stream's timing; all times are `time.perf_counter_ns`."""
 
-    __slots__ = ("chunks", "first_answer_ns", "first_chunk_ns", "first_token_ns", "intervals", "last_ns")
+    __slots__ = ("first_answer_ns", "first_chunk_ns", "first_token_ns", "intervals", "last_ns")
 
     def __init__(self, buckets: int) -> None:
         self.first_chunk_ns = 0
         self.first_token_ns = 0
         self.first_answer_ns = 0
         self.last_ns = 0
-        self.chunks = 0
         self.intervals = [0] * buckets
         """Count of gaps between chunks per histogram bucket (last one: over all bounds)."""
 

@@ -76,12 +76,15 @@ class Settings(BaseModel):
         "", description="`stderr`, `root` (format the whole application), or a file path; empty: no handler."
     )
     prices_file: str = Field("", description="Price overrides, YAML or JSON.")
-    live_prices: bool = Field(False, description="Use the installed genai-prices package (extra `live-prices`).")
+    live_prices: bool = Field(
+        False, description="Use the installed genai-prices package (extra `live-prices`)."
+    )
     propagate_trace_context: bool = Field(
         False, description="Send W3C trace context (never baggage) with outgoing model calls."
     )
     inject_stream_usage: bool = Field(
-        False, description="Ask OpenAI-compatible chat streams for usage (adds `stream_options` to the request)."
+        False,
+        description="Ask OpenAI-compatible chat streams for usage (adds `stream_options` to the request).",
     )
     provider_hosts: dict[str, str] = Field(
         {}, description="Own hosts: `host` or `host:port` to provider id (JSON object in a variable)."
@@ -167,7 +170,9 @@ def load(explicit: Mapping[str, object] | None = None, environ: Mapping[str, str
     def take(found: Mapping[str, object], source: str, spelling: Mapping[str, str]) -> None:
         for name, value in found.items():
             if name not in names:
-                raise ConfigError(spelling.get(name, name), value, "a setting of: " + ", ".join(names), source)
+                raise ConfigError(
+                    spelling.get(name, name), value, "a setting of: " + ", ".join(names), source
+                )
             values[name], sources[name] = value, source
             spelled[name] = spelling.get(name, name)
 
@@ -216,7 +221,9 @@ def _read_file(path: str) -> Mapping[str, object]:
     try:
         loaded = _parse(text, suffix)
     except ValueError as error:
-        raise ConfigError(FILE_VARIABLE, path, f"a valid {suffix[1:]} file ({error})", "environment") from None
+        raise ConfigError(
+            FILE_VARIABLE, path, f"a valid {suffix[1:]} file ({error})", "environment"
+        ) from None
     if not isinstance(loaded, dict):
         raise ConfigError(FILE_VARIABLE, path, "a file that holds one table of settings", "environment")
     return loaded

@@ -216,7 +216,7 @@ class JsonFormatter(_JsonFormatter):
 
     def _timestamp(self, created: float) -> str:
         # A float of this size is off by up to 0.12 µs, so that .678 may be stored as .6779999.
-        second, milliseconds = divmod(int(created * 1000 + 0.001), 1000)
+        second, milliseconds = divmod(int(created * 1000 + 0.0005), 1000)
         known, text = self._second
         if second != known:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -1,10 +1,10 @@
 """Test your own code: what it emitted in a block, with a fake clock and fake ids.
 
-    def test_answer():
-        with trisignal.testing.capture() as seen:
-            answer("hello")
-        assert seen.span.name == "chat gpt-4o"
-        assert seen.value("llm_requests_total", llm_outcome="ok") == 1
+def test_answer():
+    with trisignal.testing.capture() as seen:
+        answer("hello")
+    assert seen.span.name == "chat gpt-4o"
+    assert seen.value("llm_requests_total", llm_outcome="ok") == 1
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ SHAPES = (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES)
 
 _OPERATION = {CHAT: "chat", COMPLETIONS: "text_completion", EMBEDDINGS: "embeddings", RESPONSES: "chat"}
 _API_TYPE = {CHAT: "chat_completions", RESPONSES: "responses"}
+_OPENAIS_OWN = frozenset({"openai", "azure.ai.openai"})
+# The conventions give ``openai.api.type`` to these providers' spans only.
 _VENDOR_DOMAINS = {
     "openai.com": "openai",
     "azure.com": "azure.ai.openai",
@@ -153,7 +155,7 @@ def _request_facts(url: str, shape: str, asked: Json) -> Iterator[tuple[str, Val
     yield "gen_ai.provider.name", provider_of(url)
     yield "server.address", parts.hostname or ""
     yield "server.port", parts.port or (443 if parts.scheme == "https" else 80)
-    if shape in _API_TYPE:
+    if shape in _API_TYPE and provider_of(url) in _OPENAIS_OWN:
         yield "openai.api.type", _API_TYPE[shape]
     stop = asked.get("stop")
     reasoning = asked.get("reasoning") or {}
@@ -210,7 +212,7 @@ class _Answer:
         if shape == RESPONSES:
             reasons = _status_reason(document)
         else:
-            reasons = tuple(choice.get("finish_reason") or "" for choice in _by_index(document))
+            reasons = tuple(choice.get("finish_reason") or "" for choice in document.get("choices") or ())
         told.update(_present({"gen_ai.response.finish_reasons": reasons if any(reasons) else None}))
         first = next(iter(document.get("data") or ()), None)
         if shape == EMBEDDINGS and first and isinstance(first["embedding"], list):
@@ -234,7 +236,7 @@ class _Answer:
             told.update(_identity(shape, event))
             ids.add(event.get("id") or "")
             usage = _usage_of(event) or usage
-            for choice in _by_index(event):
+            for choice in event.get("choices") or ():
                 index = choice.get("index") or 0
                 reasons[index] = choice.get("finish_reason") or reasons.get(index, "")
         listed = tuple(reason or ("error" if failed else "") for _, reason in sorted(reasons.items()))
@@ -276,11 +278,6 @@ def _events(stream: bytes) -> Iterator[Json]:
             if payload.startswith("[DONE]"):
                 return
             yield json.loads(payload)
-
-
-def _by_index(document: Json) -> list[Json]:
-    choices: list[Json] = document.get("choices") or []
-    return sorted(choices, key=lambda choice: choice.get("index") or 0)
 
 
 def _identity(shape: str, document: Json) -> Iterator[tuple[str, Value]]:

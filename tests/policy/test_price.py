@@ -10,24 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trisignal import _guard
 from trisignal.call import Cost, TokenBuckets
 from trisignal.policy import price as price_module
 from trisignal.policy.price import Pricer, Rates
-from trisignal.policy.price_table import Biller, TablePrices
+from trisignal.policy.price_table import Biller, ModelRow, TablePrices
 
 AT = datetime(2026, 7, 1, 12, tzinfo=timezone.utc).timestamp()
 ONE_OF_EACH = TokenBuckets(*(1_000_000,) * 9)
 
 counts = st.integers(0, 10_000_000)
 token_buckets = st.builds(TokenBuckets, *(counts,) * 9)
-prices = st.one_of(st.none(), st.floats(0, 1000))
-flat_rates = st.builds(
-    Rates, st.floats(0.01, 100), st.floats(0.01, 100), *(prices,) * 7, per_request=st.floats(0, 1)
-)
+prices = st.none() | st.just(0.0) | st.floats(1e-4, 1000)
+flat_rates = st.builds(Rates, st.floats(0.01, 100), st.floats(0.01, 100), *(prices,) * 7, per_request=prices)
 
 
 class Fixed:
@@ -71,7 +69,7 @@ def price_file(folder: Path, providers: object) -> Pricer:
 
 def biller(**models: Any) -> Biller:
     """Biller ``acme`` at ``api.acme.example``: dated prices and tiers by model name."""
-    rows = [(name, f"={name}", dated, tiers) for name, (dated, tiers) in models.items()]
+    rows: list[ModelRow] = [(name, f"={name}", dated, tiers) for name, (dated, tiers) in models.items()]
     return {"id": "acme", "api": r"https://api\.acme\.example", "names": "^m", "fallback": [], "models": rows}
 
 
@@ -130,6 +128,8 @@ def test_a_price_per_call_is_the_other_bucket() -> None:
 
 
 @given(st.integers(0, 5), st.integers(0, 300_000), st.integers(0, 1000))
+@example(0, 200_000, 1)
+@example(5, 200_001, 1)
 def test_context_price_goes_by_all_input_tokens(bucket: int, count: int, output: int) -> None:
     """Above the limit the whole call costs the higher price; at the limit it does not."""
     steps = ((0, 1.0), (200_000, 3.0))
@@ -223,7 +223,7 @@ def test_a_broken_source_leaves_calls_unpriced(rates: Any, monkeypatch: pytest.M
     """A source that raises or tells nonsense is contained and counted; the shipped price is not taken."""
 
     class Broken:
-        def rates(self, *args: object) -> Rates | None:
+        def rates(self, *args: object) -> Any:
             if isinstance(rates, Exception):
                 raise rates
             return rates

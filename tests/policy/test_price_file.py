@@ -6,7 +6,6 @@ import json
 import sys
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -117,6 +116,9 @@ MODEL = "providers:\n  openai:\n    gpt-4o:\n"
         (f"{MODEL}      input: 1\n      above:\n        10: {{output: 2}}\n", 6, "below 10 tokens too"),
         (f"{MODEL}      - {{input: 1}}\n      - {{input: 2}}\n", 5, "a later 'from' day"),
         (f"{MODEL}      - {{input: 1}}\n      - {{from: soon, input: 2}}\n", 5, "a day such as 2026-07-01"),
+        (f"{MODEL}      - {{input: 1}}\n      - {{from: 2026-13-45, input: 2}}\n", 5, "not '2026-13-45'"),
+        ("providers: &p\n  openai: *p\n", 0, "is not YAML"),
+        ("providers: !!int x\n", 0, "is not YAML"),
         (f"{MODEL}      []\n", 3, "'gpt-4o' needs prices"),
         ("providers:\n  openai:\n", 2, "'openai' must be a mapping"),
         ("prices:\n  openai: {}\n", 1, "unknown key 'prices'; allowed: providers"),
@@ -159,21 +161,22 @@ def test_a_mistake_in_json_is_told_with_its_line(tmp_path: Path, text: str, line
     assert problem in caught.value.problem
 
 
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(),
-        lambda x: st.lists(x) | st.dictionaries(st.text(), x),
-    )
-)
+keys = st.sampled_from(["input", "output", "above", "tiers", "from", "batch", "1000"]) | st.text()
+leaves = st.none() | st.booleans() | st.floats() | st.integers() | st.text() | st.just("2026-07-01")
+
+
+@given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=8))
 def test_any_json_is_accepted_or_refused_cleanly(
-    tmp_path_factory: pytest.TempPathFactory, value: Any
+    tmp_path_factory: pytest.TempPathFactory, value: object
 ) -> None:
-    """Whatever a file holds, it gives prices or a `PriceFileError`, nothing else."""
-    path = write(
-        tmp_path_factory.mktemp("prices"), json.dumps({"providers": {"a": {"m": value}}}, indent=1), "json"
-    )
-    with pytest.raises(PriceFileError):
-        FilePrices(path)
+    """Whatever a file holds, it gives prices or a `PriceFileError` with a line, nothing else."""
+    text = json.dumps({"providers": {"a": {"m": value}}}, indent=1)
+    models = line = 0
+    try:
+        models = FilePrices(write(tmp_path_factory.mktemp("prices"), text, "json")).models
+    except PriceFileError as error:
+        line = error.line
+    assert models == 1 or 0 < line <= text.count("\n") + 1
 
 
 @given(st.lists(st.dates(date(2020, 1, 1), date(2030, 1, 1)), min_size=1, unique=True), st.floats(0, 1))

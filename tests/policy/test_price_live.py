@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from datetime import date
+from datetime import date, datetime, timezone
 from datetime import time as clock
 from importlib.metadata import version
 from types import SimpleNamespace
@@ -22,7 +23,9 @@ from trisignal.policy.price import Pricer
 from trisignal.policy.price_live import LivePrices, compact
 from trisignal.policy.price_table import TablePrices, billed_as, day_unix_s, shipped
 
-TOKENS = TokenBuckets(*range(1000, 10_000, 1000))
+SMALL = TokenBuckets(*range(1000, 10_000, 1000))
+LARGE = TokenBuckets(*range(100_000, 1_000_000, 100_000))
+TIER_KEYS = {"service_tier", "processing", "speed"}
 
 
 def model(prices: Any, *, id_: str = "m", comments: str = "", variants: Any = None) -> Any:
@@ -95,7 +98,7 @@ def test_the_shipped_table_is_sound() -> None:
             for day in days:
                 for tier in {"", *(tier for tier, _, _ in row[3])}:
                     cost = checked.cost(
-                        biller["id"], "", "x", "", TOKENS, tier=tier, at_unix_s=day_unix_s(day)
+                        biller["id"], "", "x", "", SMALL, tier=tier, at_unix_s=day_unix_s(day)
                     )
                     assert cost is None or cost.total_usd >= 0
 
@@ -142,18 +145,103 @@ def test_importing_and_building_reads_no_prices() -> None:
     assert told.stdout.split() == ["0", "False", "1", "False"]
 
 
-def test_the_shipped_table_is_what_the_generator_writes() -> None:
-    """The table holds exactly what the named version of `genai-prices` says."""
+@pytest.fixture
+def origin() -> Any:
+    """Data module of the `genai-prices` that the shipped table was made from."""
     data = pytest.importorskip("genai_prices.data")
     if shipped()["source"] != f"genai-prices {version('genai-prices')}":
         pytest.skip("the table was made from another version of genai-prices")
-    fresh = [
-        {**biller, "models": [list(row) for row in biller["models"]]} for biller in compact(data.providers)
-    ]
-    for biller in fresh:
-        for row in biller["models"]:
-            row[2:] = [[list(entry) for entry in entries] for entries in row[2:]]
-    assert fresh == shipped()["providers"]
+    return data
+
+
+def test_the_shipped_table_is_what_the_generator_writes(origin: Any) -> None:
+    """The table holds exactly what the named version of `genai-prices` says."""
+    assert json.loads(json.dumps(compact(origin.providers))) == shipped()["providers"]
+
+
+def test_every_model_is_billed_as_by_its_origin(origin: Any) -> None:
+    """At every tier and around every change of price, every model costs what `genai-prices` calculates."""
+    pricer = Pricer()
+    compared = 0
+    for vendor in origin.providers:
+        host = "api.openai.com" if vendor.id == "openai" else ""
+        for listed in vendor.models:
+            variants = [v for v in listed.price_variants or () if v.when.keys() <= TIER_KEYS]
+            conditional = listed.prices if isinstance(listed.prices, list) else []
+            for at in moments([*conditional, *variants]):
+                for tokens in (SMALL, LARGE):
+                    for context in ({}, *(variant.when for variant in variants)):
+                        expected = billed_by_origin(vendor.id, listed, tokens, context, at)
+                        tier = "".join(context.values())
+                        cost = pricer.cost(vendor.id, host, listed.id, "", tokens, tier=tier, at_unix_s=at)
+                        assert (cost and cost.total_usd) == expected, (vendor.id, listed.id, tier, at)
+                        compared += expected is not None
+    assert compared > len(origin.providers)
+
+
+def moments(conditional: list[Any]) -> set[float]:
+    """Just before and at every change of a model's price."""
+    day = day_unix_s("2026-11-01")
+    found = {day}
+    for condition in (entry.constraint for entry in conditional):
+        if hasattr(condition, "start_date"):
+            found |= {day_unix_s(condition.start_date.isoformat()) + second for second in (-1, 0)}
+        elif condition is not None:
+            for hour in (condition.start_time, condition.end_time):
+                found |= {day + hour.hour * 3600 + hour.minute * 60 + second for second in (-1, 0)}
+    return found
+
+
+def billed_by_origin(provider: str, listed: Any, tokens: TokenBuckets, context: Any, at: float) -> Any:
+    """Cost by `genai-prices`; None where it has no price for tokens, for the tier, or for images only."""
+    import genai_prices
+
+    moment = datetime.fromtimestamp(at, timezone.utc)
+    try:
+        usage = genai_prices.Usage(**inclusive(tokens))
+        found = genai_prices.calc_price(
+            usage, listed.id, provider_id=provider, genai_request_timestamp=moment, price_context=context
+        )
+    except LookupError:
+        return None
+    if context and not any(
+        variant.when == context and (variant.constraint is None or variant.constraint.active(moment))
+        for variant in found.model.price_variants or ()
+    ):
+        return None
+    prices = {key: price for key, price in vars(found.model_price).items() if price is not None}
+    if prices.keys() & {"output_image_mtok", "output_video_mtok"}:
+        return None
+    if not prices.keys() & {"input_mtok", "output_mtok"} and (prices or not told_free(found.model)):
+        return None
+    total = float(found.total_price)
+    if "cache_write_mtok" in prices and "cache_write_1h_mtok" not in prices:
+        write = prices["cache_write_mtok"]
+        if hasattr(write, "tiers"):
+            write = write.tiers[-1].price if tokens is LARGE else write.base
+        total += float(write) * 0.6 * tokens.cache_write_1h / 1e6
+    return pytest.approx(total, rel=1e-9, abs=1e-15)
+
+
+def told_free(listed: Any) -> bool:
+    comments = (listed.price_comments or "").lower()
+    return listed.id.endswith(":free") or "free of charge" in comments or "included in the sub" in comments
+
+
+def inclusive(tokens: TokenBuckets) -> dict[str, int]:
+    """Totals that include their parts, as `genai-prices` counts."""
+    cached, written = tokens.cache_read + tokens.cache_read_audio, tokens.cache_write + tokens.cache_write_1h
+    return {
+        "input_tokens": tokens.input + tokens.input_audio + cached + written,
+        "input_audio_tokens": tokens.input_audio + tokens.cache_read_audio,
+        "cache_read_tokens": cached,
+        "cache_audio_read_tokens": tokens.cache_read_audio,
+        "cache_write_tokens": written,
+        "cache_write_1h_tokens": tokens.cache_write_1h,
+        "output_tokens": tokens.output + tokens.output_audio + tokens.reasoning,
+        "output_audio_tokens": tokens.output_audio,
+        "output_reasoning_tokens": tokens.reasoning,
+    }
 
 
 def test_live_prices_load_beside_the_caller() -> None:
@@ -179,10 +267,10 @@ def test_live_prices_that_cannot_load_are_left_out(monkeypatch: pytest.MonkeyPat
     contained: list[str] = []
     monkeypatch.setattr(price_live, "find_spec", lambda name: object())
     monkeypatch.setattr(price_live, "contain", lambda site, error: contained.append(site))
-    monkeypatch.setattr(price_live.importlib, "import_module", lambda name: SimpleNamespace())
+    monkeypatch.setattr("importlib.import_module", lambda name: SimpleNamespace())
     pricer = Pricer(live=True)
     for minute in range(5):
-        cost = pricer.cost("openai", "", "gpt-4o", "", TOKENS, tier="", at_unix_s=minute * 120)
+        cost = pricer.cost("openai", "", "gpt-4o", "", SMALL, tier="", at_unix_s=minute * 120)
         assert cost is not None
         wait(lambda: contained)
     assert contained == ["policy.live_prices"]

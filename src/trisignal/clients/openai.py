@@ -31,7 +31,9 @@ from trisignal.outcomes import kind_of_status
 
 _OPENAI = frozenset({"openai", "azure.ai.openai"})
 _MAX_PENDING = 1024
-_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z-]+?)(?:-(remaining|limit))?")
+_RATE_LIMIT = re.compile(
+    rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z-]+?)(?:-(remaining|limit))?"
+)
 _REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id")
 
 _w3c = TraceContextTextMapPropagator()
@@ -95,7 +97,11 @@ def endpoint_of(method: str, path: str, body: Any) -> Endpoint | None:
     found = _ENDPOINTS.get(last_two) or _ENDPOINTS.get(path.rpartition("/")[2])
     if found is not None:
         return found
-    return _OTHER if isinstance(body, dict) and isinstance(body.get("model"), str) and "stream" not in path else None
+    return (
+        _OTHER
+        if isinstance(body, dict) and isinstance(body.get("model"), str) and "stream" not in path
+        else None
+    )
 
 
 class Stainless:
@@ -216,7 +222,11 @@ class Stainless:
             update["json_data"] = {**body, "stream_options": {"include_usage": True}}
         if not update:
             return args, kwargs
-        changed = options.model_copy(update=update) if hasattr(options, "model_copy") else options.copy(update=update)
+        changed = (
+            options.model_copy(update=update)
+            if hasattr(options, "model_copy")
+            else options.copy(update=update)
+        )
         if "options" in kwargs:
             return args, {**kwargs, "options": changed}
         return (args[0], changed, *args[2:]), kwargs
@@ -241,6 +251,9 @@ class Stainless:
         exchange = draft.owner
         assert isinstance(exchange, Exchange)
         fold, tap, response = exchange.fold, exchange.tap, exchange.response
+        # Connections keep the context they were opened in, and with it this draft: a reference
+        # to the fold from here would keep dropped streams alive.
+        exchange.fold = exchange.tap = exchange.response = None
         if fold is None or tap is None:
             self._read(draft, exchange, result, response)
             return True
@@ -252,7 +265,7 @@ class Stainless:
             self._read(draft, exchange, result, response)
             return True
         else:
-            self._decode(draft, exchange, fold, tap)
+            self._decode(draft, exchange, fold, tap, response)
         return False
 
     def _read(self, draft: Draft, exchange: Exchange, result: Any, response: Any) -> None:
@@ -287,9 +300,11 @@ class Stainless:
             if len(self._pending) > _MAX_PENDING:
                 self._pending.popitem(last=False)
 
-    def _decode(self, draft: Draft, exchange: Exchange, fold: _streams.Fold, tap: _streams.Tap) -> None:
+    def _decode(
+        self, draft: Draft, exchange: Exchange, fold: _streams.Fold, tap: _streams.Tap, response: Any
+    ) -> None:
         """Nobody parses this body where we could see it: decode its bytes as they pass."""
-        headers = exchange.response.headers
+        headers = response.headers
         inflate = inflater(headers.get("content-encoding", "").lower())
         kind = headers.get("content-type", "")
         if inflate is None:

@@ -97,7 +97,15 @@ def usage(raw: Any) -> Usage | None:
     if reasoning is None:
         reasoning = count(told.get("reasoning_tokens"))
     return Usage(
-        prompt, completion, read, write, None, reasoning, audio_in or None, image_in or None, audio_out or None
+        prompt,
+        completion,
+        read,
+        write,
+        None,
+        reasoning,
+        audio_in or None,
+        image_in or None,
+        audio_out or None,
     )
 
 
@@ -300,7 +308,9 @@ def tool_definitions(tools: Any) -> list[Any] | None:
     found = []
     for tool in tools or ():
         told = view(tool)
-        name = text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
+        name = (
+            text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
+        )
         found.append({"type": text(told.get("type")) or "function", "name": name})
     return found or None
 

@@ -20,7 +20,9 @@ _NUMBERS = (
     ("max_output_tokens", names.REQUEST_MAX_TOKENS, int),
 )
 _PENDING = frozenset({"queued", "in_progress"})
-_CLIENT_TOOLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "shell_call", "computer_call"})
+_CLIENT_TOOLS = frozenset(
+    {"function_call", "custom_tool_call", "local_shell_call", "shell_call", "computer_call"}
+)
 _FLAGS = {
     "response.created": NOTABLE,
     "response.in_progress": 0,
@@ -175,7 +177,11 @@ def _item(raw: Any) -> dict[str, Any] | None:
         words = "\n".join(text(view(part).get("text")) for part in told)
         return {"role": "assistant", "parts": [{"type": "reasoning", "content": words}]} if words else None
     if kind.endswith("_output"):
-        answer = {"type": "tool_call_response", "id": text(item.get("call_id")), "response": item.get("output")}
+        answer = {
+            "type": "tool_call_response",
+            "id": text(item.get("call_id")),
+            "response": item.get("output"),
+        }
         return {"role": "tool", "parts": [answer]}
     if kind in _CLIENT_TOOLS:
         given = item.get("arguments") if item.get("arguments") is not None else item.get("input")
@@ -188,7 +194,12 @@ def _item(raw: Any) -> dict[str, Any] | None:
         return {"role": "assistant", "parts": [call]}
     if kind.endswith("_call"):
         name = text(item.get("name")) or kind.removesuffix("_call")
-        call = {"type": "server_tool_call", "id": text(item.get("id")), "name": name, "server_tool_call": {"type": kind}}
+        call = {
+            "type": "server_tool_call",
+            "id": text(item.get("id")),
+            "name": name,
+            "server_tool_call": {"type": kind},
+        }
         return {"role": "assistant", "parts": [call]}
     return None
 

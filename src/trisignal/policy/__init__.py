@@ -145,7 +145,9 @@ class Policy:
             self._admit_bound(draft, bound, opening)
         draft.opening = opening
 
-    def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
+    def _admit_bound(
+        self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]
+    ) -> None:
         draft.bound = {key: self.known(value) for key, value in bound.items()}
         if not draft.conversation_id:
             draft.conversation_id = bound.get(_context.CONVERSATION_ID, "")
@@ -197,7 +199,9 @@ class Policy:
             trace_id, span_id = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
             sampled = bool(ids.trace_flags & 1)
         bound = draft.bound
-        dimensions = tuple([bound.get(name, "") for name in self._dimension_names]) if self._dimension_names else ()
+        dimensions = (
+            tuple([bound.get(name, "") for name in self._dimension_names]) if self._dimension_names else ()
+        )
         return Call(
             draft.operation,
             draft.kind,
@@ -239,7 +243,9 @@ class Policy:
             draft.background_id,
         )
 
-    def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Cost | None:
+    def _result(
+        self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool
+    ) -> Cost | None:
         if draft.response_id:
             closing[names.RESPONSE_ID] = self.clean(draft.response_id)
         if draft.response_model:
@@ -253,6 +259,8 @@ class Policy:
         cost = None
         if draft.usage is not None and model_call:
             cost = self._tokens(draft, closing, outcome)
+        elif draft.background_id:
+            cost = self._cost(draft)
         times = draft.chunk_times
         if times is not None and times.first_chunk_ns:
             start = draft.start_ns
@@ -291,21 +299,25 @@ class Policy:
                 self._modalities(draft, closing)
         if outcome != "ok":
             closing[names.PARTIAL] = True
-        cost = self._pricer.cost(
-            draft.provider,
-            draft.server_address,
-            draft.response_model,
-            draft.request_model,
-            buckets(usage),
-            tier=draft.tier,
-            at_unix_s=draft.start_unix_ns * 1e-9,
-        )
+        cost = self._cost(draft)
         if cost is not None:
             table = names.COST_ATTRIBUTES
             closing[table["input"]] = cost.input_usd
             closing[table["output"]] = cost.output_usd
             closing[table["total"]] = cost.total_usd
         return cost
+
+    def _cost(self, draft: Draft) -> Cost | None:
+        assert draft.usage is not None
+        return self._pricer.cost(
+            draft.provider,
+            draft.server_address,
+            draft.response_model,
+            draft.request_model,
+            buckets(draft.usage),
+            tier=draft.tier,
+            at_unix_s=draft.start_unix_ns * 1e-9,
+        )
 
     @staticmethod
     def _modalities(draft: Draft, closing: dict[str, AttributeValue]) -> None:
@@ -327,10 +339,11 @@ class Policy:
         for field, fact in draft.fields.items():
             if field not in opening:
                 closing[field] = self._attribute(fact)
-        if draft.request_model and names.REQUEST_MODEL not in opening:
-            closing[names.REQUEST_MODEL] = draft.request_model = self.known(draft.request_model)
-        if draft.provider and names.PROVIDER not in opening:
-            closing[names.PROVIDER] = draft.provider = self.known(draft.provider)
+        model, provider = draft.request_model, draft.provider
+        if model and opening.get(names.REQUEST_MODEL) != model and draft.operation != names.FETCH_RESPONSE:
+            closing[names.REQUEST_MODEL] = draft.request_model = self.known(model)
+        if provider and opening.get(names.PROVIDER) != provider:
+            closing[names.PROVIDER] = draft.provider = self.known(provider)
         for name, value in draft.attributes.items():
             if name not in opening and name not in closing:
                 closing[self.known(name)] = self._attribute(value)

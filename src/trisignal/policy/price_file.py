@@ -29,7 +29,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, cast
 
@@ -102,7 +102,7 @@ class _Checker:
     def _json(self, text: str) -> object:
         try:
             root: object = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             line = getattr(error, "lineno", 0)
             raise PriceFileError(self._path, line, f"is not JSON: {error}") from None
         tokens = ((m[0], text.count("\n", 0, m.start()) + 1) for m in _JSON_TOKEN.finditer(text))
@@ -135,17 +135,22 @@ class _Checker:
             import yaml
         except ImportError:
             raise MissingExtraError("a YAML price file", "yaml") from None
-        loader = yaml.SafeLoader(text)
+        loader: Any = yaml.SafeLoader(text)
+        # Days stay text, so that a wrong one is told with its line.
+        as_text = {"tag:yaml.org,2002:timestamp": yaml.SafeLoader.construct_yaml_str}
+        loader.yaml_constructors = {**loader.yaml_constructors, **as_text}
         try:
             node = loader.get_single_node()
             if node is None:
                 return None
             self._note_yaml(loader, node, ())
             return cast(object, loader.construct_document(node))
-        except yaml.YAMLError as error:
+        except PriceFileError:
+            raise
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark else 0
-            problem = getattr(error, "problem", None) or "cannot be parsed"
+            problem = getattr(error, "problem", None) or error
             raise PriceFileError(self._path, line, f"is not YAML: {problem}") from None
         finally:
             loader.dispose()
@@ -251,8 +256,6 @@ class _Checker:
     def _day(self, value: object, where: _Path) -> str | None:
         if value is None:
             return None
-        if isinstance(value, date) and not isinstance(value, datetime):
-            return value.isoformat()
         try:
             return date.fromisoformat(str(value)).isoformat()
         except ValueError:

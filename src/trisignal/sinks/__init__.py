@@ -23,7 +23,16 @@ class Sink(Protocol):
 class Verdict:
     """An evaluation or a user's feedback about an earlier call."""
 
-    __slots__ = ("explanation", "label", "name", "prompt_name", "prompt_version", "ref", "request_model", "score")
+    __slots__ = (
+        "explanation",
+        "label",
+        "name",
+        "prompt_name",
+        "prompt_version",
+        "ref",
+        "request_model",
+        "score",
+    )
 
     def __init__(
         self, name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None

@@ -9,7 +9,7 @@ first error.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from time import time
 from typing import Any
@@ -20,13 +20,10 @@ from prometheus_client.samples import Exemplar
 from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.errors import MetricCollisionError
-from trisignal.policy.cardinality import OTHER, LabelLimiter
+from trisignal.policy.cardinality import LabelLimiter
+from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities
 
-_ENUMERATED = frozenset(
-    {names.OUTCOME, names.ERROR_KIND, names.TOKEN_TYPE, names.TOKEN_MODALITY, names.LABEL_COST_BUCKET, "result"}
-)
-"""Labels with few fixed values: they stay when a label set collapses."""
-_RESERVE = 10
+_REMEMBERED = 4096
 
 
 class BulkHistogram(Histogram):
@@ -120,6 +117,7 @@ class PrometheusSink:
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._refuse_collisions()
         self._limiter = LabelLimiter(max_label_sets, max_series, self._overflowed)
+        self._sets = LabelSets(self._table, self._limiter, max_label_sets, self._thresholds)
         self._register()
 
     # --- registration ----------------------------------------------------------------
@@ -131,7 +129,9 @@ class PrometheusSink:
         taken = getattr(self._registry, "_names_to_collectors", {})
         wanted = {self._full_name(metric) for metric in self._table.values()}
         wanted |= {name.removesuffix("_total") for name in wanted}
-        wanted |= {name + suffix for name in tuple(wanted) for suffix in ("_bucket", "_count", "_sum", "_created")}
+        wanted |= {
+            name + suffix for name in tuple(wanted) for suffix in ("_bucket", "_count", "_sum", "_created")
+        }
         clash = sorted(wanted & set(taken))
         if clash:
             raise MetricCollisionError(clash)
@@ -153,10 +153,8 @@ class PrometheusSink:
         if metric.instrument == "counter":
             return Counter(name, metric.help, labels, registry=self._registry)
         if metric.instrument == "histogram":
-            bounds = set(metric.bounds)
-            if metric.bounds == names.LONG_SECONDS:
-                bounds |= set(self._thresholds)
-            return BulkHistogram(name, metric.help, labels, registry=self._registry, buckets=sorted(bounds))
+            edges = bounds(metric, self._thresholds)
+            return BulkHistogram(name, metric.help, labels, registry=self._registry, buckets=edges)
         mode: Any = metric.multiprocess
         return Gauge(name, metric.help, labels, registry=self._registry, multiprocess_mode=mode)
 
@@ -183,16 +181,19 @@ class PrometheusSink:
         got = self._children.get((key, labels))
         if got is not None:
             return got
-        metric = self._table[key]
-        spelled = self.label_names(metric)
-        reserve = _RESERVE if _ENUMERATED.intersection(spelled) else 1
-        series = len(metric.bounds) + 3 if metric.instrument == "histogram" else 1
-        if self._limiter.admit(metric.name, labels, reserve=reserve, series=series):
-            child = self._metrics[key].labels(*labels) if labels else self._metrics[key]
+        (fitting,) = self._sets.fit(key, (labels,))
+        child = self._metrics[key].labels(*fitting) if labels else self._metrics[key]
+        if fitting is labels:
+            # Children of collapsed label sets are not remembered: their keys have no bound.
             self._children[key, labels] = child
-            return child
-        collapsed = tuple(v if n in _ENUMERATED else OTHER for n, v in zip(spelled, labels, strict=True))
-        return self._metrics[key].labels(*collapsed)
+        return child
+
+    def _outcomes(self, model: tuple[str, ...], dims: tuple[str, ...]) -> dict[str, Any]:
+        """All outcomes of a label set, created at 0 together, so that no ratio misses the first error."""
+        label_sets = [(*model, outcome, *dims) for outcome in OUTCOMES]
+        fitting = self._sets.fit("requests", label_sets)
+        parent = self._metrics["requests"]
+        return {outcome: parent.labels(*labels) for outcome, labels in zip(OUTCOMES, fitting, strict=True)}
 
     def _row(self, key: tuple[Any, ...], call: Call) -> _Row:
         with self._lock:
@@ -200,7 +201,7 @@ class PrometheusSink:
             if row is not None:
                 return row
             model = (call.operation, call.provider, call.request_model)
-            common = (*model, call.response_model, call.server_address, str(call.server_port or ""))
+            common = common_labels(call)
             dims = call.dimensions
             row = _Row()
             row.model = (*model, *dims)
@@ -208,10 +209,8 @@ class PrometheusSink:
             if call.role == "server":
                 duration = "server_duration"
             row.duration = self._child(duration, (*common, call.error_type, call.outcome, *dims)).record
-            children = {o: self._child("requests", (*model, o, *dims)) for o in OUTCOMES}
-            row.requests = children[call.outcome].inc
-            # Rows of collapsed label sets are not kept, else the keys alone would grow without bound.
-            if len(self._rows) < 4 * len(self._children) and len(self._rows) < 4096:
+            row.requests = self._outcomes(model, dims)[call.outcome].inc
+            if len(self._rows) < _REMEMBERED:
                 self._rows[key] = row
             return row
 
@@ -228,7 +227,7 @@ class PrometheusSink:
         gauge = self._gauges.get(key)
         if gauge is None:
             gauge = self._child("active", (operation, draft.provider, draft.request_model, *dims))
-            if len(self._gauges) < 4096:
+            if len(self._gauges) < _REMEMBERED:
                 self._gauges[key] = gauge
         gauge.inc()
         draft.gauge = gauge
@@ -240,7 +239,7 @@ class PrometheusSink:
         if call.model_call:
             if call.counted:
                 self._model_call(call)
-        elif call.operation in _ENTITIES:
+        elif call.operation in names.MODEL_CALLS_EXCLUDED:
             self._entity(call)
         if call.background_id and call.usage is not None:
             self._late(call)
@@ -260,7 +259,7 @@ class PrometheusSink:
         row.requests()
         if call.usage is not None:
             self._usage(row, call, exemplar)
-        elif call.outcome == "ok" and not call.pending and call.operation in _TOKENED:
+        elif call.outcome == "ok" and not call.pending and call.operation in TOKENED:
             self._child("usage_missing", row.model).inc()
         if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
             self._stream(row, call, exemplar)
@@ -282,16 +281,15 @@ class PrometheusSink:
         usage = call.usage
         assert usage is not None
         if "tokens" in self._table:
-            common = None
             if usage.input is not None:
                 if row.input is None:
-                    common = self._common(call)
-                    row.input = self._child("tokens", (*common, "input", *call.dimensions)).record
+                    labels = (*common_labels(call), "input", *call.dimensions)
+                    row.input = self._child("tokens", labels).record
                 row.input(usage.input)
             if usage.output is not None:
                 if row.output is None:
-                    common = common or self._common(call)
-                    row.output = self._child("tokens", (*common, "output", *call.dimensions)).record
+                    labels = (*common_labels(call), "output", *call.dimensions)
+                    row.output = self._child("tokens", labels).record
                 row.output(usage.output)
         else:
             self._usage_2026(row, call)
@@ -313,17 +311,10 @@ class PrometheusSink:
                 row.wasted = self._child("wasted_cost", (*row.model[:3], call.outcome, *call.dimensions)).inc
             row.wasted(cost.total_usd)
 
-    @staticmethod
-    def _common(call: Call) -> tuple[str, ...]:
-        return (
-            call.operation, call.provider, call.request_model, call.response_model, call.server_address,
-            str(call.server_port or ""),
-        )  # fmt: skip
-
     def _usage_2026(self, row: _Row, call: Call) -> None:
         usage = call.usage
         assert usage is not None
-        common = self._common(call)
+        common = common_labels(call)
         for key, tokens in (("input_tokens", usage.input), ("output_tokens", usage.output)):
             if tokens is not None:
                 self._child(key, (*common, *call.dimensions)).record(tokens)
@@ -342,14 +333,14 @@ class PrometheusSink:
             self._served_stream(call)
             return
         if row.first_chunk is None:
-            labels = (*self._common(call), *call.dimensions)
+            labels = (*common_labels(call), *call.dimensions)
             row.first_chunk = self._child("first_chunk", labels).record
             row.chunk_interval = self._child("chunk_interval", labels).record_many
             row.first_token = self._child("first_token", row.model).record
             row.first_answer = self._child("first_answer", row.model).record
             row.per_token = self._child("per_token", row.model).record
         row.first_chunk((times.first_chunk_ns - start) * 1e-9)
-        if times.last_ns > times.first_chunk_ns:
+        if any(times.intervals):
             row.chunk_interval(times.intervals, (times.last_ns - times.first_chunk_ns) * 1e-9)
         if times.first_token_ns:
             row.first_token((times.first_token_ns - start) * 1e-9, exemplar)
@@ -364,7 +355,7 @@ class PrometheusSink:
         assert times is not None
         if call.outcome != "ok" or not times.first_token_ns:
             return
-        labels = (*self._common(call), *call.dimensions)
+        labels = (*common_labels(call), *call.dimensions)
         self._child("server_first_token", labels).record((times.first_token_ns - call.start_ns) * 1e-9)
         output = call.usage.output if call.usage is not None else None
         if output is not None and output > 1:
@@ -378,9 +369,7 @@ class PrometheusSink:
         self._usage(row, counted, None)
 
     def _entity(self, call: Call) -> None:
-        key, labels = _entity_labels(call)
-        if key == "operation_duration":
-            labels = (*labels, *call.dimensions)
+        key, labels = entity_labels(call)
         self._child(key, labels).record(call.duration_s)
         if call.operation == names.INVOKE_AGENT and call.kind == "internal":
             self._child("agent_inference_calls", (call.name,)).record(call.agent_calls)
@@ -400,45 +389,9 @@ class PrometheusSink:
         """Set a gauge."""
         self._child(key, labels).set(value)
 
-
-_TOKENED = names.INFERENCE | {names.EMBEDDINGS}
-_ENTITIES = names.MODEL_CALLS_EXCLUDED
-
-
-def _entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
-    """Metric and label values of an operation that is no model call."""
-    if call.operation == names.EXECUTE_TOOL:
-        kind = str(call.opening.get(names.TOOL_TYPE, ""))
-        return "tool_duration", (call.name, call.agent, kind, call.error_type, call.outcome)
-    if call.operation == names.INVOKE_AGENT and call.kind == "internal":
-        return "agent_duration", (call.name, call.request_model, call.error_type, call.outcome)
-    if call.operation == names.INVOKE_WORKFLOW:
-        return "workflow_duration", (call.name, call.error_type, call.outcome)
-    if call.operation == names.STAGE:
-        return "stage_duration", (call.name,)
-    return "operation_duration", (
-        call.operation, call.provider, call.request_model, call.response_model, call.server_address,
-        str(call.server_port or ""), call.error_type, call.outcome,
-    )  # fmt: skip
-
-
-def modalities(usage: Any) -> list[tuple[str, str, int]]:
-    """Token counters of profile ``2026-10``: metric key, modality, tokens; ``unknown`` is the rest."""
-    found: list[tuple[str, str, int]] = []
-
-    def split(key: str, total: int | None, parts: Mapping[str, int | None]) -> None:
-        if total is None:
-            return
-        rest = total
-        for modality, tokens in parts.items():
-            if tokens:
-                found.append((key, modality, min(tokens, rest)))
-                rest -= min(tokens, rest)
-        found.append((key, "unknown", rest))
-
-    split("usage_input", usage.input, {"audio": usage.input_audio, "image": usage.input_image})
-    split("usage_output", usage.output, {"audio": usage.output_audio, "image": usage.output_image})
-    split("usage_cache_read", usage.cache_read, {"audio": usage.cache_read_audio})
-    split("usage_cache_write", usage.cache_write, {})
-    split("usage_reasoning", usage.reasoning, {})
-    return found
+    def gauge_from(self, key: str, read: Callable[[], float]) -> None:
+        """Have a gauge without labels read its value when it is scraped."""
+        if self._multiprocess:
+            self._metrics[key].set(read())
+        else:
+            self._metrics[key].set_function(read)

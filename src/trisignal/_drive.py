@@ -1,0 +1,82 @@
+"""Driving a decorated generator: its call is current while its code runs, never across a yield."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+from trisignal import _runtime
+from trisignal._streams import Fold
+from trisignal.call import Draft
+
+
+def drive(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> Generator[Any, Any, Any]:
+    """Run a generator step by step, passing sends, throws and its return value through."""
+    resume, sent = inner.send, None
+    while True:
+        tokens = _runtime.activate(draft)
+        try:
+            item = resume(sent)
+        except StopIteration as end:
+            _runtime.deactivate(tokens)
+            fold.exhausted()
+            return end.value
+        except BaseException as error:
+            _runtime.deactivate(tokens)
+            fold.failed(error)
+            raise
+        _runtime.deactivate(tokens)
+        fold.step(item)
+        try:
+            sent = yield item
+            resume = inner.send
+        except GeneratorExit:
+            _close(inner, draft)
+            fold.closed()
+            raise
+        except BaseException as error:
+            resume, sent = inner.throw, error  # type: ignore[assignment]  # same shape: one argument
+
+
+def _close(inner: Generator[Any, Any, Any], draft: Draft) -> None:
+    tokens = _runtime.activate(draft)
+    try:
+        inner.close()
+    finally:
+        _runtime.deactivate(tokens)
+
+
+async def adrive(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> AsyncGenerator[Any, Any]:
+    """The asynchronous twin; asynchronous generators return no value."""
+    resume, sent = inner.asend, None
+    while True:
+        tokens = _runtime.activate(draft)
+        try:
+            item = await resume(sent)
+        except StopAsyncIteration:
+            _runtime.deactivate(tokens)
+            fold.exhausted()
+            return
+        except BaseException as error:
+            _runtime.deactivate(tokens)
+            fold.failed(error)
+            raise
+        _runtime.deactivate(tokens)
+        fold.step(item)
+        try:
+            sent = yield item
+            resume = inner.asend
+        except GeneratorExit:
+            await _aclose(inner, draft)
+            fold.closed()
+            raise
+        except BaseException as error:
+            resume, sent = inner.athrow, error  # type: ignore[assignment]  # same shape: one argument
+
+
+async def _aclose(inner: AsyncGenerator[Any, Any], draft: Draft) -> None:
+    tokens = _runtime.activate(draft)
+    try:
+        await inner.aclose()
+    finally:
+        _runtime.deactivate(tokens)

@@ -1,0 +1,132 @@
+"""What ended calls measure, in the terms of `semconv.profile`: shared by the metric sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trisignal import semconv as names
+from trisignal.call import Call, Usage
+from trisignal.policy.cardinality import OTHER, LabelLimiter
+
+ENUMERATED = frozenset(
+    {names.OUTCOME, names.ERROR_KIND, names.TOKEN_TYPE, names.TOKEN_MODALITY, names.LABEL_COST_BUCKET, "result"}
+)
+"""Labels with few fixed values: they stay when a label set collapses."""
+RESERVE = 10
+"""Label sets kept free for collapsed ones: no metric has more combinations of `ENUMERATED`."""
+TOKENED = names.INFERENCE | {names.EMBEDDINGS}
+"""Operations whose successful calls are expected to tell their token usage."""
+
+
+def bounds(metric: names.Metric, slo_thresholds: Sequence[float]) -> tuple[float, ...]:
+    """Bucket bounds of a histogram; latency metrics also get the thresholds of objectives.
+
+    Args:
+        metric: A histogram of the table.
+        slo_thresholds: Further bounds, in seconds.
+    """
+    if metric.bounds != names.LONG_SECONDS:
+        return metric.bounds
+    return tuple(sorted({*metric.bounds, *slo_thresholds}))
+
+
+class LabelSets:
+    """Fits label sets into the bounds of a limiter.
+
+    Args:
+        table: Metrics by key.
+        limiter: Counts label sets and series.
+        max_label_sets: Label sets per metric that the limiter allows.
+        slo_thresholds: Further bounds of latency histograms, in seconds.
+    """
+
+    def __init__(
+        self,
+        table: Mapping[str, names.Metric],
+        limiter: LabelLimiter,
+        max_label_sets: int,
+        slo_thresholds: Sequence[float],
+    ) -> None:
+        self._table = table
+        self._limiter = limiter
+        # Room for less than the reserve: then even the enumerated labels have to collapse.
+        self._kept = ENUMERATED if max_label_sets > RESERVE else frozenset[str]()
+        self._series = {
+            key: len(bounds(metric, slo_thresholds)) + 3 if metric.instrument == "histogram" else 1
+            for key, metric in table.items()
+        }
+
+    def fit(self, key: str, label_sets: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+        """The label sets to use: those given, or their collapsed forms when there are too many.
+
+        Args:
+            key: Key of the metric.
+            label_sets: Label sets that stay or collapse together.
+
+        Returns:
+            ``label_sets`` itself if all of them may have series of their own.
+        """
+        metric = self._table[key]
+        reserve = RESERVE if self._kept.intersection(metric.labels) else 1
+        after = len(label_sets) - 1
+        if all(
+            self._limiter.admit(metric.name, labels, reserve=reserve + after - i, series=self._series[key])
+            for i, labels in enumerate(label_sets)
+        ):
+            return label_sets
+        return [self._collapsed(metric, labels) for labels in label_sets]
+
+    def _collapsed(self, metric: names.Metric, labels: tuple[str, ...]) -> tuple[str, ...]:
+        kept = [v if n in self._kept else OTHER for n, v in zip(metric.labels, labels, strict=False)]
+        return (*kept, *[OTHER] * (len(labels) - len(kept)))
+
+
+def common_labels(call: Call) -> tuple[str, ...]:
+    """Values of `semconv.COMMON`."""
+    return (
+        call.operation, call.provider, call.request_model, call.response_model, call.server_address,
+        str(call.server_port or ""),
+    )  # fmt: skip
+
+
+def entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
+    """Metric key and label values for the duration of an operation that is no model call."""
+    if call.operation == names.EXECUTE_TOOL:
+        kind = str(call.opening.get(names.TOOL_TYPE, ""))
+        return "tool_duration", (call.name, call.agent, kind, call.error_type, call.outcome)
+    if call.operation == names.INVOKE_AGENT and call.kind == "internal":
+        return "agent_duration", (call.name, call.request_model, call.error_type, call.outcome)
+    if call.operation == names.INVOKE_WORKFLOW:
+        return "workflow_duration", (call.name, call.error_type, call.outcome)
+    if call.operation == names.STAGE:
+        return "stage_duration", (call.name,)
+    return "operation_duration", (*common_labels(call), call.error_type, call.outcome, *call.dimensions)
+
+
+def modalities(usage: Usage) -> list[tuple[str, str, int]]:
+    """Token counters of profile ``2026-10``.
+
+    Args:
+        usage: Inclusive totals and their parts.
+
+    Returns:
+        Metric key, modality, tokens; modality ``unknown`` is what no part explains.
+    """
+    found: list[tuple[str, str, int]] = []
+
+    def split(key: str, total: int | None, parts: Mapping[str, int | None]) -> None:
+        if total is None:
+            return
+        rest = total
+        for modality, tokens in parts.items():
+            if tokens:
+                found.append((key, modality, min(tokens, rest)))
+                rest -= min(tokens, rest)
+        found.append((key, "unknown", rest))
+
+    split("usage_input", usage.input, {"audio": usage.input_audio, "image": usage.input_image})
+    split("usage_output", usage.output, {"audio": usage.output_audio, "image": usage.output_image})
+    split("usage_cache_read", usage.cache_read, {"audio": usage.cache_read_audio})
+    split("usage_cache_write", usage.cache_write, {})
+    split("usage_reasoning", usage.reasoning, {})
+    return found

@@ -1,0 +1,102 @@
+"""One log record per ended call, through stdlib logging; a formatter makes it a line.
+
+The record is built here and handed to the logger, as `logging.Logger.info` would spend most
+of its time on finding out which line of ours called it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from trisignal import semconv as names
+from trisignal.call import Call, Draft
+from trisignal.policy.sample import keep
+
+_NO_TRACE = "0" * 32
+_OUTCOME = names.OUTCOME.replace(".", "_")
+_ERROR_KIND = names.ERROR_KIND.replace(".", "_")
+_PREFIX = "llm_"
+"""Put before a field whose name is taken."""
+_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "message", "taskName"}
+"""Attributes of log records, which no field may replace."""
+
+
+class JsonLogSink:
+    """Logs each ended call but stages, whose times are on the line of the enclosing call.
+
+    Args:
+        logger: Where the records go; without a handler that takes them nothing is built.
+        ratio: Share of success lines that are kept, 0 to 1, decided by trace id.
+    """
+
+    name = "json_log"
+
+    def __init__(self, logger: logging.Logger, ratio: float) -> None:
+        self._logger = logger
+        self._ratio = ratio
+
+    def open(self, draft: Draft) -> None:
+        """Calls are logged at their end."""
+
+    def close(self, draft: Draft, call: Call) -> None:
+        """Log an ended call."""
+        outcome = call.outcome
+        if call.operation == names.STAGE:
+            return
+        level = logging.INFO
+        if outcome != "ok":
+            mild = outcome != "error" or call.error_kind == "rate_limit"
+            level = logging.WARNING if mild else logging.ERROR
+        elif self._ratio < 1.0 and not keep(call.trace_id, self._ratio):
+            return
+        logger = self._logger
+        if not logger.isEnabledFor(level) or not _is_heard(logger, level):
+            return
+        make = logging.getLogRecordFactory()
+        message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
+        record = make(logger.name, level, "", 0, message, (), None)
+        record.__dict__.update(self._fields(call))
+        logger.handle(record)
+
+    def _fields(self, call: Call) -> Mapping[str, Any]:
+        fields: dict[str, Any] = {**call.opening, **call.closing}
+        fields[names.DURATION_S] = call.duration_s
+        fields[_OUTCOME] = call.outcome
+        if call.error_kind is not None:
+            fields[_ERROR_KIND] = call.error_kind
+        if call.error_message:
+            fields["error_message"] = call.error_message
+        usage = call.usage
+        if usage is not None and (usage.input is not None or usage.output is not None):
+            fields[names.TOTAL_TOKENS] = (usage.input or 0) + (usage.output or 0)
+        if call.cost is not None:
+            fields[names.COST_USD] = call.cost.total_usd
+        if call.trace_id and call.trace_id != _NO_TRACE:
+            fields["trace_id"] = call.trace_id
+            fields["span_id"] = call.span_id
+            fields["trace_flags"] = "01" if call.sampled else "00"
+        if call.content and self._logger.isEnabledFor(logging.DEBUG):
+            fields.update(call.content)
+        if not _RESERVED.isdisjoint(fields):
+            fields = {_PREFIX + k if k in _RESERVED else k: v for k, v in fields.items()}
+        for key, value in call.bound.items():
+            fields[_PREFIX + key if key in _RESERVED or key in fields else key] = value
+        # JSON has no NaN and no infinity; what has no number is not told.
+        wrong = [k for k, v in fields.items() if v.__class__ is float and not isfinite(v)]
+        for key in wrong:
+            del fields[key]
+        return fields
+
+
+def _is_heard(logger: logging.Logger, level: int) -> bool:
+    """Whether any handler up to the root would take a record of a level."""
+    at: logging.Logger | None = logger
+    while at is not None:
+        for handler in at.handlers:
+            if handler.level <= level and handler.__class__ is not logging.NullHandler:
+                return True
+        at = at.parent if at.propagate else None
+    return False

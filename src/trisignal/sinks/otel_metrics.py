@@ -1,0 +1,315 @@
+"""OpenTelemetry metrics through the metrics API: the push twin of the Prometheus sink.
+
+The same measurements under the conventions' dotted names. Empty labels are absent here, and
+the port is a number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf, nextafter
+from threading import Lock
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import set_span_in_context
+
+from trisignal import semconv as names
+from trisignal.call import OUTCOMES, Call, ChunkTimes, Draft
+from trisignal.policy.cardinality import LabelLimiter
+from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities
+
+Attributes = Mapping[str, "str | int"]
+Put = Callable[[float, Attributes, "Context | None"], None]
+Measure = tuple[str, tuple[str, ...], float]
+"""Metric key, label values, value."""
+
+_OUTCOME_AT = len(names.R)
+"""Place of the outcome in the labels of ``requests``."""
+
+
+class OtelMetricsSink:
+    """Keeps the push side of the metrics.
+
+    The API takes one value at a time, so a stream of n chunks costs n - 1 recordings when it
+    ends, each of a value that stands for its bucket; counts, buckets and sum stay exact.
+
+    Args:
+        meter: Where the instruments come from.
+        profile: Metric profile, one of `semconv.PROFILES`.
+        dimensions: Names of further attributes, taken from the bound context.
+        max_label_sets: Attribute sets per metric.
+        slo_thresholds: Further bounds of latency histograms, in seconds.
+    """
+
+    name = "otel_metrics"
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        profile: str,
+        dimensions: Sequence[str],
+        max_label_sets: int,
+        slo_thresholds: Sequence[float],
+    ) -> None:
+        self._table = names.profile(profile)
+        self._dimensions = tuple(dimensions)
+        self._by_type = "tokens" in self._table
+        self._lock = Lock()
+        self._known: dict[tuple[str, tuple[str, ...]], Attributes] = {}
+        self._in_flight: dict[int, Attributes] = {}
+        self._put: dict[str, Put] = {}
+        made: dict[str, Put] = {}
+        for key, metric in self._table.items():
+            if metric.name not in made:
+                made[metric.name] = _instrument(meter, metric, bounds(metric, slo_thresholds))
+            self._put[key] = made[metric.name]
+        # A pushed histogram is one data point: the bound on series is one on scrapes.
+        limiter = LabelLimiter(max_label_sets, sys.maxsize, self._overflowed)
+        self._sets = LabelSets(self._table, limiter, max_label_sets, slo_thresholds)
+
+    def after_fork(self) -> None:
+        """Forget what the parent process has in flight, and any lock it held."""
+        self._lock = Lock()
+        self._in_flight.clear()
+
+    # --- attribute sets --------------------------------------------------------------
+
+    def _overflowed(self, metric: str) -> None:
+        self._put["label_overflow"](1, {"metric": metric}, None)
+
+    def _attributes(self, key: str, labels: tuple[str, ...]) -> Attributes:
+        known = self._known.get((key, labels))
+        return self._settle(key, labels) if known is None else known
+
+    def _settle(self, key: str, labels: tuple[str, ...]) -> Attributes:
+        with self._lock:
+            if key == "requests":
+                return self._settle_requests(labels)
+            fitted = self._sets.fit(key, [labels])[0]
+            found = self._spell(key, fitted)
+            if fitted is labels:
+                self._known[key, labels] = found
+            return found
+
+    def _settle_requests(self, labels: tuple[str, ...]) -> Attributes:
+        """All outcomes appear at 0 with the first one, so that no ratio misses the first error."""
+        before, after = labels[:_OUTCOME_AT], labels[_OUTCOME_AT + 1 :]
+        together = [(*before, outcome, *after) for outcome in OUTCOMES]
+        fitted = self._sets.fit("requests", together)
+        spelled = [self._spell("requests", labels) for labels in fitted]
+        if fitted is together:
+            for own, attributes in zip(together, spelled, strict=True):
+                self._known["requests", own] = attributes
+        for attributes in spelled:
+            self._put["requests"](0, attributes, None)
+        return spelled[together.index(labels)]
+
+    def _spell(self, key: str, labels: tuple[str, ...]) -> Attributes:
+        metric = self._table[key]
+        spelled = metric.labels + (self._dimensions if metric.dimensioned else ())
+        found: dict[str, str | int] = {}
+        for name, value in zip(spelled, labels, strict=True):
+            if name == names.SERVER_PORT:
+                if value.isdecimal():
+                    found[name] = int(value)
+            elif value:
+                found[name] = value
+        return found
+
+    # --- calls -----------------------------------------------------------------------
+
+    def open(self, draft: Draft) -> None:
+        """Raise the number of model calls in flight."""
+        if draft.operation in names.MODEL_CALLS_EXCLUDED:
+            return
+        bound = draft.bound
+        dimensions = [bound.get(name, "") for name in self._dimensions]
+        labels = (draft.operation, draft.provider, draft.request_model, *dimensions)
+        attributes = self._attributes("active", labels)
+        self._in_flight[id(draft)] = attributes
+        self._put["active"](1, attributes, None)
+
+    def close(self, draft: Draft, call: Call) -> None:
+        """Count an ended call."""
+        raised = self._in_flight.pop(id(draft), None)
+        if raised is not None:
+            self._put["active"](-1, raised, None)
+        # Exemplars must tell the call's own span, whatever span is current when it ends.
+        context = None if draft.span is None else set_span_in_context(draft.span)
+        known, put = self._known, self._put
+        for key, labels, value in measures(call, by_type=self._by_type):
+            attributes = known.get((key, labels))
+            if attributes is None:
+                attributes = self._settle(key, labels)
+            put[key](value, attributes, context)
+
+    # --- measurements that are no calls ------------------------------------------------
+
+    def count(self, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
+        """Add to a counter or up-down counter."""
+        self._put[key](amount, self._attributes(key, labels), None)
+
+    def observe(self, key: str, labels: tuple[str, ...], value: float) -> None:
+        """Record a value in a histogram."""
+        self._put[key](value, self._attributes(key, labels), None)
+
+    def gauge(self, key: str, labels: tuple[str, ...], value: float) -> None:
+        """Set a gauge."""
+        self._put[key](value, self._attributes(key, labels), None)
+
+
+def _instrument(meter: Meter, metric: names.Metric, boundaries: Sequence[float]) -> Put:
+    name, unit, description = metric.name, metric.unit, metric.help
+    if metric.instrument == "counter":
+        return meter.create_counter(name, unit, description).add
+    if metric.instrument == "updowncounter":
+        return meter.create_up_down_counter(name, unit, description).add
+    if metric.instrument == "gauge":
+        return meter.create_gauge(name, unit, description).set
+    return meter.create_histogram(
+        name, unit, description, explicit_bucket_boundaries_advisory=boundaries
+    ).record
+
+
+def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:
+    """Everything that one ended call measures.
+
+    Args:
+        call: The call.
+        by_type: Tokens go into one histogram by token type, as in profile ``1.41``.
+
+    Yields:
+        Metric key, label values, value.
+    """
+    if call.model_call:
+        if call.counted:
+            yield from _model_call(call, by_type)
+    else:
+        yield from _entity(call)
+    if call.background_id and call.usage is not None:
+        yield from _usage(call._replace(operation=names.CHAT), by_type)
+
+
+def _entity(call: Call) -> Iterator[Measure]:
+    key, labels = entity_labels(call)
+    yield key, labels, call.duration_s
+    if call.operation == names.INVOKE_AGENT and call.kind == "internal":
+        yield "agent_inference_calls", (call.name,), call.agent_calls
+        yield "agent_tool_calls", (call.name,), call.tool_calls
+
+
+def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
+    model = (call.operation, call.provider, call.request_model)
+    dimensions = call.dimensions
+    duration = "inference_duration" if call.operation in names.INFERENCE else "operation_duration"
+    if call.role == "server":
+        duration = "server_duration"
+    yield duration, (*common_labels(call), call.error_type, call.outcome, *dimensions), call.duration_s
+    yield "requests", (*model, call.outcome, *dimensions), 1
+    if call.usage is not None:
+        yield from _usage(call, by_type)
+    elif call.outcome == "ok" and not call.pending and call.operation in TOKENED:
+        yield "usage_missing", (*model, *dimensions), 1
+    times = call.chunk_times
+    if times is not None and times.first_chunk_ns:
+        yield from _served_stream(call, times) if call.role == "server" else _stream(call, times)
+    if call.error_kind is not None:
+        yield "errors", (*model, call.error_kind, call.error_type, *dimensions), 1
+    for kind in call.retries:
+        yield "retries", (*model, kind, *dimensions), 1
+    for limit in call.rate_limits:
+        labels = (call.provider, call.request_model, limit.resource)
+        if limit.remaining is not None:
+            yield "ratelimit_remaining", labels, limit.remaining
+        if limit.limit is not None:
+            yield "ratelimit_limit", labels, limit.limit
+
+
+def _usage(call: Call, by_type: bool) -> Iterator[Measure]:
+    usage = call.usage
+    assert usage is not None
+    model = (call.operation, call.provider, call.request_model)
+    common = common_labels(call)
+    dimensions = call.dimensions
+    for side, tokens in (("input", usage.input), ("output", usage.output)):
+        if tokens is None:
+            continue
+        if by_type:
+            yield "tokens", (*common, side, *dimensions), tokens
+        else:
+            yield f"{side}_tokens", (*common, *dimensions), tokens
+    if not by_type:
+        for key, modality, tokens in modalities(usage):
+            yield key, (*common, modality, *dimensions), tokens
+    cost = call.cost
+    if cost is None:
+        yield "unpriced", (*model, *dimensions), 1
+        return
+    for bucket, amount in cost.by_bucket:
+        yield "cost", (*model, call.response_model, bucket, *dimensions), amount
+    yield "request_cost", (*model, *dimensions), cost.total_usd
+    if call.outcome in ("cancelled", "abandoned"):
+        yield "wasted_cost", (*model, call.outcome, *dimensions), cost.total_usd
+
+
+def _stream(call: Call, times: ChunkTimes) -> Iterator[Measure]:
+    start = call.start_ns
+    common = (*common_labels(call), *call.dimensions)
+    model = (call.operation, call.provider, call.request_model, *call.dimensions)
+    yield "first_chunk", common, (times.first_chunk_ns - start) * 1e-9
+    if times.last_ns > times.first_chunk_ns:
+        for value, count in representatives(times.intervals, (times.last_ns - times.first_chunk_ns) * 1e-9):
+            for _ in range(count):
+                yield "chunk_interval", common, value
+    if times.first_token_ns:
+        yield "first_token", model, (times.first_token_ns - start) * 1e-9
+        per_token_s = _per_token_s(call, times)
+        if per_token_s is not None:
+            yield "per_token", model, per_token_s
+    if times.first_answer_ns:
+        yield "first_answer", model, (times.first_answer_ns - start) * 1e-9
+
+
+def _served_stream(call: Call, times: ChunkTimes) -> Iterator[Measure]:
+    if call.outcome != "ok" or not times.first_token_ns:
+        return
+    common = (*common_labels(call), *call.dimensions)
+    yield "server_first_token", common, (times.first_token_ns - call.start_ns) * 1e-9
+    per_token_s = _per_token_s(call, times)
+    if per_token_s is not None:
+        yield "server_per_token", common, per_token_s
+
+
+def _per_token_s(call: Call, times: ChunkTimes) -> float | None:
+    output = call.usage.output if call.usage is not None else None
+    if output is None or output < 2:
+        return None
+    return (times.last_ns - times.first_token_ns) * 1e-9 / (output - 1)
+
+
+def representatives(counts: Sequence[int], total_s: float) -> Iterator[tuple[float, int]]:
+    """One value per bucket of chunk intervals that keeps every bucket's count and the total.
+
+    Each value lies at the same share of its bucket's width; the last bucket, which has no
+    upper bound, takes what the lower bounds leave of the total.
+
+    Args:
+        counts: Intervals per bucket of `semconv.SECONDS`, the one over all bounds last.
+        total_s: Sum of all intervals, in seconds.
+
+    Yields:
+        Value in seconds, and how often it stands; empty buckets are left out.
+    """
+    lows = (0.0, *names.SECONDS)
+    excess = total_s - sum(count * low for count, low in zip(counts, lows, strict=True))
+    widths = [high - low for low, high in zip(lows, names.SECONDS, strict=False)]
+    widths.append(excess / counts[-1] if counts[-1] else 0.0)
+    width = sum(count * width for count, width in zip(counts, widths, strict=True))
+    share = excess / width if width > 0 else 0.0
+    for count, low, high, width in zip(counts, lows, (*names.SECONDS, inf), widths, strict=True):
+        if count:
+            # Rounding must not carry a value over a bound: buckets exclude the lower one.
+            yield max(nextafter(low, inf), min(high, low + share * width)), count

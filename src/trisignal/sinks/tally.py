@@ -1,0 +1,205 @@
+"""Running totals of this process, for people: counts, tokens, cost, latency quantiles."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from math import ceil, log
+from threading import Lock
+from typing import NamedTuple
+
+from trisignal.call import OUTCOMES, Call, Draft
+from trisignal.policy.cardinality import OTHER
+from trisignal.semconv import CHAT
+from trisignal.sinks._measures import TOKENED
+
+MAX_MODELS = 200
+"""Rows of their own; later ones share the row `OTHER`."""
+
+_SHORTEST_S = 1e-5
+_LONGEST_S = 1e5
+_GROWTH = 1.1
+"""Ratio of neighbouring bounds: the middle of a bucket is off by less than its root, 4.9 %."""
+_SCALE = 1 / log(_GROWTH)
+_OFFSET = -log(_SHORTEST_S) * _SCALE
+_BUCKETS = ceil(log(_LONGEST_S / _SHORTEST_S) * _SCALE)
+
+
+class Totals(NamedTuple):
+    """Sums over ended model calls."""
+
+    calls: int
+    ok: int
+    error: int
+    cancelled: int
+    abandoned: int
+    input_tokens: int
+    """Inclusive totals as told by the providers; calls without usage add nothing."""
+    output_tokens: int
+    cost_usd: float
+    """US dollars; unpriced calls add nothing."""
+    wasted_cost_usd: float
+    """The part of ``cost_usd`` spent on cancelled and abandoned calls."""
+    unpriced: int
+    """Calls whose usage is known and whose price is not."""
+    usage_missing: int
+    """Successful calls whose token usage was not told."""
+    p50_s: float | None
+    """Quantiles of the duration in seconds, within 5 % of the value at that rank from 10 µs to
+    100,000 s; None without calls."""
+    p95_s: float | None
+    p99_s: float | None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of calls that ended in an error, 0 to 1; None without calls."""
+        return self.error / self.calls if self.calls else None
+
+
+class ModelTotals(NamedTuple):
+    """Totals of one operation on one model; all three names are ``_OTHER`` for the overflow row."""
+
+    operation: str
+    provider: str
+    request_model: str
+    totals: Totals
+
+
+class Summary(NamedTuple):
+    """Totals of this process since `setup()`."""
+
+    total: Totals
+    models: tuple[ModelTotals, ...]
+    """The dearest first, then the busiest."""
+
+
+class _Row:
+    __slots__ = (
+        "cost_usd", "durations", "input_tokens", "outcomes", "output_tokens", "unpriced", "usage_missing",
+        "wasted_cost_usd",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.outcomes = dict.fromkeys(OUTCOMES, 0)
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.cost_usd = 0.0
+        self.wasted_cost_usd = 0.0
+        self.unpriced = 0
+        self.usage_missing = 0
+        self.durations = [0] * _BUCKETS
+
+    def absorb(self, other: _Row) -> None:
+        """Add another row to this one."""
+        for outcome, count in other.outcomes.items():
+            self.outcomes[outcome] += count
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cost_usd += other.cost_usd
+        self.wasted_cost_usd += other.wasted_cost_usd
+        self.unpriced += other.unpriced
+        self.usage_missing += other.usage_missing
+        self.durations = [a + b for a, b in zip(self.durations, other.durations, strict=True)]
+
+    def totals(self) -> Totals:
+        """What the row says."""
+        outcomes, durations = self.outcomes, self.durations
+        return Totals(
+            sum(outcomes.values()),
+            outcomes["ok"],
+            outcomes["error"],
+            outcomes["cancelled"],
+            outcomes["abandoned"],
+            self.input_tokens,
+            self.output_tokens,
+            self.cost_usd,
+            self.wasted_cost_usd,
+            self.unpriced,
+            self.usage_missing,
+            _quantile(durations, 0.5),
+            _quantile(durations, 0.95),
+            _quantile(durations, 0.99),
+        )
+
+
+class TallySink:
+    """Adds up model calls in fixed-size memory; thread-safe."""
+
+    name = "tally"
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rows: dict[tuple[str, str, str], _Row] = {}
+
+    def reset(self) -> None:
+        """Start from nothing, with a new lock: also for a process that has just been forked."""
+        self._lock = Lock()
+        self._rows = {}
+
+    def open(self, draft: Draft) -> None:
+        """Calls are added up at their end."""
+
+    def close(self, draft: Draft, call: Call) -> None:
+        """Add an ended model call, or the late tokens of a background response."""
+        if call.model_call:
+            if call.counted:
+                with self._lock:
+                    self._add(call)
+        elif call.background_id and call.usage is not None:
+            with self._lock:
+                self._spend(self._row((CHAT, call.provider, call.request_model)), call)
+
+    def summary(self) -> Summary:
+        """Totals so far, of the process and of each model."""
+        process = _Row()
+        models: list[ModelTotals] = []
+        with self._lock:
+            for key, row in self._rows.items():
+                process.absorb(row)
+                models.append(ModelTotals(*key, row.totals()))
+        models.sort(key=lambda m: (-m.totals.cost_usd, -m.totals.calls, m[:3]))
+        return Summary(process.totals(), tuple(models))
+
+    def _row(self, key: tuple[str, str, str]) -> _Row:
+        row = self._rows.get(key)
+        if row is None:
+            if len(self._rows) >= MAX_MODELS:
+                key = (OTHER, OTHER, OTHER)
+            row = self._rows.setdefault(key, _Row())
+        return row
+
+    def _add(self, call: Call) -> None:
+        key = (call.operation, call.provider, call.request_model)
+        row = self._rows.get(key) or self._row(key)
+        outcome = call.outcome
+        row.outcomes[outcome] += 1
+        duration_s = call.duration_s
+        at = int(log(duration_s) * _SCALE + _OFFSET) if duration_s > _SHORTEST_S else 0
+        row.durations[at if at < _BUCKETS else -1] += 1
+        if call.usage is not None:
+            self._spend(row, call)
+        elif outcome == "ok" and not call.pending and call.operation in TOKENED:
+            row.usage_missing += 1
+
+    @staticmethod
+    def _spend(row: _Row, call: Call) -> None:
+        usage, cost = call.usage, call.cost
+        assert usage is not None
+        row.input_tokens += usage.input or 0
+        row.output_tokens += usage.output or 0
+        if cost is None:
+            row.unpriced += 1
+            return
+        row.cost_usd += cost.total_usd
+        if call.outcome in ("cancelled", "abandoned"):
+            row.wasted_cost_usd += cost.total_usd
+
+
+def _quantile(durations: Sequence[int], share: float) -> float | None:
+    """Middle, in seconds, of the bucket that holds the value at rank ``ceil(share * n)``."""
+    rank = ceil(share * sum(durations))
+    if not rank:
+        return None
+    at = bisect_left(list(accumulate(durations)), rank)
+    return float(_SHORTEST_S * _GROWTH ** (at + 0.5))
