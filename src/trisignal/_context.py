@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextvars
 import json
-import random
+import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ PROMPT_VERSION = "prompt_version"
 
 REQUEST_ID_KEY = "x-request-id"
 BOUND_KEY = "x-trisignal-context"
+VALID_ID = re.compile(r"[!-~]{1,128}")
+"""What is taken over as a request id: printable ASCII without spaces."""
 MAX_CARRIED = 4096
 """Bytes of bound values that a carrier may hold: more is a mistake or an attack."""
 
@@ -46,7 +49,8 @@ _w3c = TraceContextTextMapPropagator()
 
 def new_request_id() -> str:
     """A random request id of 32 hexadecimal digits."""
-    return f"{random.getrandbits(128):032x}"
+    # Not from `random`: applications seed that, and ids would repeat.
+    return secrets.token_hex(16)
 
 
 def request_id() -> str | None:
@@ -121,7 +125,7 @@ def inject(carrier: MutableMapping[str, str] | None = None) -> MutableMapping[st
     _w3c.inject(carrier)
     values = dict(bound.get())
     own = values.pop(REQUEST_ID, None)
-    if own:
+    if own and VALID_ID.fullmatch(own):
         carrier[REQUEST_ID_KEY] = own
     if values:
         text = json.dumps(values, separators=(",", ":"))
@@ -136,14 +140,20 @@ def _carried(carrier: Mapping[str, str]) -> dict[str, str]:
     if isinstance(text, str) and len(text) <= MAX_CARRIED:
         try:
             loaded = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             loaded = None
         if isinstance(loaded, dict):
             values = {k: v for k, v in loaded.items() if isinstance(k, str) and isinstance(v, str)}
     own = carrier.get(REQUEST_ID_KEY)
-    if isinstance(own, str) and own:
+    if isinstance(own, str) and VALID_ID.fullmatch(own):
         values[REQUEST_ID] = own
     return values
+
+
+def _traced(carrier: Mapping[str, str]) -> otel_context.Context:
+    """The carrier's trace on top of the current context, which stays where the carrier has none."""
+    headers = {k: v for k in ("traceparent", "tracestate") if isinstance(v := carrier.get(k), str)}
+    return _w3c.extract(headers, otel_context.get_current())
 
 
 @contextmanager
@@ -154,8 +164,9 @@ def continue_from(carrier: Mapping[str, str]) -> Iterator[None]:
         carrier: What `inject` returned, or headers that hold it (lower-case keys).
             Anything malformed in it is ignored.
     """
-    token = otel_context.attach(_w3c.extract(carrier))
-    values = bind(_carried(carrier))
+    carried, traced = _carried(carrier), _traced(carrier)
+    token = otel_context.attach(traced)
+    values = bind(carried)
     try:
         yield
     finally:

@@ -161,7 +161,7 @@ def _abort(draft: Draft) -> None:
         if draft.span is not None:
             draft.span.end()
         if draft.gauge is not None:
-            draft.gauge.dec()
+            draft.gauge.value -= 1
     except Exception as error:
         _guard.contain("abort", error)
 

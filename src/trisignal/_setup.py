@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
-from trisignal import _guard, _runtime, config
+from trisignal import _exposition, _guard, _runtime, config
 from trisignal import semconv as names
 from trisignal._exporters import Built, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal._redacting import RedactingExporter
 from trisignal.logs import ContextFilter, JsonFormatter
-from trisignal.metrics_app import before_scrape
 from trisignal.policy import Policy
 from trisignal.policy.price import Pricer, PriceSource
 from trisignal.policy.redact import PatternRedactor, Redactor, chain
@@ -291,11 +290,24 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     meters: list[Meter] = [prometheus]
     _add_push(made, explicit, sinks, meters)
     _add_handler(made, handler)
-    before_scrape.append(_runtime.drain)
-    made._undo.append(lambda: before_scrape.remove(_runtime.drain))
+    _serve(made)
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     _runtime.configure(settings, policy, tuple(sinks), tuple(meters))
     _hook_fork()
+
+
+def _serve(made: Telemetry) -> None:
+    """Let the /metrics applications find this setup's registry, and settle before each scrape."""
+    before, registry = _exposition.default_registry, made.registry
+    assert registry is not None
+    _exposition.default_registry = lambda: registry
+    _exposition.before_scrape.append(_runtime.drain)
+
+    def undo() -> None:
+        _exposition.default_registry = before
+        _exposition.before_scrape.remove(_runtime.drain)
+
+    made._undo.append(undo)
 
 
 def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> PrometheusSink:

@@ -140,7 +140,8 @@ class Fold:
             _runtime.dropped.append(self._abandon)
 
     def _abandon(self) -> None:
-        self._settle(None if self.state.finished else GeneratorExit())
+        state = self.state
+        self._settle(None if state.finished or state.error is not None else GeneratorExit())
 
     def _settle(self, error: BaseException | None) -> None:
         draft = self._draft

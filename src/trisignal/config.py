@@ -92,7 +92,6 @@ class Settings(BaseModel):
     event_score_threshold: float = Field(
         0.5, ge=0, le=1, description="Evaluations under this score also become an event on the span."
     )
-    request_id_header: str = Field("x-request-id", min_length=1, description="Header of the request id.")
 
     @field_validator("capture_content", mode="before")
     @classmethod

@@ -215,7 +215,7 @@ class JsonFormatter(_JsonFormatter):
             return f"{_text(record.msg)} {_text(record.args)}"
 
     def _timestamp(self, created: float) -> str:
-        # A float of this size is off by up to 0.12 µs, so that .678 may be stored as .6779999.
+        # Until 2106 a float is off by less than half a microsecond, so that .678 may be .6779998.
         second, milliseconds = divmod(int(created * 1000 + 0.0005), 1000)
         known, text = self._second
         if second != known:

@@ -51,7 +51,6 @@ _BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
     ("remoteprotocol", "connection"),
     ("invalid_request", "invalid_request"),
     ("badrequest", "invalid_request"),
-    ("validation", "invalid_request"),
     ("not_found", "invalid_request"),
     ("notfound", "invalid_request"),
     ("invalid", "invalid_request"),

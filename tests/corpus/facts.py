@@ -299,14 +299,20 @@ def _undecided(shape: str, document: Json) -> frozenset[str]:
     return frozenset()
 
 
+_CLIENT_TOOLS = {"function_call", "custom_tool_call", "local_shell_call", "shell_call", "computer_call"}
+
+
 def _status_reason(response: Json) -> tuple[str, ...]:
     status = response.get("status")
     if status == "completed":
-        return ("stop",)
+        asked = any(item.get("type") in _CLIENT_TOOLS for item in response.get("output") or ())
+        return ("tool_calls",) if asked else ("stop",)
     if status in _FAILED_STATUS:
         return ("error",)
-    reason = (response.get("incomplete_details") or {}).get("reason")
-    return (_INCOMPLETE_REASON.get(reason, reason),) if status == "incomplete" and reason else ()
+    if status != "incomplete":
+        return ()
+    reason: str = (response.get("incomplete_details") or {}).get("reason") or ""
+    return (_INCOMPLETE_REASON.get(reason, reason),) if reason else ()
 
 
 def _usage_of(document: Json) -> Json:

@@ -1,7 +1,7 @@
 """Facts of every replayed call, as the library reported them beside what the raw bytes say.
 
-``python -m tests.corpus.report [FOLDER]`` prints the table; without a folder it takes the one named by
-``TRISIGNAL_CORPUS``, else the exchanges made for this suite.
+``python -m corpus.report [FOLDER]``, with ``src`` and ``tests`` on the path, prints the table; without a
+folder it takes the one named by ``TRISIGNAL_CORPUS``, else the exchanges made for this suite.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from corpus import facts, replay
 from opentelemetry.sdk.trace import ReadableSpan
 
 import trisignal
-from tests.corpus import facts, replay
 from trisignal import testing
 
 MADE = Path(__file__).parents[1] / "fixtures" / "openai"
@@ -92,7 +92,9 @@ def observe(player: replay.Replayer, interaction: replay.Interaction) -> list[Ob
 
     Calls that the client refuses to send are left out.
     """
-    ways = [(entry, mode) for entry in replay.entries_of(interaction) for mode in replay.MODES]
+    ways: list[tuple[replay.Entry, replay.Mode]] = [
+        (entry, mode) for entry in replay.entries_of(interaction) for mode in replay.MODES
+    ]
     bare = {way: player.play(interaction, *way) for way in ways}
     found: list[Observation] = []
     with testing.capture() as seen:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.corpus import facts, replay, report
+from corpus import facts, replay, report
 
 RECORDED = os.environ.get("TRISIGNAL_CORPUS")
 INTERACTIONS = [
@@ -65,13 +64,14 @@ def test_the_application_notices_nothing(player: replay.Replayer, id: str) -> No
     for call in observed(player, id):
         outcome = (call.result.error, call.result.items, call.result.digest)
         assert outcome == (call.bare.error, call.bare.items, call.bare.digest), call.call
-        assert call.result.request is not None and call.bare.request is not None
+        assert call.result.request is not None
+        assert call.bare.request is not None
         assert call.result.request.body == call.bare.request.body, call.call
 
 
 @pytest.mark.parametrize("id", BY_ID)
 def test_the_replay_is_faithful(player: replay.Replayer, id: str) -> None:
-    """The bare client sends the recorded request to the recorded path and fails exactly when the recording does."""
+    """The bare client sends what was recorded where it was sent, and fails when the recording does."""
     interaction = BY_ID[id]
     asked = dict(interaction.request)
     if interaction.shape == facts.EMBEDDINGS:

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sinks.calls import SPAN, TRACE, ended
 
 from trisignal import semconv as names
 from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Cost, Draft, Usage
 from trisignal.sinks.json_log import JsonLogSink
 
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-SPAN = "b7ad6b7169203331"
 OWN = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -50,15 +49,6 @@ def _kept(logger: logging.Logger) -> Kept:
     return handler
 
 
-def ended(**facts: Any) -> Call:
-    """A chat that has ended; ``facts`` replace what is usual."""
-    usual: dict[str, Any] = dict.fromkeys(Call._fields, "")
-    usual.update(operation="chat", span_name="chat small", outcome="ok", error_kind=None, duration_s=0.5321)
-    usual.update(opening={names.OPERATION: "chat"}, closing={names.USAGE_INPUT: 10}, content={}, bound={})
-    usual.update(usage=None, cost=None, trace_id=TRACE, span_id=SPAN, sampled=True)
-    return Call(**{**usual, **facts})
-
-
 def log(logger: logging.Logger, *calls: Call, ratio: float = 1.0) -> None:
     """Close calls on a sink of the logger."""
     sink = JsonLogSink(logger, ratio)
@@ -73,12 +63,12 @@ def extras(record: logging.LogRecord) -> dict[str, Any]:
 
 def test_a_record_tells_the_facts_of_the_span(logger: logging.Logger, kept: Kept) -> None:
     """Everything that was on the span is on the record, under the same names."""
-    log(logger, ended())
+    log(logger, ended(usage=None, cost=None))
     [record] = kept.records
     assert extras(record) == {
         "gen_ai.operation.name": "chat",
         "gen_ai.usage.input_tokens": 10,
-        "duration_s": 0.5321,
+        "duration_s": 0.6,
         "llm_outcome": "ok",
         "trace_id": TRACE,
         "span_id": SPAN,
@@ -90,7 +80,7 @@ def test_the_message_is_readable(logger: logging.Logger, kept: Kept) -> None:
     """Without a formatter the record is one sentence: what, how it ended, how long it took."""
     log(logger, ended(span_name="chat 100%s"))
     [record] = kept.records
-    assert record.getMessage() == "chat 100%s ok 0.532s"
+    assert record.getMessage() == "chat 100%s ok 0.600s"
     assert (record.name, record.levelno) == (logger.name, logging.INFO)
 
 
@@ -113,7 +103,7 @@ def test_known_totals_are_told(logger: logging.Logger, kept: Kept) -> None:
 @pytest.mark.parametrize("usage", [None, Usage()])
 def test_unknown_totals_are_absent(logger: logging.Logger, kept: Kept, usage: Usage | None) -> None:
     """What was not told is not a zero on the line."""
-    log(logger, ended(usage=usage))
+    log(logger, ended(usage=usage, cost=None))
     assert not {"total_tokens", "cost_usd"} & extras(kept.records[0]).keys()
 
 
@@ -157,14 +147,14 @@ def test_bound_context_never_replaces_what_records_have(logger: logging.Logger, 
     log(logger, ended(bound={key: "mine"}))
     [record] = kept.records
     assert vars(record)["llm_" + key] == "mine"
-    assert (record.getMessage(), record.name) == ("chat small ok 0.532s", logger.name)
+    assert (record.getMessage(), record.name) == ("chat small ok 0.600s", logger.name)
 
 
 def test_bound_context_never_replaces_facts_of_the_call(logger: logging.Logger, kept: Kept) -> None:
     """A bound value named like a field of ours gets a prefix."""
     log(logger, ended(bound={"duration_s": "mine", "trace_id": "mine"}))
     fields = extras(kept.records[0])
-    assert (fields["duration_s"], fields["llm_duration_s"]) == (0.5321, "mine")
+    assert (fields["duration_s"], fields["llm_duration_s"]) == (0.6, "mine")
     assert (fields["trace_id"], fields["llm_trace_id"]) == (TRACE, "mine")
 
 
@@ -174,7 +164,7 @@ def test_attributes_never_replace_what_records_have(logger: logging.Logger, kept
     log(logger, ended(**{part: {"args": "mine", "levelname": "mine"}}))
     fields = extras(kept.records[0])
     assert (fields["llm_args"], fields["llm_levelname"]) == ("mine", "mine")
-    assert kept.records[0].getMessage() == "chat small ok 0.532s"
+    assert kept.records[0].getMessage() == "chat small ok 0.600s"
 
 
 def test_stages_have_no_record(logger: logging.Logger, kept: Kept) -> None:
@@ -187,7 +177,7 @@ def test_stages_have_no_record(logger: logging.Logger, kept: Kept) -> None:
 def test_all_other_operations_have_one(logger: logging.Logger, kept: Kept, operation: str) -> None:
     """Tools, agents, workflows and retrievals are logged like model calls."""
     log(logger, ended(operation=operation, span_name=operation))
-    assert [record.getMessage() for record in kept.records] == [f"{operation} ok 0.532s"]
+    assert [record.getMessage() for record in kept.records] == [f"{operation} ok 0.600s"]
 
 
 @pytest.mark.parametrize(("level", "told"), [(logging.DEBUG, True), (logging.INFO, False)])
@@ -260,7 +250,7 @@ def test_filters_of_the_logger_apply(logger: logging.Logger, kept: Kept) -> None
 
     logger.addFilter(drop)
     log(logger, ended())
-    assert (seen, kept.records) == ([0.5321], [])
+    assert (seen, kept.records) == ([0.6], [])
 
 
 def test_the_record_factory_of_the_host_is_used(logger: logging.Logger, kept: Kept) -> None:
@@ -312,4 +302,4 @@ def test_stdlib_formatting_works(logger: logging.Logger) -> None:
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s %(duration_s)s %(filename)s|"))
     logger.addHandler(handler)
     log(logger, ended())
-    assert stream.getvalue() == "INFO chat small ok 0.532s 0.5321 |\n"
+    assert stream.getvalue() == "INFO chat small ok 0.600s 0.6 |\n"

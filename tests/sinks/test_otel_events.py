@@ -11,13 +11,13 @@ from opentelemetry._logs import Logger, NoOpLogger, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from sinks.calls import SPAN, TRACE, ended
 
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.sinks import Verdict
 from trisignal.sinks.otel_events import OtelEventSink
 
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 MESSAGES = [{"role": "user", "parts": [{"type": "text", "content": "hello"}]}]
 
 
@@ -62,16 +62,6 @@ def _collected() -> Collected:
     return Collected()
 
 
-def ended(**facts: Any) -> Call:
-    """A chat that has ended; ``facts`` replace what is usual."""
-    usual: dict[str, Any] = dict.fromkeys(Call._fields, "")
-    usual.update(operation="chat", kind="client", role="client", outcome="ok", error_kind=None)
-    usual.update(start_unix_ns=1_700_000_000_000_000_000, duration_s=0.25, trace_id=TRACE, sampled=True)
-    usual.update(opening={names.OPERATION: "chat", names.REQUEST_MODEL: "small"}, content={})
-    usual.update(closing={names.RESPONSE_FINISH_REASONS: ("stop",), names.USAGE_INPUT: 3})
-    return Call(**{**usual, **facts})
-
-
 def span(flags: int = 1) -> NonRecordingSpan:
     """The span of the call, as its context."""
     return NonRecordingSpan(SpanContext(int(TRACE, 16), int(SPAN, 16), False, TraceFlags(flags)))
@@ -89,13 +79,13 @@ def close(collected: Collected, call: Call, *, details: bool = True, content: bo
 
 def test_details_hold_the_facts_of_the_span(collected: Collected) -> None:
     """The details event has the span's attributes, no body, and severity DEBUG."""
-    [event] = close(collected, ended())
+    closing = {names.RESPONSE_FINISH_REASONS: ("stop",), names.USAGE_INPUT: 10}
+    [event] = close(collected, ended(closing=closing))
     assert event.name == "gen_ai.client.inference.operation.details"
     assert event.attributes == {
         "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": "small",
         "gen_ai.response.finish_reasons": ("stop",),
-        "gen_ai.usage.input_tokens": 3,
+        "gen_ai.usage.input_tokens": 10,
     }
     assert (event.severity, event.body) == ((SeverityNumber.DEBUG, "DEBUG"), None)
 
@@ -106,7 +96,7 @@ def test_events_belong_to_the_span_of_the_call(collected: Collected) -> None:
     with trace.use_span(other):
         [event] = close(collected, ended())
     assert (event.trace_id, event.span_id) == (int(TRACE, 16), int(SPAN, 16))
-    assert event.timestamp == 1_700_000_000_250_000_000
+    assert event.timestamp == 1_700_000_000_600_000_000
 
 
 def test_content_is_structured(collected: Collected) -> None:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sinks.calls import ended
 
 from trisignal.call import OUTCOMES, Call, Cost, Draft, Usage
 from trisignal.sinks.tally import MAX_MODELS, ModelTotals, TallySink, Totals
-
-
-def ended(**facts: Any) -> Call:
-    """A model call that has ended; ``facts`` replace what is usual."""
-    usual: dict[str, Any] = dict.fromkeys(Call._fields, "")
-    usual.update(operation="chat", provider="acme", request_model="small", outcome="ok", duration_s=0.5)
-    usual.update(usage=Usage(10, 4), cost=dollars(0.25), model_call=True, counted=True, pending=False)
-    return Call(**{**usual, **facts})
 
 
 def dollars(total_usd: float) -> Cost:
@@ -53,13 +45,13 @@ def test_tokens_and_cost_add_up() -> None:
     """Tokens and cost are sums over the calls that told them."""
     calls = [ended(), ended(usage=Usage(input=7), cost=dollars(0.5)), ended(usage=None, cost=None)]
     total = tally(*calls).summary().total
-    assert (total.input_tokens, total.output_tokens, total.cost_usd) == (17, 4, 0.75)
+    assert (total.input_tokens, total.output_tokens, total.cost_usd) == (17, 4, 1.25)
 
 
 def test_cost_of_unused_results_is_wasted_too() -> None:
     """Cancelled and abandoned calls add to the wasted cost, errors do not."""
     total = tally(*[ended(outcome=outcome) for outcome in OUTCOMES]).summary().total
-    assert (total.cost_usd, total.wasted_cost_usd) == (1.0, 0.5)
+    assert (total.cost_usd, total.wasted_cost_usd) == (3.0, 1.5)
 
 
 def test_missing_usage_is_told_for_successful_calls_that_should_have_it() -> None:
@@ -91,7 +83,7 @@ def test_late_tokens_of_a_background_response_count_without_a_call() -> None:
     poll = ended(operation="fetch_response", model_call=False, background_id="resp_1")
     [row] = tally(poll).summary().models
     assert (row.operation, row.totals.calls) == ("chat", 0)
-    assert (row.totals.input_tokens, row.totals.cost_usd) == (10, 0.25)
+    assert (row.totals.input_tokens, row.totals.cost_usd) == (10, 0.75)
 
 
 def test_a_poll_without_news_is_nothing() -> None:

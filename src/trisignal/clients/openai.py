@@ -335,10 +335,13 @@ class Stainless:
             fold.before_end = read
 
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """A cut ``parse()`` carries its completion; a status error carries its headers."""
+        """A failed ``parse()`` has a billed reply; a status error carries its headers."""
         exchange = draft.owner
         assert isinstance(exchange, Exchange)
         completion = getattr(error, "completion", None)
+        if completion is None and exchange.response is not None and exchange.response.is_closed:
+            # The reply came and was billed; what failed is reading it into the asked-for type.
+            completion = _json_of(exchange.response)
         if completion is not None:
             self._read_reply(draft, exchange, completion)
         response = getattr(error, "response", None)

@@ -1,23 +1,32 @@
 """Google's generateContent and embedContent, of the Gemini API and of Vertex AI.
 
-Fields: Gemini API reference, in the REST spelling (``usageMetadata``) or that of the Python SDK
-(``usage_metadata``). Thoughts and prompts that tools made are told apart from the counts of
-candidates and prompt, so the inclusive totals are their sums; cached tokens are in the prompt.
-Finish reasons are Google's own words; a blocked prompt has no candidate, and then the reason
-why it was blocked (``SAFETY``) is the one finish reason.
+Fields: Gemini API reference, spelled as in REST (``usageMetadata``) or in the SDK. Thoughts and
+the prompts of tools are told apart from candidates and prompt, so the inclusive totals are sums;
+cached tokens are in the prompt. Finish reasons are Google's own words; a blocked prompt has no
+candidates, and why it was blocked is its finish reason (``SAFETY``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
+from trisignal.formats import (
+    ANSWER,
+    NOTABLE,
+    TOKEN,
+    Format,
+    StreamState,
+    View,
+    count,
+    openai_chat,
+    text,
+    view,
+)
 from trisignal.formats.anthropic_messages import by_role, listed, plain
-from trisignal.formats.openai_chat import end as settle_reasons
-from trisignal.formats.openai_chat import read_embeddings_content, read_numbers
 
 # Vertex AI answers with the numbers of its enumerations when a client asks for them. Those
 # that mean something else in the Gemini API are not listed, and stay numbers.
@@ -25,11 +34,16 @@ _REASONS = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 _BLOCK_REASONS = ("", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
 _MODALITIES = ("", "TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT")
 _MARKS = ("candidates", "prompt_feedback", "usage_metadata", "model_version")
-_SERVER_TOOLS = (
-    ("tool_call", "server_tool_call"),
-    ("executable_code", "server_tool_call"),
-    ("tool_response", "server_tool_call_response"),
-    ("code_execution_result", "server_tool_call_response"),
+_SERVER_TOOLS = ("tool_call", "executable_code", "tool_response", "code_execution_result")
+_NUMBERS = (
+    ("temperature", names.REQUEST_TEMPERATURE, float),
+    ("top_p", names.REQUEST_TOP_P, float),
+    ("top_k", names.REQUEST_TOP_K, int),
+    ("max_output_tokens", names.REQUEST_MAX_TOKENS, int),
+    ("seed", names.REQUEST_SEED, int),
+    ("frequency_penalty", names.REQUEST_FREQUENCY_PENALTY, float),
+    ("presence_penalty", names.REQUEST_PRESENCE_PENALTY, float),
+    ("output_dimensionality", names.EMBEDDINGS_DIMENSION_COUNT, int),
 )
 
 
@@ -37,21 +51,6 @@ _SERVER_TOOLS = (
 def _camel(name: str) -> str:
     head, *tail = name.split("_")
     return head + "".join(map(str.capitalize, tail))
-
-
-_NUMBERS = tuple(
-    (key, name, kind)
-    for known, name, kind in (
-        ("temperature", names.REQUEST_TEMPERATURE, float),
-        ("top_p", names.REQUEST_TOP_P, float),
-        ("top_k", names.REQUEST_TOP_K, int),
-        ("max_output_tokens", names.REQUEST_MAX_TOKENS, int),
-        ("seed", names.REQUEST_SEED, int),
-        ("frequency_penalty", names.REQUEST_FREQUENCY_PENALTY, float),
-        ("presence_penalty", names.REQUEST_PRESENCE_PENALTY, float),
-    )
-    for key in dict.fromkeys((known, _camel(known)))
-)
 
 
 def _get(told: View, name: str) -> Any:
@@ -73,11 +72,11 @@ def _model(name: Any) -> str:
 
 
 def read_request(draft: Draft, body: View) -> None:
-    """Facts of a request, as the SDK's arguments or as the body that is sent."""
+    """Facts of a request, given as the SDK's arguments or as the body that is sent."""
     draft.request_model = _model(body.get("model")) or draft.request_model
     fields = draft.fields
-    config = view(body.get("config") or _get(body, "generation_config"))
-    read_numbers(draft, config, _NUMBERS)
+    config = view(body.get("config") or _get(body, "generation_config") or body)
+    openai_chat.read_numbers(draft, {key: _get(config, key) for key, _, _ in _NUMBERS}, _NUMBERS)
     n = _get(config, "candidate_count")
     if n.__class__ is int and n != 1:
         fields[names.REQUEST_CHOICE_COUNT] = n
@@ -91,14 +90,16 @@ def read_request(draft: Draft, body: View) -> None:
         fields[names.REQUEST_REASONING_LEVEL] = level
 
 
-def _of_modality(told: View, name: str, modality: str) -> int | None:
-    """Tokens of one modality; None when none are told."""
-    found = 0
-    for raw in listed(_get(told, name)):
+def _modalities(told: View, *details: str) -> dict[str, int]:
+    """Tokens per modality, where any are told."""
+    found: dict[str, int] = {}
+    for raw in (item for name in details for item in listed(_get(told, name))):
         detail = view(raw)
-        if _word(detail.get("modality"), _MODALITIES) == modality:
-            found += count(_get(detail, "token_count")) or 0
-    return found or None
+        tokens = count(_get(detail, "token_count"))
+        if tokens:
+            modality = _word(detail.get("modality"), _MODALITIES)
+            found[modality] = found.get(modality, 0) + tokens
+    return found
 
 
 def _sum(*counts: int | None) -> int | None:
@@ -107,58 +108,33 @@ def _sum(*counts: int | None) -> int | None:
 
 
 def usage(raw: Any) -> Usage | None:
-    """Normalise usage metadata: tool prompts become input, thoughts become output."""
+    """Normalise usage metadata: prompts of tools become input, thoughts become output."""
     told = view(raw)
     thoughts = count(_get(told, "thoughts_token_count"))
     taken = _sum(count(_get(told, "prompt_token_count")), count(_get(told, "tool_use_prompt_token_count")))
     given = _sum(count(_get(told, "candidates_token_count")), thoughts)
     if taken is None and given is None:
         return None
-    prompt, tools, answer = (
-        "prompt_tokens_details",
-        "tool_use_prompt_tokens_details",
-        "candidates_tokens_details",
-    )
+    inputs = _modalities(told, "prompt_tokens_details", "tool_use_prompt_tokens_details")
+    outputs = _modalities(told, "candidates_tokens_details")
     return Usage(
         taken,
         given,
         cache_read=count(_get(told, "cached_content_token_count")),
         reasoning=thoughts,
-        input_audio=_sum(_of_modality(told, prompt, "AUDIO"), _of_modality(told, tools, "AUDIO")),
-        input_image=_sum(_of_modality(told, prompt, "IMAGE"), _of_modality(told, tools, "IMAGE")),
-        output_audio=_of_modality(told, answer, "AUDIO"),
-        output_image=_of_modality(told, answer, "IMAGE"),
-        cache_read_audio=_of_modality(told, "cache_tokens_details", "AUDIO"),
+        input_audio=inputs.get("AUDIO"),
+        input_image=inputs.get("IMAGE"),
+        output_audio=outputs.get("AUDIO"),
+        output_image=outputs.get("IMAGE"),
+        cache_read_audio=_modalities(told, "cache_tokens_details").get("AUDIO"),
     )
 
 
-def _read_head(draft: Draft, reply: View) -> None:
-    draft.response_model = _model(_get(reply, "model_version")) or draft.response_model
-    draft.response_id = text(_get(reply, "response_id")) or draft.response_id
-
-
-def _read_usage(draft: Draft, raw: Any) -> None:
-    told = view(raw)
-    draft.usage = usage(told) or draft.usage
-    # Vertex AI tells the tier as a type of traffic: ON_DEMAND_FLEX.
-    tier = _get(told, "service_tier") or _get(told, "traffic_type")
-    draft.tier = ("" if tier.__class__ is int else _word(tier).lower()) or draft.tier
-
-
-def _block_reason(reply: View) -> str:
-    return _word(_get(view(_get(reply, "prompt_feedback")), "block_reason"), _BLOCK_REASONS)
-
-
 def read_response(draft: Draft, reply: View) -> None:
-    """Facts of a complete response."""
-    _read_head(draft, reply)
-    candidates = map(view, listed(reply.get("candidates")))
-    found = [_word(_get(candidate, "finish_reason"), _REASONS) for candidate in candidates]
-    if any(found):
-        draft.finish_reasons = tuple(reason or "error" for reason in found)
-    elif not found and _block_reason(reply):
-        draft.finish_reasons = (_block_reason(reply),)
-    _read_usage(draft, _get(reply, "usage_metadata"))
+    """Facts of a complete response, which has the structure of a chunk."""
+    state = StreamState(keep_content=False)
+    fold(draft, state, reply)
+    end(draft, state)
 
 
 def look(chunk: Any) -> int:
@@ -177,35 +153,37 @@ def look(chunk: Any) -> int:
 
 
 def fold(draft: Draft, state: StreamState, chunk: View) -> None:
-    """Take the facts of one chunk; its usage is settled at the end, as the last one counts."""
-    _read_head(draft, chunk)
-    told = _get(chunk, "usage_metadata")
-    if told is not None:
-        state.scratch = told
+    """Take the facts of one chunk; its usage is read at the end, as only the last one counts."""
+    draft.response_model = _model(_get(chunk, "model_version")) or draft.response_model
+    draft.response_id = text(_get(chunk, "response_id")) or draft.response_id
+    state.scratch = _get(chunk, "usage_metadata") or state.scratch
     error = chunk.get("error")
     if error:
-        code = text(view(error).get("status"))
-        state.error = {"code": code} if code else error
-    candidates = listed(chunk.get("candidates"))
-    for raw in candidates:
+        state.error = {"code": view(error).get("status")}
+    reasons = {}
+    for position, raw in enumerate(listed(chunk.get("candidates"))):
         candidate = view(raw)
-        index = candidate.get("index") or 0
-        reason = _word(_get(candidate, "finish_reason"), _REASONS)
-        state.finishes[index] = reason or state.finishes.get(index, "")
-        state.finished = state.finished or bool(reason)
+        index = count(candidate.get("index")) or position
+        reasons[index] = _word(_get(candidate, "finish_reason"), _REASONS)
         if state.content is not None:
             _keep(state.content.setdefault(index, []), candidate.get("content"))
-    reason = "" if candidates else _block_reason(chunk)
-    if reason:
-        state.finishes[0] = reason
-        state.finished = True
+    blocked = _word(_get(view(_get(chunk, "prompt_feedback")), "block_reason"), _BLOCK_REASONS)
+    if blocked and not reasons:
+        reasons[0] = blocked
+    for index, reason in reasons.items():
+        state.finishes[index] = reason or state.finishes.get(index, "")
+        state.finished = state.finished or bool(reason)
 
 
 def end(draft: Draft, state: StreamState) -> None:
     """Settle usage and finish reasons once the stream is over."""
-    if state.scratch is not None:
-        _read_usage(draft, state.scratch)
-    settle_reasons(draft, state)
+    told = view(state.scratch)
+    draft.usage = usage(told) or draft.usage
+    # Vertex AI tells the tier as a kind of traffic: ON_DEMAND_FLEX.
+    tier = _get(told, "service_tier") or _get(told, "traffic_type")
+    if isinstance(tier, str):
+        draft.tier = _word(tier).lower() or draft.tier
+    openai_chat.end(draft, state)
 
 
 # --- content -------------------------------------------------------------------------
@@ -213,20 +191,18 @@ def end(draft: Draft, state: StreamState) -> None:
 
 def _media(told: View) -> dict[str, Any]:
     mime = text(_get(told, "mime_type"))
-    modality = mime.partition("/")[0]
-    part = {
-        "modality": modality if modality in ("image", "audio", "video") else "document",
-        "mime_type": mime,
-    }
+    head = mime.partition("/")[0]
+    part = {"modality": head if head in ("image", "audio", "video") else "document", "mime_type": mime}
     if told.get("data") is not None:
         return {"type": "blob", **part, "content": plain(told.get("data"))}
     return {"type": "uri", **part, "uri": text(_get(told, "file_uri")) or text(told.get("uri"))}
 
 
 def _server_tool(part: View) -> dict[str, Any]:
-    for name, kind in _SERVER_TOOLS:
+    for name in _SERVER_TOOLS:
         told = plain(_get(part, name))
         if isinstance(told, dict):
+            kind = "server_tool_call" if name in _SERVER_TOOLS[:2] else "server_tool_call_response"
             tool = _word(_get(told, "tool_type")).lower() or "code_execution"
             built = {"type": kind, "name": tool, kind: {**told, "type": tool}}
             return {**built, "id": told["id"]} if "id" in told else built
@@ -257,18 +233,13 @@ def _parts(parts: Any) -> list[dict[str, Any]]:
 
 
 def _messages(contents: Any) -> list[dict[str, Any]]:
-    """Messages of a conversation, which may be one string, or hold parts outside of any message."""
-    sent: list[tuple[str, list[Any]]] = []
-    for item in contents if isinstance(contents, (list, tuple)) else (contents,):
+    """Messages of a conversation: contents, or parts and strings that the SDK takes for the user's."""
+    found: list[dict[str, Any]] = []
+    for item in contents if isinstance(contents, (list, tuple)) else (contents or "",):
         told = {"text": item} if isinstance(item, str) else view(item)
-        if told.get("parts") is not None:
-            role = text(told.get("role")) or "user"
-            sent.append(("assistant" if role == "model" else role, told.get("parts")))
-        elif sent and not sent[-1][0]:
-            sent[-1][1].append(told)
-        elif told:
-            sent.append(("", [told]))
-    return [message for role, parts in sent for message in by_role(role or "user", _parts(parts))]
+        role, parts = text(told.get("role")) or "user", told.get("parts")
+        found += by_role("assistant" if role == "model" else role, _parts([told] if parts is None else parts))
+    return found
 
 
 def _keep(kept: list[dict[str, Any]], content: Any) -> None:
@@ -279,20 +250,11 @@ def _keep(kept: list[dict[str, Any]], content: Any) -> None:
             kept.append(part)
 
 
-def tool_definitions(tools: Any) -> list[Any] | None:
-    """Type and name of each tool: declared functions, Python functions, tools of the provider."""
-    found = []
-    for tool in listed(tools):
-        if callable(tool):
-            found.append({"type": "function", "name": text(getattr(tool, "__name__", ""))})
-            continue
-        told = view(tool)
-        declared = listed(_get(told, "function_declarations"))
-        found += [{"type": "function", "name": text(view(function).get("name"))} for function in declared]
-        if isinstance(told, dict):
-            own = [kind for kind, value in told.items() if value is not None and not isinstance(value, list)]
-            found += [{"type": kind, "name": kind} for kind in own]
-    return found or None
+def _tools(tools: Any) -> Iterator[Any]:
+    """Declared functions and tools of the provider, one by one."""
+    for tool in map(plain, listed(tools)):
+        for kind, told in tool.items() if isinstance(tool, dict) else ():
+            yield from told if isinstance(told, list) else ({"type": kind},)
 
 
 def read_content(request: Any, response: Any, state: StreamState | None) -> Content:
@@ -307,12 +269,12 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
         candidates = map(view, listed(view(response).get("candidates")))
         answers = [_parts(view(candidate.get("content")).get("parts")) for candidate in candidates]
     outputs = [{"role": "assistant", "parts": parts} for parts in answers] if any(answers) else None
-    tools = tool_definitions(_get(body, "tools") or _get(config, "tools"))
+    tools = openai_chat.tool_definitions(list(_tools(_get(body, "tools") or _get(config, "tools"))))
     return Content(system or None, _messages(body.get("contents")) or None, outputs, tools)
 
 
 def recognises(reply: View) -> bool:
-    """A response, or a chunk of one, which have the same structure."""
+    """A response, or a chunk of one."""
     return sum(name in reply or _camel(name) in reply for name in _MARKS) > 1
 
 
@@ -321,40 +283,27 @@ GENERATE_CONTENT = Format(
 )
 
 
-# --- embeddings ----------------------------------------------------------------------
-
-
 def _vectors(reply: View) -> list[Any]:
-    return [view(item) for item in listed(reply.get("embeddings")) or (reply.get("embedding"),)]
-
-
-def read_embed_request(draft: Draft, body: View) -> None:
-    """Facts of a request for embeddings."""
-    draft.request_model = _model(body.get("model")) or draft.request_model
-    dimensions = count(_get(view(body.get("config") or body), "output_dimensionality"))
-    if dimensions:
-        draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = dimensions
+    predicted = [view(row).get("embeddings") for row in listed(reply.get("predictions"))]
+    return [view(item) for item in predicted or listed(reply.get("embeddings")) or (reply.get("embedding"),)]
 
 
 def read_embed_response(draft: Draft, reply: View) -> None:
-    """Facts of an embeddings reply; only Vertex AI tells tokens, per text."""
+    """Facts of an embeddings reply; tokens are told for each text, or for all together."""
     vectors = _vectors(reply)
     tokens = _sum(*(count(_get(view(told.get("statistics")), "token_count")) for told in vectors))
-    if tokens is None:
-        tokens = count(_get(view(_get(reply, "usage_metadata")), "prompt_token_count"))
-    if tokens is not None:
-        draft.usage = Usage(input=tokens)
+    draft.usage = (usage(_get(reply, "usage_metadata")) if tokens is None else Usage(tokens)) or draft.usage
     values = listed(vectors[0].get("values"))
     if values:
         draft.fields.setdefault(names.EMBEDDINGS_DIMENSION_COUNT, len(values))
 
 
 def recognises_embed(reply: View) -> bool:
-    """A list of embeddings."""
+    """Embeddings with their values, as the SDK or REST tells them."""
     return bool(listed(_vectors(reply)[0].get("values")))
 
 
-EMBED_CONTENT = Format(
-    "embed_content", read_embed_request, read_embed_response, look, fold, end,
-    read_embeddings_content, recognises_embed,
+EMBED_CONTENT = GENERATE_CONTENT._replace(
+    name="embed_content", read_response=read_embed_response, recognises=recognises_embed,
+    read_content=openai_chat.read_embeddings_content,
 )  # fmt: skip

@@ -65,11 +65,17 @@ def read_request(draft: Draft, body: View) -> None:
         if kind:
             fields[names.OUTPUT_TYPE] = kind
     effort = body.get("reasoning_effort")
+    if effort is None and body.get("reasoning") is not None:
+        effort = view(body.get("reasoning")).get("effort")
     if effort.__class__ is str:
         fields[names.REQUEST_REASONING_LEVEL] = effort
     tier = body.get("service_tier")
     if tier.__class__ is str and tier != "auto":
         fields[names.OPENAI_REQUEST_SERVICE_TIER] = tier
+
+
+_CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
+"""Where Together and Hugging Face, Mistral, and DeepSeek tell cache reads."""
 
 
 def usage(raw: Any) -> Usage | None:
@@ -88,7 +94,10 @@ def usage(raw: Any) -> Usage | None:
         audio_in = count(part.get("audio_tokens"))
         image_in = count(part.get("image_tokens"))
     if read is None:
-        read = count(told.get("prompt_cache_hit_tokens"))
+        for name in _CACHE_READ:
+            read = count(told.get(name))
+            if read is not None:
+                break
     details = told.get("completion_tokens_details")
     if details is not None:
         part = view(details)

@@ -100,7 +100,7 @@ def read_response(draft: Draft, reply: View) -> None:
     if id_:
         draft.response_id = text(id_)
     tier = reply.get("service_tier")
-    if tier and tier != "auto":
+    if tier:
         draft.fields[names.OPENAI_RESPONSE_SERVICE_TIER] = draft.tier = text(tier)
     status = reply.get("status")
     draft.pending = status in _PENDING

@@ -187,8 +187,8 @@ def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:
     if call.model_call:
         if call.counted:
             yield from _model_call(call, by_type)
-    else:
-        yield from _entity(call)
+        return
+    yield from _entity(call)
     if call.background_id and call.usage is not None:
         yield from _usage(call._replace(operation=names.CHAT), by_type)
 
@@ -260,7 +260,7 @@ def _stream(call: Call, times: ChunkTimes) -> Iterator[Measure]:
     common = (*common_labels(call), *call.dimensions)
     model = (call.operation, call.provider, call.request_model, *call.dimensions)
     yield "first_chunk", common, (times.first_chunk_ns - start) * 1e-9
-    if times.last_ns > times.first_chunk_ns:
+    if any(times.intervals):
         for value, count in representatives(times.intervals, (times.last_ns - times.first_chunk_ns) * 1e-9):
             for _ in range(count):
                 yield "chunk_interval", common, value

@@ -1,74 +1,52 @@
 """Prometheus metrics through prometheus_client, in single and multiprocess mode.
 
-One `_Row` per label set of a model call holds bound methods of the labelled children, so
-that a call costs one dictionary look-up and a handful of increments. Children are made when
-first needed; all outcomes of a label set are made at once, at 0, so that no ratio misses the
-first error.
+One `_Row` per label set of a model call accumulates what calls add; it is flushed into the
+labelled children when the metrics are collected, and after every call in multiprocess mode,
+where another process may collect. So a call costs one dictionary look-up and a few additions.
+All outcomes of a label set are created together, at 0, so that no ratio misses the first error.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from threading import Lock
-from time import time
+from threading import RLock
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
-from prometheus_client.samples import Exemplar
+from prometheus_client import CollectorRegistry, values
 
 from trisignal import semconv as names
-from trisignal.call import OUTCOMES, Call, Draft
+from trisignal.call import OUTCOMES, Call, Draft, RateLimit
 from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
 from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities
+from trisignal.sinks._series import Accumulator, BulkHistogram, FlushingCounter, FlushingGauge
 
 _REMEMBERED = 4096
-
-
-class BulkHistogram(Histogram):
-    """A histogram that takes many observations at once, and exemplars without validation."""
-
-    def record(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
-        """One observation; the exemplar must be short (trace and span id are)."""
-        self._sum.inc(amount)
-        bucket = self._buckets[bisect_left(self._upper_bounds, amount)]
-        bucket.inc(1)
-        if exemplar is not None:
-            bucket.set_exemplar(Exemplar(exemplar, amount, time()))
-
-    def record_many(self, counts: Sequence[int], total: float) -> None:
-        """Observations counted per bucket, with their sum."""
-        self._sum.inc(total)
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
+"""Rows kept between flushes: more of them are flushed and forgotten, as children hold the totals."""
 
 
 class _Row:
-    """Children of one label set of model calls; None until first needed."""
+    """What the calls of one label set have added since the last flush."""
 
-    __slots__ = (
-        "chunk_interval", "cost", "duration", "errors", "first_answer", "first_chunk", "first_token", "input",
-        "model", "output", "per_token", "request_cost", "requests", "usage_counters", "wasted",
-    )  # fmt: skip
+    __slots__ = ("call", "calls", "counters", "histograms", "rate_limits")
 
-    def __init__(self) -> None:
-        self.model: Any = None
-        self.duration: Any = None
-        self.requests: Any = None
-        self.errors: Any = None
-        self.input: Any = None
-        self.output: Any = None
-        self.cost: dict[str, Callable[[float], None]] = {}
-        self.request_cost: Any = None
-        self.wasted: Any = None
-        self.first_chunk: Any = None
-        self.chunk_interval: Any = None
-        self.first_token: Any = None
-        self.first_answer: Any = None
-        self.per_token: Any = None
-        self.usage_counters: dict[str, Callable[[float], None]] = {}
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        """Any call of the label set: tells the labels."""
+        self.calls = 0
+        self.counters: dict[tuple[str, tuple[str, ...]], float] = {}
+        self.histograms: dict[str, Accumulator] = {}
+        self.rate_limits: tuple[RateLimit, ...] = ()
+
+
+class _Active:
+    """Calls in flight of one label set."""
+
+    __slots__ = ("labels", "value")
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.value = 0
 
 
 class PrometheusSink:
@@ -110,10 +88,11 @@ class PrometheusSink:
         self._multiprocess = bool(getattr(values.ValueClass, "_multiprocess", False))
         # prometheus_client keeps exemplars in single-process mode only.
         self._exemplars = exemplars and not self._multiprocess
-        self._lock = Lock()
+        # Reentrant: a collection started by the garbage collector's work must not deadlock.
+        self._lock = RLock()
         self._metrics: dict[str, Any] = {}
         self._rows: dict[tuple[Any, ...], _Row] = {}
-        self._gauges: dict[tuple[Any, ...], Any] = {}
+        self._active: dict[tuple[Any, ...], _Active] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._refuse_collisions()
         self._limiter = LabelLimiter(max_label_sets, max_series, self._overflowed)
@@ -150,13 +129,17 @@ class PrometheusSink:
 
     def _make(self, metric: names.Metric, name: str) -> Any:
         labels = [label.replace(".", "_") for label in self.label_names(metric)]
+        made: Any
         if metric.instrument == "counter":
-            return Counter(name, metric.help, labels, registry=self._registry)
-        if metric.instrument == "histogram":
+            made = FlushingCounter(name, metric.help, labels, registry=self._registry)
+        elif metric.instrument == "histogram":
             edges = bounds(metric, self._thresholds)
-            return BulkHistogram(name, metric.help, labels, registry=self._registry, buckets=edges)
-        mode: Any = metric.multiprocess
-        return Gauge(name, metric.help, labels, registry=self._registry, multiprocess_mode=mode)
+            made = BulkHistogram(name, metric.help, labels, registry=self._registry, buckets=edges)
+        else:
+            mode: Any = metric.multiprocess
+            made = FlushingGauge(name, metric.help, labels, registry=self._registry, multiprocess_mode=mode)
+        made.flush = self.flush
+        return made
 
     def unregister(self) -> None:
         """Take all metrics out of the registry again."""
@@ -167,9 +150,11 @@ class PrometheusSink:
                 continue
 
     def after_fork(self) -> None:
-        """Replace locks that another thread may have held while the process forked."""
-        self._lock = Lock()
+        """Start clean: no lock of another thread, nothing that the parent will flush itself."""
+        self._lock = RLock()
         self._limiter.after_fork()
+        self._rows.clear()
+        self._active.clear()
 
     # --- label sets ------------------------------------------------------------------
 
@@ -188,32 +173,6 @@ class PrometheusSink:
             self._children[key, labels] = child
         return child
 
-    def _outcomes(self, model: tuple[str, ...], dims: tuple[str, ...]) -> dict[str, Any]:
-        """All outcomes of a label set, created at 0 together, so that no ratio misses the first error."""
-        label_sets = [(*model, outcome, *dims) for outcome in OUTCOMES]
-        fitting = self._sets.fit("requests", label_sets)
-        parent = self._metrics["requests"]
-        return {outcome: parent.labels(*labels) for outcome, labels in zip(OUTCOMES, fitting, strict=True)}
-
-    def _row(self, key: tuple[Any, ...], call: Call) -> _Row:
-        with self._lock:
-            row = self._rows.get(key)
-            if row is not None:
-                return row
-            model = (call.operation, call.provider, call.request_model)
-            common = common_labels(call)
-            dims = call.dimensions
-            row = _Row()
-            row.model = (*model, *dims)
-            duration = "inference_duration" if call.operation in names.INFERENCE else "operation_duration"
-            if call.role == "server":
-                duration = "server_duration"
-            row.duration = self._child(duration, (*common, call.error_type, call.outcome, *dims)).record
-            row.requests = self._outcomes(model, dims)[call.outcome].inc
-            if len(self._rows) < _REMEMBERED:
-                self._rows[key] = row
-            return row
-
     # --- calls -----------------------------------------------------------------------
 
     def open(self, draft: Draft) -> None:
@@ -224,156 +183,191 @@ class PrometheusSink:
         bound = draft.bound
         dims = tuple([bound.get(name, "") for name in self._dimensions]) if self._dimensions else ()
         key = (operation, draft.provider, draft.request_model, dims)
-        gauge = self._gauges.get(key)
-        if gauge is None:
-            gauge = self._child("active", (operation, draft.provider, draft.request_model, *dims))
-            if len(self._gauges) < _REMEMBERED:
-                self._gauges[key] = gauge
-        gauge.inc()
-        draft.gauge = gauge
+        with self._lock:
+            active = self._active.get(key)
+            if active is None:
+                if len(self._active) >= _REMEMBERED:
+                    self._forget_idle()
+                active = self._active[key] = _Active((operation, draft.provider, draft.request_model, *dims))
+            active.value += 1
+        if self._multiprocess:
+            self._child("active", active.labels).inc()
+        draft.gauge = active
+
+    def _forget_idle(self) -> None:
+        self.flush()
+        self._active = {key: active for key, active in self._active.items() if active.value}
+
+    def lower(self, active: _Active) -> None:
+        """Lower the in-flight gauge again."""
+        with self._lock:
+            active.value -= 1
+        if self._multiprocess:
+            self._child("active", active.labels).dec()
 
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
         if draft.gauge is not None:
-            draft.gauge.dec()
+            self.lower(draft.gauge)
+            draft.gauge = None
         if call.model_call:
             if call.counted:
                 self._model_call(call)
-        elif call.operation in names.MODEL_CALLS_EXCLUDED:
+        else:
             self._entity(call)
-        if call.background_id and call.usage is not None:
-            self._late(call)
+            if call.background_id and call.usage is not None:
+                self._model_call(call._replace(operation=names.CHAT), counted=False)
+        if self._multiprocess:
+            self.flush()
 
-    def _model_call(self, call: Call) -> None:
+    def _model_call(self, call: Call, counted: bool = True) -> None:
         key = (
             call.operation, call.provider, call.request_model, call.response_model, call.server_address,
             call.server_port, call.error_type, call.outcome, call.role, call.dimensions,
         )  # fmt: skip
-        row = self._rows.get(key)
-        if row is None:
-            row = self._row(key, call)
-        exemplar = None
-        if self._exemplars and call.sampled:
-            exemplar = {"trace_id": call.trace_id, "span_id": call.span_id}
-        row.duration(call.duration_s, exemplar)
-        row.requests()
-        if call.usage is not None:
-            self._usage(row, call, exemplar)
-        elif call.outcome == "ok" and not call.pending and call.operation in TOKENED:
-            self._child("usage_missing", row.model).inc()
-        if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
-            self._stream(row, call, exemplar)
+        with self._lock:
+            row = self._rows.get(key)
+            if row is None:
+                if len(self._rows) >= _REMEMBERED:
+                    self.flush()
+                    self._rows.clear()
+                row = self._rows[key] = _Row(call)
+            trace_id = call.trace_id if self._exemplars and call.sampled else ""
+            if counted:
+                self._add_outcome(row, call, trace_id)
+            if call.usage is not None:
+                self._add_usage(row, call, trace_id)
+            if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
+                self._add_stream(row, call, trace_id)
+
+    def _add(self, row: _Row, key: str, value: float, call: Call, trace_id: str = "") -> None:
+        found = row.histograms.get(key)
+        if found is None:
+            found = row.histograms[key] = Accumulator(
+                bounds(self._table[key.partition(":")[0]], self._thresholds)
+            )
+        found.add(value, trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
+
+    @staticmethod
+    def _count(row: _Row, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
+        counters = row.counters
+        counters[key, labels] = counters.get((key, labels), 0.0) + amount
+
+    def _add_outcome(self, row: _Row, call: Call, trace_id: str) -> None:
+        row.calls += 1
+        self._add(row, _duration_key(call), call.duration_s, call, trace_id)
+        if call.rate_limits:
+            row.rate_limits = call.rate_limits
         if call.error_kind is not None:
-            if row.errors is None:
-                labels = (*row.model[:3], call.error_kind, call.error_type, *call.dimensions)
-                row.errors = self._child("errors", labels).inc
-            row.errors()
+            self._count(row, "errors", (call.error_kind, call.error_type))
         for kind in call.retries:
-            self._child("retries", (*row.model[:3], kind, *call.dimensions)).inc()
-        for limit in call.rate_limits:
+            self._count(row, "retries", (kind,))
+        if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
+            self._count(row, "usage_missing", ())
+
+    def _add_usage(self, row: _Row, call: Call, trace_id: str) -> None:
+        usage = call.usage
+        assert usage is not None
+        if "tokens" in self._table:
+            if usage.input is not None:
+                self._add(row, "tokens:input", usage.input, call)
+            if usage.output is not None:
+                self._add(row, "tokens:output", usage.output, call)
+        else:
+            if usage.input is not None:
+                self._add(row, "input_tokens", usage.input, call)
+            if usage.output is not None:
+                self._add(row, "output_tokens", usage.output, call)
+            for key, modality, tokens in modalities(usage):
+                self._count(row, key, (modality,), tokens)
+        cost = call.cost
+        if cost is None:
+            self._count(row, "unpriced", ())
+            return
+        for bucket, amount in cost.by_bucket:
+            self._count(row, "cost", (call.response_model, bucket), amount)
+        self._add(row, "request_cost", cost.total_usd, call, trace_id)
+        if call.outcome in ("cancelled", "abandoned"):
+            self._count(row, "wasted_cost", (call.outcome,), cost.total_usd)
+
+    def _add_stream(self, row: _Row, call: Call, trace_id: str) -> None:
+        times = call.chunk_times
+        assert times is not None
+        start = call.start_ns
+        output = call.usage.output if call.usage is not None else None
+        per_token = None
+        if times.first_token_ns and output is not None and output > 1:
+            per_token = (times.last_ns - times.first_token_ns) * 1e-9 / (output - 1)
+        if call.role == "server":
+            if call.outcome == "ok" and times.first_token_ns:
+                self._add(row, "server_first_token", (times.first_token_ns - start) * 1e-9, call)
+                if per_token is not None:
+                    self._add(row, "server_per_token", per_token, call)
+            return
+        self._add(row, "first_chunk", (times.first_chunk_ns - start) * 1e-9, call)
+        if any(times.intervals):
+            gaps = row.histograms.get("chunk_interval")
+            if gaps is None:
+                gaps = row.histograms["chunk_interval"] = Accumulator(self._table["chunk_interval"].bounds)
+            gaps.counts = [had + new for had, new in zip(gaps.counts, times.intervals, strict=True)]
+            gaps.total += (times.last_ns - times.first_chunk_ns) * 1e-9
+        if times.first_token_ns:
+            self._add(row, "first_token", (times.first_token_ns - start) * 1e-9, call, trace_id)
+        if times.first_answer_ns:
+            self._add(row, "first_answer", (times.first_answer_ns - start) * 1e-9, call)
+        if per_token is not None:
+            self._add(row, "per_token", per_token, call)
+
+    def _entity(self, call: Call) -> None:
+        key, labels = entity_labels(call)
+        self.observe(key, labels, call.duration_s)
+        if call.operation == names.INVOKE_AGENT and call.kind == "internal":
+            self.observe("agent_inference_calls", (call.name,), call.agent_calls)
+            self.observe("agent_tool_calls", (call.name,), call.tool_calls)
+
+    # --- flushing --------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Move what was accumulated into the labelled children."""
+        with self._lock:
+            for row in self._rows.values():
+                if row.calls or row.counters or row.histograms:
+                    self._flush_row(row)
+            if not self._multiprocess:
+                for active in self._active.values():
+                    self._child("active", active.labels).set(active.value)
+
+    def _flush_row(self, row: _Row) -> None:
+        call = row.call
+        model = (call.operation, call.provider, call.request_model)
+        common, dims = common_labels(call), call.dimensions
+        if row.calls:
+            label_sets = [(*model, outcome, *dims) for outcome in OUTCOMES]
+            fitting = dict(zip(OUTCOMES, self._sets.fit("requests", label_sets), strict=True))
+            children = {o: self._metrics["requests"].labels(*labels) for o, labels in fitting.items()}
+            children[call.outcome].inc(row.calls)
+            row.calls = 0
+        for key, accumulated in row.histograms.items():
+            name, _, kind = key.partition(":")
+            if name.endswith("_duration"):
+                labels = (*common, call.error_type, call.outcome, *dims)
+            elif self._table[name].labels[: len(names.COMMON)] == names.COMMON:
+                labels = (*common, kind, *dims) if kind else (*common, *dims)
+            else:
+                labels = (*model, *dims)
+            self._child(name, labels).record_many(accumulated)
+        row.histograms.clear()
+        for (key, own), amount in row.counters.items():
+            base = common if self._table[key].labels[: len(names.COMMON)] == names.COMMON else model
+            self._child(key, (*base, *own, *dims)).inc(amount)
+        row.counters.clear()
+        for limit in row.rate_limits:
             labels = (call.provider, call.request_model, limit.resource)
             if limit.remaining is not None:
                 self._child("ratelimit_remaining", labels).set(limit.remaining)
             if limit.limit is not None:
                 self._child("ratelimit_limit", labels).set(limit.limit)
-
-    def _usage(self, row: _Row, call: Call, exemplar: dict[str, str] | None) -> None:
-        usage = call.usage
-        assert usage is not None
-        if "tokens" in self._table:
-            if usage.input is not None:
-                if row.input is None:
-                    labels = (*common_labels(call), "input", *call.dimensions)
-                    row.input = self._child("tokens", labels).record
-                row.input(usage.input)
-            if usage.output is not None:
-                if row.output is None:
-                    labels = (*common_labels(call), "output", *call.dimensions)
-                    row.output = self._child("tokens", labels).record
-                row.output(usage.output)
-        else:
-            self._usage_2026(row, call)
-        cost = call.cost
-        if cost is None:
-            self._child("unpriced", row.model).inc()
-            return
-        for bucket, amount in cost.by_bucket:
-            inc = row.cost.get(bucket)
-            if inc is None:
-                labels = (*row.model[:3], call.response_model, bucket, *call.dimensions)
-                inc = row.cost[bucket] = self._child("cost", labels).inc
-            inc(amount)
-        if row.request_cost is None:
-            row.request_cost = self._child("request_cost", row.model).record
-        row.request_cost(cost.total_usd, exemplar)
-        if call.outcome in ("cancelled", "abandoned"):
-            if row.wasted is None:
-                row.wasted = self._child("wasted_cost", (*row.model[:3], call.outcome, *call.dimensions)).inc
-            row.wasted(cost.total_usd)
-
-    def _usage_2026(self, row: _Row, call: Call) -> None:
-        usage = call.usage
-        assert usage is not None
-        common = common_labels(call)
-        for key, tokens in (("input_tokens", usage.input), ("output_tokens", usage.output)):
-            if tokens is not None:
-                self._child(key, (*common, *call.dimensions)).record(tokens)
-        for key, modality, tokens in modalities(usage):
-            inc = row.usage_counters.get(key + modality)
-            if inc is None:
-                inc = self._child(key, (*common, modality, *call.dimensions)).inc
-                row.usage_counters[key + modality] = inc
-            inc(tokens)
-
-    def _stream(self, row: _Row, call: Call, exemplar: dict[str, str] | None) -> None:
-        times = call.chunk_times
-        assert times is not None
-        start = call.start_ns
-        if call.role == "server":
-            self._served_stream(call)
-            return
-        if row.first_chunk is None:
-            labels = (*common_labels(call), *call.dimensions)
-            row.first_chunk = self._child("first_chunk", labels).record
-            row.chunk_interval = self._child("chunk_interval", labels).record_many
-            row.first_token = self._child("first_token", row.model).record
-            row.first_answer = self._child("first_answer", row.model).record
-            row.per_token = self._child("per_token", row.model).record
-        row.first_chunk((times.first_chunk_ns - start) * 1e-9)
-        if any(times.intervals):
-            row.chunk_interval(times.intervals, (times.last_ns - times.first_chunk_ns) * 1e-9)
-        if times.first_token_ns:
-            row.first_token((times.first_token_ns - start) * 1e-9, exemplar)
-            output = call.usage.output if call.usage is not None else None
-            if output is not None and output > 1:
-                row.per_token((times.last_ns - times.first_token_ns) * 1e-9 / (output - 1))
-        if times.first_answer_ns:
-            row.first_answer((times.first_answer_ns - start) * 1e-9)
-
-    def _served_stream(self, call: Call) -> None:
-        times = call.chunk_times
-        assert times is not None
-        if call.outcome != "ok" or not times.first_token_ns:
-            return
-        labels = (*common_labels(call), *call.dimensions)
-        self._child("server_first_token", labels).record((times.first_token_ns - call.start_ns) * 1e-9)
-        output = call.usage.output if call.usage is not None else None
-        if output is not None and output > 1:
-            seconds = (times.last_ns - times.first_token_ns) * 1e-9 / (output - 1)
-            self._child("server_per_token", labels).record(seconds)
-
-    def _late(self, call: Call) -> None:
-        row = _Row()
-        counted = call._replace(operation=names.CHAT)
-        row.model = (names.CHAT, call.provider, call.request_model, *call.dimensions)
-        self._usage(row, counted, None)
-
-    def _entity(self, call: Call) -> None:
-        key, labels = entity_labels(call)
-        self._child(key, labels).record(call.duration_s)
-        if call.operation == names.INVOKE_AGENT and call.kind == "internal":
-            self._child("agent_inference_calls", (call.name,)).record(call.agent_calls)
-            self._child("agent_tool_calls", (call.name,)).record(call.tool_calls)
+        row.rate_limits = ()
 
     # --- measurements that are no calls ------------------------------------------------
 
@@ -383,7 +377,7 @@ class PrometheusSink:
 
     def observe(self, key: str, labels: tuple[str, ...], value: float) -> None:
         """Record a value in a histogram."""
-        self._child(key, labels).record(value)
+        self._child(key, labels).observe(value)
 
     def gauge(self, key: str, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge."""
@@ -395,3 +389,9 @@ class PrometheusSink:
             self._metrics[key].set(read())
         else:
             self._metrics[key].set_function(read)
+
+
+def _duration_key(call: Call) -> str:
+    if call.role == "server":
+        return "server_duration"
+    return "inference_duration" if call.operation in names.INFERENCE else "operation_duration"

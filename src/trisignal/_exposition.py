@@ -85,7 +85,7 @@ def _page(given: CollectorRegistry | None, accept: str, accept_encoding: str) ->
         try:
             hook()
         except Exception as error:
-            contain("metrics_app.before_scrape", error)
+            contain("_exposition.before_scrape", error)
     registry = _registry(given)
     try:
         encode, content_type = choose_encoder(accept)
