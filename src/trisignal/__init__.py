@@ -11,10 +11,11 @@ from trisignal._context import (
     request_id,
     suppress,
 )
-from trisignal._setup import Telemetry, redacting, setup, summary
-from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
-from trisignal.clients import instrument, uninstrument
 from trisignal._exposition import metrics_app, metrics_wsgi_app, serve_metrics
+from trisignal._setup import redacting, setup
+from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
+from trisignal._telemetry import Telemetry, summary
+from trisignal.clients import instrument, uninstrument
 from trisignal.middleware import RequestIdMiddleware, WsgiRequestIdMiddleware
 from trisignal.policy.price import PriceSource
 from trisignal.policy.redact import Redactor

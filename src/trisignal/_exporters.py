@@ -16,8 +16,7 @@ from trisignal.config import Settings
 from trisignal.errors import ConfigError
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk._logs import LoggerProvider
-    from opentelemetry.sdk.metrics import MeterProvider
+    pass
 
 _PROTOCOLS = ("grpc", "http/protobuf")
 

@@ -28,7 +28,8 @@ class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks", "unix_ns", "verdicts",
+        "active", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks", "unix_ns",
+        "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -23,7 +23,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from prometheus_client import CollectorRegistry
 
-from trisignal import _context, _guard, _runtime, _setup
+from trisignal import _context, _guard, _runtime, _telemetry
+from trisignal._setup import setup
 from trisignal.call import Call, Draft
 
 FIRST_INSTANT_NS = 1_700_000_000_000_000_000
@@ -101,7 +102,7 @@ class Seen:
     def __init__(self, clock: FakeClock | None) -> None:
         self.clock = clock
         self.registry = CollectorRegistry()
-        self.telemetry: _setup.Telemetry
+        self.telemetry: _telemetry.Telemetry
         self._exporter = InMemorySpanExporter()
         self._stream = StringIO()
         self._keep = _Keep()
@@ -186,7 +187,7 @@ def capture(
         What was seen.
     """
     seen = Seen(clock)
-    outer = _setup.put_aside()
+    outer = _telemetry.put_aside()
     bound = _context.bound.set({})
     current = _context.current.set(None)
     handler = logging.StreamHandler(seen._stream)
@@ -197,8 +198,8 @@ def capture(
         provider.add_span_processor(SimpleSpanProcessor(seen._exporter))
         given = {"tracer_provider": provider, "registry": seen.registry, "logs": handler, **settings}
         seen.registry = given["registry"]
-        seen.telemetry = _setup.setup(**given)
-        _setup.add_sink(seen._keep)
+        seen.telemetry = setup(**given)
+        _telemetry.add_sink(seen._keep)
         if clock is not None:
             _runtime.STATE.perf_ns, _runtime.STATE.unix_ns = clock.perf_ns, clock.unix_ns
         _guard.STATE.strict = strict
@@ -208,7 +209,7 @@ def capture(
         seen.telemetry.shutdown() if hasattr(seen, "telemetry") else None
         _context.current.reset(current)
         _context.bound.reset(bound)
-        _setup.bring_back(outer)
+        _telemetry.bring_back(outer)
 
 
 def reset() -> None:
@@ -216,7 +217,7 @@ def reset() -> None:
     from trisignal.clients import uninstrument
 
     uninstrument()
-    running = _setup.running()
+    running = _telemetry.running()
     if running is not None:
         running.shutdown()
     _runtime.reset()

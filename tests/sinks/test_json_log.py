@@ -141,7 +141,9 @@ def test_bound_context_is_on_the_record(logger: logging.Logger, kept: Kept) -> N
     assert (fields["request_id"], fields["tenant"]) == ("r1", "acme")
 
 
-@pytest.mark.parametrize("key", ["name", "msg", "args", "module", "message", "asctime", "taskName", "exc_info"])
+@pytest.mark.parametrize(
+    "key", ["name", "msg", "args", "module", "message", "asctime", "taskName", "exc_info"]
+)
 def test_bound_context_never_replaces_what_records_have(logger: logging.Logger, kept: Kept, key: str) -> None:
     """A bound value named like an attribute of log records gets a prefix."""
     log(logger, ended(bound={key: "mine"}))
@@ -270,13 +272,16 @@ def test_the_record_factory_of_the_host_is_used(logger: logging.Logger, kept: Ke
     assert extras(kept.records[0])["host_field"] == "here"
 
 
+NAMES = st.text(max_size=8)
 VALUES = st.one_of(
     st.text(max_size=8), st.booleans(), st.integers(), st.floats(), st.lists(st.text(max_size=4)).map(tuple)
 )
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.text(max_size=8), VALUES), st.dictionaries(st.text(max_size=8), st.text(max_size=8)))
+@given(
+    st.dictionaries(st.text(max_size=8), VALUES), st.dictionaries(st.text(max_size=8), st.text(max_size=8))
+)
 def test_every_record_is_valid_json(
     logger: logging.Logger, facts: dict[str, Any], bound: dict[str, str]
 ) -> None:

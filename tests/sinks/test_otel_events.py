@@ -37,7 +37,8 @@ class Collected:
     """A logger whose events can be read back."""
 
     def __init__(self) -> None:
-        self._exporter = InMemoryLogRecordExporter()
+        make: Any = InMemoryLogRecordExporter
+        self._exporter = make()
         self.provider = LoggerProvider(shutdown_on_exit=False)
         self.provider.add_log_record_processor(SimpleLogRecordProcessor(self._exporter))
         self.logger: Logger = self.provider.get_logger("test")
@@ -199,6 +200,10 @@ class Deaf(NoOpLogger):
     def emit(self, *args: Any, **kwargs: Any) -> None:
         """Refuse."""
         raise AssertionError
+
+    def enabled(self, **_: Any) -> bool:
+        """Tell so; older logs APIs cannot be asked."""
+        return False
 
 
 def test_a_disabled_logger_is_given_nothing() -> None:

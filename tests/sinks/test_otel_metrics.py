@@ -24,7 +24,7 @@ from sinks.calls import ended, streamed
 from sinks.scraped import Scraped
 
 from trisignal import semconv as names
-from trisignal.call import ERROR_KINDS, OUTCOMES, Call, ChunkTimes, Cost, Draft, RateLimit, Usage
+from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Cost, Draft, RateLimit, Usage
 from trisignal.sinks.otel_metrics import OtelMetricsSink, representatives
 
 Row = tuple[str, frozenset[tuple[str, str]]]
@@ -61,13 +61,17 @@ class Pushed:
             return {}
         return {m.name: m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
 
-    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+    def points(self, name: str) -> list[tuple[dict[str, Any], float]]:
         """Attributes and value (sum of a histogram) of each point of a metric."""
         metric = self.metrics.get(name)
         points = [] if metric is None else metric.data.data_points
-        return [
-            (dict(p.attributes or {}), p.sum if isinstance(p, HistogramDataPoint) else p.value) for p in points
-        ]
+        return [(dict(point.attributes or {}), value_of(point)) for point in points]
+
+
+def value_of(point: Any) -> float:
+    """Value of a number, or sum of a histogram."""
+    value: float = point.sum if isinstance(point, HistogramDataPoint) else point.value
+    return value
 
 
 # --- the same numbers as Prometheus ---------------------------------------------------------------
@@ -79,7 +83,9 @@ GAPS = st.lists(st.floats(0, 200, allow_nan=False), max_size=30)
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
     """Any ended call that policy could build."""
-    operation = draw(st.sampled_from(["chat", "embeddings", "moderation", *sorted(names.MODEL_CALLS_EXCLUDED)]))
+    operation = draw(
+        st.sampled_from(["chat", "embeddings", "moderation", *sorted(names.MODEL_CALLS_EXCLUDED)])
+    )
     outcome = draw(st.sampled_from(OUTCOMES))
     kind = draw(st.sampled_from(ERROR_KINDS)) if outcome == "error" else None
     usage = draw(st.none() | st.builds(Usage, *[COUNTS] * len(Usage._fields)))
@@ -144,9 +150,9 @@ def _pushed(push: Pushed, profile: str) -> dict[Row, Any]:
         for point in metric.data.data_points:
             row = _row(by_name[name].prometheus_name, dict(point.attributes or {}))
             if isinstance(point, HistogramDataPoint):
-                found[row] = (list(point.bucket_counts), pytest.approx(point.sum, abs=1e-6))
+                found[row] = (list(point.bucket_counts), pytest.approx(value_of(point), abs=1e-6))
             else:
-                found[row] = pytest.approx(point.value)
+                found[row] = pytest.approx(value_of(point))
     return found
 
 
@@ -355,7 +361,13 @@ def test_other_measurements_reach_their_instruments() -> None:
     pushed.sink.count("redactions", ("email",))
     pushed.sink.observe("queue_wait", ("jobs",), 1.5)
     pushed.sink.gauge("price_table_timestamp", (), 1_700_000_000.0)
-    assert pushed.points("llm.queue_depth") == [({"queue": "jobs"}, 1)]
-    assert pushed.points("llm.redactions") == [({"detector": "email"}, 1)]
-    assert pushed.points("llm.queue_wait") == [({"queue": "jobs"}, 1.5)]
-    assert pushed.points("trisignal.price_table_timestamp") == [({}, 1_700_000_000.0)]
+    told = {
+        name: [(dict(point.attributes or {}), value_of(point)) for point in metric.data.data_points]
+        for name, metric in pushed.metrics.items()
+    }
+    assert told == {
+        "llm.queue_depth": [({"queue": "jobs"}, 1)],
+        "llm.redactions": [({"detector": "email"}, 1)],
+        "llm.queue_wait": [({"queue": "jobs"}, 1.5)],
+        "trisignal.price_table_timestamp": [({}, 1_700_000_000.0)],
+    }

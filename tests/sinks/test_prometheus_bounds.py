@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.openmetrics.exposition import generate_latest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.openmetrics import exposition, parser
 from sinks.calls import SPAN, TRACE, ended, streamed
 from sinks.scraped import DURATION, MODEL, Scraped
 
@@ -19,7 +18,6 @@ from trisignal import semconv as names
 from trisignal.call import ERROR_KINDS, OUTCOMES, RateLimit
 from trisignal.errors import MetricCollisionError
 from trisignal.sinks.prometheus import PrometheusSink
-
 
 # --- names ----------------------------------------------------------------------------------------
 
@@ -145,7 +143,9 @@ def test_series_of_the_process_are_bounded() -> None:
 
 def exemplars(scraped: Scraped) -> dict[str, dict[str, str]]:
     """Exemplars by metric, as an OpenMetrics scrape tells them."""
-    families = text_string_to_metric_families(generate_latest(scraped.registry).decode())
+    write: Any = exposition.generate_latest
+    read: Any = parser.text_string_to_metric_families
+    families = read(write(scraped.registry).decode())
     return {f.name: s.exemplar.labels for f in families for s in f.samples if s.exemplar is not None}
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
 from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
-from trisignal.formats.openai_chat import arguments, end, output_type, read_numbers, tool_definitions
+from trisignal.formats.openai_chat import end, output_type, read_numbers
+from trisignal.formats.openai_content import arguments, tool_definitions
 
 _NUMBERS = (
     ("temperature", names.REQUEST_TEMPERATURE, float),
@@ -44,21 +45,20 @@ _EVENTS = frozenset(f"{a}_{b}" for a in ("message", "content_block") for b in ("
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a request for a message or a legacy completion."""
     draft.request_model = text(body.get("model"))
-    fields = draft.fields
     read_numbers(draft, body, _NUMBERS)
-    stop = body.get("stop_sequences")
-    if stop and isinstance(stop, (list, tuple)):
-        fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
+    stop = listed(body.get("stop_sequences"))
+    if stop:
+        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
     output = view(body.get("output_config"))
     effort = output.get("effort")
     if effort.__class__ is str:
-        fields[names.REQUEST_REASONING_LEVEL] = effort
+        draft.fields[names.REQUEST_REASONING_LEVEL] = effort
     shape = output.get("format") or body.get("output_format")
     kind = output_type(view(shape).get("type"))
     if kind:
-        fields[names.OUTPUT_TYPE] = kind
+        draft.fields[names.OUTPUT_TYPE] = kind
     if body.get("stream") is True:
-        fields[names.REQUEST_STREAM] = True
+        draft.fields[names.REQUEST_STREAM] = True
 
 
 def usage(raw: Any) -> Usage | None:

@@ -27,6 +27,7 @@ from trisignal.formats import (
     view,
 )
 from trisignal.formats.anthropic_messages import by_role, listed, plain
+from trisignal.formats.openai_content import tool_definitions
 
 # Vertex AI answers with the numbers of its enumerations when a client asks for them. Those
 # that mean something else in the Gemini API are not listed, and stay numbers.
@@ -59,7 +60,7 @@ def _get(told: View, name: str) -> Any:
 
 
 def _word(value: Any, numbered: tuple[str, ...] = ()) -> str:
-    """Name of an enumeration's value, which is a word, a number, or an object of the SDK."""
+    # An enumeration's value is a word, a number, or an object of the SDK.
     if value.__class__ is int:
         return numbered[value] if 0 <= value < len(numbered) else str(value)
     word = text(getattr(value, "value", value))
@@ -67,31 +68,28 @@ def _word(value: Any, numbered: tuple[str, ...] = ()) -> str:
 
 
 def _model(name: Any) -> str:
-    """A model's name without the path of the resource."""
     return text(name).rpartition("models/")[2]
 
 
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a request, given as the SDK's arguments or as the body that is sent."""
     draft.request_model = _model(body.get("model")) or draft.request_model
-    fields = draft.fields
     config = view(body.get("config") or _get(body, "generation_config") or body)
     openai_chat.read_numbers(draft, {key: _get(config, key) for key, _, _ in _NUMBERS}, _NUMBERS)
     n = _get(config, "candidate_count")
     if n.__class__ is int and n != 1:
-        fields[names.REQUEST_CHOICE_COUNT] = n
+        draft.fields[names.REQUEST_CHOICE_COUNT] = n
     stop = listed(_get(config, "stop_sequences"))
     if stop:
-        fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
+        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
     if _get(config, "response_mime_type") == "application/json":
-        fields[names.OUTPUT_TYPE] = "json"
+        draft.fields[names.OUTPUT_TYPE] = "json"
     level = _word(_get(view(_get(config, "thinking_config")), "thinking_level"))
     if level:
-        fields[names.REQUEST_REASONING_LEVEL] = level
+        draft.fields[names.REQUEST_REASONING_LEVEL] = level
 
 
 def _modalities(told: View, *details: str) -> dict[str, int]:
-    """Tokens per modality, where any are told."""
     found: dict[str, int] = {}
     for raw in (item for name in details for item in listed(_get(told, name))):
         detail = view(raw)
@@ -143,12 +141,10 @@ def look(chunk: Any) -> int:
     for candidate in view(chunk).get("candidates") or ():
         for raw in view(view(candidate).get("content")).get("parts") or ():
             part = view(raw)
-            if part.get("thought"):
+            if part.get("thought") or _get(part, "executable_code") or _get(part, "tool_call"):
                 flags |= TOKEN
             elif part.get("text") or _get(part, "function_call") or _get(part, "inline_data"):
                 return flags | TOKEN | ANSWER
-            elif _get(part, "executable_code") or _get(part, "tool_call"):
-                flags |= TOKEN
     return flags
 
 
@@ -157,9 +153,8 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     draft.response_model = _model(_get(chunk, "model_version")) or draft.response_model
     draft.response_id = text(_get(chunk, "response_id")) or draft.response_id
     state.scratch = _get(chunk, "usage_metadata") or state.scratch
-    error = chunk.get("error")
-    if error:
-        state.error = {"code": view(error).get("status")}
+    if chunk.get("error"):
+        state.error = {"code": view(chunk.get("error")).get("status")}
     reasons = {}
     for position, raw in enumerate(listed(chunk.get("candidates"))):
         candidate = view(raw)
@@ -184,9 +179,6 @@ def end(draft: Draft, state: StreamState) -> None:
     if isinstance(tier, str):
         draft.tier = _word(tier).lower() or draft.tier
     openai_chat.end(draft, state)
-
-
-# --- content -------------------------------------------------------------------------
 
 
 def _media(told: View) -> dict[str, Any]:
@@ -269,7 +261,7 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
         candidates = map(view, listed(view(response).get("candidates")))
         answers = [_parts(view(candidate.get("content")).get("parts")) for candidate in candidates]
     outputs = [{"role": "assistant", "parts": parts} for parts in answers] if any(answers) else None
-    tools = openai_chat.tool_definitions(list(_tools(_get(body, "tools") or _get(config, "tools"))))
+    tools = tool_definitions(list(_tools(_get(body, "tools") or _get(config, "tools"))))
     return Content(system or None, _messages(body.get("contents")) or None, outputs, tools)
 
 
@@ -293,8 +285,7 @@ def read_embed_response(draft: Draft, reply: View) -> None:
     vectors = _vectors(reply)
     tokens = _sum(*(count(_get(view(told.get("statistics")), "token_count")) for told in vectors))
     draft.usage = (usage(_get(reply, "usage_metadata")) if tokens is None else Usage(tokens)) or draft.usage
-    values = listed(vectors[0].get("values"))
-    if values:
+    if values := listed(vectors[0].get("values")):
         draft.fields.setdefault(names.EMBEDDINGS_DIMENSION_COUNT, len(values))
 
 

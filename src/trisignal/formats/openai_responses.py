@@ -12,7 +12,8 @@ from typing import Any
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
 from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
-from trisignal.formats.openai_chat import arguments, output_type, parts_of, read_numbers, tool_definitions
+from trisignal.formats.openai_chat import output_type, read_numbers
+from trisignal.formats.openai_content import arguments, parts_of, tool_definitions
 
 _NUMBERS = (
     ("temperature", names.REQUEST_TEMPERATURE, float),

@@ -32,7 +32,7 @@ def _messages(given: Any, role: str) -> list[Any] | None:
     if isinstance(given, str):
         return [{"role": role, "parts": [{"type": "text", "content": given}]}]
     if isinstance(given, list) and given and all(isinstance(item, dict) and "role" in item for item in given):
-        from trisignal.formats.openai_chat import read_content as read_chat
+        from trisignal.formats.openai_content import read_content as read_chat
 
         return read_chat({"messages": given}, None, None).input_messages
     return None

@@ -5,22 +5,21 @@ redact, truncate, price, bound, sample. Policy works on values; the `Call` is bu
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
 from typing import Any, Protocol
 
 from trisignal import _context, _guard
 from trisignal import semconv as names
-from trisignal.call import AttributeValue, Call, Content, Cost, Draft, TokenBuckets, buckets
+from trisignal.call import AttributeValue, Call, Cost, Draft, TokenBuckets, buckets
 from trisignal.config import Settings
+from trisignal.policy.content import ContentPolicy
 from trisignal.policy.redact import Redactor
-from trisignal.policy.truncate import render, shorten
+from trisignal.policy.truncate import shorten
 
 REDACTION_FAILED = "[REDACTED:failure]"
 FIELD_BYTES = 1024
 """Byte budget of one metadata string."""
-ERROR_BYTES = 2048
 _REMEMBERED = 2048
 
 _ENTITY = {
@@ -76,8 +75,7 @@ class Policy:
         self._failed = on_redaction_failure
         self._remembered: dict[str, str] = {}
         self._dimension_names = settings.metric_dimensions
-        self._field_bytes = settings.content_field_bytes
-        self._span_bytes = settings.content_span_bytes
+        self._content = ContentPolicy(settings, redactor, self._fail)
         self.captures = settings.capture_content != "no_content"
 
     # --- strings ---------------------------------------------------------------------
@@ -175,9 +173,9 @@ class Policy:
         content: dict[str, str] = {}
         message = stack = ""
         if self.captures and draft.content is not None:
-            content = self._content(draft, closing)
+            content = self._content.attributes(draft, closing)
         if self.captures and draft.error is not None and draft.outcome == "error":
-            message, stack = self._exception(draft.error)
+            message, stack = self._content.exception(draft.error)
         if draft.encloses_call:
             # Law 2: the enclosed call was counted; this one tells the work around it.
             draft.operation = names.INVOKE_WORKFLOW
@@ -347,64 +345,3 @@ class Policy:
         for name, value in draft.attributes.items():
             if name not in opening and name not in closing:
                 closing[self.known(name)] = self._attribute(value)
-
-    # --- content ---------------------------------------------------------------------
-
-    def _exception(self, error: BaseException) -> tuple[str, str]:
-        try:
-            message = shorten(self._redactor(str(error)), ERROR_BYTES)[0]
-            stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            return message, shorten(self._redactor(stack), 4 * ERROR_BYTES)[0]
-        except Exception as failure:
-            self._fail("exception text", failure)
-            return "", ""
-
-    def _content(self, draft: Draft, closing: dict[str, AttributeValue]) -> dict[str, str]:
-        source = draft.content
-        assert source is not None
-        values: dict[str, Any] = {}
-        if source.reader is not None:
-            told: Content = source.reader(source.request, source.response, draft.stream_state)
-            values = {
-                names.SYSTEM_INSTRUCTIONS: told.system_instructions,
-                names.INPUT_MESSAGES: told.input_messages,
-                names.OUTPUT_MESSAGES: told.output_messages,
-                names.TOOL_DEFINITIONS: told.tool_definitions,
-            }
-        elif draft.operation == names.RETRIEVAL:
-            values = {names.RETRIEVAL_QUERY: source.arguments, names.RETRIEVAL_DOCUMENTS: source.result}
-        elif draft.operation == names.EXECUTE_TOOL:
-            values = {
-                names.TOOL_CALL_ARGUMENTS: source.arguments,
-                names.TOOL_CALL_RESULT: _as_object(source.result),
-            }
-        elif source.arguments is not None or source.result is not None:
-            values = {names.INPUT_MESSAGES: source.arguments, names.OUTPUT_MESSAGES: source.result}
-        done: dict[str, str] = {}
-        left, cut = self._span_bytes, 0
-        try:
-            for name, value in values.items():
-                if value is None:
-                    continue
-                budget = min(self._field_bytes, left)
-                if budget < 256:
-                    closing[names.CONTENT_DROPPED] = "span_budget"
-                    break
-                if name == names.RETRIEVAL_QUERY:
-                    done[name], lost = shorten(self._redactor(str(value)), budget)
-                else:
-                    done[name], lost = render(value, self._redactor, budget)
-                cut += lost
-                left -= len(done[name])
-        except Exception as error:
-            self._fail("content", error)
-            closing[names.CONTENT_DROPPED] = "redaction_failed"
-            return {}
-        if cut:
-            closing[names.CONTENT_CUT_BYTES] = cut
-        return done
-
-
-def _as_object(value: Any) -> Any:
-    """Tool results must be objects in the conventions."""
-    return value if value is None or isinstance(value, dict) else {"result": value}

@@ -1,7 +1,10 @@
 """PLACEHOLDER until the real module lands; overwrite me."""
 from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
+
+
 class Redactor(Protocol):
     def __call__(self, text: str, /) -> str: ...
 class PatternRedactor:

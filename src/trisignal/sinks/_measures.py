@@ -9,7 +9,14 @@ from trisignal.call import Call, Usage
 from trisignal.policy.cardinality import OTHER, LabelLimiter
 
 ENUMERATED = frozenset(
-    {names.OUTCOME, names.ERROR_KIND, names.TOKEN_TYPE, names.TOKEN_MODALITY, names.LABEL_COST_BUCKET, "result"}
+    {
+        names.OUTCOME,
+        names.ERROR_KIND,
+        names.TOKEN_TYPE,
+        names.TOKEN_MODALITY,
+        names.LABEL_COST_BUCKET,
+        "result",
+    }
 )
 """Labels with few fixed values: they stay when a label set collapses."""
 RESERVE = 10

@@ -1,0 +1,164 @@
+"""Message content of OpenAI's chat and completions APIs, in the conventions' structure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trisignal.call import Content
+from trisignal.formats import StreamState, View, text, view
+
+
+def arguments(value: Any) -> Any:
+    """Tool-call arguments as the object they encode, or as they are."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _media(part: View, kind: str) -> dict[str, Any] | None:
+    if kind == "image_url":
+        url = text(view(part.get("image_url")).get("url"))
+        if url.startswith("data:"):
+            head, _, data = url.partition(",")
+            mime = head[5:].partition(";")[0]
+            return {"type": "blob", "modality": "image", "mime_type": mime, "content": data}
+        return {"type": "uri", "modality": "image", "uri": url}
+    if kind == "input_audio":
+        audio = view(part.get("input_audio"))
+        mime = f"audio/{audio.get('format') or 'wav'}"
+        return {"type": "blob", "modality": "audio", "mime_type": mime, "content": text(audio.get("data"))}
+    if kind == "file":
+        file = view(part.get("file"))
+        if file.get("file_id"):
+            return {"type": "file", "modality": "document", "file_id": text(file.get("file_id"))}
+        return {"type": "blob", "modality": "document", "content": text(file.get("file_data"))}
+    return None
+
+
+def parts_of(content: Any) -> list[dict[str, Any]]:
+    """Message content (a string or a list of vendor parts) as parts of the conventions."""
+    if isinstance(content, str):
+        return [{"type": "text", "content": content}] if content else []
+    found: list[dict[str, Any]] = []
+    for item in content or ():
+        if isinstance(item, str):
+            found.append({"type": "text", "content": item})
+            continue
+        part = view(item)
+        kind = text(part.get("type"))
+        words = part.get("text") or part.get("refusal")
+        if isinstance(words, str):
+            found.append({"type": "text", "content": words})
+        else:
+            found.append(_media(part, kind) or {"type": kind or "unknown"})
+    return found
+
+
+def _message(raw: Any) -> dict[str, Any]:
+    message = view(raw)
+    role = text(message.get("role")) or "user"
+    if role in ("tool", "function"):
+        content = message.get("content")
+        answer: dict[str, Any] = {"type": "tool_call_response", "response": arguments(content)}
+        if not isinstance(content, str):
+            answer["response"] = parts_of(content)
+        if message.get("tool_call_id"):
+            answer["id"] = message.get("tool_call_id")
+        return {"role": "tool", "parts": [answer]}
+    parts: list[dict[str, Any]] = []
+    thought = text(message.get("reasoning_content")) or text(message.get("reasoning"))
+    if thought:
+        parts.append({"type": "reasoning", "content": thought})
+    parts += parts_of(message.get("content"))
+    if message.get("refusal"):
+        parts.append({"type": "text", "content": text(message.get("refusal"))})
+    for call in message.get("tool_calls") or ():
+        told = view(call)
+        parts.append(_tool_call(text(told.get("id")), view(told.get("function") or told.get("custom"))))
+    legacy = message.get("function_call")
+    if legacy:
+        parts.append(_tool_call("", view(legacy)))
+    built: dict[str, Any] = {"role": role, "parts": parts}
+    if message.get("name"):
+        built["name"] = message.get("name")
+    return built
+
+
+def _tool_call(id_: str, function: View) -> dict[str, Any]:
+    given = function.get("arguments") if function.get("arguments") is not None else function.get("input")
+    part = {"type": "tool_call", "name": text(function.get("name")), "arguments": arguments(given)}
+    if id_:
+        part["id"] = id_
+    return part
+
+
+def tool_definitions(tools: Any) -> list[Any] | None:
+    """Type and name of each tool, as the conventions ask for by default."""
+    found = []
+    for tool in tools or ():
+        told = view(tool)
+        name = (
+            text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
+        )
+        found.append({"type": text(told.get("type")) or "function", "name": name})
+    return found or None
+
+
+def _streamed(state: StreamState) -> list[Any]:
+    messages = []
+    for _, kept in sorted((state.content or {}).items()):
+        parts: list[dict[str, Any]] = []
+        thought, words = "".join(kept["reasoning"]), "".join(kept["text"])
+        if thought:
+            parts.append({"type": "reasoning", "content": thought})
+        if words:
+            parts.append({"type": "text", "content": words})
+        for _, tool in sorted(kept["tools"].items()):
+            told = {"name": tool["name"], "arguments": "".join(tool["arguments"])}
+            parts.append(_tool_call(tool["id"], told))
+        messages.append({"role": kept["role"], "parts": parts})
+    return messages
+
+
+def read_content(request: Any, response: Any, state: StreamState | None) -> Content:
+    """Messages of a chat or legacy completions call."""
+    body = view(request)
+    prompt = body.get("prompt")
+    if prompt is not None:
+        prompts = [prompt] if isinstance(prompt, str) else prompt
+        inputs = [{"role": "user", "parts": parts_of(p)} for p in prompts if isinstance(p, str)]
+    else:
+        inputs = [_message(m) for m in body.get("messages") or ()]
+    outputs: list[Any] | None = None
+    if state is not None:
+        outputs = _streamed(state)
+    elif response is not None:
+        outputs = []
+        for choice in view(response).get("choices") or ():
+            part = view(choice)
+            if part.get("message") is not None:
+                outputs.append({"role": "assistant", **_message(part.get("message"))})
+            else:
+                outputs.append({"role": "assistant", "parts": parts_of(part.get("text"))})
+    return Content(None, inputs or None, outputs or None, tool_definitions(body.get("tools")))
+
+
+def keep(content: dict[Any, Any], index: int, part: View) -> None:
+    """Keep the content of one choice of a chunk."""
+    kept = content.setdefault(index, {"role": "assistant", "reasoning": [], "text": [], "tools": {}})
+    delta = view(part.get("delta"))
+    if delta.get("role"):
+        kept["role"] = delta.get("role")
+    kept["text"].append(text(delta.get("content")) or text(part.get("text")) or text(delta.get("refusal")))
+    kept["reasoning"].append(text(delta.get("reasoning_content")) or text(delta.get("reasoning")))
+    for call in delta.get("tool_calls") or ():
+        told = view(call)
+        tool = kept["tools"].setdefault(told.get("index") or 0, {"id": "", "name": "", "arguments": []})
+        function = view(told.get("function"))
+        tool["id"] = told.get("id") or tool["id"]
+        tool["name"] = function.get("name") or tool["name"]
+        tool["arguments"].append(text(function.get("arguments")))
