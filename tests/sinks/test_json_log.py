@@ -93,11 +93,12 @@ def test_the_level_tells_how_bad_it_is(logger: logging.Logger, kept: Kept, outco
     assert kept.records[0].levelname == expected.get(outcome, "WARNING")
 
 
-def test_known_totals_are_told(logger: logging.Logger, kept: Kept) -> None:
-    """Total tokens and cost are fields of their own."""
-    log(logger, ended(usage=Usage(10, 4), cost=Cost(0.1, 0.2, 0.3, ())))
+@pytest.mark.parametrize(("usage", "total"), [(Usage(10, 4), 14), (Usage(10), 10), (Usage(output=0), 0)])
+def test_known_totals_are_told(logger: logging.Logger, kept: Kept, usage: Usage, total: int) -> None:
+    """Total tokens and cost are fields of their own; one known side is enough."""
+    log(logger, ended(usage=usage, cost=Cost(0.1, 0.2, 0.3, ())))
     fields = extras(kept.records[0])
-    assert (fields["total_tokens"], fields["cost_usd"]) == (14, 0.3)
+    assert (fields["total_tokens"], fields["cost_usd"]) == (total, 0.3)
 
 
 @pytest.mark.parametrize("usage", [None, Usage()])

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from opentelemetry import trace
 from opentelemetry._logs import Logger, NoOpLogger, SeverityNumber
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs import LoggerProvider, export
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from sinks.calls import SPAN, TRACE, ended
 
@@ -37,10 +36,11 @@ class Collected:
     """A logger whose events can be read back."""
 
     def __init__(self) -> None:
-        make: Any = InMemoryLogRecordExporter
-        self._exporter = make()
+        # Renamed in opentelemetry-sdk 1.39.
+        make = getattr(export, "InMemoryLogRecordExporter", None) or vars(export)["InMemoryLogExporter"]
+        self._exporter: Any = make()
         self.provider = LoggerProvider(shutdown_on_exit=False)
-        self.provider.add_log_record_processor(SimpleLogRecordProcessor(self._exporter))
+        self.provider.add_log_record_processor(export.SimpleLogRecordProcessor(self._exporter))
         self.logger: Logger = self.provider.get_logger("test")
 
     @property

@@ -271,6 +271,17 @@ def test_all_outcomes_exist_from_the_first_call() -> None:
     }
 
 
+@pytest.mark.parametrize(("outcome", "told"), [("ok", [0.2, 0.1]), ("error", [])])
+def test_a_model_server_tells_its_own_metrics(outcome: str, told: list[float]) -> None:
+    """Served requests have a server duration; token times only when they succeeded."""
+    times = streamed([0.1] * 3, first_s=0.2)
+    pushed = Pushed().take(ended(role="server", outcome=outcome, chunk_times=times, usage=Usage(10, 4)))
+    token_times = ("gen_ai.server.time_to_first_token", "gen_ai.server.time_per_output_token")
+    assert [value for name in token_times for _, value in pushed.points(name)] == pytest.approx(told)
+    assert len(pushed.points("gen_ai.server.request.duration")) == 1
+    assert pushed.points("gen_ai.client.operation.time_to_first_chunk") == []
+
+
 def test_in_flight_goes_up_and_down() -> None:
     """A model call is in flight from its start to its end, and only then."""
     pushed = Pushed()

@@ -158,12 +158,11 @@ def test_quantiles_are_within_five_percent(durations: list[float]) -> None:
         assert told == pytest.approx(ranked[ceil(share * len(ranked)) - 1], rel=0.05)
 
 
-@pytest.mark.parametrize("duration_s", [0.0, 1e-9, 1e9])
-def test_durations_outside_of_the_range_are_counted_at_its_ends(duration_s: float) -> None:
+@pytest.mark.parametrize(("duration_s", "end_s"), [(0.0, 1e-5), (1e-9, 1e-5), (1e9, 1e5)])
+def test_durations_outside_of_the_range_are_counted_at_its_ends(duration_s: float, end_s: float) -> None:
     """A duration that no bucket covers goes to the nearest one."""
     told = tally(ended(duration_s=duration_s)).summary().total.p50_s
-    assert told is not None
-    assert 1e-5 <= told <= 1.1e5
+    assert told == pytest.approx(end_s, rel=0.1)
 
 
 @given(st.lists(st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 3), DURATIONS), max_size=20))

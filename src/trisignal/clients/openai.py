@@ -13,7 +13,6 @@ import re
 import sys
 from collections import OrderedDict
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -31,6 +30,7 @@ from trisignal.outcomes import kind_of_status
 
 _OPENAI = frozenset({"openai", "azure.ai.openai"})
 _MAX_PENDING = 1024
+_MAX_KNOWN = 256
 _RATE_LIMIT = re.compile(
     rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z-]+?)(?:-(remaining|limit))?"
 )
@@ -115,7 +115,8 @@ class Stainless:
     def __init__(self, package: str, fallback: str) -> None:
         self._package = package
         self._fallback = fallback
-        self._known: WeakKeyDictionary[Any, tuple[Any, str, int, str]] = WeakKeyDictionary()
+        self._known: dict[tuple[int, type], tuple[Any, tuple[str, int, str]]] = {}
+        self._endpoints: dict[tuple[str, str], Endpoint | None] = {}
         self._pending: OrderedDict[str, str] = OrderedDict()
 
     # --- patching --------------------------------------------------------------------
@@ -150,7 +151,7 @@ class Stainless:
         """Read the request options."""
         options = kwargs["options"] if "options" in kwargs else args[1]
         body = options.json_data
-        endpoint = endpoint_of(options.method.lower(), options.url, body)
+        endpoint = self._endpoint(options.method, options.url, body)
         if endpoint is None:
             return None
         extra = getattr(options, "extra_json", None)
@@ -163,9 +164,8 @@ class Stainless:
         draft.server_address, draft.server_port = host, port
         streaming = bool(kwargs.get("stream")) or body.get("stream") is True
         draft.owner = Exchange(endpoint, streaming)
-        fetched = _FETCHED.search(options.url) if endpoint is _FETCH else None
-        if fetched is not None:
-            draft.response_id = fetched.group(1)
+        if endpoint is _FETCH:
+            draft.response_id = options.url.partition("?")[0].rstrip("/").rpartition("/")[2]
         else:
             endpoint.format.read_request(draft, body)
             if streaming:
@@ -177,17 +177,30 @@ class Stainless:
             draft.content = ContentSource(endpoint.format.read_content, body)
         return draft
 
+    def _endpoint(self, method: str, url: str, body: Any) -> Endpoint | None:
+        key = (method, url)
+        if key in self._endpoints:
+            return self._endpoints[key]
+        found = endpoint_of(method.lower(), url, body)
+        # Only fixed paths are remembered: ids in paths would grow the memory.
+        if found is not None and found is not _FETCH and found is not _OTHER and len(self._endpoints) < _MAX_KNOWN:
+            self._endpoints[key] = found
+        return found
+
     def _who(self, client: Any, url: str) -> tuple[str, int, str]:
         base = client.base_url
-        cached = self._known.get(client)
-        if cached is None or cached[0] is not base:
-            cached = (base, *self._resolve(client, base))
-            self._known[client] = cached
+        key = (id(base), type(client))
+        known = self._known.get(key)
+        # The URL object is kept, so its id stays its own; a changed base_url is another object.
+        if known is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[key] = (base, self._resolve(client, base))
         if url.startswith("http"):
             absolute = type(base)(url)
-            if absolute.host != cached[1]:
+            if absolute.host != known[1][0]:
                 return self._resolve(client, absolute)
-        return cached[1:]
+        return known[1]
 
     def _resolve(self, client: Any, url: Any) -> tuple[str, int, str]:
         host = url.host or ""

@@ -70,6 +70,7 @@ class _Attributes:
 
 
 _EMPTY: dict[str, Any] = {}
+_ABSENT: Any = object()
 
 
 def view(value: Any) -> Any:
@@ -82,17 +83,12 @@ def view(value: Any) -> Any:
         return value
     if value is None:
         return _EMPTY
-    extra = getattr(value, "__pydantic_extra__", _EMPTY)
-    if extra:
+    extra = getattr(value, "__pydantic_extra__", _ABSENT)
+    if not extra:
+        return value.__dict__
+    if extra is not _ABSENT:
         return {**extra, **value.__dict__}
-    if extra is None:
-        return value.__dict__
-    if isinstance(value, Mapping):
-        return value
-    # `extra` is the empty default here for a plain object, or {} for a model that allows extras.
-    if hasattr(value, "__pydantic_fields_set__"):
-        return value.__dict__
-    return _Attributes(value)
+    return value if isinstance(value, Mapping) else _Attributes(value)
 
 
 def text(value: Any) -> str:

@@ -34,6 +34,7 @@ from trisignal.formats.openai_content import tool_definitions
 _REASONS = ("", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER")
 _BLOCK_REASONS = ("", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT")
 _MODALITIES = ("", "TEXT", "IMAGE", "VIDEO", "AUDIO", "DOCUMENT")
+_ABSENT = object()
 _MARKS = ("candidates", "prompt_feedback", "usage_metadata", "model_version")
 _SERVER_TOOLS = ("tool_call", "executable_code", "tool_response", "code_execution_result")
 _NUMBERS = (
@@ -55,8 +56,8 @@ def _camel(name: str) -> str:
 
 
 def _get(told: View, name: str) -> Any:
-    value = told.get(name)
-    return value if value is not None else told.get(_camel(name))
+    value = told.get(name, _ABSENT)
+    return told.get(_camel(name)) if value is _ABSENT else value
 
 
 def _word(value: Any, numbered: tuple[str, ...] = ()) -> str:
@@ -91,12 +92,11 @@ def read_request(draft: Draft, body: View) -> None:
 
 def _modalities(told: View, *details: str) -> dict[str, int]:
     found: dict[str, int] = {}
-    for raw in (item for name in details for item in listed(_get(told, name))):
-        detail = view(raw)
-        tokens = count(_get(detail, "token_count"))
-        if tokens:
+    for name in details:
+        for detail in map(view, listed(_get(told, name))):
+            tokens = count(_get(detail, "token_count"))
             modality = _word(detail.get("modality"), _MODALITIES)
-            found[modality] = found.get(modality, 0) + tokens
+            found[modality] = found.get(modality, 0) + (tokens or 0)
     return found
 
 
@@ -120,11 +120,11 @@ def usage(raw: Any) -> Usage | None:
         given,
         cache_read=count(_get(told, "cached_content_token_count")),
         reasoning=thoughts,
-        input_audio=inputs.get("AUDIO"),
-        input_image=inputs.get("IMAGE"),
-        output_audio=outputs.get("AUDIO"),
-        output_image=outputs.get("IMAGE"),
-        cache_read_audio=_modalities(told, "cache_tokens_details").get("AUDIO"),
+        input_audio=inputs.get("AUDIO") or None,
+        input_image=inputs.get("IMAGE") or None,
+        output_audio=outputs.get("AUDIO") or None,
+        output_image=outputs.get("IMAGE") or None,
+        cache_read_audio=_modalities(told, "cache_tokens_details").get("AUDIO") or None,
     )
 
 

@@ -46,32 +46,57 @@ def output_type(kind: Any) -> str | None:
     return "text" if kind == "text" else None
 
 
+def _choices(draft: Draft, value: Any) -> None:
+    if value.__class__ is int and value != 1:
+        draft.fields[names.REQUEST_CHOICE_COUNT] = value
+
+
+def _stop(draft: Draft, value: Any) -> None:
+    listed = (value,) if isinstance(value, str) else value
+    if listed and isinstance(listed, (list, tuple)):
+        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in listed if isinstance(s, str))
+
+
+def _response_format(draft: Draft, value: Any) -> None:
+    kind = output_type(view(value).get("type"))
+    if kind:
+        draft.fields[names.OUTPUT_TYPE] = kind
+
+
+def _reasoning(draft: Draft, value: Any) -> None:
+    effort = value if isinstance(value, str) else view(value).get("effort")
+    if effort.__class__ is str:
+        draft.fields[names.REQUEST_REASONING_LEVEL] = effort
+
+
+def _tier(draft: Draft, value: Any) -> None:
+    if value.__class__ is str and value != "auto":
+        draft.fields[names.OPENAI_REQUEST_SERVICE_TIER] = value
+
+
+_OTHERS = {
+    "n": _choices,
+    "stop": _stop,
+    "response_format": _response_format,
+    "reasoning_effort": _reasoning,
+    "reasoning": _reasoning,
+    "service_tier": _tier,
+}
+_NUMBER_OF = {key: (name, kind) for key, name, kind in _NUMBERS}
+
+
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a chat completions or legacy completions request."""
     draft.request_model = text(body.get("model"))
     fields = draft.fields
-    read_numbers(draft, body)
-    n = body.get("n")
-    if n.__class__ is int and n != 1:
-        fields[names.REQUEST_CHOICE_COUNT] = n
-    stop = body.get("stop")
-    if stop:
-        listed = (stop,) if isinstance(stop, str) else stop
-        if isinstance(listed, (list, tuple)):
-            fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in listed if isinstance(s, str))
-    response_format = body.get("response_format")
-    if response_format is not None:
-        kind = output_type(view(response_format).get("type"))
-        if kind:
-            fields[names.OUTPUT_TYPE] = kind
-    effort = body.get("reasoning_effort")
-    if effort is None and body.get("reasoning") is not None:
-        effort = view(body.get("reasoning")).get("effort")
-    if effort.__class__ is str:
-        fields[names.REQUEST_REASONING_LEVEL] = effort
-    tier = body.get("service_tier")
-    if tier.__class__ is str and tier != "auto":
-        fields[names.OPENAI_REQUEST_SERVICE_TIER] = tier
+    # Requests have few keys: looking each up is cheaper than asking for all that might be there.
+    for key, value in body.items():
+        number = _NUMBER_OF.get(key)
+        if number is not None:
+            if is_number(value):
+                fields[number[0]] = number[1](value)
+        elif key in _OTHERS and value is not None:
+            _OTHERS[key](draft, value)
 
 
 _CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
@@ -81,18 +106,16 @@ _CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
 def usage(raw: Any) -> Usage | None:
     """Normalise a chat, completions or embeddings usage object."""
     told = view(raw)
-    prompt = count(told.get("prompt_tokens"))
-    completion = count(told.get("completion_tokens"))
+    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
     read = write = reasoning = audio_in = audio_out = image_in = None
     details = told.get("prompt_tokens_details")
     if details is not None:
         part = view(details)
-        read = count(part.get("cached_tokens"))
-        write = count(part.get("cache_write_tokens"))
-        audio_in = count(part.get("audio_tokens"))
-        image_in = count(part.get("image_tokens"))
+        read, write = count(part.get("cached_tokens")), count(part.get("cache_write_tokens"))
+        # Modalities are told as 0 by models that have none.
+        audio_in, image_in = part.get("audio_tokens"), part.get("image_tokens")
     if read is None:
         for name in _CACHE_READ:
             read = count(told.get(name))
@@ -101,21 +124,17 @@ def usage(raw: Any) -> Usage | None:
     details = told.get("completion_tokens_details")
     if details is not None:
         part = view(details)
-        reasoning = count(part.get("reasoning_tokens"))
-        audio_out = count(part.get("audio_tokens"))
+        reasoning, audio_out = count(part.get("reasoning_tokens")), part.get("audio_tokens")
     if reasoning is None:
         reasoning = count(told.get("reasoning_tokens"))
-    return Usage(
-        prompt,
-        completion,
-        read,
-        write,
-        None,
-        reasoning,
-        audio_in or None,
-        image_in or None,
-        audio_out or None,
-    )
+    if audio_in or image_in or audio_out:
+        audio_in, image_in, audio_out = (
+            count(audio_in) or None,
+            count(image_in) or None,
+            count(audio_out) or None,
+        )
+        return Usage(prompt, completion, read, write, None, reasoning, audio_in, image_in, audio_out)
+    return Usage(prompt, completion, read, write, None, reasoning)
 
 
 def _read_head(draft: Draft, reply: View) -> None:
@@ -139,9 +158,9 @@ def read_response(draft: Draft, reply: View) -> None:
     _read_head(draft, reply)
     choices = reply.get("choices")
     if choices:
-        found = [(view(choice).get("finish_reason")) for choice in choices]
+        found = [text(view(choice).get("finish_reason")) for choice in choices]
         if any(found):
-            draft.finish_reasons = tuple(text(reason) or "error" for reason in found)
+            draft.finish_reasons = tuple([reason or "error" for reason in found])
     told = reply.get("usage")
     if told is not None:
         draft.usage = usage(told)

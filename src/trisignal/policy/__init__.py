@@ -275,7 +275,8 @@ class Policy:
             for name, seconds in draft.stages.items():
                 closing[f"{names.STAGE_PREFIX}{self.known(name)}_ms"] = round(seconds * 1e3, 3)
             closing[names.STAGES_TOTAL_MS] = round(sum(draft.stages.values()) * 1e3, 3)
-        if draft.operation != names.STAGE or outcome != "ok":
+        if outcome != "ok":
+            # On spans the absence means ok: one attribute less on almost every span.
             closing[names.OUTCOME] = outcome
         return cost
 
@@ -336,7 +337,7 @@ class Policy:
         opening = draft.opening
         for field, fact in draft.fields.items():
             if field not in opening:
-                closing[field] = self._attribute(fact)
+                closing[field] = self.known(fact) if fact.__class__ is str else self._attribute(fact)  # type: ignore[arg-type]
         model, provider = draft.request_model, draft.provider
         if model and opening.get(names.REQUEST_MODEL) != model and draft.operation != names.FETCH_RESPONSE:
             closing[names.REQUEST_MODEL] = draft.request_model = self.known(model)

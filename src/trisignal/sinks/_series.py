@@ -29,15 +29,23 @@ class Accumulator:
         self.total = 0.0
         self.exemplars: dict[int, ExemplarOf] | None = None
 
-    def add(self, value: float, trace_id: str, span_id: str, at_unix_s: float) -> None:
-        """Take one observation; an empty ``trace_id`` means no exemplar."""
+    def add(self, value: float) -> int:
+        """Take one observation; returns its bucket, for `mark`."""
         index = bisect_left(self.bounds, value)
         self.counts[index] += 1
         self.total += value
-        if trace_id:
-            if self.exemplars is None:
-                self.exemplars = {}
-            self.exemplars[index] = (trace_id, span_id, value, at_unix_s)
+        return index
+
+    def mark(self, index: int, exemplar: ExemplarOf) -> None:
+        """Make an observation the exemplar of its bucket."""
+        if self.exemplars is None:
+            self.exemplars = {}
+        self.exemplars[index] = exemplar
+
+    def absorb(self, counts: Sequence[int], total: float) -> None:
+        """Take observations that are counted per bucket already."""
+        self.counts = [had + new for had, new in zip(self.counts, counts, strict=True)]
+        self.total += total
 
 
 class _Flushing:

@@ -25,15 +25,21 @@ _REMEMBERED = 4096
 """Rows kept between flushes: more of them are flushed and forgotten, as children hold the totals."""
 
 
+Exemplified = tuple[str, str, float]
+"""Trace id, span id, Unix time in seconds."""
+
+
 class _Row:
     """What the calls of one label set have added since the last flush."""
 
-    __slots__ = ("call", "calls", "counters", "histograms", "rate_limits")
+    __slots__ = ("call", "calls", "cost", "counters", "duration", "histograms", "rate_limits")
 
     def __init__(self, call: Call) -> None:
         self.call = call
         """Any call of the label set: tells the labels."""
         self.calls = 0
+        self.duration = _duration_key(call)
+        self.cost: dict[str, float] = {}
         self.counters: dict[tuple[str, tuple[str, ...]], float] = {}
         self.histograms: dict[str, Accumulator] = {}
         self.rate_limits: tuple[RateLimit, ...] = ()
@@ -94,6 +100,9 @@ class PrometheusSink:
         self._rows: dict[tuple[Any, ...], _Row] = {}
         self._active: dict[tuple[Any, ...], _Active] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self._split_by_modality = "tokens" not in self._table
+        self._input = "input_tokens" if self._split_by_modality else "tokens:input"
+        self._output = "output_tokens" if self._split_by_modality else "tokens:output"
         self._refuse_collisions()
         self._limiter = LabelLimiter(max_label_sets, max_series, self._overflowed)
         self._sets = LabelSets(self._table, self._limiter, max_label_sets, self._thresholds)
@@ -228,34 +237,46 @@ class PrometheusSink:
         with self._lock:
             row = self._rows.get(key)
             if row is None:
-                if len(self._rows) >= _REMEMBERED:
-                    self.flush()
-                    self._rows.clear()
-                row = self._rows[key] = _Row(call)
-            trace_id = call.trace_id if self._exemplars and call.sampled else ""
+                row = self._new_row(key, call)
+            exemplar = None
+            if self._exemplars and call.sampled:
+                exemplar = (call.trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
             if counted:
-                self._add_outcome(row, call, trace_id)
+                self._add_outcome(row, call, exemplar)
             if call.usage is not None:
-                self._add_usage(row, call, trace_id)
+                self._add_usage(row, call, exemplar)
             if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
-                self._add_stream(row, call, trace_id)
+                self._add_stream(row, call, exemplar)
 
-    def _add(self, row: _Row, key: str, value: float, call: Call, trace_id: str = "") -> None:
+    def _new_row(self, key: tuple[Any, ...], call: Call) -> _Row:
+        if len(self._rows) >= _REMEMBERED:
+            self.flush()
+            self._rows.clear()
+        row = self._rows[key] = _Row(call)
+        return row
+
+    def _series(self, row: _Row, key: str) -> Accumulator:
         found = row.histograms.get(key)
         if found is None:
-            found = row.histograms[key] = Accumulator(
-                bounds(self._table[key.partition(":")[0]], self._thresholds)
-            )
-        found.add(value, trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
+            edges = bounds(self._table[key.partition(":")[0]], self._thresholds)
+            found = row.histograms[key] = Accumulator(edges)
+        return found
+
+    def _mark(self, row: _Row, key: str, value: float, exemplar: Exemplified | None) -> None:
+        series = self._series(row, key)
+        index = series.add(value)
+        if exemplar is not None:
+            trace_id, span_id, at_unix_s = exemplar
+            series.mark(index, (trace_id, span_id, value, at_unix_s))
 
     @staticmethod
     def _count(row: _Row, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
         counters = row.counters
         counters[key, labels] = counters.get((key, labels), 0.0) + amount
 
-    def _add_outcome(self, row: _Row, call: Call, trace_id: str) -> None:
+    def _add_outcome(self, row: _Row, call: Call, exemplar: Exemplified | None) -> None:
         row.calls += 1
-        self._add(row, _duration_key(call), call.duration_s, call, trace_id)
+        self._mark(row, row.duration, call.duration_s, exemplar)
         if call.rate_limits:
             row.rate_limits = call.rate_limits
         if call.error_kind is not None:
@@ -265,32 +286,28 @@ class PrometheusSink:
         if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
             self._count(row, "usage_missing", ())
 
-    def _add_usage(self, row: _Row, call: Call, trace_id: str) -> None:
+    def _add_usage(self, row: _Row, call: Call, exemplar: Exemplified | None) -> None:
         usage = call.usage
         assert usage is not None
-        if "tokens" in self._table:
-            if usage.input is not None:
-                self._add(row, "tokens:input", usage.input, call)
-            if usage.output is not None:
-                self._add(row, "tokens:output", usage.output, call)
-        else:
-            if usage.input is not None:
-                self._add(row, "input_tokens", usage.input, call)
-            if usage.output is not None:
-                self._add(row, "output_tokens", usage.output, call)
+        if usage.input is not None:
+            self._series(row, self._input).add(usage.input)
+        if usage.output is not None:
+            self._series(row, self._output).add(usage.output)
+        if self._split_by_modality:
             for key, modality, tokens in modalities(usage):
                 self._count(row, key, (modality,), tokens)
         cost = call.cost
         if cost is None:
             self._count(row, "unpriced", ())
             return
+        buckets = row.cost
         for bucket, amount in cost.by_bucket:
-            self._count(row, "cost", (call.response_model, bucket), amount)
-        self._add(row, "request_cost", cost.total_usd, call, trace_id)
+            buckets[bucket] = buckets.get(bucket, 0.0) + amount
+        self._mark(row, "request_cost", cost.total_usd, exemplar)
         if call.outcome in ("cancelled", "abandoned"):
             self._count(row, "wasted_cost", (call.outcome,), cost.total_usd)
 
-    def _add_stream(self, row: _Row, call: Call, trace_id: str) -> None:
+    def _add_stream(self, row: _Row, call: Call, exemplar: Exemplified | None) -> None:
         times = call.chunk_times
         assert times is not None
         start = call.start_ns
@@ -300,23 +317,20 @@ class PrometheusSink:
             per_token = (times.last_ns - times.first_token_ns) * 1e-9 / (output - 1)
         if call.role == "server":
             if call.outcome == "ok" and times.first_token_ns:
-                self._add(row, "server_first_token", (times.first_token_ns - start) * 1e-9, call)
+                self._series(row, "server_first_token").add((times.first_token_ns - start) * 1e-9)
                 if per_token is not None:
-                    self._add(row, "server_per_token", per_token, call)
+                    self._series(row, "server_per_token").add(per_token)
             return
-        self._add(row, "first_chunk", (times.first_chunk_ns - start) * 1e-9, call)
+        self._series(row, "first_chunk").add((times.first_chunk_ns - start) * 1e-9)
         if any(times.intervals):
-            gaps = row.histograms.get("chunk_interval")
-            if gaps is None:
-                gaps = row.histograms["chunk_interval"] = Accumulator(self._table["chunk_interval"].bounds)
-            gaps.counts = [had + new for had, new in zip(gaps.counts, times.intervals, strict=True)]
-            gaps.total += (times.last_ns - times.first_chunk_ns) * 1e-9
+            total = (times.last_ns - times.first_chunk_ns) * 1e-9
+            self._series(row, "chunk_interval").absorb(times.intervals, total)
         if times.first_token_ns:
-            self._add(row, "first_token", (times.first_token_ns - start) * 1e-9, call, trace_id)
+            self._mark(row, "first_token", (times.first_token_ns - start) * 1e-9, exemplar)
         if times.first_answer_ns:
-            self._add(row, "first_answer", (times.first_answer_ns - start) * 1e-9, call)
+            self._series(row, "first_answer").add((times.first_answer_ns - start) * 1e-9)
         if per_token is not None:
-            self._add(row, "per_token", per_token, call)
+            self._series(row, "per_token").add(per_token)
 
     def _entity(self, call: Call) -> None:
         key, labels = entity_labels(call)
@@ -357,6 +371,9 @@ class PrometheusSink:
                 labels = (*model, *dims)
             self._child(name, labels).record_many(accumulated)
         row.histograms.clear()
+        for bucket, amount in row.cost.items():
+            self._child("cost", (*model, call.response_model, bucket, *dims)).inc(amount)
+        row.cost.clear()
         for (key, own), amount in row.counters.items():
             base = common if self._table[key].labels[: len(names.COMMON)] == names.COMMON else model
             self._child(key, (*base, *own, *dims)).inc(amount)

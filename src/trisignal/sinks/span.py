@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer
+from collections.abc import Callable
+
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from trisignal.call import Call, Draft
 from trisignal.policy import Policy
+from trisignal.sinks._light_span import LightSpan, light_tracer
 
 _KINDS = {
     ("client", "client"): SpanKind.CLIENT,
@@ -28,7 +31,8 @@ class SpanSink:
     name = "span"
 
     def __init__(self, tracer: Tracer, policy: Policy) -> None:
-        self._start = tracer.start_span
+        light = light_tracer(tracer)
+        self._start: Callable[..., Span] = tracer.start_span if light is None else light.start_span
         self._span_name = policy.span_name
 
     def open(self, draft: Draft) -> None:
@@ -45,15 +49,24 @@ class SpanSink:
         span = draft.span
         if span is None:
             return
-        if span.is_recording():
+        if span.__class__ is LightSpan:
+            span.add_checked(call.closing)
+            if call.content:
+                span.add_checked(call.content)
+            self._finish(draft, span, call)
+        elif span.is_recording():
             if call.content:
                 # First in, first evicted: content must never push out the core facts.
                 span.set_attributes(call.content)
             span.set_attributes(call.closing)
             if len(call.opening) + len(call.closing) + len(call.content) > _CROWDED:
                 span.set_attributes(call.opening)
-            if call.outcome == "error":
-                span.set_status(Status(StatusCode.ERROR, call.error_message or call.error_type))
-            if draft.encloses_call:
-                span.update_name(call.span_name)
+            self._finish(draft, span, call)
         span.end(call.start_unix_ns + round(call.duration_s * 1e9))
+
+    @staticmethod
+    def _finish(draft: Draft, span: Span, call: Call) -> None:
+        if call.outcome == "error":
+            span.set_status(Status(StatusCode.ERROR, call.error_message or call.error_type))
+        if draft.encloses_call:
+            span.update_name(call.span_name)

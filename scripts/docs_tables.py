@@ -1,0 +1,341 @@
+"""Write the generated tables of README and docs, between ``<!-- table: NAME -->`` and ``<!-- end -->``.
+
+Every row comes from the code or from running it. ``--check`` changes nothing and exits with 1
+when a table is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import generate_latest
+
+import trisignal
+from trisignal import config, providers, testing
+from trisignal import semconv as names
+from trisignal.call import ERROR_KINDS, OUTCOMES
+from trisignal.cli._demo_provider import BUSY, SCENE, TOO_LONG, DemoProvider
+from trisignal.clients import REGISTRY
+from trisignal.outcomes import kind_of_status
+from trisignal.policy.redact import PatternRedactor
+
+ROOT = Path(__file__).parents[1]
+_TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+OUTCOME_MEANING = {
+    "ok": ("The call returned, or its stream was read to the finish chunk.", "unset", "INFO"),
+    "error": ("The call raised, or the stream carried an error.", "`ERROR`", "ERROR; WARNING for `rate_limit`"),
+    "cancelled": ("The task was cancelled, or the process was interrupted.", "unset", "WARNING"),
+    "abandoned": ("The stream was dropped or closed before its finish chunk.", "unset", "WARNING"),
+}
+KIND_MEANING = {
+    "rate_limit": "too many requests, quota used up",
+    "timeout": "the client or the provider gave up waiting",
+    "auth": "key or permission missing",
+    "invalid_request": "the provider refused the request as it is",
+    "content_filter": "refused for its content",
+    "overloaded": "the provider has no capacity now",
+    "server": "the provider failed",
+    "connection": "no connection, or it broke",
+    "other": "nothing of the above could be told",
+}
+ATTRIBUTE_MEANING = {
+    names.OUTCOME: "`error`, `cancelled` or `abandoned`; on spans its absence means `ok`",
+    names.ERROR_KIND: "vendor-neutral kind of the error",
+    names.PARTIAL: "true: the token counts are those seen until the call ended early",
+    names.REQUEST_ID: "request id of your application",
+    names.VENDOR_REQUEST_ID: "request id that the provider returned",
+    names.USER_ID: "`user_id` of `trisignal.context`",
+    names.RETRIES: "retries inside the client",
+    names.TIME_TO_FIRST_TOKEN_S: "seconds to the first token of any kind",
+    names.TIME_TO_FIRST_ANSWER_S: "seconds to the first visible text or tool call",
+    names.DIMENSION_PREFIX + "*": "further values of `trisignal.context`",
+    names.STAGE_NAME: "name of a stage",
+    names.STAGE_PREFIX + "*": "milliseconds per stage, as `llm.stage.<name>_ms`",
+    names.STAGES_TOTAL_MS: "milliseconds of all stages",
+    names.CONTENT_CUT_BYTES: "bytes of content that the budgets cut",
+    names.CONTENT_DROPPED: "why content is missing: `span_budget`, `redaction_failed`",
+    names.COST_ATTRIBUTES["input"]: "US dollars for the prompt",
+    names.COST_ATTRIBUTES["output"]: "US dollars for the reply",
+    names.COST_ATTRIBUTES["total"]: "US dollars for the call",
+}
+# Put together from parts, so that no scanner takes these for real secrets.
+SAMPLES = {
+    "email": "write to ann@example.com",
+    "phone": "call +1 415 555 0132",
+    "card": "card 4111 1111 1111 1111",
+    "iban": "to DE89 3704 0044 0532 0130 00",
+    "us_ssn": "ssn 219-09-9999",
+    "ip": "from 203.0.113.7",
+    "api_key": "key sk-" + "proj-" + "Zq3" * 16,
+    "jwt": "token " + ".".join(("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "dGVzdHNpZ25hdHVyZQ")),
+    "private_key": "-----BEGIN " + "PRIVATE KEY-----\nMIIE\n-----END " + "PRIVATE KEY-----",
+}
+
+
+def table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def _label(name: str) -> str:
+    return f"`{name.replace('.', '_')}`"
+
+
+def _labels(metric: names.Metric) -> str:
+    for short, group in (("C", names.COMMON), ("R", names.R)):
+        if metric.labels[: len(group)] == group:
+            return ", ".join([short, *map(_label, metric.labels[len(group) :])])
+    return ", ".join(map(_label, metric.labels)) or "none"
+
+
+def _type(metric: names.Metric) -> str:
+    return "gauge" if metric.instrument == "updowncounter" else metric.instrument
+
+
+def _metrics_of(profile: str) -> list[names.Metric]:
+    return list(dict.fromkeys(names.profile(profile).values()))
+
+
+def metrics() -> str:
+    """The metrics of the default profile, in short."""
+    rows = ((f"`{m.prometheus_name}`", _type(m), _labels(m), m.help) for m in _metrics_of("1.41"))
+    return table(("metric", "type", "labels", "meaning"), rows)
+
+
+def metrics_full() -> str:
+    """The metrics of the default profile with OpenTelemetry name, unit and how processes are merged."""
+
+    def row(m: names.Metric) -> Sequence[str]:
+        merged = f", merged `{m.multiprocess}`" if _type(m) == "gauge" else ""
+        kind = m.instrument + merged
+        return f"`{m.prometheus_name}`", f"`{m.name}`", kind, f"`{m.unit}`", _labels(m), m.help
+
+    head = ("Prometheus name", "OpenTelemetry name", "instrument", "unit", "labels", "meaning")
+    return table(head, map(row, _metrics_of("1.41")))
+
+
+def profiles() -> str:
+    """What profile ``2026-10`` has instead."""
+    released = {m.name for m in _metrics_of("1.41")}
+    snapshot = [m for m in _metrics_of("2026-10") if m.name not in released]
+    rows = ((f"`{m.prometheus_name}`", _type(m), _labels(m), m.help) for m in snapshot)
+    return table(("metric", "type", "labels", "meaning"), rows)
+
+
+def bounds() -> str:
+    """Bucket bounds of each histogram."""
+    by_bounds: dict[tuple[float, ...], list[str]] = {}
+    for metric in _metrics_of("1.41"):
+        if metric.instrument == "histogram":
+            by_bounds.setdefault(metric.bounds, []).append(metric.prometheus_name)
+    rows = (
+        (", ".join(f"`{name}`" for name in found), ", ".join(f"{edge:g}" if edge < 1e6 else f"{edge:.0f}" for edge in edges))
+        for edges, found in by_bounds.items()
+    )  # fmt: skip
+    return table(("histograms", "bounds"), rows)
+
+
+def settings() -> str:
+    """The settings."""
+
+    def row(name: str) -> Sequence[str]:
+        field = config.Settings.model_fields[name]
+        default: Any = field.default
+        if isinstance(default, tuple):
+            default = "all detectors" if default == config.DETECTORS else ", ".join(default)
+        elif isinstance(default, bool):
+            default = str(default).lower()
+        shown = f"`{default}`" if default not in ("", {}, "all detectors") else str(default or "")
+        standard = config.STANDARD_VARIABLES.get(name)
+        variable = f"`{config.PREFIX}{name.upper()}`" + (f" or `{standard}`" if standard else "")
+        return f"`{name}`", variable, shown, field.description or ""
+
+    return table(("argument", "variable", "default", "meaning"), map(row, config.Settings.model_fields))
+
+
+def clients() -> str:
+    """The clients that are instrumented."""
+    rows = ((f"`{row.name}`", f"`{row.module}` {row.versions}") for row in REGISTRY)
+    return table(("name", "package and versions"), rows)
+
+
+def outcomes() -> str:
+    """How a call may end."""
+    rows = ((f"`{outcome}`", *OUTCOME_MEANING[outcome]) for outcome in OUTCOMES)
+    return table(("outcome", "when", "span status", "log level"), rows)
+
+
+def error_kinds() -> str:
+    """The vendor-neutral kinds of errors and the HTTP statuses that mean them."""
+
+    def statuses(kind: str) -> str:
+        found = [code for code in range(400, 600) if kind_of_status(code) == kind]
+        usual = {"invalid_request": "all other 4xx", "server": "all other 5xx"}
+        return usual.get(kind) or ", ".join(map(str, found)) or "-"
+
+    rows = ((f"`{kind}`", statuses(kind), KIND_MEANING[kind]) for kind in ERROR_KINDS)
+    return table(("kind", "HTTP status", "meaning"), rows)
+
+
+def attributes() -> str:
+    """Attributes of the conventions that trisignal sets."""
+    found = [
+        value
+        for key, value in vars(names).items()
+        if key.isupper() and isinstance(value, str) and "." in value and "/" not in value
+    ]
+    events = {names.EVENT_DETAILS, names.EVENT_EXCEPTION, names.EVENT_EVALUATION}
+    own = {name.rstrip("*") for name in names.EXTENSION_ATTRIBUTES} | {names.LABEL_COST_BUCKET}
+    return "".join(f"- `{name}`\n" for name in sorted(set(found) - events - own))
+
+
+def own_attributes() -> str:
+    """Attributes beyond the conventions."""
+    rows = (
+        (f"`{name}`", kind, ATTRIBUTE_MEANING[name]) for name, kind in names.EXTENSION_ATTRIBUTES.items()
+    )
+    return table(("attribute", "type", "meaning"), rows)
+
+
+def detectors() -> str:
+    """The built-in detectors, each run on a sample."""
+    redact = PatternRedactor(config.DETECTORS, {}, lambda detector, hits: None)
+
+    def row(name: str) -> Sequence[str]:
+        given = SAMPLES[name]
+        shown = given if len(given) < 48 else given[:24] + "…" + given[-8:]
+        return f"`{name}`", f"`{_one_line(shown)}`", f"`{_one_line(redact(given))}`"
+
+    return table(("detector", "text", "what leaves"), map(row, config.DETECTORS))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def hosts() -> str:
+    """Host suffixes that name a provider."""
+    by_provider: dict[str, list[str]] = {}
+    for suffix, provider in providers._BY_SUFFIX.items():
+        by_provider.setdefault(provider, []).append(f"`{suffix}`")
+    for port, provider in providers._BY_LOCAL_PORT.items():
+        by_provider.setdefault(provider, []).append(f"port {port} on this machine")
+    rows = ((f"`{provider}`", ", ".join(found)) for provider, found in by_provider.items())
+    return table(("`gen_ai.provider.name`", "hosts"), rows)
+
+
+def log_line() -> str:
+    """A call's log line, as it is written."""
+    clock = testing.FakeClock(step_s=0.25)
+    with testing.capture(clock=clock, fake_ids=True) as seen:
+        with trisignal.context(request_id="req-7", tenant="acme"), trisignal.llm(provider="openai", model="gpt-4o") as call:
+            call.set_usage(input_tokens=812, output_tokens=64)  # fmt: skip
+        line = {**seen.logs[0], "timestamp": "2026-11-20T09:30:00.125Z"}
+    return f"```json\n{json.dumps(line, indent=2)}\n```\n"
+
+
+def series() -> str:
+    """Prometheus series of one model, counted on the page after real calls."""
+    import openai
+
+    ask: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Where is order 1042?"}]}
+
+    def stream(client: Any) -> None:
+        for _ in client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}):
+            pass
+
+    def refused(client: Any) -> None:
+        try:
+            client.chat.completions.create(**ask, extra_headers={SCENE: TOO_LONG})
+        except openai.BadRequestError:
+            return
+
+    steps: tuple[tuple[str, Callable[[Any], object]], ...] = (
+        ("nothing yet", lambda client: None),
+        ("a plain call", lambda client: client.chat.completions.create(**ask)),
+        ("a streamed call with usage", stream),
+        ("a call that failed", refused),
+        ("a call that was retried", lambda client: client.chat.completions.create(**ask, extra_headers={SCENE: BUSY})),
+    )  # fmt: skip
+    rows: list[tuple[str, str, str]] = []
+    with DemoProvider() as provider, testing.capture() as seen:
+        trisignal.instrument("openai")
+        try:
+            client = openai.OpenAI(base_url=provider.base_url, api_key="demo")
+            for what, step in steps:
+                step(client)
+                page = generate_latest(seen.registry).decode().splitlines()
+                found = [line for line in page if not line.startswith("#")]
+                created = sum("_created" in line for line in found)
+                prefix = "" if not rows else "and " if len(rows) > 1 else ""
+                rows.append((prefix + what, str(len(found)), str(len(found) - created)))
+        finally:
+            trisignal.uninstrument("openai")
+    return table(("after", "series on the page", "without `_created`"), iter(rows))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "metrics": metrics,
+    "metrics-full": metrics_full,
+    "profiles": profiles,
+    "bounds": bounds,
+    "settings": settings,
+    "clients": clients,
+    "outcomes": outcomes,
+    "error-kinds": error_kinds,
+    "attributes": attributes,
+    "own-attributes": own_attributes,
+    "detectors": detectors,
+    "hosts": hosts,
+    "log-line": log_line,
+    "series": series,
+}
+
+
+def pages() -> list[Path]:
+    """README and every page of the documentation."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def render(text: str, made: dict[str, str]) -> str:
+    """A page with its tables as they should be.
+
+    Args:
+        text: The page.
+        made: Tables by name; missing ones are made and kept here.
+    """
+
+    def put(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in made:
+            made[name] = TABLES[name]()
+        return f"{match[1]}\n{made[name]}\n{match[3]}"
+
+    return _TABLE.sub(put, text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the tables, or check them; returns the exit code."""
+    made: dict[str, str] = {}
+    stale = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        wanted = render(text, made)
+        if wanted != text:
+            stale.append(page.relative_to(ROOT).as_posix())
+            if "--check" not in arguments:
+                page.write_text(wanted, encoding="utf-8")
+    for name in stale:
+        print(f"{name}: {'out of date' if '--check' in arguments else 'written'}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,226 @@
+"""A span for values that policy has already checked: half the cost of the SDK's own.
+
+The SDK's span locks, validates and copies every attribute, as it must for values from
+anywhere. Ours come from policy, typed and bounded, so `LightTracer` keeps them in one dict
+and hands the finished `ReadableSpan` to the same processors. Sampler, id generator, resource,
+processors and limits are the provider's own. Where a tracer is not the SDK's, or its limits
+are not the default ones, `light_tracer` returns None and the ordinary way is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import time_ns
+from types import MappingProxyType
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, Tracer
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    get_current_span,
+)
+
+_LIMIT = 128
+"""The SDK's default for attributes and for events; newer ones beyond it are dropped, not older."""
+_SCALARS = (str, bool, int, float)
+
+
+class LightSpan(Span):
+    """A recording span; what others set on it is kept like what we set."""
+
+    __slots__ = (
+        "_attributes", "_context", "_end_ns", "_events", "_kind", "_name", "_parent", "_start_ns", "_status",
+        "_tracer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        tracer: LightTracer,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        attributes: dict[str, Any],
+        start_ns: int,
+    ) -> None:
+        self._tracer = tracer
+        self._name = name
+        self._context = context
+        self._parent = parent
+        self._kind = kind
+        self._attributes = attributes
+        self._start_ns = start_ns
+        self._end_ns: int | None = None
+        self._events: list[Event] = []
+        self._status = _UNSET
+
+    # What processors read of a span that has just been started.
+    name = property(lambda self: self._name)
+    context = property(lambda self: self._context)
+    parent = property(lambda self: self._parent)
+    kind = property(lambda self: self._kind)
+    attributes = property(lambda self: MappingProxyType(self._attributes))
+    events = property(lambda self: tuple(self._events))
+    links = property(lambda self: ())
+    status = property(lambda self: self._status)
+    start_time = property(lambda self: self._start_ns)
+    end_time = property(lambda self: self._end_ns)
+    resource = property(lambda self: self._tracer.sdk.resource)
+    instrumentation_scope = property(lambda self: self._tracer.scope)
+
+    def get_span_context(self) -> SpanContext:
+        """Ids and flags."""
+        return self._context
+
+    def is_recording(self) -> bool:
+        """Whether the span has not ended yet."""
+        return self._end_ns is None
+
+    def add_checked(self, attributes: Mapping[str, Any]) -> None:
+        """Add attributes that policy has typed and bounded."""
+        self._attributes.update(attributes)
+
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Add an attribute from anywhere: checked, and dropped when there are too many."""
+        kept = self._attributes
+        if self._end_ns is not None or not isinstance(key, str) or not key:
+            return
+        if len(kept) < _LIMIT or key in kept:
+            kept[key] = _valid(value)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> None:
+        """Add attributes from anywhere."""
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def add_event(
+        self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
+    ) -> None:
+        """Add an event."""
+        if self._end_ns is None and len(self._events) < _LIMIT:
+            checked = {key: _valid(value) for key, value in (attributes or {}).items()}
+            self._events.append(Event(name, checked, timestamp))
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Mapping[str, Any] | None = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Record the type of an exception; its text may quote a prompt."""
+        kind = type(exception)
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        self.add_event("exception", {"exception.type": module + kind.__qualname__, **(attributes or {})}, timestamp)
+
+    def update_name(self, name: str) -> None:
+        """Rename the span."""
+        self._name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Set the status; OK is final and UNSET changes nothing, as in the SDK."""
+        made = status if isinstance(status, Status) else Status(status, description)
+        if made.status_code is not StatusCode.UNSET and self._status.status_code is not StatusCode.OK:
+            self._status = made
+
+    def end(self, end_time: int | None = None) -> None:
+        """End the span and hand it to the processors."""
+        if self._end_ns is not None:
+            return
+        self._end_ns = end_time if end_time is not None else time_ns()
+        sdk = self._tracer.sdk
+        sdk.span_processor.on_end(
+            ReadableSpan(
+                self._name,
+                self._context,
+                self._parent,
+                sdk.resource,
+                self._attributes,
+                self._events,
+                (),
+                self._kind,
+                None,
+                self._status,
+                self._start_ns,
+                self._end_ns,
+                self._tracer.scope,
+            )
+        )
+
+
+_UNSET = Status(StatusCode.UNSET)
+
+
+def _valid(value: Any) -> Any:
+    if isinstance(value, _SCALARS):
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple(_valid(item) for item in value)
+    return str(value)
+
+
+class LightTracer:
+    """Starts light spans with everything that one SDK tracer decides.
+
+    Args:
+        sdk: Tracer of the provider in use.
+        scope: Its instrumentation scope.
+    """
+
+    __slots__ = ("_random", "scope", "sdk")
+
+    def __init__(self, sdk: Tracer, scope: InstrumentationScope) -> None:
+        self.sdk = sdk
+        self.scope = scope
+        is_random = getattr(sdk.id_generator, "is_trace_id_random", None)
+        self._random = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0)) if is_random and is_random() else 0
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, Any] | None = None,
+        start_time: int = 0,
+    ) -> Span:
+        """Start a span in the current context; one that records nothing if the sampler says so."""
+        sdk = self.sdk
+        parent: SpanContext | None = get_current_span(context).get_span_context()
+        if parent is not None and parent.is_valid:
+            trace_id, flags = parent.trace_id, int(parent.trace_flags) & 2
+        else:
+            parent, trace_id, flags = None, sdk.id_generator.generate_trace_id(), self._random
+        verdict = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
+        if verdict.decision.is_sampled():
+            flags |= 1
+        span_id = sdk.id_generator.generate_span_id()
+        ids = SpanContext(trace_id, span_id, False, TraceFlags(flags), verdict.trace_state)
+        if not verdict.decision.is_recording():
+            return NonRecordingSpan(ids)
+        span = LightSpan(self, name, ids, parent, kind, dict(verdict.attributes or {}), start_time)
+        sdk.span_processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
+        return span
+
+
+def light_tracer(tracer: object) -> LightTracer | None:
+    """A light tracer over an SDK tracer with default limits; None for any other tracer."""
+    if type(tracer) is not Tracer:
+        return None
+    limits = getattr(tracer, "_span_limits", None)
+    wanted = ("max_span_attributes", _LIMIT), ("max_span_attribute_length", None), ("max_events", _LIMIT)
+    if any(getattr(limits, name, 0) != value for name, value in wanted):
+        return None
+    scope = getattr(tracer, "_instrumentation_scope", None)
+    needed = ("sampler", "resource", "span_processor", "id_generator")
+    if scope is None or not all(hasattr(tracer, name) for name in needed):
+        return None
+    enabled = getattr(tracer, "_is_enabled", None)
+    return LightTracer(tracer, scope) if enabled is None or enabled() else None
