@@ -29,7 +29,7 @@ _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL
 
 OUTCOME_MEANING = {
     "ok": ("The call returned, or its stream was read to the finish chunk.", "unset", "INFO"),
-    "error": ("The call raised, or the stream carried an error.", "`ERROR`", "ERROR; WARNING for `rate_limit`"),
+    "error": ("The call raised, or the stream carried an error.", "`ERROR`", "ERROR, or WARNING"),
     "cancelled": ("The task was cancelled, or the process was interrupted.", "unset", "WARNING"),
     "abandoned": ("The stream was dropped or closed before its finish chunk.", "unset", "WARNING"),
 }
@@ -131,14 +131,12 @@ def profiles() -> str:
 
 def bounds() -> str:
     """Bucket bounds of each histogram."""
-    by_bounds: dict[tuple[float, ...], list[str]] = {}
+    by_bounds: dict[str, list[str]] = {}
     for metric in _metrics_of("1.41"):
         if metric.instrument == "histogram":
-            by_bounds.setdefault(metric.bounds, []).append(metric.prometheus_name)
-    rows = (
-        (", ".join(f"`{name}`" for name in found), ", ".join(f"{edge:g}" if edge < 1e6 else f"{edge:.0f}" for edge in edges))
-        for edges, found in by_bounds.items()
-    )  # fmt: skip
+            edges = ", ".join(f"{edge:g}" if edge < 1e6 else f"{edge:.0f}" for edge in metric.bounds)
+            by_bounds.setdefault(edges, []).append(f"`{metric.prometheus_name}`")
+    rows = ((", ".join(found), edges) for edges, found in by_bounds.items())
     return table(("histograms", "bounds"), rows)
 
 
@@ -198,9 +196,7 @@ def attributes() -> str:
 
 def own_attributes() -> str:
     """Attributes beyond the conventions."""
-    rows = (
-        (f"`{name}`", kind, ATTRIBUTE_MEANING[name]) for name, kind in names.EXTENSION_ATTRIBUTES.items()
-    )
+    rows = ((f"`{name}`", kind, ATTRIBUTE_MEANING[name]) for name, kind in names.EXTENSION_ATTRIBUTES.items())
     return table(("attribute", "type", "meaning"), rows)
 
 
@@ -235,8 +231,9 @@ def log_line() -> str:
     """A call's log line, as it is written."""
     clock = testing.FakeClock(step_s=0.25)
     with testing.capture(clock=clock, fake_ids=True) as seen:
-        with trisignal.context(request_id="req-7", tenant="acme"), trisignal.llm(provider="openai", model="gpt-4o") as call:
-            call.set_usage(input_tokens=812, output_tokens=64)  # fmt: skip
+        model_call = trisignal.llm(provider="openai", model="gpt-4o")
+        with trisignal.context(request_id="req-7", tenant="acme"), model_call as call:
+            call.set_usage(input_tokens=812, output_tokens=64)
         line = {**seen.logs[0], "timestamp": "2026-11-20T09:30:00.125Z"}
     return f"```json\n{json.dumps(line, indent=2)}\n```\n"
 
@@ -245,25 +242,27 @@ def series() -> str:
     """Prometheus series of one model, counted on the page after real calls."""
     import openai
 
-    ask: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Where is order 1042?"}]}
+    def plain(client: Any, **more: Any) -> Any:
+        question = [{"role": "user", "content": "Where is order 1042?"}]
+        return client.chat.completions.create(model="gpt-4o", messages=question, **more)
 
-    def stream(client: Any) -> None:
-        for _ in client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}):
+    def streamed(client: Any) -> None:
+        for _ in plain(client, stream=True, stream_options={"include_usage": True}):
             pass
 
     def refused(client: Any) -> None:
         try:
-            client.chat.completions.create(**ask, extra_headers={SCENE: TOO_LONG})
+            plain(client, extra_headers={SCENE: TOO_LONG})
         except openai.BadRequestError:
             return
 
     steps: tuple[tuple[str, Callable[[Any], object]], ...] = (
         ("nothing yet", lambda client: None),
-        ("a plain call", lambda client: client.chat.completions.create(**ask)),
-        ("a streamed call with usage", stream),
-        ("a call that failed", refused),
-        ("a call that was retried", lambda client: client.chat.completions.create(**ask, extra_headers={SCENE: BUSY})),
-    )  # fmt: skip
+        ("a plain call", plain),
+        ("and a streamed call with usage", streamed),
+        ("and a call that failed", refused),
+        ("and a call that was retried", lambda client: plain(client, extra_headers={SCENE: BUSY})),
+    )
     rows: list[tuple[str, str, str]] = []
     with DemoProvider() as provider, testing.capture() as seen:
         trisignal.instrument("openai")
@@ -274,8 +273,7 @@ def series() -> str:
                 page = generate_latest(seen.registry).decode().splitlines()
                 found = [line for line in page if not line.startswith("#")]
                 created = sum("_created" in line for line in found)
-                prefix = "" if not rows else "and " if len(rows) > 1 else ""
-                rows.append((prefix + what, str(len(found)), str(len(found) - created)))
+                rows.append((what, str(len(found)), str(len(found) - created)))
         finally:
             trisignal.uninstrument("openai")
     return table(("after", "series on the page", "without `_created`"), iter(rows))

@@ -32,21 +32,17 @@ def _on_gc(phase: str, info: dict[str, int]) -> None:
     _collecting = threading.get_ident() if phase == "start" else 0
 
 
+def _always(chunk: Any) -> bool:
+    return True
+
+
 class Fold:
     """State of one stream; its size is fixed while content is off."""
 
     __slots__ = (
-        "_choose",
-        "_clock",
-        "_draft",
-        "_format",
-        "_keep",
-        "_look",
-        "_times",
-        "_wanted",
-        "before_end",
-        "state",
-    )
+        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "state", "steady",
+        "times",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -63,22 +59,25 @@ class Fold:
         self._format = format
         self._choose = choose
         self._look = format.look
+        self.ends = format.ends or _always
+        self.steady = False
+        """First token and answer have come and no content is kept: only `ends` matters now."""
         self._keep = keep_content
         self._wanted = _ALL
-        self._clock = _runtime.STATE.perf_ns
-        self._times = ChunkTimes(len(_BOUNDS_NS) + 1)
+        self.clock = _runtime.STATE.perf_ns
+        self.times = ChunkTimes(len(_BOUNDS_NS) + 1)
         self.state = StreamState(keep_content)
         self.before_end: Callable[[], None] | None = None
         """Called once before the call is closed, to read what only the end shows."""
         if timed:
-            draft.chunk_times = self._times
+            draft.chunk_times = self.times
             draft.stream_state = self.state
 
     def step(self, chunk: Any) -> None:
         """Take one chunk: the hot path, less than half a microsecond."""
         try:
-            now = self._clock()
-            times = self._times
+            now = self.clock()
+            times = self.times
             last = times.last_ns
             times.last_ns = now
             if last:
@@ -97,13 +96,14 @@ class Fold:
             _guard.contain("stream.step", error)
 
     def _news(self, chunk: Any, news: int, now: int) -> None:
-        times = self._times
+        times = self.times
         if news & TOKEN and not times.first_token_ns:
             times.first_token_ns = now
             self._wanted &= ~TOKEN
         if news & 2 and not times.first_answer_ns:
             times.first_answer_ns = now
             self._wanted &= ~2
+        self.steady = self._wanted == NOTABLE and not self._keep and self._choose is None
         if news & NOTABLE or self._keep:
             self._format.fold(self._draft, self.state, view(chunk))
 
@@ -165,11 +165,19 @@ class Fold:
 
 
 def iterate(inner: Iterator[Any], fold: Fold) -> Iterator[Any]:
-    """Yield the chunks of a stream as they are, telling the fold of each."""
-    step = fold.step
+    """Yield the chunks of a stream as they are, telling the fold of each.
+
+    The loop keeps to local names: with its asynchronous twin it is the hot path of streams.
+    """
+    step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
     try:
         for chunk in inner:
-            step(chunk)
+            if fold.steady and not ends(chunk):
+                now = clock()
+                gaps[bisect_left(_BOUNDS_NS, now - times.last_ns)] += 1
+                times.last_ns = now
+            else:
+                step(chunk)
             yield chunk
     except GeneratorExit:
         fold.closed()
@@ -182,10 +190,15 @@ def iterate(inner: Iterator[Any], fold: Fold) -> Iterator[Any]:
 
 async def aiterate(inner: AsyncIterator[Any], fold: Fold) -> AsyncIterator[Any]:
     """The same for an asynchronous stream."""
-    step = fold.step
+    step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
     try:
         async for chunk in inner:
-            step(chunk)
+            if fold.steady and not ends(chunk):
+                now = clock()
+                gaps[bisect_left(_BOUNDS_NS, now - times.last_ns)] += 1
+                times.last_ns = now
+            else:
+                step(chunk)
             yield chunk
     except GeneratorExit:
         fold.closed()

@@ -497,7 +497,7 @@ def test_buckets_sum_to_the_totals(
         }
     )
     if told is None:
-        assert fresh is None and out is None
+        assert (fresh, out) == (None, None)
         return
     assert sum(buckets(told)) == (told.input or 0) + (told.output or 0)
     if fresh is not None:
@@ -513,13 +513,33 @@ def test_no_usage_breaks_the_reader(told: dict[str, Any], other: Any) -> None:
         read({**MESSAGE, "usage": raw})
 
 
-@given(st.dictionaries(st.sampled_from([*MESSAGE, "error", "delta", "message", "index"]), JSON))
-def test_no_json_breaks_the_readers(body: dict[str, Any]) -> None:
+@given(
+    st.sampled_from(
+        ["message", "message_start", "message_delta", "message_stop", "completion", "error", "x"]
+    ),
+    st.dictionaries(st.sampled_from([*MESSAGE, "error", "delta", "message", "completion"]), JSON),
+)
+def test_no_json_breaks_the_readers(kind: str, rest: dict[str, Any]) -> None:
     """A reply or event of any JSON shape is read or ignored."""
+    body = {**rest, "type": kind}
     read(body)
-    MESSAGES.read_request(Draft("chat"), body)
-    MESSAGES.read_content(body, body, None)
+    MESSAGES.recognises(body)
+    MESSAGES.read_content({}, body, None)
     fold([body])
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["model", "max_tokens", "stop_sequences", "output_config", "system", "messages", "tools"]
+        ),
+        JSON,
+    )
+)
+def test_no_json_breaks_the_reading_of_a_request(body: dict[str, Any]) -> None:
+    """A request of any JSON shape is read or ignored."""
+    MESSAGES.read_request(Draft("chat"), body)
+    MESSAGES.read_content(body, None, None)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=6))

@@ -52,6 +52,8 @@ class Format(NamedTuple):
     """Messages of request and reply; called only when content is captured."""
     recognises: Callable[[View], bool]
     """Whether a mapping is a reply or a chunk in this format."""
+    ends: Callable[[Any], bool] | None = None
+    """Cheaper than `look`, for chunks after the first answer: whether one holds a fact to keep."""
 
 
 class _Attributes:

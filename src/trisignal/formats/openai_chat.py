@@ -189,6 +189,18 @@ def look(chunk: Any) -> int:
     return flags
 
 
+def ends(chunk: Any) -> bool:
+    """Whether a chunk may hold usage, a finish reason, or more than the usual one choice."""
+    try:
+        body = chunk.__dict__
+        choices = body["choices"]
+        return (
+            choices[0].__dict__["finish_reason"] is not None or body["usage"] is not None or len(choices) > 1
+        )
+    except (AttributeError, IndexError, KeyError, TypeError):
+        return True
+
+
 def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     """Take the facts of one chunk."""
     _read_head(draft, chunk)
@@ -231,7 +243,7 @@ def recognises(reply: View) -> bool:
     return kind in ("chat.completion", "chat.completion.chunk", "text_completion")
 
 
-CHAT = Format("chat", read_request, read_response, look, fold, end, read_content, recognises)
+CHAT = Format("chat", read_request, read_response, look, fold, end, read_content, recognises, ends)
 
 
 # --- embeddings ----------------------------------------------------------------------

@@ -141,6 +141,14 @@ def look(chunk: Any) -> int:
     return NOTABLE if kind is None else 0
 
 
+def ends(chunk: Any) -> bool:
+    """Whether an event carries the response, or an error."""
+    try:
+        return _FLAGS.get(chunk.__dict__["type"], 0) & NOTABLE != 0
+    except (AttributeError, KeyError):
+        return True
+
+
 def fold(draft: Draft, state: StreamState, event: View) -> None:
     """Take the facts of one event."""
     kind = text(event.get("type"))
@@ -230,4 +238,4 @@ def recognises(reply: View) -> bool:
     return reply.get("object") == "response" or text(reply.get("type")).startswith("response.")
 
 
-RESPONSES = Format("responses", read_request, read_response, look, fold, end, read_content, recognises)
+RESPONSES = Format("responses", read_request, read_response, look, fold, end, read_content, recognises, ends)

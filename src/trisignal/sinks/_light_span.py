@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, Tracer
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -73,7 +74,7 @@ class LightSpan(Span):
     status = property(lambda self: self._status)
     start_time = property(lambda self: self._start_ns)
     end_time = property(lambda self: self._end_ns)
-    resource = property(lambda self: self._tracer.sdk.resource)
+    resource = property(lambda self: self._tracer.resource)
     instrumentation_scope = property(lambda self: self._tracer.scope)
 
     def get_span_context(self) -> SpanContext:
@@ -136,13 +137,13 @@ class LightSpan(Span):
         if self._end_ns is not None:
             return
         self._end_ns = end_time if end_time is not None else time_ns()
-        sdk = self._tracer.sdk
-        sdk.span_processor.on_end(
+        tracer = self._tracer
+        tracer.sdk.span_processor.on_end(
             ReadableSpan(
                 self._name,
                 self._context,
                 self._parent,
-                sdk.resource,
+                tracer.resource,
                 self._attributes,
                 self._events,
                 (),
@@ -151,7 +152,7 @@ class LightSpan(Span):
                 self._status,
                 self._start_ns,
                 self._end_ns,
-                self._tracer.scope,
+                tracer.scope,
             )
         )
 
@@ -167,6 +168,20 @@ def _valid(value: Any) -> Any:
     return str(value)
 
 
+class HashedResource(Resource):
+    """A resource that remembers its hash: exporters group by it, and the SDK's dumps JSON each time."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or super().__eq__(other)
+
+
 class LightTracer:
     """Starts light spans with everything that one SDK tracer decides.
 
@@ -175,13 +190,23 @@ class LightTracer:
         scope: Its instrumentation scope.
     """
 
-    __slots__ = ("_random", "scope", "sdk")
+    __slots__ = ("_given", "_hashed", "_random", "scope", "sdk")
 
     def __init__(self, sdk: Tracer, scope: InstrumentationScope) -> None:
         self.sdk = sdk
         self.scope = scope
+        self._given = sdk.resource
+        self._hashed = HashedResource(sdk.resource)
         is_random = getattr(sdk.id_generator, "is_trace_id_random", None)
         self._random = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0)) if is_random and is_random() else 0
+
+    @property
+    def resource(self) -> Resource:
+        """The provider's resource; it gets a new one after a fork."""
+        if self.sdk.resource is not self._given:
+            self._given = self.sdk.resource
+            self._hashed = HashedResource(self._given)
+        return self._hashed
 
     def start_span(
         self,

@@ -1,0 +1,105 @@
+"""``python -m bench``: run all contenders, print the tables, hold the run against the goals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import contenders, lockstep, report
+from bench.goals import SLACK, Verdict, judge
+
+ROUNDS, QUICK_ROUNDS = 25, 7
+STARTS, QUICK_STARTS = 7, 3
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "--official",
+        default="",
+        metavar="PYTHON",
+        help="interpreter that has openai and opentelemetry-instrumentation-genai-openai installed",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds; under a minute")
+    parser.add_argument("--json", default="", metavar="FILE", help="write figures, goals and every round")
+    parser.add_argument(
+        "--gate", action="store_true", help=f"exit with 1 where a figure is over {SLACK} times its goal"
+    )
+    return parser.parse_args(given)
+
+
+def measure(official: str, *, quick: bool) -> tuple[dict[str, list[float]], list[dict[str, Any]]]:
+    """Run everything once.
+
+    Args:
+        official: Interpreter of the official package; "" to leave it out.
+        quick: Fewer rounds, and no contender that no goal is about.
+
+    Returns:
+        Figures by ``contender.figure``, one value per round; and the answers they come from.
+    """
+    ours = [contenders.BARE, contenders.FLOOR, contenders.PLAIN, contenders.LOG, contenders.CONTENT]
+    names = ours if quick else [*ours, contenders.UNCUT]
+    few = [contenders.BARE, contenders.PLAIN]
+    if official:
+        names = [*names, contenders.OFFICIAL_BARE, contenders.OFFICIAL, contenders.OFFICIAL_CONTENT]
+        few = [*few, contenders.OFFICIAL_BARE, contenders.OFFICIAL]
+    with lockstep.processes(names, "stub", official) as started:
+        told = {process.name: process.answer() for process in started}
+        rounds = lockstep.run_rounds(started, QUICK_ROUNDS if quick else ROUNDS)
+        grown = lockstep.growth_mb([process for process in started if process.name in few])
+    figures = report.cpu_figures(rounds)
+    differing = set(told[contenders.FLOOR]["attributes"]) ^ set(told[contenders.PLAIN]["attributes"])
+    if differing:
+        print("floor and trisignal differ in:", ", ".join(sorted(differing)), file=sys.stderr)
+    figures["floor.differing"] = [float(len(differing))]
+    figures |= report.over_bare("growth_mb", {name: [mb] for name, mb in grown.items()})
+    peaks = lockstep.chunk_bytes(few, official)
+    figures |= report.over_bare("chunk_bytes", {name: [size] for name, size in peaks.items()})
+    starts = lockstep.start_ms(few, official, QUICK_STARTS if quick else STARTS)
+    figures |= report.over_bare("start", starts)
+    return figures, rounds
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run the benchmark.
+
+    Returns:
+        Exit status: 1 where ``--gate`` is given and a goal is missed by more than the slack.
+    """
+    arguments = _arguments(given)
+    figures, rounds = measure(arguments.official, quick=arguments.quick)
+    verdicts = judge(figures)
+    where = report.machine(len(rounds))
+    tables = (report.goals_table(verdicts), report.cpu_table(figures), report.memory_table(figures))
+    print(where, *tables, sep="\n\n")
+    if arguments.json:
+        _write(Path(arguments.json), where, figures, verdicts, rounds)
+    missed = [verdict.goal.name for verdict in verdicts if verdict.failed]
+    if missed and arguments.gate:
+        print("\nmissed: " + "; ".join(missed), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _write(
+    path: Path,
+    where: str,
+    figures: dict[str, list[float]],
+    verdicts: Sequence[Verdict],
+    rounds: list[dict[str, Any]],
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    goals = [
+        {"name": v.goal.name, "limit": v.goal.limit, "value": v.value, "failed": v.failed} for v in verdicts
+    ]
+    run = {"machine": where, "goals": goals, "figures": figures, "rounds": rounds}
+    path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

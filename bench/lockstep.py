@@ -1,0 +1,144 @@
+"""The processes of a run: all alive at once, each working only when its turn comes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench import contenders
+from bench.child import GROWN_CALLS, LONG_CHUNKS, MARK, SIZES
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class ChildError(RuntimeError):
+    """A child process ended early, or recorded something else than one span per call."""
+
+
+class Process:
+    """One child process.
+
+    Args:
+        name: Contender.
+        mode: Mode of `bench.child`.
+        official: Interpreter of the contenders called official.
+    """
+
+    def __init__(self, name: str, mode: str, official: str) -> None:
+        self.name = name
+        foreign = name.startswith(contenders.OFFICIAL)
+        # Exporters, content capture and the like of the surroundings must not leak into a run.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "TRISIGNAL_"))}
+        paths = [str(_ROOT)] if foreign else [str(_ROOT), str(_ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONHASHSEED": "0"}
+        self._process = subprocess.Popen(
+            [official if foreign else sys.executable, "-m", "bench.child", name, mode],
+            cwd=_ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def send(self, command: str) -> None:
+        """Give a command, without waiting for its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the next answer.
+
+        Raises:
+            ChildError: The process ended without one.
+        """
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(MARK):
+                told: dict[str, Any] = json.loads(line[len(MARK) :])
+                return told
+        raise ChildError(f"{self.name} ended with status {self._process.wait()}")
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def processes(names: Iterable[str], mode: str, official: str) -> Iterator[list[Process]]:
+    """Start all contenders; end them whatever happens."""
+    with ExitStack() as stack:
+        started = []
+        for name in names:
+            process = Process(name, mode, official)
+            stack.callback(process.end)
+            started.append(process)
+        yield started
+
+
+def run_rounds(started: Sequence[Process], rounds: int) -> list[dict[str, dict[str, Any]]]:
+    """Let every process run every command once per round, in a new order each time.
+
+    Returns:
+        Per round: command to contender to its answer.
+
+    Raises:
+        ChildError: A contender has not recorded exactly one span per call.
+    """
+    order = random.Random(1)
+    done = []
+    for _ in range(rounds):
+        row: dict[str, dict[str, Any]] = {command: {} for command in SIZES}
+        for command, answers in row.items():
+            turn = [p for p in started if command == "large" or p.name not in contenders.WITH_CONTENT]
+            order.shuffle(turn)
+            for process in turn:
+                process.send(command)
+                answers[process.name] = told = process.answer()
+                if told["spans"] != (process.name != contenders.bare_of(process.name)):
+                    raise ChildError(f"{process.name}: {told['spans']} spans per call in {command}")
+        done.append(row)
+    return done
+
+
+def growth_mb(started: Sequence[Process]) -> dict[str, float]:
+    """Megabytes by which each process grows over `GROWN_CALLS` calls; they run at the same time."""
+    assert GROWN_CALLS
+    return {name: kb / 1024 for name, kb in _memory(started, "grow").items()}
+
+
+def chunk_bytes(names: Sequence[str], official: str) -> dict[str, float]:
+    """Bytes of peak memory per chunk of one long stream, read with the whole client."""
+    with processes(names, "real", official) as started:
+        return {name: kb * 1024 / LONG_CHUNKS for name, kb in _memory(started, "peak").items()}
+
+
+def _memory(started: Sequence[Process], command: str) -> dict[str, float]:
+    for process in started:
+        process.send(command)
+    answers = {process.name: process.answer()["kb"] for process in started}
+    return {name: kb for name, kb in answers.items() if kb is not None}
+
+
+def start_ms(names: Sequence[str], official: str, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of CPU for import, set-up and first call, in new processes per round."""
+
+    def measure(name: str) -> float:
+        with processes([name], "start", official) as (process,):
+            return float(process.answer()["ms"])
+
+    found: dict[str, list[float]] = {name: [] for name in names}
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for _ in range(rounds):
+            for name, ms in zip(names, pool.map(measure, names)):
+                found[name].append(ms)
+    return found
