@@ -88,10 +88,11 @@ def goals_table(verdicts: Sequence[Verdict]) -> str:
         told, word = "not measured", ""
         if values:
             first, third = quartiles(values)
-            told = f"{_number(median(values))} {goal.unit} ({_number(first)}..{_number(third)})"
+            told = f"{_number(median(values))} ({_number(first)}..{_number(third)})"
             verdict = Verdict(goal, values)
             word = "FAILED" if verdict.failed else "met" if median(values) <= goal.limit else "within the slack"
-        lines.append(f"| {goal.name} | <= {goal.limit:g} {goal.unit} | {told} | {word} |")
+        limit = f"<= {goal.limit:g} {goal.unit}".rstrip()
+        lines.append(f"| {goal.name} | {limit} | {told} | {word} |")
     return "\n".join(lines)
 
 

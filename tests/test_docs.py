@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import importlib.util
 import io
 import json
 import os
@@ -23,9 +24,9 @@ import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
-import docs_tables
 import pytest
 import yaml
 
@@ -33,7 +34,19 @@ from trisignal import testing
 from trisignal.cli._demo_provider import DemoProvider
 
 ROOT = Path(__file__).parents[1]
-PAGES = docs_tables.pages()
+
+
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+docs_tables = _script("docs_tables")
+PAGES: list[Path] = docs_tables.pages()
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 FENCE = re.compile(
     r"^(?P<indent> *)(?:<!-- (?P<mark>run|output|console|file: \S+) -->\n\s*)?```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ *```",
@@ -59,6 +72,11 @@ with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as rep
     sys.stdout.write(reply.read().decode())
 """
 """Not every machine that runs the tests has curl: enough of it for the pages."""
+COMMANDS = {
+    "curl": f"#!{sys.executable} -S\n{CURL}",
+    "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+    "trisignal": f"#!{sys.executable}\nfrom trisignal.cli import main\nmain()\n",
+}
 
 
 class Block(NamedTuple):
@@ -199,9 +217,9 @@ def environ(provider: DemoProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             monkeypatch.delenv(name)
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
-    (bin_folder / "curl").write_text(f"#!{sys.executable} -S\n{CURL}")
-    (bin_folder / "curl").chmod(0o755)
-    (bin_folder / "python").symlink_to(sys.executable)
+    for name, text in COMMANDS.items():
+        (bin_folder / name).write_text(text)
+        (bin_folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_folder}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)

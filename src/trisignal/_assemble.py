@@ -105,7 +105,6 @@ def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> Promethe
         exemplars=settings.exemplars,
     )
     sink.gauge_from("price_table_timestamp", lambda: made.pricer.table_timestamp_s)
-    made.prometheus = sink
     made.undo.append(sink.unregister)
     return sink
 

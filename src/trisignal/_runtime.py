@@ -28,13 +28,15 @@ class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks", "unix_ns",
+        "active", "adjusts", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks", "unix_ns",
         "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.active = False
         """False: every source passes straight through."""
+        self.adjusts = False
+        """The user asked for something to be added to requests."""
         self.settings = Settings()
         self.policy: Policy | None = None
         self.sinks: tuple[Sink, ...] = ()
@@ -56,6 +58,7 @@ they only append here. Drained by the next call, scrape or flush."""
 def configure(settings: Settings, policy: Policy, sinks: tuple[Sink, ...], meters: tuple[Meter, ...]) -> None:
     """Put compiled settings in force."""
     STATE.settings = settings
+    STATE.adjusts = settings.propagate_trace_context or settings.inject_stream_usage
     STATE.policy = policy
     STATE.sinks = sinks
     STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks)
@@ -158,13 +161,14 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
 
 def _abort(draft: Draft) -> None:
     """Leave nothing open when policy itself failed."""
-    try:
-        if draft.span is not None:
-            draft.span.end()
-        if draft.gauge is not None:
-            draft.gauge.value -= 1
-    except Exception as error:
-        _guard.contain("abort", error)
+    for sink in STATE.sinks:
+        abort = getattr(sink, "abort", None)
+        if abort is None:
+            continue
+        try:
+            abort(draft)
+        except Exception as error:
+            _guard.contain(f"sink.{sink.name}.abort", error)
 
 
 def _relate(draft: Draft, parent: Draft) -> None:

@@ -192,7 +192,9 @@ def _verdict(
         explanation = ""
     elif explanation:
         explanation = policy.clean(explanation)
-    return Verdict(_clean(name), score, _clean(label), explanation, {k: _clean(v) for k, v in found.items()})
+    # Ids are kept as they are: a hexadecimal id may look like a card number to a detector.
+    cleaned = {k: v if k in ("trace_id", "span_id") else _clean(v) for k, v in found.items()}
+    return Verdict(_clean(name), score, _clean(label), explanation, cleaned)
 
 
 def _prompt_labels(verdict: Verdict) -> tuple[str, str, str]:

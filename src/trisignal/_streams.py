@@ -40,8 +40,8 @@ class Fold:
     """State of one stream; its size is fixed while content is off."""
 
     __slots__ = (
-        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "state", "steady",
-        "times",
+        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "state",
+        "steady", "times",
     )  # fmt: skip
 
     def __init__(

@@ -13,7 +13,6 @@ from trisignal._exporters import Built
 from trisignal.policy.price import Pricer
 from trisignal.policy.redact import Redactor
 from trisignal.sinks import Sink
-from trisignal.sinks.prometheus import PrometheusSink
 from trisignal.sinks.tally import Summary, TallySink
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ class Telemetry:
         self.redactor: Redactor = str
         self.pricer = Pricer()
         self.tally = TallySink()
-        self.prometheus: PrometheusSink | None = None
         self.built: list[Built] = []
         """Providers of our own, to be flushed and shut down."""
         self.undo: list[Callable[[], None]] = []
@@ -112,11 +110,10 @@ def after_fork() -> None:
     """The child starts clean: no inherited work, no lock that another thread held."""
     CURRENT.lock = RLock()
     _runtime.dropped.clear()
-    telemetry = CURRENT.telemetry
-    if telemetry is not None:
-        telemetry.tally.reset()
-        if telemetry.prometheus is not None:
-            telemetry.prometheus.after_fork()
+    for sink in _runtime.STATE.sinks:
+        clean = getattr(sink, "after_fork", None)
+        if clean is not None:
+            clean()
 
 
 def summary() -> Summary:

@@ -332,7 +332,7 @@ class Call(NamedTuple):
     model_call: bool
     """The operation calls a model: requests, tokens and cost apply."""
     counted: bool
-    """False: render the span, count nothing."""
+    """False: no requests, tokens or cost of this call are counted."""
     pending: bool
     retries: tuple[ErrorKind, ...]
     rate_limits: tuple[RateLimit, ...]
@@ -358,3 +358,5 @@ class Call(NamedTuple):
     """Values bound by `context`, redacted."""
     background_id: str
     """Set on a poll that brought the tokens of an earlier, pending response."""
+    vendor_request_id: str
+    """Always on the log line; on the span only where the call was not ok, to keep spans small."""

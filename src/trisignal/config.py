@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from trisignal.errors import ConfigError, MissingExtraError
+from trisignal.semconv import PROFILES, profile
 
 PREFIX = "TRISIGNAL_"
 FILE_VARIABLE = "TRISIGNAL_CONFIG"
@@ -27,6 +28,12 @@ STANDARD_VARIABLES = {
 """Settings that a standard variable sets too; ours wins where both are set."""
 
 DETECTORS = ("email", "phone", "card", "iban", "us_ssn", "ip", "api_key", "jwt", "private_key")
+
+_TABLES = (profile(name) for name in PROFILES)
+TAKEN_LABELS = frozenset(
+    label.replace(".", "_") for table in _TABLES for metric in table.values() for label in metric.labels
+) | {"le", "quantile"}
+"""Labels that metrics have already: no dimension may be called so."""
 
 CaptureContent = Literal["no_content", "span_only", "event_only", "span_and_event"]
 
@@ -129,6 +136,8 @@ class Settings(BaseModel):
         for name in value:
             if not name.isidentifier() or name.startswith("__"):
                 raise ValueError("names of letters, digits and underscores, e.g. tenant,region")
+            if name in TAKEN_LABELS:
+                raise ValueError("names other than the labels " + ", ".join(sorted(TAKEN_LABELS)))
         return value
 
     @property

@@ -294,10 +294,10 @@ _SHARED: dict[str, Metric] = {
     "retries": _metric("llm.retries", "counter", "{retry}", (*R, ERROR_KIND), "Retries hidden in the client"),
     "ratelimit_remaining": _metric(
         "llm.ratelimit_remaining", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
-        "Headroom the provider told last", (), "livemin"),
+        "Headroom the provider told last", (), "livemostrecent"),
     "ratelimit_limit": _metric(
         "llm.ratelimit_limit", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
-        "Limit the provider told last", (), "livemax"),
+        "Limit the provider told last", (), "livemostrecent"),
     "cache_requests": _metric(
         "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
     "quality_score": _metric(
@@ -322,7 +322,7 @@ _SHARED: dict[str, Metric] = {
         "trisignal.dropped", "counter", "{item}", ("queue",), "Items dropped as a queue of ours was full"),
     "price_table_timestamp": _metric(
         "trisignal.price_table_timestamp", "gauge", "s", (), "Unix time at which the price table was made", (),
-        "livemax"),
+        "livemostrecent"),
 }  # fmt: skip
 
 

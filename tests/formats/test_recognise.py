@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -245,7 +245,7 @@ def test_a_class_with_a_models_names_is_no_model() -> None:
     """Looking like pydantic is not enough: attributes of such an object are not read."""
 
     class Imitation(Trap):
-        model_fields: dict[str, Any] = {}
+        model_fields: ClassVar[dict[str, Any]] = {}
 
     assert recognise(Imitation()) is None
 

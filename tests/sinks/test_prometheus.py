@@ -165,7 +165,6 @@ def test_hidden_retries_are_told_by_kind() -> None:
     assert retries == {"rate_limit": 1, "server": 2}
 
 
-@pytest.mark.xfail(reason="rows are flushed in the order they were made, each with its last call's limits")
 def test_headroom_is_what_the_provider_told_last() -> None:
     """Each resource keeps its newest values, whichever call brought them and however it ended."""
     scraped = Scraped().take(
@@ -206,7 +205,6 @@ def test_late_tokens_of_a_background_response_count_without_a_request() -> None:
     assert scraped.sum(DURATION + "_count", gen_ai_operation_name="fetch_response") == 1
 
 
-@pytest.mark.xfail(reason="a late response is added as a whole model call, chunk times included")
 def test_a_streamed_poll_is_no_streamed_chat() -> None:
     """Chunk times of a poll are those of fetching, which no metric of inference is about."""
     poll = ended(operation="fetch_response", model_call=False, background_id="resp_1")

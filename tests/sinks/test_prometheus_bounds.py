@@ -263,7 +263,6 @@ def test_calls_in_flight_add_up_over_processes(forked: Forked) -> None:
     assert merged(forked, "llm_active_requests", **MODEL) == 3
 
 
-@pytest.mark.xfail(reason="a forked child inherits the gauge and reports 0 for it")
 def test_headroom_told_to_one_process_is_not_zeroed_by_others(forked: Forked) -> None:
     """Children that were told nothing do not report an empty headroom."""
     assert merged(forked, "llm_ratelimit_remaining", resource="tokens") == 500

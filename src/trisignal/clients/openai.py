@@ -183,7 +183,12 @@ class Stainless:
             return self._endpoints[key]
         found = endpoint_of(method.lower(), url, body)
         # Only fixed paths are remembered: ids in paths would grow the memory.
-        if found is not None and found is not _FETCH and found is not _OTHER and len(self._endpoints) < _MAX_KNOWN:
+        if (
+            found is not None
+            and found is not _FETCH
+            and found is not _OTHER
+            and len(self._endpoints) < _MAX_KNOWN
+        ):
             self._endpoints[key] = found
         return found
 
@@ -213,8 +218,6 @@ class Stainless:
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Add trace context, or ask for usage, where the settings say so."""
         settings = _runtime.STATE.settings
-        if not (settings.propagate_trace_context or settings.inject_stream_usage):
-            return args, kwargs
         options = kwargs["options"] if "options" in kwargs else args[1]
         update: dict[str, Any] = {}
         if settings.propagate_trace_context:

@@ -239,6 +239,7 @@ class Policy:
             sampled,
             bound,
             draft.background_id,
+            self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
         )
 
     def _result(
@@ -267,8 +268,6 @@ class Policy:
                 closing[names.TIME_TO_FIRST_TOKEN_S] = (times.first_token_ns - start) * 1e-9
             if times.first_answer_ns:
                 closing[names.TIME_TO_FIRST_ANSWER_S] = (times.first_answer_ns - start) * 1e-9
-        if draft.vendor_request_id:
-            closing[names.VENDOR_REQUEST_ID] = self.clean(draft.vendor_request_id)
         if draft.retries:
             closing[names.RETRIES] = len(draft.retries)
         if draft.stages:
@@ -278,6 +277,8 @@ class Policy:
         if outcome != "ok":
             # On spans the absence means ok: one attribute less on almost every span.
             closing[names.OUTCOME] = outcome
+            if draft.vendor_request_id:
+                closing[names.VENDOR_REQUEST_ID] = self.clean(draft.vendor_request_id)
         return cost
 
     def _tokens(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str) -> Cost | None:

@@ -9,7 +9,11 @@ from trisignal.call import AttributeValue, Call, Draft
 
 
 class Sink(Protocol):
-    """One output. Both methods run on the caller's thread and must be quick."""
+    """One output. Its methods run on the caller's thread and must be quick.
+
+    A sink may also have ``abort(draft)``, called instead of ``close`` when policy failed, and
+    ``after_fork()``, called in a forked child.
+    """
 
     name: str
 

@@ -17,6 +17,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, Tracer
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -32,6 +33,8 @@ from opentelemetry.trace import (
 _LIMIT = 128
 """The SDK's default for attributes and for events; newer ones beyond it are dropped, not older."""
 _SCALARS = (str, bool, int, float)
+_ALL_ROOTS = (DEFAULT_ON, ALWAYS_ON)
+"""Samplers known to keep every root span as it is: asking them is the dearest part of a start."""
 
 
 class LightSpan(Span):
@@ -120,7 +123,9 @@ class LightSpan(Span):
         """Record the type of an exception; its text may quote a prompt."""
         kind = type(exception)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-        self.add_event("exception", {"exception.type": module + kind.__qualname__, **(attributes or {})}, timestamp)
+        self.add_event(
+            "exception", {"exception.type": module + kind.__qualname__, **(attributes or {})}, timestamp
+        )
 
     def update_name(self, name: str) -> None:
         """Rename the span."""
@@ -223,14 +228,19 @@ class LightTracer:
             trace_id, flags = parent.trace_id, int(parent.trace_flags) & 2
         else:
             parent, trace_id, flags = None, sdk.id_generator.generate_trace_id(), self._random
-        verdict = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
-        if verdict.decision.is_sampled():
-            flags |= 1
         span_id = sdk.id_generator.generate_span_id()
-        ids = SpanContext(trace_id, span_id, False, TraceFlags(flags), verdict.trace_state)
-        if not verdict.decision.is_recording():
-            return NonRecordingSpan(ids)
-        span = LightSpan(self, name, ids, parent, kind, dict(verdict.attributes or {}), start_time)
+        if parent is None and sdk.sampler in _ALL_ROOTS:
+            ids = SpanContext(trace_id, span_id, False, TraceFlags(flags | 1))
+            kept = dict(attributes or {})
+        else:
+            verdict = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
+            if verdict.decision.is_sampled():
+                flags |= 1
+            ids = SpanContext(trace_id, span_id, False, TraceFlags(flags), verdict.trace_state)
+            if not verdict.decision.is_recording():
+                return NonRecordingSpan(ids)
+            kept = dict(verdict.attributes or {})
+        span = LightSpan(self, name, ids, parent, kind, kept, start_time)
         sdk.span_processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
         return span
 

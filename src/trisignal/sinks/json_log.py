@@ -69,6 +69,8 @@ class JsonLogSink:
             fields[_ERROR_KIND] = call.error_kind
         if call.error_message:
             fields["error_message"] = call.error_message
+        if call.vendor_request_id:
+            fields[names.VENDOR_REQUEST_ID] = call.vendor_request_id
         usage = call.usage
         if usage is not None and (usage.input is not None or usage.output is not None):
             fields[names.TOTAL_TOKENS] = (usage.input or 0) + (usage.output or 0)

@@ -67,12 +67,13 @@ class OtelMetricsSink:
                 made[metric.name] = _instrument(meter, metric, bounds(metric, slo_thresholds))
             self._put[key] = made[metric.name]
         # A pushed histogram is one data point: the bound on series is one on scrapes.
-        limiter = LabelLimiter(max_label_sets, sys.maxsize, self._overflowed)
-        self._sets = LabelSets(self._table, limiter, max_label_sets, slo_thresholds)
+        self._limiter = LabelLimiter(max_label_sets, sys.maxsize, self._overflowed)
+        self._sets = LabelSets(self._table, self._limiter, max_label_sets, slo_thresholds)
 
     def after_fork(self) -> None:
         """Forget what the parent process has in flight, and any lock it held."""
         self._lock = Lock()
+        self._limiter.after_fork()
         self._in_flight.clear()
 
     # --- attribute sets --------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, values
 
 from trisignal import semconv as names
-from trisignal.call import OUTCOMES, Call, Draft, RateLimit
+from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
 from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities
@@ -32,7 +32,7 @@ Exemplified = tuple[str, str, float]
 class _Row:
     """What the calls of one label set have added since the last flush."""
 
-    __slots__ = ("call", "calls", "cost", "counters", "duration", "histograms", "rate_limits")
+    __slots__ = ("call", "calls", "cost", "counters", "duration", "histograms")
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -42,7 +42,6 @@ class _Row:
         self.cost: dict[str, float] = {}
         self.counters: dict[tuple[str, tuple[str, ...]], float] = {}
         self.histograms: dict[str, Accumulator] = {}
-        self.rate_limits: tuple[RateLimit, ...] = ()
 
 
 class _Active:
@@ -99,6 +98,7 @@ class PrometheusSink:
         self._metrics: dict[str, Any] = {}
         self._rows: dict[tuple[Any, ...], _Row] = {}
         self._active: dict[tuple[Any, ...], _Active] = {}
+        self._told: dict[tuple[str, tuple[str, ...]], float] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._split_by_modality = "tokens" not in self._table
         self._input = "input_tokens" if self._split_by_modality else "tokens:input"
@@ -164,6 +164,7 @@ class PrometheusSink:
         self._limiter.after_fork()
         self._rows.clear()
         self._active.clear()
+        self._told.clear()
 
     # --- label sets ------------------------------------------------------------------
 
@@ -207,8 +208,12 @@ class PrometheusSink:
         self.flush()
         self._active = {key: active for key, active in self._active.items() if active.value}
 
-    def lower(self, active: _Active) -> None:
-        """Lower the in-flight gauge again."""
+    def abort(self, draft: Draft) -> None:
+        """Lower the in-flight gauge again, and nothing else: the call may not have become a record."""
+        active: _Active | None = draft.gauge
+        if active is None:
+            return
+        draft.gauge = None
         with self._lock:
             active.value -= 1
         if self._multiprocess:
@@ -216,18 +221,14 @@ class PrometheusSink:
 
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
-        if draft.gauge is not None:
-            self.lower(draft.gauge)
-            draft.gauge = None
+        self.abort(draft)
         if call.model_call:
             if call.counted:
                 self._model_call(call)
         else:
             self._entity(call)
             if call.background_id and call.usage is not None:
-                self._model_call(call._replace(operation=names.CHAT), counted=False)
-        if self._multiprocess:
-            self.flush()
+                self._model_call(call._replace(operation=names.CHAT, chunk_times=None), counted=False)
 
     def _model_call(self, call: Call, counted: bool = True) -> None:
         key = (
@@ -247,6 +248,9 @@ class PrometheusSink:
                 self._add_usage(row, call, exemplar)
             if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
                 self._add_stream(row, call, exemplar)
+            if self._multiprocess:
+                self._flush_row(row)
+                self._flush_told()
 
     def _new_row(self, key: tuple[Any, ...], call: Call) -> _Row:
         if len(self._rows) >= _REMEMBERED:
@@ -277,8 +281,14 @@ class PrometheusSink:
     def _add_outcome(self, row: _Row, call: Call, exemplar: Exemplified | None) -> None:
         row.calls += 1
         self._mark(row, row.duration, call.duration_s, exemplar)
-        if call.rate_limits:
-            row.rate_limits = call.rate_limits
+        for limit in call.rate_limits:
+            labels = (call.provider, call.request_model, limit.resource)
+            if limit.remaining is not None:
+                self._told["ratelimit_remaining", labels] = limit.remaining
+            if limit.limit is not None:
+                self._told["ratelimit_limit", labels] = limit.limit
+        if len(self._told) > _REMEMBERED:
+            self._flush_told()
         if call.error_kind is not None:
             self._count(row, "errors", (call.error_kind, call.error_type))
         for kind in call.retries:
@@ -347,6 +357,7 @@ class PrometheusSink:
             for row in self._rows.values():
                 if row.calls or row.counters or row.histograms:
                     self._flush_row(row)
+            self._flush_told()
             if not self._multiprocess:
                 for active in self._active.values():
                     self._child("active", active.labels).set(active.value)
@@ -378,13 +389,11 @@ class PrometheusSink:
             base = common if self._table[key].labels[: len(names.COMMON)] == names.COMMON else model
             self._child(key, (*base, *own, *dims)).inc(amount)
         row.counters.clear()
-        for limit in row.rate_limits:
-            labels = (call.provider, call.request_model, limit.resource)
-            if limit.remaining is not None:
-                self._child("ratelimit_remaining", labels).set(limit.remaining)
-            if limit.limit is not None:
-                self._child("ratelimit_limit", labels).set(limit.limit)
-        row.rate_limits = ()
+
+    def _flush_told(self) -> None:
+        for (key, labels), value in self._told.items():
+            self._child(key, labels).set(value)
+        self._told.clear()
 
     # --- measurements that are no calls ------------------------------------------------
 

@@ -64,6 +64,11 @@ class SpanSink:
             self._finish(draft, span, call)
         span.end(call.start_unix_ns + round(call.duration_s * 1e9))
 
+    def abort(self, draft: Draft) -> None:
+        """End the span of a call that could not become a record."""
+        if draft.span is not None:
+            draft.span.end()
+
     @staticmethod
     def _finish(draft: Draft, span: Span, call: Call) -> None:
         if call.outcome == "error":

@@ -137,6 +137,10 @@ class TallySink:
         self._lock = Lock()
         self._rows = {}
 
+    def after_fork(self) -> None:
+        """A forked child counts its own calls."""
+        self.reset()
+
     def open(self, draft: Draft) -> None:
         """Calls are added up at their end."""
 
