@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench import contenders, lockstep, report
@@ -32,11 +33,11 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-def measure(official: str, *, quick: bool) -> tuple[dict[str, list[float]], list[dict[str, Any]]]:
+def measure(where: lockstep.Where, *, quick: bool) -> tuple[dict[str, list[float]], list[dict[str, Any]]]:
     """Run everything once.
 
     Args:
-        official: Interpreter of the official package; "" to leave it out.
+        where: What the processes share; without an official interpreter those contenders are left out.
         quick: Fewer rounds, and no contender that no goal is about.
 
     Returns:
@@ -45,10 +46,10 @@ def measure(official: str, *, quick: bool) -> tuple[dict[str, list[float]], list
     ours = [contenders.BARE, contenders.FLOOR, contenders.PLAIN, contenders.LOG, contenders.CONTENT]
     names = ours if quick else [*ours, contenders.UNCUT]
     few = [contenders.BARE, contenders.PLAIN]
-    if official:
+    if where.official:
         names = [*names, contenders.OFFICIAL_BARE, contenders.OFFICIAL, contenders.OFFICIAL_CONTENT]
         few = [*few, contenders.OFFICIAL_BARE, contenders.OFFICIAL]
-    with lockstep.processes(names, "stub", official) as started:
+    with lockstep.processes(names, "stub", where) as started:
         told = {process.name: process.answer() for process in started}
         rounds = lockstep.run_rounds(started, QUICK_ROUNDS if quick else ROUNDS)
         grown = lockstep.growth_mb([process for process in started if process.name in few])
@@ -58,9 +59,9 @@ def measure(official: str, *, quick: bool) -> tuple[dict[str, list[float]], list
         print("floor and trisignal differ in:", ", ".join(sorted(differing)), file=sys.stderr)
     figures["floor.differing"] = [float(len(differing))]
     figures |= report.over_bare("growth_mb", {name: [mb] for name, mb in grown.items()})
-    peaks = lockstep.chunk_bytes(few, official)
+    peaks = lockstep.chunk_bytes(few, where)
     figures |= report.over_bare("chunk_bytes", {name: [size] for name, size in peaks.items()})
-    starts = lockstep.start_ms(few, official, QUICK_STARTS if quick else STARTS)
+    starts = lockstep.start_ms(few, where, QUICK_STARTS if quick else STARTS)
     figures |= report.over_bare("start", starts)
     return figures, rounds
 
@@ -72,13 +73,15 @@ def main(given: Sequence[str] | None = None) -> int:
         Exit status: 1 where ``--gate`` is given and a goal is missed by more than the slack.
     """
     arguments = _arguments(given)
-    figures, rounds = measure(arguments.official, quick=arguments.quick)
+    with TemporaryDirectory() as bytecode:
+        where = lockstep.Where(arguments.official, bytecode)
+        figures, rounds = measure(where, quick=arguments.quick)
     verdicts = judge(figures)
-    where = report.machine(len(rounds))
+    machine = report.machine(len(rounds))
     tables = (report.goals_table(verdicts), report.cpu_table(figures), report.memory_table(figures))
-    print(where, *tables, sep="\n\n")
+    print(machine, *tables, sep="\n\n")
     if arguments.json:
-        _write(Path(arguments.json), where, figures, verdicts, rounds)
+        _write(Path(arguments.json), machine, figures, verdicts, rounds)
     missed = [verdict.goal.name for verdict in verdicts if verdict.failed]
     if missed and arguments.gate:
         print("\nmissed: " + "; ".join(missed), file=sys.stderr)
@@ -88,7 +91,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def _write(
     path: Path,
-    where: str,
+    machine: str,
     figures: dict[str, list[float]],
     verdicts: Sequence[Verdict],
     rounds: list[dict[str, Any]],
@@ -97,7 +100,7 @@ def _write(
     goals = [
         {"name": v.goal.name, "limit": v.goal.limit, "value": v.value, "failed": v.failed} for v in verdicts
     ]
-    run = {"machine": where, "goals": goals, "figures": figures, "rounds": rounds}
+    run = {"machine": machine, "goals": goals, "figures": figures, "rounds": rounds}
     path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 
 

@@ -29,19 +29,21 @@ SIZES = {
 GROWN_CALLS = 20_000
 LONG_CHUNKS = 20_000
 
-_FILLER = 'Retrieved text stands here, with "quotes", a tab\t and ünïcode, so that escaping costs what it costs. '
+_FILLER = 'Retrieved text stands here, with "quotes", a tab\t and ünïcode: escaping costs what it costs. '
+_ASKED: dict[str, Any] = {"model": MODEL, "temperature": 0.2, "max_tokens": 256}
+_STREAMED: dict[str, Any] = {**_ASKED, "stream": True, "stream_options": {"include_usage": True}}
 _SMALL = [
     {"role": "system", "content": "Answer from what you know, and say so when you do not know. " * 6},
     {"role": "user", "content": "What does it cost to measure what a call costs? " * 12},
 ]
 _LARGE = [
-    {"role": "user" if turn % 2 else "assistant", "content": (_FILLER * 50)[:5000]} for turn in range(40)
+    {"role": "user" if turn % 2 else "assistant", "content": (_FILLER * 60)[:5000]} for turn in range(40)
 ]
 assert sum(len(message["content"]) for message in _LARGE) == 200_000
 
 
 def rss_kb() -> int | None:
-    """Resident memory in kB; None where the system does not tell it this way."""
+    """Resident memory; None where the system does not tell it this way."""
     return _status("VmRSS")
 
 
@@ -162,27 +164,23 @@ class Child:
     def _calls(self, count: int, messages: Any) -> None:
         create = self._create
         for _ in range(count):
-            create(model=MODEL, messages=messages, temperature=0.2, max_tokens=256)
+            create(messages=messages, **_ASKED)
 
     async def _acalls(self, count: int) -> None:
         create = self._acreate
         for _ in range(count):
-            await create(model=MODEL, messages=_SMALL, temperature=0.2, max_tokens=256)
+            await create(messages=_SMALL, **_ASKED)
 
     def _streams(self, count: int) -> None:
-        create, usage = self._create, {"include_usage": True}
+        create = self._create
         for _ in range(count):
-            for _chunk in create(
-                model=MODEL, messages=_SMALL, temperature=0.2, max_tokens=256, stream=True, stream_options=usage
-            ):
+            for _chunk in create(messages=_SMALL, **_STREAMED):
                 pass
 
     async def _astreams(self, count: int) -> None:
-        create, usage = self._acreate, {"include_usage": True}
+        create = self._acreate
         for _ in range(count):
-            async for _chunk in await create(
-                model=MODEL, messages=_SMALL, temperature=0.2, max_tokens=256, stream=True, stream_options=usage
-            ):
+            async for _chunk in await create(messages=_SMALL, **_STREAMED):
                 pass
 
 

@@ -42,7 +42,7 @@ def _trisignal(sink: Sink, **settings: Any) -> None:
 
 def _log(sink: Sink) -> None:
     # A device that drops what it gets: the line and its write are paid for, no disk is.
-    _trisignal(sink, logs=logging.StreamHandler(open(os.devnull, "w", encoding="utf-8")))
+    _trisignal(sink, logs=logging.FileHandler(os.devnull))
 
 
 def _content(sink: Sink) -> None:

@@ -22,7 +22,7 @@ _TOKENS = tuple(4**n for n in range(14))
 _DOLLARS = tuple(0.0001 * 2**n for n in range(14))
 _INPUT_USD, _OUTPUT_USD = 0.15e-6, 0.6e-6
 
-Done = Callable[[dict[str, Any], Any, Any, Any, str, int, int, dict[str, float]], None]
+Done = Callable[[dict[str, Any], Any, Any, Any, int, int, dict[str, float]], None]
 
 
 def _count() -> Callable[[str, str, float, int, int, float], None]:
@@ -61,7 +61,6 @@ def _recorder(tracer: Tracer) -> Done:
         head: Any,
         finish: Any,
         usage: Any,
-        request_id: str,
         start_unix_ns: int,
         start_ns: int,
         times: dict[str, float],
@@ -87,7 +86,6 @@ def _recorder(tracer: Tracer) -> Done:
             "llm.cost.input_usd": input_usd,
             "llm.cost.output_usd": output_usd,
             "llm.cost.total_usd": input_usd + output_usd,
-            "llm.response.request_id": request_id,
             "openai.response.service_tier": head.service_tier,
             "openai.response.system_fingerprint": head.system_fingerprint,
             **times,
@@ -138,9 +136,7 @@ class _Watched:
             "llm.time_to_first_token_s": waited_s,
             "llm.time_to_first_answer_s": waited_s,
         }
-        request_id = self._stream.response.headers["x-request-id"]
-        asked, usage = self._asked, last.usage
-        self._done(asked, last, finish, usage, request_id, self._unix_ns, self._start_ns, times)
+        self._done(self._asked, last, finish, last.usage, self._unix_ns, self._start_ns, times)
 
 
 def install(tracer: Tracer) -> None:
@@ -156,8 +152,7 @@ def install(tracer: Tracer) -> None:
     def finish(asked: dict[str, Any], reply: Any, unix_ns: int, start_ns: int) -> Any:
         if asked.get("stream"):
             return _Watched(reply, done, asked, unix_ns, start_ns)
-        reason, request_id = reply.choices[0].finish_reason, reply._request_id
-        done(asked, reply, reason, reply.usage, request_id, unix_ns, start_ns, {})
+        done(asked, reply, reply.choices[0].finish_reason, reply.usage, unix_ns, start_ns, {})
         return reply
 
     def call(self: Any, **asked: Any) -> Any:

@@ -11,12 +11,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import contenders
 from bench.child import LONG_CHUNKS, MARK, SIZES
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+class Where(NamedTuple):
+    """What all processes of a run share."""
+
+    official: str
+    """Interpreter of the contenders called official; "" without them."""
+    bytecode: str
+    """Directory for compiled modules: a start must not depend on who could compile them before."""
 
 
 class ChildError(RuntimeError):
@@ -29,18 +38,25 @@ class Process:
     Args:
         name: Contender.
         mode: Mode of `bench.child`.
-        official: Interpreter of the contenders called official.
+        where: Interpreters and directories of the run.
     """
 
-    def __init__(self, name: str, mode: str, official: str) -> None:
+    def __init__(self, name: str, mode: str, where: Where) -> None:
         self.name = name
         foreign = name.startswith(contenders.OFFICIAL)
         # Exporters, content capture and the like of the surroundings must not leak into a run.
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "TRISIGNAL_"))}
-        paths = [str(_ROOT)] if foreign else [str(_ROOT), str(_ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONHASHSEED": "0"}
+        paths = [str(_ROOT)]
+        if not foreign:
+            paths += [str(_ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONHASHSEED": "0",
+            "PYTHONPYCACHEPREFIX": where.bytecode,
+        }
         self._process = subprocess.Popen(
-            [official if foreign else sys.executable, "-m", "bench.child", name, mode],
+            [where.official if foreign else sys.executable, "-m", "bench.child", name, mode],
             cwd=_ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -74,12 +90,12 @@ class Process:
 
 
 @contextmanager
-def processes(names: Iterable[str], mode: str, official: str) -> Iterator[list[Process]]:
+def processes(names: Iterable[str], mode: str, where: Where) -> Iterator[list[Process]]:
     """Start all contenders; end them whatever happens."""
     with ExitStack() as stack:
         started = []
         for name in names:
-            process = Process(name, mode, official)
+            process = Process(name, mode, where)
             stack.callback(process.end)
             started.append(process)
         yield started
@@ -119,9 +135,9 @@ def growth_mb(started: Sequence[Process]) -> dict[str, float]:
     return {name: min(kb, second[name]) / 1024 for name, kb in first.items()}
 
 
-def chunk_bytes(names: Sequence[str], official: str) -> dict[str, float]:
+def chunk_bytes(names: Sequence[str], where: Where) -> dict[str, float]:
     """Bytes of peak memory per chunk of one long stream, read with the whole client."""
-    with processes(names, "real", official) as started:
+    with processes(names, "real", where) as started:
         return {name: kb * 1024 / LONG_CHUNKS for name, kb in _memory(started, "peak").items()}
 
 
@@ -132,11 +148,14 @@ def _memory(started: Sequence[Process], command: str) -> dict[str, float]:
     return {name: kb for name, kb in answers.items() if kb is not None}
 
 
-def start_ms(names: Sequence[str], official: str, rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of CPU for import, set-up and first call, in new processes per round."""
+def start_ms(names: Sequence[str], where: Where, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of CPU for import, set-up and first call, in new processes per round.
+
+    All modules have been compiled by then: the contenders have run before.
+    """
 
     def measure(name: str) -> float:
-        with processes([name], "start", official) as (process,):
+        with processes([name], "start", where) as (process,):
             return float(process.answer()["ms"])
 
     found: dict[str, list[float]] = {name: [] for name in names}

@@ -89,8 +89,9 @@ def goals_table(verdicts: Sequence[Verdict]) -> str:
         if values:
             first, third = quartiles(values)
             told = f"{_number(median(values))} ({_number(first)}..{_number(third)})"
-            verdict = Verdict(goal, values)
-            word = "FAILED" if verdict.failed else "met" if median(values) <= goal.limit else "within the slack"
+            word = "met" if median(values) <= goal.limit else "within the slack"
+            if Verdict(goal, values).failed:
+                word = "FAILED"
         limit = f"<= {goal.limit:g} {goal.unit}".rstrip()
         lines.append(f"| {goal.name} | {limit} | {told} | {word} |")
     return "\n".join(lines)

@@ -17,9 +17,12 @@ MODEL = "gpt-4o-mini"
 ANSWER_MODEL = "gpt-4o-mini-2024-07-18"
 HEADERS = {"x-request-id": "req_0123456789", "openai-processing-ms": "412"}
 LIMIT_HEADERS = {
-    f"x-ratelimit-{kind}-{resource}": value
-    for resource, values in {"requests": ("500", "499", "120ms"), "tokens": ("200000", "199100", "7s")}.items()
-    for kind, value in zip(("limit", "remaining", "reset"), values)
+    "x-ratelimit-limit-requests": "500",
+    "x-ratelimit-limit-tokens": "200000",
+    "x-ratelimit-remaining-requests": "499",
+    "x-ratelimit-remaining-tokens": "199620",
+    "x-ratelimit-reset-requests": "120ms",
+    "x-ratelimit-reset-tokens": "114ms",
 }
 """What OpenAI adds to each reply."""
 
@@ -55,8 +58,8 @@ _REPLY = json.dumps(
 
 
 def _event(delta: dict[str, Any] | None, finish: str | None = None) -> bytes:
-    choices = [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-    told = _USAGE if delta is None else None
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+    choices, told = ([], _USAGE) if delta is None else ([choice], None)
     chunk = {**_HEAD, "object": "chat.completion.chunk", "choices": choices, "usage": told}
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import trisignal
 from trisignal import config, providers, testing
 from trisignal import semconv as names
 from trisignal.call import ERROR_KINDS, OUTCOMES
+from trisignal.cli import COMMANDS
 from trisignal.cli._demo_provider import BUSY, SCENE, TOO_LONG, DemoProvider
 from trisignal.clients import REGISTRY
 from trisignal.outcomes import kind_of_status
@@ -73,7 +75,7 @@ SAMPLES = {
     "us_ssn": "ssn 219-09-9999",
     "ip": "from 203.0.113.7",
     "api_key": "key sk-" + "proj-" + "Zq3" * 16,
-    "jwt": "token " + ".".join(("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "dGVzdHNpZ25hdHVyZQ")),
+    "jwt": "sent " + ".".join(("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "dGVzdHNpZ25hdHVyZQ")),
     "private_key": "-----BEGIN " + "PRIVATE KEY-----\nMIIE\n-----END " + "PRIVATE KEY-----",
 }
 
@@ -114,10 +116,10 @@ def metrics_full() -> str:
 
     def row(m: names.Metric) -> Sequence[str]:
         merged = f", merged `{m.multiprocess}`" if _type(m) == "gauge" else ""
-        kind = m.instrument + merged
-        return f"`{m.prometheus_name}`", f"`{m.name}`", kind, f"`{m.unit}`", _labels(m), m.help
+        both = f"`{m.prometheus_name}`<br>`{m.name}`"
+        return both, f"{m.instrument}{merged}, `{m.unit}`", _labels(m), m.help
 
-    head = ("Prometheus name", "OpenTelemetry name", "instrument", "unit", "labels", "meaning")
+    head = ("Prometheus and OpenTelemetry name", "instrument, unit", "labels", "meaning")
     return table(head, map(row, _metrics_of("1.41")))
 
 
@@ -162,6 +164,12 @@ def clients() -> str:
     """The clients that are instrumented."""
     rows = ((f"`{row.name}`", f"`{row.module}` {row.versions}") for row in REGISTRY)
     return table(("name", "package and versions"), rows)
+
+
+def commands() -> str:
+    """The subcommands."""
+    found = ((name, import_module(module).command) for name, module in sorted(COMMANDS.items()))
+    return table(("command", "does"), ((f"`trisignal {n}`", c.get_short_help_str(100)) for n, c in found))
 
 
 def outcomes() -> str:
@@ -286,6 +294,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bounds": bounds,
     "settings": settings,
     "clients": clients,
+    "commands": commands,
     "outcomes": outcomes,
     "error-kinds": error_kinds,
     "attributes": attributes,

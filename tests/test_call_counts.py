@@ -27,8 +27,8 @@ PLAIN_CALLS = 400
 """Python function calls that a plain call with its JSON line may add on the calling thread."""
 CHUNK_CALLS = 25
 """The same for one chunk of a stream."""
-ROUNDS = 10
-FEW, MANY = 20, 220
+ROUNDS = 5
+FEW, MANY = 20, 120
 
 Calls = Counter[str]
 
@@ -86,7 +86,9 @@ _REPLY = json.dumps(
     {
         **_HEAD,
         "object": "chat.completion",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],
+        "choices": [
+            {"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}
+        ],
         "usage": {"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25},
     }
 ).encode()
@@ -175,23 +177,27 @@ def client(request: pytest.FixtureRequest) -> Iterator[Client]:
 
 
 @pytest.fixture
-def recording() -> Iterator[Callable[[], None]]:
+def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
     """Puts span, Prometheus metrics and JSON line in force when called, until the test ends."""
     provider = TracerProvider(shutdown_on_exit=False)
     # Its thread sleeps through the test, and would not be counted anyway.
     provider.add_span_processor(BatchSpanProcessor(Drop(), schedule_delay_millis=600_000))
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+    handler = logging.FileHandler(os.devnull)
+    started: list[trisignal.Telemetry] = []
 
-        def record() -> None:
-            trisignal.setup(
-                tracer_provider=provider, registry=CollectorRegistry(), logs=logging.StreamHandler(nowhere)
-            )
-            trisignal.instrument("openai")
+    def record() -> None:
+        # Handlers of the test runner are not to be counted. It would put them on a logger that
+        # has stopped propagating before the test begins.
+        monkeypatch.setattr(logging.getLogger("trisignal.calls"), "propagate", False)
+        started.append(trisignal.setup(tracer_provider=provider, registry=CollectorRegistry(), logs=handler))
+        trisignal.instrument("openai")
 
-        yield record
-        trisignal.uninstrument()
-        trisignal.setup().shutdown()
-        provider.shutdown()
+    yield record
+    trisignal.uninstrument()
+    for telemetry in started:
+        telemetry.shutdown()
+    handler.close()
+    provider.shutdown()
 
 
 def _added(before: Calls, after: Calls) -> tuple[float, str]:

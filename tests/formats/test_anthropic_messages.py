@@ -244,6 +244,16 @@ def test_a_vendor_event_has_the_flags_of_its_json() -> None:
     assert MESSAGES.look(types.RawContentBlockDeltaEvent.model_validate(event)) == TOKEN | ANSWER
 
 
+def test_only_pieces_of_blocks_may_be_skipped() -> None:
+    """Every other event, and every dict, is worth folding."""
+    types = pytest.importorskip("anthropic.types")
+    piece = delta(0, type="text_delta", text="a")
+    assert MESSAGES.ends is not None
+    assert not MESSAGES.ends(types.RawContentBlockDeltaEvent.model_validate(piece))
+    assert MESSAGES.ends(types.RawMessageStartEvent.model_validate(start(input_tokens=1, output_tokens=1)))
+    assert MESSAGES.ends(piece)
+
+
 def test_the_counts_of_the_last_event_replace_the_first() -> None:
     """Cumulative counts win, and what they leave out stays as told first."""
     split = {"ephemeral_1h_input_tokens": 2, "ephemeral_5m_input_tokens": 1}
@@ -276,6 +286,12 @@ def test_a_cut_stream_keeps_its_partial_usage_and_an_error_reason() -> None:
     assert draft.usage == Usage(8, 1)
     assert draft.finish_reasons == ("error",)
     assert not state.finished
+
+
+def test_a_reason_once_told_stays() -> None:
+    """A later event without a reason takes none away."""
+    draft, state = fold([start(), finish("refusal"), finish(None, output_tokens=3)])
+    assert (draft.finish_reasons, state.finished) == (("refusal",), True)
 
 
 def test_an_error_event_is_kept() -> None:

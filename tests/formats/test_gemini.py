@@ -325,6 +325,12 @@ def test_candidates_of_a_stream_keep_their_places() -> None:
     assert fold(chunks)[0].finish_reasons == ("STOP", "SAFETY")
 
 
+def test_a_reason_once_told_stays() -> None:
+    """A later chunk without a reason takes none away."""
+    draft, state = fold([chunk(reason="STOP"), chunk(usageMetadata={"promptTokenCount": 5})])
+    assert (draft.finish_reasons, draft.usage, state.finished) == (("STOP",), Usage(5), True)
+
+
 def test_a_prompt_blocked_in_a_stream_is_finished() -> None:
     """A block is a complete answer."""
     draft, state = fold([{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "modelVersion": "m"}])

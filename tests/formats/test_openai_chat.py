@@ -448,10 +448,7 @@ def test_embeddings_tell_model_tokens_and_dimensions() -> None:
     EMBEDDINGS.read_request(draft, {"model": "embed", "input": "hi", "encoding_format": "float"})
     EMBEDDINGS.read_response(draft, VECTORS)
     assert (draft.request_model, draft.response_model, draft.usage) == ("embed", "embed-x", Usage(5))
-    assert draft.fields == {
-        names.REQUEST_ENCODING_FORMATS: ("float",),
-        names.EMBEDDINGS_DIMENSION_COUNT: 2,
-    }
+    assert draft.fields == {names.REQUEST_ENCODING_FORMATS: ("float",), names.EMBEDDINGS_DIMENSION_COUNT: 2}
 
 
 def test_requested_dimensions_are_kept() -> None:

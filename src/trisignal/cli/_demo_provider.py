@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -68,7 +69,9 @@ class _Server(ThreadingTCPServer):
         self.refused = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up in the middle of a stream is part of the demo."""
+        # A client that hangs up in the middle of a stream is part of the demo.
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

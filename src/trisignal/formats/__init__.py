@@ -95,13 +95,15 @@ def view(value: Any) -> Any:
 
 def text(value: Any) -> str:
     """``value`` if it is a string, else ""."""
-    return value if value.__class__ is str else (str(value) if isinstance(value, str) else "")
+    if value.__class__ is str:
+        return value  # type: ignore[no-any-return]  # narrowed by identity of the class
+    return str.__str__(value) if isinstance(value, str) else ""
 
 
 def count(value: Any) -> int | None:
     """``value`` if it is a usable token count, else None (booleans and negatives are none)."""
     if value.__class__ is int:
         return int(value) if value >= 0 else None
-    if isinstance(value, float) and value >= 0 and value == int(value):
+    if isinstance(value, float) and value >= 0 and value.is_integer():
         return int(value)
     return None

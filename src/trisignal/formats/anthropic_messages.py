@@ -46,8 +46,7 @@ def read_request(draft: Draft, body: View) -> None:
     """Facts of a request for a message or a legacy completion."""
     draft.request_model = text(body.get("model"))
     read_numbers(draft, body, _NUMBERS)
-    stop = listed(body.get("stop_sequences"))
-    if stop:
+    if stop := listed(body.get("stop_sequences")):
         draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
     output = view(body.get("output_config"))
     effort = output.get("effort")
@@ -118,6 +117,11 @@ def look(chunk: Any) -> int:
     return NOTABLE if kind in _NOTABLE else 0
 
 
+def ends(chunk: Any) -> bool:
+    """Whether an event is more than a piece of a block."""
+    return getattr(chunk, "type", None) != "content_block_delta"
+
+
 def fold(draft: Draft, state: StreamState, event: View) -> None:
     """Take the facts of one event."""
     kind = event.get("type")
@@ -164,9 +168,6 @@ def _keep(content: dict[Any, Any], event: View) -> None:
         key, _ = _DELTAS.get(text(delta.get("type")), _NO_DELTA)
         if block is not None and key:
             block[1].append(text(delta.get(key)))
-
-
-# --- content -------------------------------------------------------------------------
 
 
 def listed(value: Any) -> list[Any] | tuple[Any, ...]:
@@ -273,8 +274,7 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     system, prompt = parts_of(body.get("system")), body.get("prompt")
     messages = listed(body.get("messages")) if prompt is None else [{"role": "user", "content": prompt}]
     inputs: list[Any] = []
-    for raw in messages:
-        message = view(raw)
+    for message in map(view, messages):
         inputs += by_role(text(message.get("role")) or "user", parts_of(message.get("content")))
     reply = view(response)
     told = (
@@ -297,4 +297,4 @@ def recognises(reply: View) -> bool:
     return kind in _EVENTS
 
 
-MESSAGES = Format("messages", read_request, read_response, look, fold, end, read_content, recognises)
+MESSAGES = Format("messages", read_request, read_response, look, fold, end, read_content, recognises, ends)

@@ -6,6 +6,7 @@ DeepSeek, ``x_groq.usage`` of Groq, ``reasoning_content`` and ``reasoning`` of s
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from trisignal import semconv as names
@@ -27,7 +28,7 @@ _NUMBERS = (
 
 def is_number(value: Any) -> bool:
     """A real number that may become an attribute."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
 def read_numbers(draft: Draft, body: View, table: tuple[tuple[str, str, Any], ...] = _NUMBERS) -> None:
@@ -183,7 +184,7 @@ def look(chunk: Any) -> int:
     delta = delta if delta.__class__ is dict else delta.__dict__
     if delta.get("content") or delta.get("tool_calls") or delta.get("function_call") or delta.get("refusal"):
         return flags | TOKEN | ANSWER
-    shown = view(delta) if delta.__class__ is dict else view(part["delta"])
+    shown = view(part["delta"])
     if shown.get("reasoning_content") or shown.get("reasoning") or shown.get("reasoning_details"):
         return flags | TOKEN
     return flags
@@ -240,7 +241,7 @@ def end(draft: Draft, state: StreamState) -> None:
 def recognises(reply: View) -> bool:
     """A chat completion, legacy completion, or a chunk of one."""
     kind = reply.get("object")
-    return kind in ("chat.completion", "chat.completion.chunk", "text_completion")
+    return kind in ("chat.completion", "chat.completion.chunk", "text_completion", "text.completion")
 
 
 CHAT = Format("chat", read_request, read_response, look, fold, end, read_content, recognises, ends)

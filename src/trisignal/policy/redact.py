@@ -1,17 +1,136 @@
-"""PLACEHOLDER until the real module lands; overwrite me."""
+"""Redaction: every text passes a redactor before it leaves."""
+
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
+
+from trisignal.errors import ConfigError
+from trisignal.policy.detectors import BUILT_IN, Find, Hit, is_harmless, prepare
+
+ALL = tuple(BUILT_IN)
+_MAX_DEPTH = 32
 
 
 class Redactor(Protocol):
-    def __call__(self, text: str, /) -> str: ...
-class PatternRedactor:
-    def __init__(self, detectors: Sequence[str] = (), patterns: Mapping[str, str] | None = None, on_hit: Callable[[str, int], None] | None = None) -> None: ...
-    def __call__(self, text: str, /) -> str: return text
+    """Anything that takes a text and returns it without private data."""
+
+    def __call__(self, text: str, /) -> str:
+        """The redacted text."""
+
+
 def chain(*redactors: Redactor) -> Redactor:
+    """One redactor that applies several in order.
+
+    Args:
+        *redactors: Each gets what the one before returned.
+    """
+
     def run(text: str, /) -> str:
-        for r in redactors: text = r(text)
+        for redactor in redactors:
+            text = redactor(text)
         return text
+
     return run
+
+
+class PatternRedactor:
+    """Replaces what the detectors find with ``[REDACTED:<detector>]``.
+
+    Args:
+        detectors: Names of built-in detectors.
+        patterns: Own detectors: name to regular expression. Its running time is the user's care.
+        on_hit: Called with a detector's name and its number of hits in a text.
+
+    Raises:
+        ConfigError: A detector is unknown, or a pattern cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        detectors: Sequence[str] = ALL,
+        patterns: Mapping[str, str] | None = None,
+        on_hit: Callable[[str, int], None] | None = None,
+    ) -> None:
+        for name in detectors:
+            if name not in BUILT_IN:
+                raise ConfigError("redact", name, "one or more of " + ", ".join(ALL))
+        self._find: list[tuple[str, Find]] = [(name, BUILT_IN[name]) for name in ALL if name in detectors]
+        self._own: list[tuple[str, re.Pattern[str]]] = []
+        for name, pattern in (patterns or {}).items():
+            try:
+                self._own.append((name, re.compile(pattern)))
+            except re.error as error:
+                raise ConfigError("redact_patterns", pattern, f"regular expressions ({error})") from None
+        self._on_hit = on_hit
+
+    def __call__(self, text: str, /) -> str:
+        """The text with every hit replaced."""
+        if not self._own and is_harmless(text):
+            return text
+        hits = self._hits(text)
+        if not hits:
+            return text
+        counts: dict[str, int] = {}
+        parts: list[str] = []
+        at = 0
+        for start, end, name in hits:
+            if start < at:
+                continue
+            parts += (text[at:start], f"[REDACTED:{name}]")
+            counts[name] = counts.get(name, 0) + 1
+            at = end
+        parts.append(text[at:])
+        if self._on_hit is not None:
+            for name, count in counts.items():
+                self._on_hit(name, count)
+        return "".join(parts)
+
+    def _hits(self, text: str) -> list[Hit]:
+        found: list[tuple[int, int, int, str]] = []
+        rank = 0
+        for rank, (name, pattern) in enumerate(self._own):
+            found += [(m.start(), rank, m.end(), name) for m in pattern.finditer(text) if m.end() > m.start()]
+        if self._find:
+            seen = prepare(text)
+            for order, (name, find) in enumerate(self._find, rank + 1):
+                found += [(start, order, end, name) for start, end in find(seen)]
+        found.sort()
+        return [(start, end, name) for start, _, end, name in _settled(found)]
+
+
+def _settled(found: list[tuple[int, int, int, str]]) -> list[tuple[int, int, int, str]]:
+    """Overlapping hits become one that covers all of them, under the first one's name."""
+    done: list[tuple[int, int, int, str]] = []
+    for start, order, end, name in found:
+        if done and start < done[-1][2]:
+            first = done[-1]
+            name = name if order < first[1] else first[3]
+            done[-1] = (first[0], min(order, first[1]), max(end, first[2]), name)
+        else:
+            done.append((start, order, end, name))
+    return done
+
+
+def redact_value(value: object, redactor: Redactor, depth: int = 0) -> Any:
+    """Redact every text in a structure of dicts, lists and scalars.
+
+    Args:
+        value: Anything; unknown objects are turned into text first.
+        redactor: Applied to every string, dictionary keys included.
+        depth: Nesting so far; below 32 levels a structure is dropped.
+    """
+    if isinstance(value, str):
+        return redactor(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (bytes, bytearray)):
+        return f"[bytes:{len(value)}]"
+    if depth >= _MAX_DEPTH:
+        return "[nested too deep]"
+    if isinstance(value, Mapping):
+        return {redactor(str(k)): redact_value(v, redactor, depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redact_value(item, redactor, depth + 1) for item in value]
+    return redactor(str(value))

@@ -1,0 +1,48 @@
+"""Every test starts from nothing: no settings in the environment, no setup(), no complaint unnoticed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from trisignal import testing
+
+PREFIXES = ("TRISIGNAL_", "OTEL_", "PROMETHEUS_")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the machine that runs the tests configures them."""
+    for name in os.environ:
+        if name.upper().startswith(PREFIXES):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """What a test set up is undone, and contexts are detached where they were attached.
+
+    OpenTelemetry only logs a context that is detached in another one, so it is heard here.
+    """
+    heard = _Heard(logging.ERROR)
+    logger = logging.getLogger("opentelemetry.context")
+    logger.addHandler(heard)
+    yield
+    logger.removeHandler(heard)
+    testing.reset()
+    assert not heard.texts
+
+
+class _Heard(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of a record."""
+        self.texts.append(record.getMessage())

@@ -1,0 +1,325 @@
+"""The shape of the source tree: who may import whom, how long things are, what importing does."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pytest
+
+import trisignal
+
+PACKAGE = Path(trisignal.__file__).parent
+
+LAYERS: tuple[tuple[int, str], ...] = (
+    (0, "errors call semconv _guard _decode providers"),
+    (1, "config _context outcomes formats formats.*"),
+    (2, "policy policy.*"),
+    (2, "sinks sinks.*"),
+    (3, "_runtime"),
+    (4, "_patch _streams"),
+    (4, "_active _drive"),
+    (4, "_observe _signals"),
+    (4, "_authoring"),
+    (5, "clients clients.* middleware _exposition _redacting"),
+    (5, "_exporters"),
+    (6, "logs _telemetry"),
+    (6, "_assemble"),
+    (6, "_setup"),
+    (6, "testing"),
+    (7, "cli cli.*"),
+    (8, "."),
+)
+"""A module imports modules of rows above its own only; a folder is one row, in which nothing goes round.
+``.`` is the package's own ``__init__``."""
+
+HIGHEST = {
+    "_exposition": 0,
+    "_patch": 0,
+    "_redacting": 0,
+    "formats": 0,
+    "logs": 1,
+    "middleware": 1,
+    "policy": 1,
+}
+"""Highest layer, its own folder aside, of modules that may see less than all layers below them."""
+
+SHARED = {"sinks": "_", "clients": "_"}
+"""Folders of siblings that know nothing of each other: they share modules of this prefix only."""
+
+THIRD_PARTY: dict[str, str] = {
+    "opentelemetry.sdk": "sinks._light_span _redacting _exporters testing",
+    "opentelemetry": "_context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble "
+    "_setup",
+    "prometheus_client": "sinks.prometheus sinks._series testing",
+    "wrapt": "_patch clients",
+    "pydantic": "config",
+    "pythonjsonlogger": "logs",
+    "orjson": "policy.truncate",
+    "click": "cli.*",
+    "rich": "cli.*",
+}
+"""Who may import what when it is imported itself; everybody may import anything later, but a vendor's SDK."""
+
+VENDORS = frozenset(
+    {
+        "aiohttp", "anthropic", "boto3", "botocore", "cohere", "google", "groq", "httpx", "httpx2",
+        "huggingface_hub", "langchain", "langchain_core", "litellm", "llama_index", "mistralai", "ollama",
+        "openai", "requests", "together", "transformers",
+    }
+)  # fmt: skip
+MOST_LINES, HARD_LINES, FUNCTION_LINES = 400, 500, 50
+LONGER = frozenset({"sinks.prometheus", "clients.openai"})
+"""Modules between the two limits."""
+
+
+class Import(NamedTuple):
+    """One import in the source."""
+
+    module: str
+    """Who imports."""
+    target: str
+    """What: our own modules without the package's name, others in full."""
+    own: bool
+    lazy: bool
+    """It runs later than the module: in a function, or for type checkers only."""
+
+
+def name_of(path: Path) -> str:
+    """Dotted name of a file below the package; ``.`` for its ``__init__``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "."
+
+
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def matches(name: str, patterns: str) -> bool:
+    """Whether a module is one of those named, where ``a.*`` stands for every module in folder ``a``."""
+    return any(
+        name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1]))
+        for pattern in patterns.split()
+    )
+
+
+def row_of(name: str) -> int:
+    """Index of a module's row."""
+    [row] = [index for index, (_, patterns) in enumerate(LAYERS) if matches(name, patterns)]
+    return row
+
+
+def folder(name: str) -> str:
+    """The top of a dotted name."""
+    return name.partition(".")[0]
+
+
+def targets(node: ast.AST) -> Iterator[str]:
+    """Full names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute"
+        assert node.module is not None
+        whole = {f"{node.module}.{alias.name}" for alias in node.names}
+        inside = {f"trisignal.{name}" for name in MODULES}
+        yield from whole & inside or {node.module}
+        if whole & inside and whole - inside:
+            yield node.module
+
+
+def imports_of(module: str) -> Iterator[Import]:
+    """All imports of a module."""
+
+    def walk(node: ast.AST, lazy: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            later = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+            later |= isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+            for target in targets(child):
+                own = folder(target) == "trisignal"
+                yield Import(module, (target[10:] or ".") if own else target, own, lazy)
+            yield from walk(child, lazy or later)
+
+    yield from walk(TREES[module], False)
+
+
+IMPORTS = [found for module in MODULES for found in imports_of(module)]
+OWN = [found for found in IMPORTS if found.own]
+KNOWN = sys.stdlib_module_names | {"_typeshed"}
+FOREIGN = [found for found in IMPORTS if not found.own and folder(found.target) not in KNOWN]
+
+
+def test_every_module_has_one_place() -> None:
+    """The table of layers names each module exactly once, and no module that is not there."""
+    assert [name for name in MODULES if sum(matches(name, row) for _, row in LAYERS) != 1] == []
+    named = {pattern for _, row in LAYERS for pattern in row.split()}
+    assert [pattern for pattern in named if not any(matches(name, pattern) for name in MODULES)] == []
+
+
+def test_imports_point_downwards() -> None:
+    """A module imports modules of earlier rows, or of its own folder."""
+    wrong = [
+        (found.module, found.target)
+        for found in OWN
+        if row_of(found.target) >= row_of(found.module) and folder(found.target) != folder(found.module)
+    ]
+    assert wrong == []
+
+
+def test_some_modules_see_less() -> None:
+    """Formats, policy and other leaves do not even import all that lies below them."""
+    wrong = [
+        (found.module, found.target)
+        for found in OWN
+        if folder(found.module) in HIGHEST
+        and folder(found.target) != folder(found.module)
+        and LAYERS[row_of(found.target)][0] > HIGHEST[folder(found.module)]
+    ]
+    assert wrong == []
+
+
+def test_siblings_do_not_know_each_other() -> None:
+    """One sink or client never imports another."""
+    wrong = [
+        (found.module, found.target)
+        for found in OWN
+        if (prefix := SHARED.get(folder(found.module)))
+        and folder(found.target) == folder(found.module)
+        and found.target != folder(found.module)
+        and not found.target.rpartition(".")[2].startswith(prefix)
+    ]
+    assert wrong == []
+
+
+def test_nothing_goes_round() -> None:
+    """No chain of imports, lazy ones included, leads back to where it began."""
+    edges: dict[str, set[str]] = {name: set() for name in MODULES}
+    for found in OWN:
+        edges[found.module].add(found.target)
+    while leaves := [name for name, needs in edges.items() if not needs]:
+        for leaf in leaves:
+            del edges[leaf]
+        for needs in edges.values():
+            needs.difference_update(leaves)
+    assert edges == {}
+
+
+def test_third_parties_are_imported_where_the_table_says() -> None:
+    """Packages are imported at module level only by the modules named for them."""
+    wrong = []
+    for found in FOREIGN:
+        allowed = [who for what, who in THIRD_PARTY.items() if f"{found.target}.".startswith(f"{what}.")][:1]
+        if not found.lazy and not any(matches(found.module, who) for who in allowed):
+            wrong.append((found.module, found.target))
+    assert wrong == []
+
+
+def test_vendors_are_never_imported_at_module_level() -> None:
+    """No module needs a vendor's SDK or an HTTP package to be imported."""
+    assert [f for f in IMPORTS if not f.own and not f.lazy and folder(f.target) in VENDORS] == []
+
+
+def test_exporters_and_prices_are_lazy() -> None:
+    """Exporters, YAML and live prices are loaded by whoever uses them, when it does."""
+    heavy = ("opentelemetry.exporter", "yaml", "genai_prices", "structlog")
+    assert [f for f in IMPORTS if not f.lazy and f.target.startswith(heavy)] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_and_functions_are_short(name: str) -> None:
+    """A file is read in one sitting, a function at one glance."""
+    lines = len(MODULES[name].read_text(encoding="utf-8").splitlines())
+    assert lines <= (HARD_LINES if name in LONGER else MOST_LINES)
+    long = {
+        node.name: length
+        for node in ast.walk(TREES[name])
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (length := length_of(node)) > FUNCTION_LINES
+    }
+    assert long == {}
+
+
+def length_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function's statements; functions inside it count for themselves, strings for nobody."""
+    skipped = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return sum(
+        (node.end_lineno or 0) - node.lineno + 1
+        for node in function.body
+        if not isinstance(node, skipped) and not (isinstance(node, ast.Expr) and is_text(node.value))
+    ) - sum(
+        (inner.end_lineno or 0) - inner.lineno + 1
+        for node in function.body
+        if not isinstance(node, skipped)
+        for inner in ast.walk(node)
+        if isinstance(inner, skipped)
+    )
+
+
+def is_text(node: ast.expr) -> bool:
+    """Whether an expression is a string literal."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def test_modules_are_named_after_what_they_do() -> None:
+    """No module collects leftovers, and none bears the name of a public function."""
+    stems = {stem for name in MODULES for stem in name.split(".")}
+    assert stems & {"utils", "util", "helpers", "common", "misc"} == set()
+    assert {name for name in MODULES if "." not in name} & set(trisignal.__all__) == set()
+
+
+def test_all_tells_the_public_names() -> None:
+    """``__all__`` is sorted and holds every public name of the package, modules aside."""
+    public = {
+        name
+        for name, value in vars(trisignal).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert list(trisignal.__all__) == sorted(public)
+
+
+PROBE = """
+import json, os, sys, threading
+opened, sockets, threads = [], [], []
+def hook(event, args):
+    if event == "open" and isinstance(args[0], str):
+        opened.append((args[0], args[1]))
+    elif event.startswith("socket."):
+        sockets.append(event)
+    elif event == "_thread.start_new_thread":
+        threads.append(event)
+descriptors = set(os.listdir("/dev/fd"))
+sys.addaudithook(hook)
+import trisignal
+told = {
+    "modules": sorted(sys.modules), "opened": list(opened), "sockets": sockets, "started": threads,
+    "threads": threading.active_count(), "descriptors": len(os.listdir("/dev/fd")) - len(descriptors),
+}
+with open(sys.argv[1], "w") as file:
+    json.dump(told, file)
+"""
+
+
+def test_importing_is_quiet(tmp_path: Path) -> None:
+    """Importing loads nothing heavy, starts no thread, opens nothing but code, and prints nothing."""
+    told = tmp_path / "told.json"
+    environ = {"PYTHONPATH": str(PACKAGE.parent), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROBE, str(told)], env=environ, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    seen = json.loads(told.read_text(encoding="utf-8"))
+    assert (seen["threads"], seen["started"], seen["sockets"], seen["descriptors"]) == (1, [], [], 0)
+    heavy = VENDORS | {"yaml", "genai_prices", "click", "rich", "structlog", "grpc"}
+    assert heavy & set(seen["modules"]) == set()
+    assert not [name for name in seen["modules"] if name.startswith(("opentelemetry.exporter", "google."))]
+    assert {"trisignal.cli", "trisignal.testing", "trisignal.clients.openai"} & set(seen["modules"]) == set()
+    ours = [path for path, _ in seen["opened"] if path.startswith(str(PACKAGE))]
+    assert [path for path in ours if not path.endswith((".py", ".pyc"))] == []
+    assert [path for path, mode in seen["opened"] if mode not in (None, "r", "rb")] == []

@@ -1,0 +1,181 @@
+"""Each example runs as its own page says, without a key, and its metrics are right."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+START_S = 20.0
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment of somebody who has set nothing."""
+    private = ("TRISIGNAL_", "OTEL_", "PROMETHEUS_", "OPENAI_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
+    return {**kept, "PYTHONPATH": str(ROOT / "src")}
+
+
+def run(example: str) -> subprocess.CompletedProcess[str]:
+    """Run an example to its end."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / example)],
+        env=clean_environ(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def value(page: str, sample: str, **labels: str) -> float:
+    """Sum of a page's samples of a name whose labels match."""
+    found = [
+        one.value
+        for family in text_string_to_metric_families(page)
+        for one in family.samples
+        if one.name == sample and labels.items() <= one.labels.items()
+    ]
+    assert found, f"{sample} with {labels} is not on the page"
+    return sum(found)
+
+
+def log_lines(text: str) -> list[dict[str, object]]:
+    """The call lines of a program's stderr."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def metrics_in(printed: str) -> str:
+    """The part of what was printed that is metrics."""
+    return "".join(line + "\n" for line in printed.splitlines() if re.match(r"[a-z_]+\{", line))
+
+
+def test_decorators_only() -> None:
+    """Without a client: two model calls, one verdict, and each signal under the request's id."""
+    done = run("decorators_only.py")
+    page = metrics_in(done.stdout)
+    assert value(page, "llm_requests_total", llm_outcome="ok", gen_ai_request_model="qwen3-8b") == 2
+    assert value(page, "llm_requests_total") == 2
+    assert value(page, "llm_unpriced_requests_total") == 2
+    assert value(page, "llm_feedback_total", rating="positive") == 1
+    assert "2 model calls, 20 tokens in, 12 out" in done.stdout
+    lines = log_lines(done.stderr)
+    operations = [line["gen_ai.operation.name"] for line in lines]
+    assert operations == ["retrieval", "execute_tool", "chat", "invoke_workflow"] * 2
+    assert {line["request_id"] for line in lines} == {"req-1"}
+    assert [len({line["trace_id"] for line in lines[at : at + 4]}) for at in (0, 4)] == [1, 1]
+
+
+def test_queue_worker() -> None:
+    """Over two processes: the worker has the producer's ids, and one page counts both."""
+    done = run("queue_worker.py")
+    page = metrics_in(done.stdout)
+    assert value(page, "llm_requests_total", llm_outcome="ok") == 3
+    assert value(page, "llm_queue_wait_seconds_count", queue="questions") == 3
+    assert value(page, "llm_queue_depth", queue="questions") == 0
+    told = re.findall(r"answered (req-\d) in trace ([0-9a-f]{32})", done.stdout)
+    assert [request for request, _ in told] == ["req-0", "req-1", "req-2"]
+    assert len({trace for _, trace in told}) == 3
+    lines = log_lines(done.stderr)
+    assert [(line["request_id"], line["trace_id"]) for line in lines] == told
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The FastAPI example in its demo mode, and its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "fastapi_app.py"), "--demo", "--port", str(port)],
+        env=clean_environ(),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_S
+    try:
+        while True:
+            try:
+                get(url + "/metrics")
+                break
+            except OSError:
+                assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline, "the example did not start"
+                time.sleep(0.1)
+        yield url, process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def get(url: str, **headers: str) -> tuple[str, str]:
+    """Body and request id of an answer."""
+    request = urllib.request.Request(url, headers={k.replace("_", "-"): v for k, v in headers.items()})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        return reply.read().decode(), reply.headers.get("x-request-id", "")
+
+
+def test_fastapi_app(service: tuple[str, subprocess.Popen[str]]) -> None:
+    """A plain and a streamed answer are counted, priced and logged under the caller's request ids."""
+    url, process = service
+    answer, returned = get(f"{url}/ask?question=Where+is+order+1042", x_request_id="order-1")
+    assert returned == "order-1"
+    assert json.loads(answer)["request_id"] == "order-1"
+    streamed, returned = get(f"{url}/stream?question=Where+is+order+1042", x_request_id="order-2")
+    assert returned == "order-2"
+    assert streamed.strip() == json.loads(answer)["answer"]
+
+    page, _ = get(f"{url}/metrics")
+    assert value(page, "llm_requests_total", llm_outcome="ok", gen_ai_request_model="gpt-4o") == 2
+    assert value(page, "llm_requests_total") == 2
+    assert value(page, "llm_time_to_first_token_seconds_count") == 1
+    assert value(page, "llm_active_requests") == 0
+    assert value(page, "gen_ai_client_token_usage_count", gen_ai_token_type="output") == 2
+    cost_usd = value(page, "llm_cost_usd_total")
+    assert cost_usd == pytest.approx(value(page, "llm_request_cost_usd_sum"))
+    assert cost_usd > 0
+
+    process.terminate()
+    _, printed = process.communicate(timeout=20)
+    lines = log_lines(printed)
+    assert [line["request_id"] for line in lines] == ["order-1", "order-2"]
+    assert sum(float(str(line["cost_usd"])) for line in lines) == pytest.approx(cost_usd)
+    assert "Order 1042" not in printed, "content is off"
+
+
+def test_provider() -> None:
+    """The provider script prints two lines for the shell, and answers at the address in them."""
+    process = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "provider.py")],
+        env=clean_environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        address, key = process.stdout.readline(), process.stdout.readline()
+        assert key == "export OPENAI_API_KEY=demo\n"
+        told = re.fullmatch(r"export OPENAI_BASE_URL=(http://127\.0\.0\.1:\d+/v1)\n", address)
+        assert told is not None
+        asked = json.dumps({"model": "gpt-4o", "messages": []}).encode()
+        with urllib.request.urlopen(f"{told[1]}/chat/completions", data=asked, timeout=20) as reply:
+            assert json.load(reply)["model"] == "gpt-4o-2024-08-06"
+    finally:
+        process.kill()
+        process.communicate()
