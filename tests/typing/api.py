@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, MutableMapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    MutableMapping,
+)
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -80,8 +89,6 @@ def functions() -> None:
     assert_type(bare("a", top=1), str)
     assert_type(with_arguments("a", top=1), str)
     assert_type(embed(["a"]), list[list[float]])
-    assert_type(aembed(["a"]), Coroutine[Any, Any, list[list[float]]])
-    assert_type(atool("a"), Coroutine[Any, Any, int])
     assert_type(tool("a", days=2), dict[str, int])
     assert_type(search("a"), list[str])
     assert_type(generate("a"), Generator[int, str, bool])
@@ -89,6 +96,15 @@ def functions() -> None:
     assert_type(aiterate("a"), AsyncIterator[int])
     ask: Ask = bare
     assert_type(ask("a"), str)
+
+
+async def coroutines() -> None:
+    assert_type(await aembed(["a"]), list[list[float]])
+    assert_type(await atool("a"), int)
+    pending: Coroutine[Any, Any, int] = atool("a")
+    assert_type(await pending, int)
+    async for number in agenerate("a"):
+        assert_type(number, int)
 
 
 def wrong_calls() -> None:
@@ -117,6 +133,16 @@ class Answers:
     def static(question: str) -> str:
         return question
 
+    @trisignal.llm
+    @staticmethod
+    def static_inside(question: str) -> str:
+        return question
+
+    @trisignal.workflow
+    @classmethod
+    def of_class_inside(cls, question: str) -> str:
+        return question
+
     @classmethod
     @trisignal.agent
     def of_class(cls, question: str) -> Answers:
@@ -126,10 +152,26 @@ class Answers:
 def methods(answers: Answers) -> None:
     assert_type(answers.method("a"), str)
     assert_type(Answers.method(answers, "a"), str)
-    assert_type(answers.amethod("a"), Coroutine[Any, Any, int])
     assert_type(answers.static("a"), str)
     assert_type(Answers.static("a"), str)
+    assert_type(answers.static_inside("a"), str)
     assert_type(Answers.of_class("a"), Answers)
+    assert_type(Answers.of_class_inside("a"), str)
+
+
+class Callable_:
+    def __call__(self, question: str) -> bool:
+        return bool(question)
+
+
+def other_callables() -> None:
+    assert_type(trisignal.tool(Callable_())("a"), bool)
+    assert_type(trisignal.tool("named")(Callable_())("a"), bool)
+    assert_type(trisignal.llm(partial(with_arguments, top=1))("a"), str)
+
+
+async def async_methods(answers: Answers) -> None:
+    assert_type(await answers.amethod("a"), int)
 
 
 # --- context managers ----------------------------------------------------------------------
@@ -196,7 +238,7 @@ def set_up(registry: CollectorRegistry, handler: logging.Handler) -> None:
     with trisignal.setup(logs="stderr") as telemetry:
         assert_type(telemetry, trisignal.Telemetry)
     trisignal.setup(redactor=str.upper)
-    trisignal.setup(redactor=lambda: "")  # type: ignore[misc, arg-type]  # takes a text
+    trisignal.setup(redactor=lambda: "")  # type: ignore[arg-type]  # takes a text
     trisignal.setup(capture_contents=True)  # type: ignore[call-arg]  # no such setting
     trisignal.llm(read_response=read)
     trisignal.instrument("openai")
@@ -207,7 +249,9 @@ def set_up(registry: CollectorRegistry, handler: logging.Handler) -> None:
 
 
 def travelling(carrier: MutableMapping[str, str], items: Iterator[str]) -> None:
-    assert_type(trisignal.context(request_id="r", tenant="acme"), AbstractContextManager[None])
+    bound: AbstractContextManager[None] = trisignal.context(request_id="r", tenant="acme")
+    with bound as nothing:
+        assert_type(nothing, None)
     assert_type(trisignal.request_id(), str | None)
     assert_type(trisignal.inject(), MutableMapping[str, str])
     with trisignal.continue_from(carrier), trisignal.queue("q").get(carrier):

@@ -186,9 +186,20 @@ class Policy:
             draft.usage = None
         model_call = draft.operation not in names.MODEL_CALLS_EXCLUDED
         outcome = draft.outcome or "ok"
-        end_ns = draft.end_ns or perf_counter_ns()
+        draft.end_ns = draft.end_ns or perf_counter_ns()
         cost = self._result(draft, closing, outcome, model_call)
         self._changed(draft, closing)
+        return self._record(draft, closing, content, (message, stack), cost, model_call)
+
+    def _record(
+        self,
+        draft: Draft,
+        closing: dict[str, AttributeValue],
+        content: dict[str, str],
+        error_text: tuple[str, str],
+        cost: Cost | None,
+        model_call: bool,
+    ) -> Call:
         span = draft.span
         trace_id = span_id = ""
         sampled = False
@@ -197,9 +208,7 @@ class Policy:
             trace_id, span_id = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
             sampled = bool(ids.trace_flags & 1)
         bound = draft.bound
-        dimensions = (
-            tuple([bound.get(name, "") for name in self._dimension_names]) if self._dimension_names else ()
-        )
+        dimensions = tuple([bound.get(name, "") for name in self._dimension_names])
         return Call(
             draft.operation,
             draft.kind,
@@ -209,14 +218,13 @@ class Policy:
             draft.request_model,
             draft.response_model,
             draft.name,
-            outcome,
+            draft.outcome or "ok",
             draft.error_type,
             draft.error_kind,
-            message,
-            stack,
+            *error_text,
             draft.start_unix_ns,
             draft.start_ns,
-            (end_ns - draft.start_ns) * 1e-9,
+            (draft.end_ns - draft.start_ns) * 1e-9,
             draft.usage,
             cost,
             model_call,
@@ -323,15 +331,14 @@ class Policy:
     def _modalities(draft: Draft, closing: dict[str, AttributeValue]) -> None:
         usage = draft.usage
         assert usage is not None
-        for name, tokens in (
-            (names.USAGE_INPUT_AUDIO, usage.input_audio),
-            (names.USAGE_INPUT_IMAGE, usage.input_image),
-            (names.USAGE_OUTPUT_AUDIO, usage.output_audio),
-            (names.USAGE_OUTPUT_IMAGE, usage.output_image),
-            (names.USAGE_CACHE_READ_AUDIO, usage.cache_read_audio),
-        ):
-            if tokens:
-                closing[name] = tokens
+        told = {
+            names.USAGE_INPUT_AUDIO: usage.input_audio,
+            names.USAGE_INPUT_IMAGE: usage.input_image,
+            names.USAGE_OUTPUT_AUDIO: usage.output_audio,
+            names.USAGE_OUTPUT_IMAGE: usage.output_image,
+            names.USAGE_CACHE_READ_AUDIO: usage.cache_read_audio,
+        }
+        closing.update({name: tokens for name, tokens in told.items() if tokens})
 
     def _changed(self, draft: Draft, closing: dict[str, AttributeValue]) -> None:
         """Facts that came after the start: response fields, and what the user set by hand."""

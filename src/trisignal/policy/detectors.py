@@ -181,9 +181,9 @@ def _ips(text: Text) -> Iterator[Span]:
     for match in _IPV6.finditer(text.text):
         start, end = match.span()
         around = text.text[start - 1 : start] + text.text[end : end + 1]
-        if end - start <= _LONGEST_IPV6 and not any(c.isalnum() or c == "_" for c in around):
-            if _is_ipv6(match.group()):
-                yield start, end
+        alone = not any(c.isalnum() or c == "_" for c in around)
+        if alone and end - start <= _LONGEST_IPV6 and _is_ipv6(match.group()):
+            yield start, end
 
 
 def _is_ipv6(candidate: str) -> bool:
