@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from opentelemetry import context as otel_context
 
 from trisignal import testing
 
@@ -30,9 +31,11 @@ def _nothing_left() -> Iterator[None]:
     heard = _Heard(logging.ERROR)
     logger = logging.getLogger("opentelemetry.context")
     logger.addHandler(heard)
+    token = otel_context.attach(otel_context.Context())
     yield
-    logger.removeHandler(heard)
     testing.reset()
+    otel_context.detach(token)
+    logger.removeHandler(heard)
     assert not heard.texts
 
 

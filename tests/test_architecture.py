@@ -56,8 +56,7 @@ SHARED = {"sinks": "_", "clients": "_"}
 
 THIRD_PARTY: dict[str, str] = {
     "opentelemetry.sdk": "sinks._light_span _redacting _exporters testing",
-    "opentelemetry": "_context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble "
-    "_setup",
+    "opentelemetry": "_context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble _setup",
     "prometheus_client": "sinks.prometheus sinks._series testing",
     "wrapt": "_patch clients",
     "pydantic": "config",
@@ -105,8 +104,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 def matches(name: str, patterns: str) -> bool:
     """Whether a module is one of those named, where ``a.*`` stands for every module in folder ``a``."""
     return any(
-        name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1]))
-        for pattern in patterns.split()
+        name == pattern or (pattern.endswith("*") and name.startswith(pattern[:-1])) for pattern in patterns.split()
     )
 
 
@@ -240,8 +238,7 @@ def test_modules_and_functions_are_short(name: str) -> None:
     long = {
         node.name: length
         for node in ast.walk(TREES[name])
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and (length := length_of(node)) > FUNCTION_LINES
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (length := length_of(node)) > FUNCTION_LINES
     }
     assert long == {}
 

@@ -50,8 +50,8 @@ class Settings(BaseModel):
         description="Where message content goes, after redaction: `no_content`, `span_only`, `event_only`, "
         "`span_and_event`; `true` means `span_only` and `false` `no_content`.",
     )
-    content_field_bytes: int = Field(65536, ge=256, description="Byte budget of one content attribute.")
-    content_span_bytes: int = Field(262144, ge=512, description="Byte budget of all content of one span.")
+    content_field_bytes: int = Field(32768, ge=256, description="Byte budget of one content attribute.")
+    content_span_bytes: int = Field(131072, ge=512, description="Byte budget of all content of one span.")
     redact: tuple[str, ...] = Field(
         DETECTORS, description="Built-in detectors in use, comma-separated in a variable; empty: none."
     )

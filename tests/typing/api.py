@@ -159,14 +159,14 @@ def methods(answers: Answers) -> None:
     assert_type(Answers.of_class_inside("a"), str)
 
 
-class Callable_:
+class Answerer:
     def __call__(self, question: str) -> bool:
         return bool(question)
 
 
 def other_callables() -> None:
-    assert_type(trisignal.tool(Callable_())("a"), bool)
-    assert_type(trisignal.tool("named")(Callable_())("a"), bool)
+    assert_type(trisignal.tool(Answerer())("a"), bool)
+    assert_type(trisignal.tool("named")(Answerer())("a"), bool)
     assert_type(trisignal.llm(partial(with_arguments, top=1))("a"), str)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
-_BEFORE = r"(?:(?<![\w\-./+])|(?<=\\[nrt]))"
+_BEFORE = r"(?:(?<![\w\-./+])|(?<=\\[nrt])|(?<=%[0-9A-F][0-9A-F]))"
 _AFTER = r"(?![\w\-]|\.\d)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 
@@ -39,7 +39,7 @@ _RUN = re.compile(r"[\w\-]+")
 _KEYS = {
     prefix: re.compile(re.escape(prefix) + rest)
     for prefix, rest in (
-        ("sk-", r"[\w\-]{16,}"), ("AIza", r"[\w\-]{30,}"), ("AKIA", "[0-9A-Z]{16}"), ("ASIA", "[0-9A-Z]{16}"),
+        ("sk-", r"[\w\-]{16,}"), ("AIza", r"[\w\-]{30,}"), ("AKIA", "[0-9A-Z]{16,}"), ("ASIA", "[0-9A-Z]{16,}"),
         ("ghp_", r"\w{20,}"), ("gho_", r"\w{20,}"), ("ghu_", r"\w{20,}"), ("ghs_", r"\w{20,}"), ("ghr_", r"\w{20,}"),
         ("github_pat_", r"\w{20,}"), ("glpat-", r"[\w\-]{16,}"), ("xox", r"[abeoprs]-[\w\-]{10,}"),
         ("sk_live_", r"\w{10,}"), ("rk_live_", r"\w{10,}"), ("sk_test_", r"\w{10,}"), ("whsec_", r"\w{16,}"),
@@ -49,6 +49,12 @@ _KEYS = {
     )
 }  # fmt: skip
 """Keys and tokens of common vendors: what they begin with, and what follows."""
+
+_KEYS_BY_SIGN = {
+    sign: [prefix for prefix in _KEYS if sign in prefix and (sign or not set(prefix) & {"-", "_"})]
+    for sign in ("-", "_", "")
+}
+"""Most texts lack one of the signs: then its prefixes need not be looked for."""
 
 _VALUE = (
     r"[\w\-]{0,24}\\?[\"']?\s{0,4}(?:[:=]>?|\bis\b)?\s{0,4}\\?[\"']?(?:(?:bearer|basic)\s{1,4})?"
@@ -94,14 +100,19 @@ class Text(NamedTuple):
     """A text with what plain searches have told of it."""
 
     text: str
-    lowered: str
-    """ASCII letters in lower case, other characters replaced: same length, same places."""
+    raw: bytes
+    """One byte a character, so that places are the same; characters beyond Latin-1 are ``?``."""
     long_token: bool
-    hex_run: bool
     numbers: list[Span]
     """Windows around numbers of seven digits and more."""
     unseen: list[Span]
     """Numbers beyond the bound: hits without a look."""
+    quiet: bool
+    """No detector can find anything."""
+
+
+_SIGNS = ("@", ":", "=", "%40", "-----", " is ", "earer ", " IS ", "EARER ")
+"""Without any of these, a long token and a long number, there is nothing to find."""
 
 
 def prepare(text: str) -> Text:
@@ -111,14 +122,9 @@ def prepare(text: str) -> Text:
     unseen: list[Span] = []
     if _LONG_NUMBER in raw.translate(_NUMBERS):
         numbers, unseen = _windows(text)
-    return Text(
-        text,
-        raw.lower().decode("latin-1"),
-        _LONG_TOKEN in raw.translate(_TOKENS),
-        "::" in text or (":" in text and _LONG_HEX in raw.translate(_HEX)),
-        numbers,
-        unseen,
-    )
+    long_token = _LONG_TOKEN in raw.translate(_TOKENS)
+    quiet = not (long_token or numbers or unseen or any(sign in text for sign in _SIGNS))
+    return Text(text, raw, long_token, numbers, unseen, quiet)
 
 
 def _windows(text: str) -> tuple[list[Span], list[Span]]:
@@ -176,7 +182,8 @@ def _emails(text: Text) -> Iterator[Span]:
 
 def _ips(text: Text) -> Iterator[Span]:
     yield from _in_numbers(_IPV4, text)
-    if not text.hex_run:
+    whole = text.text
+    if ":" not in whole or not ("::" in whole or _LONG_HEX in text.raw.translate(_HEX)):
         return
     for match in _IPV6.finditer(text.text):
         start, end = match.span()
@@ -197,13 +204,14 @@ def _is_ipv6(candidate: str) -> bool:
 
 
 def _starts_word(text: str, at: int) -> bool:
-    """Whether a key may begin here: not inside a word, unless that is an escaped line break."""
+    """Whether a key may begin here: not inside a word, unless that is an escape of JSON or of a URL."""
     if at == 0:
         return True
     before = text[at - 1]
     if not (before.isascii() and before.isalnum()):
         return True
-    return before in "nrt" and at > 1 and text[at - 2] == "\\"
+    escaped = before in "nrt" and at > 1 and text[at - 2] == "\\"
+    return escaped or (at > 2 and text[at - 3] == "%")
 
 
 def _tokens(text: Text) -> Iterator[Span]:
@@ -221,20 +229,45 @@ def _tokens(text: Text) -> Iterator[Span]:
 def _keys(text: Text) -> Iterator[Span]:
     whole = text.text
     if text.long_token:
-        for prefix, pattern in _KEYS.items():
-            if prefix in whole:
-                yield from (m.span() for m in pattern.finditer(whole) if _starts_word(whole, m.start()))
+        yield from _prefixed(whole)
     if "://" in whole and "@" in whole:
         yield from ((m.start() + 3, m.end() - 1) for m in _USERINFO.finditer(whole))
+    yield from _assigned(text)
+
+
+def _prefixed(whole: str) -> Iterator[Span]:
+    tried = 0
+    for sign, prefixes in _KEYS_BY_SIGN.items():
+        if sign not in whole:
+            continue
+        for prefix in prefixes:
+            at = whole.find(prefix)
+            while at >= 0:
+                tried += 1
+                if tried > _MOST:
+                    yield at, len(whole)
+                    return
+                match = _KEYS[prefix].match(whole, at) if _starts_word(whole, at) else None
+                if match is not None:
+                    yield match.span()
+                at = whole.find(prefix, match.end() if match is not None else at + len(prefix))
+
+
+def _assigned(text: Text) -> Iterator[Span]:
+    whole = text.text
+    lowered = text.raw.lower().decode("latin-1")
+    tried = 0
     for word, pattern in _ASSIGNED.items():
-        if word in text.lowered:
-            for count, match in enumerate(pattern.finditer(text.lowered)):
-                if count >= _MOST:
-                    yield match.start(), len(whole)
-                    break
-                start, end = match.span(1)
-                if _looks_secret(text.lowered[match.start() : start], whole[start:end]):
-                    yield start, end
+        at = lowered.find(word)
+        while at >= 0:
+            tried += 1
+            if tried > _MOST:
+                yield at, len(whole)
+                return
+            match = pattern.match(lowered, at)
+            if match is not None and _looks_secret(lowered[at : match.start(1)], whole[match.start(1) : match.end(1)]):
+                yield match.span(1)
+            at = lowered.find(word, match.end() if match is not None else at + len(word))
 
 
 def _looks_secret(said: str, value: str) -> bool:

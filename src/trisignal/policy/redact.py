@@ -11,6 +11,8 @@ from trisignal.policy.detectors import BUILT_IN, Find, Hit, is_harmless, prepare
 
 ALL = tuple(BUILT_IN)
 _MAX_DEPTH = 32
+_PASSES = 4
+"""What touched a hit may stand alone once that is replaced: look again, so that once is enough."""
 
 
 class Redactor(Protocol):
@@ -69,23 +71,16 @@ class PatternRedactor:
         """The text with every hit replaced."""
         if not self._own and is_harmless(text):
             return text
-        hits = self._hits(text)
-        if not hits:
-            return text
         counts: dict[str, int] = {}
-        parts: list[str] = []
-        at = 0
-        for start, end, name in hits:
-            if start < at:
-                continue
-            parts += (text[at:start], f"[REDACTED:{name}]")
-            counts[name] = counts.get(name, 0) + 1
-            at = end
-        parts.append(text[at:])
+        for _ in range(_PASSES):
+            hits = self._hits(text)
+            if not hits:
+                break
+            text = _replaced(text, hits, counts)
         if self._on_hit is not None:
             for name, count in counts.items():
                 self._on_hit(name, count)
-        return "".join(parts)
+        return text
 
     def _hits(self, text: str) -> list[Hit]:
         found: list[tuple[int, int, int, str]] = []
@@ -94,10 +89,23 @@ class PatternRedactor:
             found += [(m.start(), rank, m.end(), name) for m in pattern.finditer(text) if m.end() > m.start()]
         if self._find:
             seen = prepare(text)
+            if seen.quiet and not found:
+                return []
             for order, (name, find) in enumerate(self._find, rank + 1):
                 found += [(start, order, end, name) for start, end in find(seen)]
         found.sort()
         return [(start, end, name) for start, _, end, name in _settled(found)]
+
+
+def _replaced(text: str, hits: list[Hit], counts: dict[str, int]) -> str:
+    parts: list[str] = []
+    at = 0
+    for start, end, name in hits:
+        parts += (text[at:start], f"[REDACTED:{name}]")
+        counts[name] = counts.get(name, 0) + 1
+        at = end
+    parts.append(text[at:])
+    return "".join(parts)
 
 
 def _settled(found: list[tuple[int, int, int, str]]) -> list[tuple[int, int, int, str]]:

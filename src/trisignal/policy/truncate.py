@@ -1,251 +1,398 @@
-"""Byte budgets: content becomes JSON that fits, redacted before anything is cut.
+"""Truncation: content as JSON text within a byte budget, redacted before anything is cut.
 
-What does not fit is told in the place where it was. Of a list the first item and the last ones
-stay (instructions, and what the conversation is about now); of a text, its beginning. Only what
-can still be shown is redacted, so cost is bounded by the budget, not by the input.
+Only what can be shown is redacted, so the work follows the budget and not the size of the
+content. Where a list does not fit, its first item and its newest items stay. Every cut is
+marked in place with how much it took.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from trisignal.policy.redact import Redactor
 
-_ROOM = 160
-"""Bytes kept free for the note about what was cut."""
-_LEAST = 64
-"""A remainder below this many bytes is not worth a shortened item."""
-_LOOK_AHEAD = 4096
-"""Characters behind what can be shown that are redacted too: a secret may reach over the cut."""
+
+def _json(value: Any, /) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+try:
+    import orjson
+except ImportError:
+    _dumps: Callable[[Any], bytes] = _json
+else:
+    _dumps = orjson.dumps
+
 _MAX_DEPTH = 32
-_MEDIA_LENGTH = 1024
+_MARGIN = 4096
+"""Characters redacted beyond what is shown of a long text, so that no secret is met half."""
+_KEY_BYTES = 256
+_COUNTED = 4096
+"""Values whose bytes are counted in what was dropped; beyond them a count is a lower bound."""
+_WORST = 10**12
+"""Stands for a count that is not known yet: its marker is the longest that can be needed."""
+_MEDIA_CHARACTERS = 1024
+_DISTINCT = 16
+"""Distinct characters of real base64; a text that repeats a few letters is not media."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+={0,2}")
+_DATA_URL = re.compile(r"data:[^\s,\"'<>]{0,96};base64,([A-Za-z0-9+/_\-]+={0,2})")
+_LISTS = (list, tuple, set, frozenset)
 
-_Dump = Callable[[Any], bytes]
-
-
-def _dumper() -> _Dump:
-    try:
-        import orjson
-    except ImportError:
-        encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-        return lambda value: encode(value).encode()
-    dumps: _Dump = orjson.dumps
-    return dumps
-
-
-_dumps = _dumper()
+_Fitted = tuple[bytes, int]
+"""JSON text and the number of bytes that were cut to make it."""
 
 
 def shorten(text: str, budget_bytes: int) -> tuple[str, int]:
-    """Cut a text to a budget, with a note at its end.
+    """Cut a text to a budget, with a marker of how much was cut at its end.
 
     Args:
-        text: Redacted text.
-        budget_bytes: UTF-8 bytes that may remain, the note included.
+        text: Redacted already. Lone surrogates become U+FFFD.
+        budget_bytes: UTF-8 bytes that the result may take, its marker included. A budget too
+            small for the marker is filled with text alone.
 
     Returns:
-        The text, and the number of bytes that were cut (0: untouched).
+        The text, and the number of UTF-8 bytes cut; 0 if it was within the budget.
     """
-    if len(text) * 4 <= budget_bytes:
+    if text.isascii() and len(text) <= budget_bytes:
         return text, 0
-    raw = text.encode("utf-8", "replace")
+    text = _well_formed(text)
+    raw = text.encode()
     if len(raw) <= budget_bytes:
         return text, 0
-    note = f"…[{len(raw)} bytes cut]".encode()
-    kept = raw[: max(0, budget_bytes - len(note))].decode("utf-8", "ignore")
+    room = budget_bytes - len(_marker(len(raw)).encode())
+    kept = raw[: room if room >= 0 else max(0, budget_bytes)].decode(errors="ignore")
     cut = len(raw) - len(kept.encode())
-    note_text = f"…[{cut} bytes cut]"
-    return (kept + note_text if len(note) <= budget_bytes else ""), cut
+    return (kept + _marker(cut) if room >= 0 else kept), cut
 
 
 def render(value: object, redactor: Redactor, budget_bytes: int) -> tuple[str, int]:
-    """Content as compact JSON of at most so many bytes, redacted.
+    """Write content as compact JSON of the same top-level type within a budget.
 
     Args:
-        value: Lists, dicts, texts and numbers.
-        redactor: Applied to every text, before anything is cut.
-        budget_bytes: UTF-8 bytes that may remain.
+        value: Lists, dicts, texts and scalars; other objects are told by their ``str()``.
+        redactor: Applied to every text, keys included, before it is cut.
+        budget_bytes: UTF-8 bytes that the JSON text may take, at least 2. A budget too small
+            for a marker gives an empty list, dict or text.
 
     Returns:
-        Valid JSON of the same kind (list, object, string), and the number of bytes cut.
+        The JSON text, and the number of bytes cut; 0 if nothing was. Of more than 4096
+        dropped values the count is a lower bound.
+
+    Raises:
+        Exception: Whatever the redactor raises.
     """
-    if isinstance(value, (list, tuple)):
-        return _render_list(value, redactor, budget_bytes)
-    item = _clean(value, redactor, budget_bytes, 0)
-    text = _json(item)
-    if len(text) <= budget_bytes:
-        return text.decode(), 0
-    fitted, cut = _fit(item, budget_bytes)
+    fitted = _Fitter(redactor).fit(value, budget_bytes, 0)
     if fitted is None:
-        cut = len(text)
-        note = f"…[{cut} bytes cut]"
-        fitted = _json({"truncated": note} if isinstance(item, dict) else note)
-    return fitted.decode(), cut
+        empty = b"{}" if isinstance(value, Mapping) else b"[]" if isinstance(value, _LISTS) else b'""'
+        fitted = empty, max(1, _size([value]))
+    return fitted[0].decode(), fitted[1]
 
 
-def _render_list(items: Sequence[Any], redactor: Redactor, budget_bytes: int) -> tuple[str, int]:
-    count = len(items)
-    left = budget_bytes - 2 - _ROOM
-    cut, dropped = 0, 0
-    front: list[bytes] = []
-    back: list[bytes] = []
-    order = [0, *range(count - 1, 0, -1)] if count else []
-    for place, index in enumerate(order):
-        item = _clean(items[index], redactor, budget_bytes, 0)
-        text: bytes | None = _json(item)
-        assert text is not None
-        if len(text) + 1 > left:
-            whole = len(text)
-            text, lost = _fit(item, left - 1) if left > _LEAST else (None, 0)
-            cut += whole if text is None else lost
-            dropped = count - place - (text is not None)
-            cut += sum(_size(items[i]) for i in order[place + 1 :])
-            left = 0
-        if text is not None:
-            (front if index == 0 else back).append(text)
-            left -= len(text) + 1
-        if dropped or left <= 0:
-            dropped = dropped or (count - place - 1)
-            break
-    parts = front
-    if dropped:
-        parts = [*front, _json(_note(items[0], dropped, cut))]
-    parts = [*parts, *reversed(back)]
-    return "[" + b",".join(parts).decode() + "]", cut
+class _Fitter:
+    """Renders one value; a text that is met again on the way is not redacted again."""
+
+    __slots__ = ("_known", "_redactor")
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._known: dict[int, tuple[str, str]] = {}
+        """A text by its id, and what it turned into; holding the text keeps the id its own."""
+
+    def fit(self, value: Any, budget: int, depth: int) -> _Fitted | None:
+        """The value whole, or else what fits of it; None if not even a marker does."""
+        whole = self._whole(value, budget, depth)
+        if whole is not None:
+            return whole, 0
+        if depth >= _MAX_DEPTH:
+            return None
+        if isinstance(value, Mapping):
+            return self._fit_dict(value, budget, depth)
+        if isinstance(value, _LISTS):
+            return self._fit_list(list(value), budget, depth)
+        if value is None or isinstance(value, (bool, float, bytes, bytearray)):
+            return None
+        return self._fit_text(value if isinstance(value, str) else _as_text(value), budget)
+
+    def _whole(self, value: Any, budget: int, depth: int) -> bytes | None:
+        if self._least(value, budget, depth) > budget:
+            return None
+        done = _dumps(self._plain(value, depth))
+        return done if len(done) <= budget else None
+
+    def _least(self, value: Any, limit: int, depth: int) -> int:
+        """About the bytes that a value takes at least; counting stops beyond the limit."""
+        if isinstance(value, str):
+            # Redaction may shorten a text, so this decides what is worth redacting, not what fits.
+            self._note_media(value)
+            return 2 + len(self._known.get(id(value), (value, value))[1])
+        if depth >= _MAX_DEPTH:
+            return 2
+        spent = 2
+        if isinstance(value, Mapping):
+            self._note_blob(value)
+            for key, item in value.items():
+                spent += 3 + (len(key) if isinstance(key, str) else 1)
+                if spent <= limit:
+                    spent += self._least(item, limit - spent, depth + 1)
+                if spent > limit:
+                    break
+        elif isinstance(value, _LISTS):
+            for item in value:
+                spent += 1 + self._least(item, limit - spent, depth + 1)
+                if spent > limit + 1:
+                    break
+        else:
+            spent = 1
+        return spent - (1 if isinstance(value, _LISTS) and value else 0)
+
+    def _plain(self, value: Any, depth: int) -> Any:
+        """A redacted copy made of what JSON has."""
+        if isinstance(value, str):
+            return self._text(value)
+        if value is None or value is True or value is False:
+            return value
+        if isinstance(value, float):
+            return float(value) if value - value == 0 else None
+        if isinstance(value, int) and -(2**63) <= value < 2**64:
+            return int(value)
+        if isinstance(value, (bytes, bytearray)):
+            return f"[bytes:{len(value)}]"
+        if depth >= _MAX_DEPTH:
+            return "[nested too deep]"
+        if isinstance(value, Mapping):
+            self._note_blob(value)
+            done: dict[str, Any] = {}
+            for key, item in value.items():
+                done[_unused(self._key(key), done)] = self._plain(item, depth + 1)
+            return done
+        if isinstance(value, _LISTS):
+            return [self._plain(item, depth + 1) for item in value]
+        return self._redacted(_as_text(value))
+
+    def _key(self, key: object) -> str:
+        return self._text(key) if isinstance(key, str) else self._redacted(_as_text(key))
+
+    def _text(self, text: str) -> str:
+        self._note_media(text)
+        if id(text) not in self._known:
+            self._known[id(text)] = text, self._redacted(text)
+        return self._known[id(text)][1]
+
+    def _redacted(self, text: str) -> str:
+        return _well_formed(self._redactor(_without_data_urls(text)))
+
+    def _note_media(self, text: str) -> None:
+        if len(text) > _MEDIA_CHARACTERS and id(text) not in self._known and _is_base64(text):
+            self._known[id(text)] = text, _tag(text)
+
+    def _note_blob(self, value: Mapping[Any, Any]) -> None:
+        """The content of a blob part is media, however short."""
+        if value.get("type") == "blob" and isinstance(content := value.get("content"), str):
+            self._known.setdefault(id(content), (content, _tag(content)))
+
+    def _fit_text(self, text: str, budget: int) -> _Fitted | None:
+        shown, hidden = self._shown(text, budget)
+        if not hidden and len(done := _dumps(shown)) <= budget:
+            return done, 0
+        size = _utf8_size(shown) + hidden
+        room = budget - len(_dumps(_marker(size)))
+        if room < 0:
+            return None
+        kept = _json_prefix(shown, room)
+        cut = size - _utf8_size(kept)
+        return _dumps(kept + _marker(cut)), cut
+
+    def _shown(self, text: str, budget: int) -> tuple[str, int]:
+        """As much of a text, redacted, as a budget could hold, and the bytes that were left out."""
+        if id(text) in self._known:
+            return self._text(text), 0
+        short = _without_data_urls(text)
+        if len(short) <= budget + _MARGIN:
+            return self._text(text), 0
+        # Without its end a secret may go unseen, so the last of what was redacted is not shown.
+        shown = _well_formed(self._redactor(short[: budget + _MARGIN]))[:-_MARGIN]
+        return shown, max(1, _utf8_size(short) - _utf8_size(shown))
+
+    def _fit_list(self, items: Sequence[Any], budget: int, depth: int) -> _Fitted | None:
+        if not items:
+            return None
+        room = budget - 3 - len(_list_marker(items[0], _WORST, _WORST))
+        if room < 0:
+            return None
+        head: list[_Fitted] = []
+        tail: list[_Fitted] = []
+        if len(items) > 1:
+            # The first item takes what the newest ones leave, but a quarter is kept for it.
+            quarter = min(room // 4, self._least(items[0], room // 4, depth + 1))
+            tail, used = self._newest(items[1:], room - quarter - 1, depth)
+            room -= used
+        self._append(head, items[0], room, depth)
+        room -= sum(len(piece[0]) + 1 for piece in head)
+        end = len(items) - len(tail)
+        if head and tail and end > 1 and room > _KEY_BYTES:
+            self._append(tail, items[end - 1], room, depth)
+            end = len(items) - len(tail)
+        dropped = items[len(head) : end]
+        cut = sum(piece[1] for piece in head + tail)
+        parts = [piece[0] for piece in head]
+        if dropped:
+            cut += max(1, _size(dropped))
+            parts.append(_list_marker(items[0], len(dropped), cut))
+        parts += [piece[0] for piece in reversed(tail)]
+        return b"[" + b",".join(parts) + b"]", cut
+
+    def _newest(self, items: Sequence[Any], room: int, depth: int) -> tuple[list[_Fitted], int]:
+        """The last item, shortened if it must be, and whole ones before it: newest first."""
+        pieces: list[_Fitted] = []
+        self._append(pieces, items[-1], room, depth)
+        used = sum(len(piece[0]) + 1 for piece in pieces)
+        for item in reversed(items[:-1] if pieces else ()):
+            whole = self._whole(item, room - used - 1, depth + 1)
+            if whole is None:
+                break
+            pieces.append((whole, 0))
+            used += len(whole) + 1
+        return pieces, used
+
+    def _append(self, pieces: list[_Fitted], item: Any, room: int, depth: int) -> None:
+        piece = self.fit(item, room - 1, depth + 1)
+        if piece is not None:
+            pieces.append(piece)
+
+    def _fit_dict(self, value: Mapping[Any, Any], budget: int, depth: int) -> _Fitted | None:
+        room = budget - 2 - len(_dict_marker(_WORST, _WORST))
+        if room < 0:
+            return None
+        self._note_blob(value)
+        entries = list(islice(value.items(), budget // 32))
+        names: dict[str, int] = {}
+        cut = 0
+        for key, _ in entries:
+            name, lost = shorten(self._key(key), _KEY_BYTES)
+            names[_unused(name, names)] = lost
+        written = [_dumps(name) + b":" for name in names]
+        while written and sum(len(name) + 3 for name in written) > room:
+            written.pop()
+        room -= sum(len(name) + 1 for name in written)
+        wanted = {at: self._least(entries[at][1], room, depth + 1) for at in range(len(written))}
+        done: dict[int, bytes] = {}
+        # Small entries stay whole; what they leave of an equal share goes to the larger ones.
+        for turn, at in enumerate(sorted(wanted, key=wanted.__getitem__)):
+            piece = self.fit(entries[at][1], room // (len(wanted) - turn), depth + 1)
+            if piece is not None:
+                done[at] = written[at] + piece[0]
+                room -= len(piece[0])
+                cut += piece[1] + list(names.values())[at]
+        parts = [done[at] for at in sorted(done)]
+        if len(parts) < len(value):
+            cut += max(1, _size(item for at, item in enumerate(value.items()) if at not in done))
+            parts.append(_dict_marker(len(value) - len(parts), cut))
+        return b"{" + b",".join(parts) + b"}", cut
 
 
-def _note(like: Any, dropped: int, cut: int) -> Any:
-    """An item that says what was dropped, valid where items like the given one stand."""
-    if isinstance(like, Mapping):
-        if "role" in like:
-            words = f"…[{dropped} messages, {cut} bytes cut]"
-            return {"role": "trisignal", "parts": [{"type": "text", "content": words}]}
-        words = f"…[{dropped} items, {cut} bytes cut]"
-        if "content" in like:
-            return {"type": "text", "content": words}
-        return {"type": "trisignal", "name": words}
-    return f"…[{dropped} items, {cut} bytes cut]"
+def _marker(cut: int) -> str:
+    return f"…[{cut} bytes cut]"
 
 
-def _clean(value: Any, redactor: Redactor, budget: int, depth: int) -> Any:
-    """Redacted copy of a value; texts longer than can be shown are cut behind a margin first."""
-    if isinstance(value, str):
-        media = _media(value)
-        if media is not None:
-            return media
-        return redactor(value if len(value) <= budget + _LOOK_AHEAD else value[: budget + _LOOK_AHEAD])
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)
-    if isinstance(value, (bytes, bytearray)):
-        return f"[bytes:{len(value)}]"
-    if depth >= _MAX_DEPTH:
-        return "[nested too deep]"
-    if isinstance(value, Mapping):
-        if value.get("type") == "blob" and isinstance(value.get("content"), str):
-            value = {**value, "content": _digest(value["content"])}
-        return {redactor(str(k)): _clean(v, redactor, budget, depth + 1) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_clean(item, redactor, budget, depth + 1) for item in value]
-    dumped = getattr(value, "model_dump", None)
-    if dumped is not None:
-        return _clean(dumped(mode="json"), redactor, budget, depth + 1)
-    return redactor(str(value)[: budget + _LOOK_AHEAD])
+def _list_marker(example: Any, count: int, cut: int) -> bytes:
+    """An item that stands for dropped ones, of the kind that the list holds."""
+    told = f"…[{count} items, {cut} bytes cut]"
+    if not isinstance(example, Mapping):
+        return _dumps(told)
+    if "role" in example:
+        told = f"…[{count} messages, {cut} bytes cut]"
+        return _dumps({"role": "trisignal", "parts": [{"type": "text", "content": told}]})
+    if example.get("type") == "function":
+        return _dumps({"type": "trisignal", "name": told})
+    return _dumps({"type": "text", "content": told} if "type" in example else {"trisignal": told})
 
 
-def _media(text: str) -> str | None:
-    """A stand-in for embedded media; None for ordinary text."""
-    if text.startswith("data:") and ";base64," in text[:200]:
-        return _digest(text.partition(",")[2])
-    if len(text) > _MEDIA_LENGTH and " " not in text[:_MEDIA_LENGTH] and _BASE64.fullmatch(text):
-        return _digest(text)
-    return None
+def _dict_marker(count: int, cut: int) -> bytes:
+    return _dumps("trisignal.cut") + b":" + _dumps(f"…[{count} entries, {cut} bytes cut]")
 
 
-def _digest(data: str) -> str:
-    digest = hashlib.sha256(data.encode("utf-8", "replace")).hexdigest()[:16]
-    return f"[media sha256:{digest} {len(data) * 3 // 4} bytes]"
+def _json_prefix(text: str, room: int) -> str:
+    """The longest beginning of a text whose JSON form, without quotes, takes at most ``room`` bytes."""
+    low, high = 0, min(len(text), room)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(_dumps(text[:middle])) - 2 <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low]
 
 
-def _json(value: Any) -> bytes:
-    try:
-        return _dumps(value)
-    except (TypeError, ValueError, UnicodeEncodeError):
-        # Lone surrogates and integers beyond 64 bits are no JSON for everybody.
-        return _dumps(_plain(value))
+def _size(values: Iterable[Any]) -> int:
+    """Bytes of the texts among values and below them."""
+    total, left = 0, _COUNTED
+    waiting = [iter(values)]
+    while waiting and left:
+        item = next(waiting[-1], waiting)
+        if item is waiting:
+            waiting.pop()
+            continue
+        left -= 1
+        if isinstance(item, str):
+            total += _utf8_size(item)
+        elif isinstance(item, Mapping):
+            waiting.append(iter(item.items()))
+        elif isinstance(item, _LISTS):
+            waiting.append(iter(item))
+        else:
+            total += 1
+    return total
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, bool) or value is None or isinstance(value, float):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 1 << 63 else str(value)
-    if isinstance(value, dict):
-        return {_plain(str(k)): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return _plain(str(value))
+def _utf8_size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _size(value: Any) -> int:
-    """Roughly the bytes of a value that is not rendered at all."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, Mapping):
-        return sum(len(str(k)) + _size(v) for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return sum(map(_size, value))
-    return 8
-
-
-def _fit(item: Any, room: int) -> tuple[bytes | None, int]:
-    """An item with its longest texts shortened until it fits; None when that is not possible."""
-    lengths: list[int] = []
-    _texts(item, lengths)
-    whole = _json(item)
-    longest = max(lengths, default=0)
-    over = len(whole) - room
-    while over > 0 and longest > 0:
-        longest = min(
-            longest - 1, max(0, longest - max(over // max(1, sum(n >= longest for n in lengths)), 1) - 32)
-        )
-        cut = [0]
-        fitted = _json(_shortened(item, longest, cut))
-        if len(fitted) <= room:
-            return fitted, cut[0]
-        over = len(fitted) - room
-        lengths = [min(n, longest) for n in lengths]
-        if longest <= _LEAST // 2:
-            break
-    return None, 0
-
-
-def _texts(value: Any, lengths: list[int]) -> None:
-    if isinstance(value, str):
-        lengths.append(len(value.encode("utf-8", "replace")))
-    elif isinstance(value, dict):
-        for item in value.values():
-            _texts(item, lengths)
-    elif isinstance(value, list):
-        for item in value:
-            _texts(item, lengths)
-
-
-def _shortened(value: Any, longest: int, cut: list[int]) -> Any:
-    if isinstance(value, str):
-        text, lost = shorten(value, max(longest, _LEAST // 2))
-        cut[0] += lost
+def _well_formed(text: str) -> str:
+    if text.isascii():
         return text
-    if isinstance(value, dict):
-        return {key: _shortened(item, longest, cut) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item, longest, cut) for item in value]
-    return value
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _as_text(value: object) -> str:
+    # Python refuses to write integers of thousands of digits, and nobody would read them.
+    if isinstance(value, int) and value.bit_length() > 4096:
+        return f"[integer of {value.bit_length()} bits]"
+    return str(value)
+
+
+def _unused(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, numbered if another key was redacted to the same one."""
+    if name not in taken:
+        return name
+    number = 2
+    while f"{name}#{number}" in taken:
+        number += 1
+    return f"{name}#{number}"
+
+
+def _is_base64(text: str) -> bool:
+    return _BASE64.fullmatch(text) is not None and len(set(text[:_MEDIA_CHARACTERS])) >= _DISTINCT
+
+
+def _without_data_urls(text: str) -> str:
+    return _DATA_URL.sub(lambda url: _tag(url[1]), text) if ";base64," in text else text
+
+
+def _tag(content: str) -> str:
+    """What stands for base64 media: hash and size of the bytes that it encodes."""
+    try:
+        raw = b64decode(content.replace("-", "+").replace("_", "/") + "=" * (-len(content) % 4))
+    except ValueError:
+        raw = content.encode("utf-8", "surrogatepass")
+    return f"[media sha256:{sha256(raw).hexdigest()[:16]} {len(raw)} bytes]"

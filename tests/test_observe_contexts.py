@@ -1,0 +1,123 @@
+"""Blocks and coroutines that are left out of order, or elsewhere: they end, and nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any
+
+import pytest
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+
+import trisignal
+from trisignal.testing import Seen, capture
+
+
+@pytest.fixture(name="seen")
+def _seen() -> Iterator[Seen]:
+    """What the test emits; errors of our own are raised."""
+    with capture() as seen:
+        yield seen
+
+
+def current() -> tuple[str, str]:
+    """Span id of the current call, and that of OpenTelemetry's current span; "" where there is none."""
+    ids = trace.get_current_span().get_span_context()
+    return trisignal.current_call().ref.get("span_id", ""), f"{ids.span_id:016x}" if ids.is_valid else ""
+
+
+NOWHERE = ("", "")
+
+
+def block(observation: AbstractContextManager[Any]) -> Generator[str, None, None]:
+    """A block that stays open while its owner waits."""
+    with observation as call:
+        yield call.ref["span_id"]
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["one object", "two objects"])
+def test_blocks_may_overlap(seen: Seen, same: bool) -> None:
+    """Two blocks of one context, left in the order of their entering: both end, and nothing stays."""
+    first = trisignal.tool("first")
+    one, two = block(first), block(first if same else trisignal.tool("second"))
+    next(one)
+    inner = next(two)
+    one.close()
+    assert current() == (inner,) * 2
+    two.close()
+    assert current() == NOWHERE
+    assert [call.outcome for call in seen.calls] == ["abandoned", "abandoned"]
+    assert [call.span_id for call in seen.calls][-1] == inner
+
+
+def test_a_block_may_be_left_in_another_context(seen: Seen) -> None:
+    """Frameworks run both halves of a generator in copies of a context: the call ends all the same."""
+    made = block(trisignal.llm(model="m"))
+    contextvars.copy_context().run(next, made)
+    contextvars.copy_context().run(list, made)
+    assert [call.outcome for call in seen.calls] == ["ok"]
+    assert current() == NOWHERE
+
+
+async def test_a_block_may_be_left_in_another_task(seen: Seen) -> None:
+    """The same for a block that one task enters and another one leaves."""
+    async with trisignal.workflow("w"):
+        made = block(trisignal.llm(model="m"))
+        await asyncio.create_task(asyncio.to_thread(next, made))
+        await asyncio.create_task(asyncio.to_thread(list, made))
+    assert [call.operation for call in seen.calls] == ["chat", "invoke_workflow"]
+    assert current() == NOWHERE
+
+
+def test_a_stack_leaves_blocks_in_order(seen: Seen) -> None:
+    """Blocks entered through an ExitStack end like others."""
+    with ExitStack() as stack:
+        for number in range(3):
+            stack.enter_context(trisignal.tool(str(number)))
+        innermost = current()
+        assert innermost[0] == innermost[1] != ""
+    assert [call.name for call in seen.calls] == ["2", "1", "0"]
+    assert current() == NOWHERE
+
+
+def test_what_a_block_leaves_attached_is_not_ours_to_detach(seen: Seen) -> None:
+    """A context that the application attached inside of a block stays attached after it."""
+    with trisignal.tool("t"):
+        token = otel_context.attach(otel_context.set_value("mine", 1))
+    assert otel_context.get_value("mine") == 1
+    otel_context.detach(token)
+    otel_context.attach(otel_context.Context())
+
+
+def test_a_coroutine_closed_in_another_context_ends_its_call(seen: Seen) -> None:
+    """A coroutine that the collector or a framework closes elsewhere raises nothing, and is abandoned."""
+
+    class Forever:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    async def answer() -> None:
+        await Forever()
+
+    pending = trisignal.llm(answer)()
+    contextvars.copy_context().run(pending.send, None)
+    pending.close()
+    assert [call.outcome for call in seen.calls] == ["abandoned"]
+    assert current() == NOWHERE
+
+
+def test_blocks_that_overlap_leave_no_parent_behind(seen: Seen) -> None:
+    """After overlapping blocks a new call is a root, and belongs to no agent."""
+    one, two = block(trisignal.agent("first")), block(trisignal.workflow("second"))
+    next(one)
+    next(two)
+    one.close()
+    two.close()
+    with trisignal.tool("last"):
+        pass
+    assert [call.name for call in seen.calls] == ["first", "second", "last"]
+    assert seen.calls[-1].agent == ""
+    assert seen.spans[-1].parent is None
