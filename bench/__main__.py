@@ -97,9 +97,7 @@ def _write(
     rounds: list[dict[str, Any]],
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    goals = [
-        {"name": v.goal.name, "limit": v.goal.limit, "value": v.value, "failed": v.failed} for v in verdicts
-    ]
+    goals = [{"name": v.goal.name, "limit": v.goal.limit, "value": v.value, "failed": v.failed} for v in verdicts]
     run = {"machine": machine, "goals": goals, "figures": figures, "rounds": rounds}
     path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
 

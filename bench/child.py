@@ -36,9 +36,7 @@ _SMALL = [
     {"role": "system", "content": "Answer from what you know, and say so when you do not know. " * 6},
     {"role": "user", "content": "What does it cost to measure what a call costs? " * 12},
 ]
-_LARGE = [
-    {"role": "user" if turn % 2 else "assistant", "content": (_FILLER * 60)[:5000]} for turn in range(40)
-]
+_LARGE = [{"role": "user" if turn % 2 else "assistant", "content": (_FILLER * 60)[:5000]} for turn in range(40)]
 assert sum(len(message["content"]) for message in _LARGE) == 200_000
 
 

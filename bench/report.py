@@ -124,9 +124,7 @@ def memory_table(figures: Figures) -> str:
     kinds = {"chunk_bytes": "B per chunk", "growth_mb": "MB over 20,000 calls", "start": "start, ms CPU"}
     lines = ["| contender | " + " | ".join(kinds.values()) + " |", "|---" * (len(kinds) + 1) + "|"]
     for name in contenders.SETUP:
-        cells = [
-            _number(median(values)) if (values := figures.get(f"{name}.{kind}")) else "" for kind in kinds
-        ]
+        cells = [_number(median(values)) if (values := figures.get(f"{name}.{kind}")) else "" for kind in kinds]
         if any(cells):
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from trisignal import testing
 from trisignal.cli._demo_provider import DemoProvider
 
 ROOT = Path(__file__).parents[1]
@@ -214,10 +213,7 @@ def provider() -> Iterator[DemoProvider]:
 
 @pytest.fixture
 def environ(provider: DemoProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The reader's environment: a provider, an empty folder, nothing of the developer's settings."""
-    for name in os.environ:
-        if name.startswith(("TRISIGNAL_", "OTEL_", "PROMETHEUS_", "OPENAI_")):
-            monkeypatch.delenv(name)
+    """The reader's environment: a provider, an empty folder, the commands that pages use."""
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name, text in COMMANDS.items():
@@ -228,17 +224,13 @@ def environ(provider: DemoProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OPENAI_BASE_URL", provider.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "demo")
     monkeypatch.chdir(tmp_path)
-    testing.reset()
     return dict(os.environ)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_marked_blocks_do_what_the_page_shows(page: Path, environ: dict[str, str], tmp_path: Path) -> None:
     """Every marked block of a page runs, and prints what the page says it prints."""
-    try:
-        Runner(page, tmp_path, environ).run()
-    finally:
-        testing.reset()
+    Runner(page, tmp_path, environ).run()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

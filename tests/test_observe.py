@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from opentelemetry import trace
+from observed import NOWHERE, current
 from opentelemetry.trace import StatusCode
 
 import trisignal
@@ -44,15 +44,6 @@ def _seen() -> Iterator[Seen]:
     """What the test emits; errors of our own are raised."""
     with capture() as seen:
         yield seen
-
-
-def current() -> tuple[str, str]:
-    """Span id of the current call, and that of OpenTelemetry's current span; "" where there is none."""
-    ids = trace.get_current_span().get_span_context()
-    return trisignal.current_call().ref.get("span_id", ""), f"{ids.span_id:016x}" if ids.is_valid else ""
-
-
-NOWHERE = ("", "")
 
 
 def work(value: Any = None) -> tuple[Any, tuple[str, str]]:

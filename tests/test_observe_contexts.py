@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pytest
+from observed import NOWHERE, current
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 
 import trisignal
 from trisignal.testing import Seen, capture
@@ -21,15 +21,6 @@ def _seen() -> Iterator[Seen]:
     """What the test emits; errors of our own are raised."""
     with capture() as seen:
         yield seen
-
-
-def current() -> tuple[str, str]:
-    """Span id of the current call, and that of OpenTelemetry's current span; "" where there is none."""
-    ids = trace.get_current_span().get_span_context()
-    return trisignal.current_call().ref.get("span_id", ""), f"{ids.span_id:016x}" if ids.is_valid else ""
-
-
-NOWHERE = ("", "")
 
 
 def block(observation: AbstractContextManager[Any]) -> Generator[str, None, None]:
@@ -92,12 +83,15 @@ def test_what_a_block_leaves_attached_is_not_ours_to_detach(seen: Seen) -> None:
     otel_context.attach(otel_context.Context())
 
 
+class Forever:
+    """Suspends whoever awaits it."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
 def test_a_coroutine_closed_in_another_context_ends_its_call(seen: Seen) -> None:
     """A coroutine that the collector or a framework closes elsewhere raises nothing, and is abandoned."""
-
-    class Forever:
-        def __await__(self) -> Generator[None, None, None]:
-            yield
 
     async def answer() -> None:
         await Forever()
@@ -105,6 +99,20 @@ def test_a_coroutine_closed_in_another_context_ends_its_call(seen: Seen) -> None
     pending = trisignal.llm(answer)()
     contextvars.copy_context().run(pending.send, None)
     pending.close()
+    assert [call.outcome for call in seen.calls] == ["abandoned"]
+    assert current() == NOWHERE
+
+
+def test_a_step_closed_in_another_context_ends_its_call(seen: Seen) -> None:
+    """The same for an asynchronous generator that is closed while it waits."""
+
+    async def answer() -> AsyncGenerator[int, None]:
+        await Forever()
+        yield 1
+
+    step: Any = trisignal.llm(answer)().asend(None)
+    contextvars.copy_context().run(step.send, None)
+    step.close()
     assert [call.outcome for call in seen.calls] == ["abandoned"]
     assert current() == NOWHERE
 

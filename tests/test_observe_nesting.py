@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, Reply, json_reply, sse
-from opentelemetry import trace
+from observed import NOWHERE, current
 
 import trisignal
 from trisignal.testing import FakeClock, Seen, capture
@@ -34,15 +34,6 @@ def _seen() -> Iterator[Seen]:
     """What the test emits; errors of our own are raised."""
     with capture() as seen:
         yield seen
-
-
-def current() -> tuple[str, str]:
-    """Span id of the current call, and that of OpenTelemetry's current span; "" where there is none."""
-    ids = trace.get_current_span().get_span_context()
-    return trisignal.current_call().ref.get("span_id", ""), f"{ids.span_id:016x}" if ids.is_valid else ""
-
-
-NOWHERE = ("", "")
 
 
 def parents(seen: Seen) -> dict[str, str]:

@@ -23,6 +23,7 @@ CHAT = {
     "usage": {
         "prompt_tokens": 20,
         "completion_tokens": 5,
+        "total_tokens": 25,
         "prompt_tokens_details": {"cached_tokens": 8},
         "completion_tokens_details": {"reasoning_tokens": 2},
     },

@@ -117,6 +117,7 @@ class Stainless:
         self._fallback = fallback
         self._known: dict[tuple[int, type], tuple[Any, tuple[str, int, str]]] = {}
         self._endpoints: dict[tuple[str, str], Endpoint | None] = {}
+        self._raw_types: dict[type, bool] = {}
         self._pending: OrderedDict[str, str] = OrderedDict()
 
     # --- patching --------------------------------------------------------------------
@@ -285,7 +286,12 @@ class Stainless:
         return False
 
     def _read(self, draft: Draft, exchange: Exchange, result: Any, response: Any) -> None:
-        if getattr(result, "http_response", None) is not None or result is response:
+        cls = result.__class__
+        raw = self._raw_types.get(cls)
+        if raw is None:
+            # Asking each model for an attribute it lacks would cost more than reading its usage.
+            raw = self._raw_types[cls] = hasattr(cls, "http_request") or result is response
+        if raw:
             result = _json_of(response)
         if result is None or isinstance(result, (str, bytes)):
             return

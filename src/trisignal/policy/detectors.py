@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
-_BEFORE = r"(?:(?<![\w\-./+])|(?<=\\[nrt])|(?<=%[0-9A-F][0-9A-F]))"
+_BEFORE = r"(?:(?<![\w\-./+%])|(?<=\\[nrt])|(?<=%[0-9A-F][0-9A-F]))"
 _AFTER = r"(?![\w\-]|\.\d)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 
@@ -25,12 +25,13 @@ _EMAIL = re.compile(r"(?<![\w.%+\-])[\w.%+\-]+(?:@|%40)[\w\-]+(?:\.[\w\-]+)+")
 _USERINFO = re.compile(r"://[^\s/@:\"'<>]{1,256}:[^\s/@\"'<>]{1,256}@")
 _PHONE = re.compile(
     r"(?:(?<![\w+])|(?<=\\[nrt]))\+\d(?:[ .\-()]{0,2}\d){6,14}(?!\d)"
-    rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}"
+    rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}",
+    re.ASCII,
 )
-_CARD = re.compile(rf"{_BEFORE}\d(?:[ \-]?\d){{12,18}}{_AFTER}")
-_IBAN = re.compile(rf"{_BEFORE}[A-Z]{{2}}\d\d(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?![A-Za-z0-9])")
-_SSN = re.compile(rf"{_BEFORE}(?!000|666|9)\d{{3}}([ \-])(?!00)\d\d\1(?!0000)\d{{4}}{_AFTER}")
-_IPV4 = re.compile(rf"{_BEFORE}{_OCTET}(?:\.{_OCTET}){{3}}{_AFTER}")
+_CARD = re.compile(rf"{_BEFORE}\d(?:[ \-]?\d){{12,18}}{_AFTER}", re.ASCII)
+_IBAN = re.compile(rf"{_BEFORE}[A-Z]{{2}}\d\d(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?![A-Za-z0-9])", re.ASCII)
+_SSN = re.compile(rf"{_BEFORE}(?!000|666|9)\d{{3}}([ \-])(?!00)\d\d\1(?!0000)\d{{4}}{_AFTER}", re.ASCII)
+_IPV4 = re.compile(rf"{_BEFORE}{_OCTET}(?:\.{_OCTET}){{3}}{_AFTER}", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{7,}")
 _JWT = re.compile(r"eyJ[\w\-]{6,}\.eyJ[\w\-]{6,}(?:\.[\w\-]+)?")
 
@@ -188,7 +189,7 @@ def _ips(text: Text) -> Iterator[Span]:
     for match in _IPV6.finditer(text.text):
         start, end = match.span()
         around = text.text[start - 1 : start] + text.text[end : end + 1]
-        alone = not any(c.isalnum() or c == "_" for c in around)
+        alone = not any(c.isascii() and (c.isalnum() or c == "_") for c in around)
         if alone and end - start <= _LONGEST_IPV6 and _is_ipv6(match.group()):
             yield start, end
 
