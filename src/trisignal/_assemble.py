@@ -16,7 +16,6 @@ from trisignal import _exposition, _guard, _runtime, config
 from trisignal import semconv as names
 from trisignal._exporters import logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal._telemetry import Telemetry, after_fork
-from trisignal.logs import ContextFilter, JsonFormatter
 from trisignal.policy import Policy
 from trisignal.policy.price import Pricer
 from trisignal.policy.redact import PatternRedactor, chain
@@ -163,6 +162,9 @@ def _add_handler(made: Telemetry, given: logging.Handler | None) -> None:
     handler = _own_handler(target) if given is None else given
     if handler is None:
         return
+    # Its base takes milliseconds to import, which a process without call logs can spare.
+    from trisignal.logs import ContextFilter, JsonFormatter
+
     logger = logging.getLogger(None if target == "root" else CALL_LOGGER)
     calls = logging.getLogger(CALL_LOGGER)
     context = ContextFilter()

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Link, Status
 
 from trisignal import _guard
+from trisignal.sinks._light_span import CleanSpan
 
 Clean = Callable[[str], str]
 
@@ -54,6 +55,8 @@ class RedactingExporter(SpanExporter):
 
 def redacted(span: ReadableSpan, clean: Clean) -> ReadableSpan:
     """A copy of a span in which every text has been redacted; the span itself when nothing changed."""
+    if span.__class__ is CleanSpan:
+        return span
     attributes = _attributes(span.attributes or {}, clean)
     events = [
         Event(event.name, _attributes(event.attributes or {}, clean), event.timestamp)

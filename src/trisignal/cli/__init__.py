@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trisignal.errors import MissingExtraError, TrisignalError
 
@@ -24,10 +25,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; this is the ``trisignal`` console script."""
-    try:
-        import click as _
-        import rich as _  # noqa: F811 - both are only looked for
-    except ImportError:
+    if find_spec("click") is None or find_spec("rich") is None:
         _refuse(str(MissingExtraError("the trisignal command", "cli")))
     group()(prog_name="trisignal")
 
@@ -78,7 +76,7 @@ def _help_wanted(click: Any) -> tuple[type[Exception], ...]:
     return () if found is None else (found,)
 
 
-def _refuse(line: str, code: int = WRONG_INPUT) -> Any:
+def _refuse(line: str, code: int = WRONG_INPUT) -> NoReturn:
     sys.stderr.write(f"trisignal: {' '.join(line.split())}\n")
     sys.exit(code)
 

@@ -78,7 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Else each small write waits for the acknowledgement of the one before.
     disable_nagle_algorithm = True
-    server: _Server
+    server: Any
+    """The `_Server` that took the connection."""
 
     def log_message(self, format: str, *args: Any) -> None:
         """The demo's output is the client's side."""

@@ -10,7 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import CONSOLE_SVG_FORMAT, Console, Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
@@ -46,7 +46,7 @@ def show(console: Console, shown: Shown, *, serving: bool) -> None:
     """
     console.print(_heading(shown), end="\n\n")
     span = _panel("span", "OpenTelemetry, GenAI conventions", "cyan", _span(shown))
-    log = _panel("log line", "logger trisignal.calls, unfolded here", "green", _log(shown))
+    log = _panel("log line", "logger trisignal.calls, unfolded", "green", _log(shown))
     if console.width >= SIDE_BY_SIDE:
         console.print(_beside(console, span, log))
     else:
@@ -69,10 +69,10 @@ def svg(shown: Shown, columns: int) -> str:
         legacy_windows=False, highlight=False,
     )  # fmt: skip
     show(console, shown, serving=False)
-    # The stock format loads its font from elsewhere.
-    format = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
-    format = format.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
-    return console.export_svg(title="trisignal demo", code_format=format, unique_id="demo")
+    drawn = console.export_svg(title="trisignal demo", unique_id="demo")
+    # As it is, the picture loads its font from elsewhere.
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+    return drawn.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas")
 
 
 def _panel(name: str, origin: str, colour: str, content: RenderableType) -> Panel:
@@ -82,9 +82,10 @@ def _panel(name: str, origin: str, colour: str, content: RenderableType) -> Pane
 
 def _beside(console: Console, left: Panel, right: Panel) -> Table:
     """Two panels of one height."""
-    left.width = (console.width - 1) // 2
-    right.width = console.width - 1 - left.width
-    left.height = right.height = max(len(console.render_lines(panel)) for panel in (left, right))
+    width = (console.width - 1) // 2
+    options = console.options.update(width=width)
+    left.height = right.height = max(len(console.render_lines(panel, options)) for panel in (left, right))
+    left.width, right.width = width, console.width - 1 - width
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_row(left, right)
     return grid
@@ -115,8 +116,8 @@ def _span(shown: Shown) -> RenderableType:
         tree.add_row(name, Text(f"{took_ms:.0f} ms", _SPAN if chosen else _QUIET))
     facts = Text.assemble(("trace_id ", _KEY), (shown.call.trace_id, _TRACE), ("\nspan_id ", _KEY))
     facts.append(shown.call.span_id, _SPAN)
-    for name, value in (shown.span.attributes or {}).items():
-        facts.append(f"\n{name} ", _KEY).append(*_value(value))
+    for key, value in (shown.span.attributes or {}).items():
+        facts.append(f"\n{key} ", _KEY).append(*_value(value))
     return Group(tree, Rule(style=_QUIET), facts)
 
 
@@ -156,8 +157,8 @@ def _value(value: Any) -> tuple[str, str]:
 def _metrics(shown: Shown) -> Text:
     shared = tuple(label(name) for name in names.R)
     left_out = (*(label(name) for name in names.COMMON), label(names.ERROR_TYPE))
-    told = ",".join(f'{name}="{shown.metrics[0].labels[name]}"' for name in shared)
-    text = Text.assemble((f"…  {told} and more", _QUIET))
+    told = ", ".join(f'{name}="{shown.metrics[0].labels[name]}"' for name in shared)
+    text = Text.assemble((f"… {told} and more", _QUIET))
     for line in shown.metrics:
         text.append("\n").append_text(_metric(line, left_out))
     return _marked(text, shown)
@@ -188,8 +189,10 @@ def _marked(text: Text, shown: Shown) -> Text:
 def _table(shown: Shown, columns: int) -> Table:
     roomy, gap = columns >= _ROOMY, 2 if columns >= _AIRY else 1
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, gap, 0, 0), header_style=_QUIET)
-    for heading in ("operation", "request model", "outcome"):
-        table.add_column(heading, overflow="fold")
+    if roomy:
+        table.add_column("operation", no_wrap=True)
+    table.add_column("request model", overflow="ellipsis")
+    table.add_column("outcome", no_wrap=True)
     for heading in ("in", "out", "cost", "TTFT"):
         table.add_column(heading, justify="right", no_wrap=True)
     if roomy:
@@ -198,7 +201,6 @@ def _table(shown: Shown, columns: int) -> Table:
     for call in shown.calls:
         usage, first = call.usage, call.closing.get(names.TIME_TO_FIRST_TOKEN_S)
         cells: list[RenderableType] = [
-            call.operation,
             call.request_model,
             Text(call.outcome, _OUTCOMES[call.outcome]),
             _count(None if usage is None else usage.input),
@@ -207,7 +209,7 @@ def _table(shown: Shown, columns: int) -> Table:
             f"{first * 1e3:.0f} ms" if isinstance(first, float) else "–",
         ]
         if roomy:
-            cells += [f"{call.duration_s * 1e3:.0f} ms", _remark(call)]
+            cells = [call.operation, *cells, f"{call.duration_s * 1e3:.0f} ms", _remark(call)]
         table.add_row(*cells, style="bold" if call is shown.call else "")
     return table
 

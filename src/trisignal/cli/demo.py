@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import sys
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
 PORT = 9464
 """Default TCP port of ``--serve``."""
-SVG_COLUMNS = 112
+SVG_COLUMNS = 114
+_PLAIN = {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "–": "-"}
 
 
 @click.command(name="demo")
@@ -36,7 +38,7 @@ SVG_COLUMNS = 112
 @click.option("--json", "as_json", is_flag=True, help="Print the three signals as one JSON object.")
 @click.option("--svg", "svg_file", type=click.Path(dir_okay=False), hidden=True)
 def command(serve: bool, port: int | None, for_s: float | None, as_json: bool, svg_file: str | None) -> None:
-    """Show the span, the log line and the metrics of real calls, side by side.
+    """Show the three signals of real calls side by side.
 
     The openai client calls a provider that this command starts on this machine: no key, no
     account, nothing leaves.
@@ -105,11 +107,19 @@ def _print(shown: Shown, serving: bool) -> None:
 
     from trisignal.cli._demo_view import show
 
+    codecs.register_error("trisignal.plain", _plain)
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
-        # A terminal that lacks a character shows a question mark.
-        reconfigure(errors="replace")
+        reconfigure(errors="trisignal.plain")
     show(Console(highlight=False), shown, serving=serving)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Stand-ins of one column each, for terminals that lack a character."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in missing), error.end
 
 
 def _save(shown: Shown, path: str) -> None:

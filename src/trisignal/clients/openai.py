@@ -194,7 +194,8 @@ class Stainless:
         return found
 
     def _who(self, client: Any, url: str) -> tuple[str, int, str]:
-        base = client.base_url
+        # The public property of openai 3 imports a module every time it is read.
+        base = getattr(client, "_base_url", None) or client.base_url
         key = (id(base), type(client))
         known = self._known.get(key)
         # The URL object is kept, so its id stays its own; a changed base_url is another object.

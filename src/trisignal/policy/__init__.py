@@ -143,9 +143,7 @@ class Policy:
             self._admit_bound(draft, bound, opening)
         draft.opening = opening
 
-    def _admit_bound(
-        self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]
-    ) -> None:
+    def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
         draft.bound = {key: self.known(value) for key, value in bound.items()}
         if not draft.conversation_id:
             draft.conversation_id = bound.get(_context.CONVERSATION_ID, "")
@@ -204,55 +202,28 @@ class Policy:
         trace_id = span_id = ""
         sampled = False
         if span is not None:
-            ids = span.get_span_context()
-            trace_id, span_id = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
-            sampled = bool(ids.trace_flags & 1)
+            # A SpanContext is a tuple; its properties cost a call each.
+            trace_number, span_number, _, flags, *_ = span.get_span_context()
+            trace_id, span_id = f"{trace_number:032x}", f"{span_number:016x}"
+            sampled = bool(flags & 1)
         bound = draft.bound
         dimensions = tuple([bound.get(name, "") for name in self._dimension_names])
-        return Call(
-            draft.operation,
-            draft.kind,
-            draft.role,
-            self.span_name(draft),
-            draft.provider,
-            draft.request_model,
-            draft.response_model,
-            draft.name,
-            draft.outcome or "ok",
-            draft.error_type,
-            draft.error_kind,
-            *error_text,
-            draft.start_unix_ns,
-            draft.start_ns,
-            (draft.end_ns - draft.start_ns) * 1e-9,
-            draft.usage,
-            cost,
-            model_call,
-            draft.counted,
-            draft.pending,
-            tuple(draft.retries),
-            draft.rate_limits,
-            draft.chunk_times,
-            draft.opening,
-            closing,
-            content,
-            draft.server_address,
-            draft.server_port,
-            dimensions,
-            draft.agent,
-            draft.agent_calls,
-            draft.tool_calls,
-            trace_id,
-            span_id,
-            sampled,
-            bound,
-            draft.background_id,
-            self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
-        )
+        # The constructor of a named tuple is a Python function: this is the same without it.
+        return tuple.__new__(
+            Call,
+            (
+                draft.operation, draft.kind, draft.role, self.span_name(draft), draft.provider,
+                draft.request_model, draft.response_model, draft.name, draft.outcome or "ok", draft.error_type,
+                draft.error_kind, *error_text, draft.start_unix_ns, draft.start_ns,
+                (draft.end_ns - draft.start_ns) * 1e-9, draft.usage, cost, model_call, draft.counted,
+                draft.pending, tuple(draft.retries), draft.rate_limits, draft.chunk_times, draft.opening, closing,
+                content, draft.server_address, draft.server_port, dimensions, draft.agent, draft.agent_calls,
+                draft.tool_calls, trace_id, span_id, sampled, bound, draft.background_id,
+                self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
+            ),
+        )  # fmt: skip
 
-    def _result(
-        self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool
-    ) -> Cost | None:
+    def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Cost | None:
         if draft.response_id:
             closing[names.RESPONSE_ID] = self.clean(draft.response_id)
         if draft.response_model:

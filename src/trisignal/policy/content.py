@@ -64,7 +64,7 @@ class ContentPolicy:
                 else:
                     done[name], lost = render(value, self._redactor, budget)
                 cut += lost
-                left -= len(done[name].encode("utf-8", "replace"))
+                left -= len(done[name]) if done[name].isascii() else len(done[name].encode("utf-8", "replace"))
         except Exception as error:
             self._failed("content", error)
             closing[names.CONTENT_DROPPED] = "redaction_failed"

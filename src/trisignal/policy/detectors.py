@@ -24,7 +24,7 @@ _EMAIL_HINT = re.compile(r"(?:@|%40)[\w\-]+\.\w")
 _EMAIL = re.compile(r"(?<![\w.%+\-])[\w.%+\-]+(?:@|%40)[\w\-]+(?:\.[\w\-]+)+")
 _USERINFO = re.compile(r"://[^\s/@:\"'<>]{1,256}:[^\s/@\"'<>]{1,256}@")
 _PHONE = re.compile(
-    r"(?:(?<![\w+])|(?<=\\[nrt]))\+\d(?:[ .\-()]{0,2}\d){6,14}(?!\d)"
+    r"(?:(?<![\w+])|(?<=\\[nrt])|(?<=%[0-9A-F][0-9A-F]))\+\d(?:[ .\-()]{0,2}\d){6,14}(?!\d)"
     rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}",
     re.ASCII,
 )
@@ -72,6 +72,9 @@ _ASSIGNED = {
 
 _LONGEST_IPV6 = 39
 
+_STEMS = ("passw", "passphrase", "secret", "token", "key", "authorization", "bearer")
+"""One of these is in every word of `_ASSIGNED`."""
+
 _BEGIN, _END, _DASHES = "-----BEGIN ", "-----END ", "-----"
 
 _MOST = 2000
@@ -93,8 +96,6 @@ _PAD = 40
 """Characters before and after a number that can belong to it (the letters of an IBAN)."""
 
 Span = tuple[int, int]
-Hit = tuple[int, int, str]
-"""Start, end, detector."""
 
 
 class Text(NamedTuple):
@@ -257,6 +258,8 @@ def _prefixed(whole: str) -> Iterator[Span]:
 def _assigned(text: Text) -> Iterator[Span]:
     whole = text.text
     lowered = text.raw.lower().decode("latin-1")
+    if not any(stem in lowered for stem in _STEMS):
+        return
     tried = 0
     for word, pattern in _ASSIGNED.items():
         at = lowered.find(word)
@@ -313,15 +316,3 @@ BUILT_IN: dict[str, Find] = {
     "ip": _limited(_ips),
 }
 """Detectors by name, the more specific ones first: where two overlap, the first has the hit."""
-
-_HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9_\-./]{0,127}")
-_KEY_HINT = re.compile("|".join([re.escape(prefix) for prefix in _KEYS] + ["eyJ"]))
-
-
-def is_harmless(text: str) -> bool:
-    """A cheap yes for ids and model names: one token, beginning with a letter, that no detector knows."""
-    return (
-        _HARMLESS.fullmatch(text) is not None
-        and _KEY_HINT.search(text) is None
-        and not (text[2:4].isdecimal() and text[:2].isupper())
-    )

@@ -6,10 +6,20 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from trisignal.config import DETECTORS
 from trisignal.errors import ConfigError
-from trisignal.policy.detectors import BUILT_IN, Find, Hit, is_harmless, prepare
 
-ALL = tuple(BUILT_IN)
+ALL = DETECTORS
+"""Names of the built-in detectors."""
+_HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9_\-./]{0,127}")
+_KEY_HINT = re.compile(
+    r"sk-|[srp]k_(?:live|test)_|AIza|A[KS]IA|gh[opusr]_|github_pat_|glpat-|xox|whsec_|hf_|gsk_|xai-|pplx-|r8_|SG\."
+    r"|npm_|ya29\.|pypi-|tgp_v1_|lsv2_|dop_v1_|eyJ"
+)
+"""What the keys of the detectors begin with."""
+
+Hit = tuple[int, int, str]
+"""Start, end, detector."""
 _MAX_DEPTH = 32
 _PASSES = 4
 """What touched a hit may stand alone once that is replaced: look again, so that once is enough."""
@@ -56,9 +66,9 @@ class PatternRedactor:
         on_hit: Callable[[str, int], None] | None = None,
     ) -> None:
         for name in detectors:
-            if name not in BUILT_IN:
+            if name not in ALL:
                 raise ConfigError("redact", name, "one or more of " + ", ".join(ALL))
-        self._find: list[tuple[str, Find]] = [(name, BUILT_IN[name]) for name in ALL if name in detectors]
+        self._names = frozenset(detectors)
         self._own: list[tuple[str, re.Pattern[str]]] = []
         for name, pattern in (patterns or {}).items():
             try:
@@ -87,14 +97,31 @@ class PatternRedactor:
         rank = 0
         for rank, (name, pattern) in enumerate(self._own):
             found += [(m.start(), rank, m.end(), name) for m in pattern.finditer(text) if m.end() > m.start()]
-        if self._find:
-            seen = prepare(text)
+        if self._names:
+            # Its patterns take milliseconds to compile: not before the first text that is more than an id.
+            from trisignal.policy import detectors
+
+            seen = detectors.prepare(text)
             if seen.quiet and not found:
                 return []
-            for order, (name, find) in enumerate(self._find, rank + 1):
-                found += [(start, order, end, name) for start, end in find(seen)]
+            for order, (name, find) in enumerate(detectors.BUILT_IN.items(), rank + 1):
+                if name in self._names:
+                    found += [(start, order, end, name) for start, end in find(seen)]
         found.sort()
         return [(start, end, name) for start, _, end, name in _settled(found)]
+
+
+def is_harmless(text: str) -> bool:
+    """A cheap yes for ids and model names: one token, beginning with a letter, that no detector knows.
+
+    Args:
+        text: Any text.
+    """
+    return (
+        _HARMLESS.fullmatch(text) is not None
+        and _KEY_HINT.search(text) is None
+        and not (text[2:4].isdecimal() and text[:2].isupper())
+    )
 
 
 def _replaced(text: str, hits: list[Hit], counts: dict[str, int]) -> str:

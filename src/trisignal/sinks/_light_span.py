@@ -37,12 +37,16 @@ _ALL_ROOTS = (DEFAULT_ON, ALWAYS_ON)
 """Samplers known to keep every root span as it is: asking them is the dearest part of a start."""
 
 
+class CleanSpan(ReadableSpan):
+    """A finished span in which every value has passed policy: the export gate need not look again."""
+
+
 class LightSpan(Span):
     """A recording span; what others set on it is kept like what we set."""
 
     __slots__ = (
-        "_attributes", "_context", "_end_ns", "_events", "_kind", "_name", "_parent", "_start_ns", "_status",
-        "_tracer",
+        "_attributes", "_context", "_end_ns", "_events", "_foreign", "_kind", "_name", "_parent", "_start_ns",
+        "_status", "_tracer",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +68,8 @@ class LightSpan(Span):
         self._start_ns = start_ns
         self._end_ns: int | None = None
         self._events: list[Event] = []
+        self._foreign = False
+        """Somebody else wrote to the span: what it holds is not known to be redacted."""
         self._status = _UNSET
 
     # What processors read of a span that has just been started.
@@ -92,8 +98,15 @@ class LightSpan(Span):
         """Add attributes that policy has typed and bounded."""
         self._attributes.update(attributes)
 
+    def finish_checked(self, name: str, failure: str | None) -> None:
+        """Set name and error status, both from policy."""
+        self._name = name
+        if failure is not None and self._status.status_code is not StatusCode.OK:
+            self._status = Status(StatusCode.ERROR, failure)
+
     def set_attribute(self, key: str, value: Any) -> None:
         """Add an attribute from anywhere: checked, and dropped when there are too many."""
+        self._foreign = True
         kept = self._attributes
         if self._end_ns is not None or not isinstance(key, str) or not key:
             return
@@ -109,6 +122,7 @@ class LightSpan(Span):
         self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
     ) -> None:
         """Add an event."""
+        self._foreign = True
         if self._end_ns is None and len(self._events) < _LIMIT:
             checked = {key: _valid(value) for key, value in (attributes or {}).items()}
             self._events.append(Event(name, checked, timestamp))
@@ -129,10 +143,12 @@ class LightSpan(Span):
 
     def update_name(self, name: str) -> None:
         """Rename the span."""
+        self._foreign = True
         self._name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; OK is final and UNSET changes nothing, as in the SDK."""
+        self._foreign = True
         made = status if isinstance(status, Status) else Status(status, description)
         if made.status_code is not StatusCode.UNSET and self._status.status_code is not StatusCode.OK:
             self._status = made
@@ -143,8 +159,9 @@ class LightSpan(Span):
             return
         self._end_ns = end_time if end_time is not None else time_ns()
         tracer = self._tracer
+        finished = ReadableSpan if self._foreign else CleanSpan
         tracer.sdk.span_processor.on_end(
-            ReadableSpan(
+            finished(
                 self._name,
                 self._context,
                 self._parent,

@@ -59,6 +59,7 @@ class JsonLogSink:
         message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
         record = make(logger.name, level, "", 0, message, (), None)
         record.__dict__.update(self._fields(call))
+        record.__dict__[names.RECORD_COMPLETE] = True
         logger.handle(record)
 
     def _fields(self, call: Call) -> Mapping[str, Any]:

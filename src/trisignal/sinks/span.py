@@ -53,7 +53,10 @@ class SpanSink:
             span.add_checked(call.closing)
             if call.content:
                 span.add_checked(call.content)
-            self._finish(draft, span, call)
+            if call.outcome == "error" or draft.encloses_call:
+                failed = call.outcome == "error"
+                name = call.span_name if draft.encloses_call else span.name
+                span.finish_checked(name, (call.error_message or call.error_type) if failed else None)
         elif span.is_recording():
             if call.content:
                 # First in, first evicted: content must never push out the core facts.
