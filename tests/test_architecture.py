@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[int, str], ...] = (
 HIGHEST = {
     "_exposition": 0,
     "_patch": 0,
-    "_redacting": 0,
+    "_redacting": 2,
     "formats": 0,
     "logs": 1,
     "middleware": 1,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from observed import current
 
@@ -105,6 +105,7 @@ def test_the_consumers_own_context_comes_back(seen: Seen) -> None:
 ODD = st.none() | st.text() | st.integers() | st.floats() | st.binary() | st.lists(st.text())
 
 
+@settings(max_examples=50)
 @given(mark=ODD | st.sampled_from(["9" * 400, "-" + "9" * 400, "1e9", "nan", "0x1", " 5 ", "9" * 5000]))
 def test_a_hostile_carrier_disturbs_nobody(mark: Any) -> None:
     """Whatever stands for the time of enqueuing, the item is worked on, and no nonsense is measured."""
@@ -222,7 +223,8 @@ def test_other_scores_are_refused(score: float) -> None:
         trisignal.evaluate("faithfulness", score)
 
 
-@given(ref=st.dictionaries(st.sampled_from(["model", "prompt_name", "trace_id", "span_id", "x"]) | ODD, ODD))
+@settings(max_examples=50)
+@given(ref=st.dictionaries(st.sampled_from(["model", "prompt_name", "trace_id", "span_id"]) | st.text(), ODD))
 def test_a_hostile_reference_disturbs_nobody(ref: Any) -> None:
     """A reference comes from outside: nothing in it can raise, nor make labels of other types."""
     with capture() as seen:

@@ -79,6 +79,8 @@ _BEGIN, _END, _DASHES = "-----BEGIN ", "-----END ", "-----"
 
 _MOST = 2000
 """Candidates of one detector in one text; the rest of a text that has more is one hit."""
+_MOST_WORDS = 500
+"""Words that announce a secret which are followed up in one text; the rest is one hit."""
 _MOST_NUMBERS = 1 << 15
 """Characters of a text around numbers that are looked at; further numbers are hits unseen."""
 
@@ -189,9 +191,11 @@ def _ips(text: Text) -> Iterator[Span]:
         return
     for match in _IPV6.finditer(text.text):
         start, end = match.span()
-        around = text.text[start - 1 : start] + text.text[end : end + 1]
-        alone = not any(c.isascii() and (c.isalnum() or c == "_") for c in around)
-        if alone and end - start <= _LONGEST_IPV6 and _is_ipv6(match.group()):
+        if whole[start - 1 : start] == "%":
+            start += 2  # the two digits of the escape are no part of the address
+        after = whole[end : end + 1]
+        alone = _starts_word(whole, start) and not (after.isascii() and (after.isalnum() or after == "_"))
+        if alone and end - start <= _LONGEST_IPV6 and _is_ipv6(whole[start:end]):
             yield start, end
 
 
@@ -265,7 +269,7 @@ def _assigned(text: Text) -> Iterator[Span]:
         at = lowered.find(word)
         while at >= 0:
             tried += 1
-            if tried > _MOST:
+            if tried > _MOST_WORDS:
                 yield at, len(whole)
                 return
             match = pattern.match(lowered, at)

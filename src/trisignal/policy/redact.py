@@ -21,8 +21,10 @@ _KEY_HINT = re.compile(
 Hit = tuple[int, int, str]
 """Start, end, detector."""
 _MAX_DEPTH = 32
-_PASSES = 4
+_PASSES = 8
 """What touched a hit may stand alone once that is replaced: look again, so that once is enough."""
+ENTANGLED = "[REDACTED:text]"
+"""Stands for a text in which hits never end: nothing of it is shown."""
 
 
 class Redactor(Protocol):
@@ -87,6 +89,8 @@ class PatternRedactor:
             if not hits:
                 break
             text = _replaced(text, hits, counts)
+        else:
+            text = ENTANGLED
         if self._on_hit is not None:
             for name, count in counts.items():
                 self._on_hit(name, count)
