@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 from collections.abc import AsyncGenerator, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
@@ -29,11 +30,9 @@ def block(observation: AbstractContextManager[Any]) -> Generator[str, None, None
         yield call.ref["span_id"]
 
 
-@pytest.mark.parametrize("same", [True, False], ids=["one object", "two objects"])
-def test_blocks_may_overlap(seen: Seen, same: bool) -> None:
+def test_blocks_may_overlap(seen: Seen) -> None:
     """Two blocks of one context, left in the order of their entering: both end, and nothing stays."""
-    first = trisignal.tool("first")
-    one, two = block(first), block(first if same else trisignal.tool("second"))
+    one, two = block(trisignal.tool("first")), block(trisignal.tool("second"))
     next(one)
     inner = next(two)
     one.close()
@@ -103,6 +102,7 @@ def test_a_coroutine_closed_in_another_context_ends_its_call(seen: Seen) -> None
     assert current() == NOWHERE
 
 
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="closing a step does not reach the generator before 3.13")
 def test_a_step_closed_in_another_context_ends_its_call(seen: Seen) -> None:
     """The same for an asynchronous generator that is closed while it waits."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import re
-import socket
 from typing import Any, get_args
 
 import pytest
@@ -141,7 +140,6 @@ def test_what_is_no_status_is_none(error: Exception) -> None:
     [
         (TimeoutError(), "timeout"),
         (asyncio.TimeoutError(), "timeout"),
-        (socket.timeout(), "timeout"),
         (ConnectionResetError(), "connection"),
         (ConnectionRefusedError(), "connection"),
         (named("APITimeoutError"), "timeout"),
@@ -242,6 +240,22 @@ def test_names_of_classes() -> None:
 def test_errors_that_arrive_as_events(body: Any, error_type: str, kind: str) -> None:
     """An error object is read like an exception; without a code it is the server's fault."""
     assert classify_event(body) == ("error", error_type, kind)
+
+
+class Unreadable(Exception):
+    """An exception whose properties raise."""
+
+    @property
+    def code(self) -> str:
+        """Raises."""
+        raise RuntimeError("not now")
+
+    response = status_code = body = type = code
+
+
+def test_an_unreadable_exception_is_an_error_all_the_same() -> None:
+    """An exception whose own properties raise is told by its class."""
+    assert classify(Unreadable()) == ("error", f"{__name__}.Unreadable", "other")
 
 
 # --- anything -----------------------------------------------------------------------------------------------

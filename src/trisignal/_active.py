@@ -118,6 +118,7 @@ class ActiveCall:
         if draft is not None and draft.chunk_times is None:
             times = draft.chunk_times = ChunkTimes(len(names.SECONDS) + 1)
             now = _runtime.STATE.perf_ns()
+            times.marked = True
             times.first_chunk_ns = times.first_token_ns = times.first_answer_ns = times.last_ns = now
             draft.fields[names.REQUEST_STREAM] = True
 

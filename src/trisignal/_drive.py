@@ -31,17 +31,20 @@ def drive(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> Generato
             sent = yield item
             resume = inner.send
         except GeneratorExit:
-            _close(inner, draft)
+            _close(inner, draft, fold)
             fold.closed()
             raise
         except BaseException as error:
             resume, sent = inner.throw, error  # type: ignore[assignment]  # same shape: one argument
 
 
-def _close(inner: Generator[Any, Any, Any], draft: Draft) -> None:
+def _close(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> None:
     tokens = _runtime.activate(draft)
     try:
         inner.close()
+    except BaseException as error:
+        fold.failed(error)
+        raise
     finally:
         _runtime.deactivate(tokens)
 
@@ -67,16 +70,19 @@ async def adrive(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> A
             sent = yield item
             resume = inner.asend
         except GeneratorExit:
-            await _aclose(inner, draft)
+            await _aclose(inner, draft, fold)
             fold.closed()
             raise
         except BaseException as error:
             resume, sent = inner.athrow, error  # type: ignore[assignment]  # same shape: one argument
 
 
-async def _aclose(inner: AsyncGenerator[Any, Any], draft: Draft) -> None:
+async def _aclose(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> None:
     tokens = _runtime.activate(draft)
     try:
         await inner.aclose()
+    except BaseException as error:
+        fold.failed(error)
+        raise
     finally:
         _runtime.deactivate(tokens)

@@ -92,6 +92,7 @@ class Observation:
         self._fields = dict(fields or {})
         self._read_response = read_response
         self._model_call = operation not in names.MODEL_CALLS_EXCLUDED
+        self._open_blocks: list[_runtime.Entry] = []
 
     # --- life of one call ------------------------------------------------------------
 
@@ -279,17 +280,14 @@ class Observation:
         if not _runtime.is_off():
             draft = self._draft(self._name)
             _runtime.open_call(draft)
-        _runtime.Entry(self, draft)
+        _runtime.enter(self, draft, self._open_blocks)
         return ActiveCall(draft)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        draft = _runtime.leave(self)
+        draft = _runtime.leave(self, self._open_blocks)
         if draft is not None:
-            times = draft.chunk_times
-            if times is not None and times.last_ns == times.first_chunk_ns:
-                times.last_ns = _runtime.STATE.perf_ns()
             _runtime.close_call(draft, error)
 
     async def __aenter__(self) -> ActiveCall:

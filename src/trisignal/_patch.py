@@ -16,7 +16,22 @@ Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class Ours(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg]  # wrapt's generic base is untyped at runtime
-    """Marks a wrapper as ours."""
+    """Marks a wrapper as ours; ``_self_patch`` tells whether it still is one."""
+
+
+def _found(owner: type, name: str) -> Any:
+    """An attribute as it stands in a class body, so that static and class methods stay such."""
+    return next(vars(cls)[name] for cls in owner.__mro__ if name in vars(cls))
+
+
+def _active(wrapped: Any) -> bool:
+    """Whether a patch of ours works anywhere below the wrappers of others."""
+    while wrapped is not None:
+        patch = getattr(wrapped, "_self_patch", None) if isinstance(wrapped, Ours) else None
+        if patch is not None and patch.active:
+            return True
+        wrapped = getattr(wrapped, "__wrapped__", None)
+    return False
 
 
 class Patch:
@@ -35,7 +50,7 @@ class Patch:
         self.name = name
         self.active = True
         self.was_own = name in vars(owner)
-        self.original = vars(owner)[name] if self.was_own else getattr(owner, name)
+        self.original = _found(owner, name)
 
         def switched(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if self.active:
@@ -43,6 +58,7 @@ class Patch:
             return wrapped(*args, **kwargs)
 
         self.installed = Ours(self.original, switched)
+        self.installed._self_patch = self
         setattr(owner, name, self.installed)
 
     def undo(self) -> None:
@@ -68,7 +84,7 @@ class Patches:
         Returns:
             Whether a patch was made.
         """
-        if not hasattr(owner, name) or isinstance(vars(owner).get(name), Ours):
+        if not hasattr(owner, name) or _active(vars(owner).get(name)):
             return False
         self._made.append(Patch(owner, name, wrapper))
         return True

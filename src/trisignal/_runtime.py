@@ -131,8 +131,13 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
         return None
     draft.ended = True
     state = STATE
+    if state.policy is None:
+        # The call outlived shutdown(): there is nobody left to tell.
+        return None
     if not draft.end_ns:
         draft.end_ns = state.perf_ns()
+    if draft.chunk_times is not None and draft.chunk_times.marked:
+        draft.chunk_times.last_ns = draft.end_ns
     try:
         if error is not None and draft.outcome is None:
             draft.error = error
@@ -141,7 +146,6 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
             draft.outcome = "ok"
         if draft.parent is not None:
             _account(draft)
-        assert state.policy is not None
         call = state.policy.finish(draft)
     except Exception as failure:
         _guard.contain("policy.finish", failure)
@@ -197,7 +201,11 @@ def _account(draft: Draft) -> None:
         if outer is not None:
             stages = outer.stages if outer.stages is not None else {}
             outer.stages = stages
-            stages[draft.name] = stages.get(draft.name, 0.0) + (draft.end_ns - draft.start_ns) * 1e-9
+            seconds = (draft.end_ns - draft.start_ns) * 1e-9
+            stages[draft.name] = stages.get(draft.name, 0.0) + seconds
+            if draft.parent is outer:
+                # A stage inside of a stage is part of the outer one's time already.
+                outer.stages_total_s += seconds
         return
     inference = draft.operation in names.INFERENCE and draft.counted and not draft.encloses_call
     if not inference and draft.operation != names.EXECUTE_TOOL:
@@ -212,62 +220,88 @@ def _account(draft: Draft) -> None:
         outer = outer.parent
 
 
-Activation = tuple["Token[Draft | None]", Any]
+Activation = tuple["Token[Draft | None]", Any, Any]
 
 
 def activate(draft: Draft) -> Activation:
     """Make a call the current one, its span the current span; undo with `deactivate`."""
     token = _context.current.set(draft)
     span = draft.span
-    return token, None if span is None else otel_context.attach(set_span_in_context(span))
+    if span is None:
+        return token, None, None
+    context = set_span_in_context(span)
+    return token, context, otel_context.attach(context)
 
 
 def deactivate(tokens: Activation) -> None:
-    """Undo `activate`, in the same context."""
-    token, attached = tokens
-    if attached is not None:
+    """Undo `activate`; in another context, where nothing was activated, nothing is done."""
+    token, context, attached = tokens
+    # Detaching in another context than the one attached in makes OpenTelemetry log an error.
+    if attached is not None and otel_context.get_current() is context:
         otel_context.detach(attached)
-    _context.current.reset(token)
+    try:
+        _context.current.reset(token)
+    except ValueError:
+        return
 
 
 class Entry:
-    """One entered block; blocks of a context form a stack that survives odd exits."""
+    """One entered block; the blocks of a context form a stack that survives odd exits."""
 
-    __slots__ = ("attached", "context", "draft", "outer", "owner", "previous")
+    __slots__ = ("around", "context", "draft", "outer")
 
-    def __init__(self, owner: object, draft: Draft | None) -> None:
-        self.owner = owner
+    def __init__(self, draft: Draft | None) -> None:
         self.draft = draft
-        self.previous: Entry | None = entered.get()
         self.outer = _context.current.get()
-        self.attached: Any = None
-        self.context: Any = None
+        """What was current before: restored at the end."""
+        self.around = otel_context.get_current()
+        self.context = self.around
         if draft is not None:
             _context.current.set(draft)
             if draft.span is not None:
                 self.context = set_span_in_context(draft.span)
-                self.attached = otel_context.attach(self.context)
-        entered.set(self)
+                otel_context.attach(self.context)
 
 
-entered: ContextVar[Entry | None] = ContextVar("trisignal_entered", default=None)
+Stack = tuple[tuple[object, Entry], ...]
+_entered: ContextVar[Stack] = ContextVar("trisignal_entered", default=())
 
 
-def leave(owner: object) -> Draft | None:
-    """Leave the innermost block of an owner, also when that happens in another context.
+def enter(owner: object, draft: Draft | None, elsewhere: list[Entry]) -> None:
+    """Enter a block.
+
+    Args:
+        owner: Whose block it is.
+        draft: Its open call, if anything is recorded.
+        elsewhere: The owner's open blocks, for those that are left in another context.
+    """
+    entry = Entry(draft)
+    elsewhere.append(entry)
+    _entered.set((*_entered.get(), (owner, entry)))
+
+
+def leave(owner: object, elsewhere: list[Entry]) -> Draft | None:
+    """Leave the innermost block of an owner, in whatever order and context that happens.
 
     Returns:
         The draft of the block; None when nothing was recorded in it.
     """
-    entry = entered.get()
-    while entry is not None and entry.owner is not owner:
-        entry = entry.previous
-    if entry is None:
-        return None
-    entered.set(entry.previous)
-    if entry.draft is not None:
+    stack = _entered.get()
+    for at in range(len(stack) - 1, -1, -1):
+        if stack[at][0] is owner:
+            break
+    else:
+        return elsewhere.pop().draft if elsewhere else None
+    entry = stack[at][1]
+    if entry in elsewhere:
+        elsewhere.remove(entry)
+    _entered.set(stack[:at] + stack[at + 1 :])
+    if at + 1 < len(stack):
+        # Blocks overlap: the one entered after this one is to restore what was around this one.
+        above = stack[at + 1][1]
+        above.outer, above.around = entry.outer, entry.around
+    elif entry.draft is not None:
         _context.current.set(entry.outer)
-        # Detaching in another context than the one attached in makes OpenTelemetry log an error.
-        if entry.attached is not None and otel_context.get_current() is entry.context:
-            otel_context.detach(entry.attached)
+        if otel_context.get_current() is entry.context:
+            otel_context.attach(entry.around)
     return entry.draft

@@ -73,7 +73,7 @@ class Queue:
             _count("queue_depth", (_clean(self.name),), -1.0)
             try:
                 waited_s = (_runtime.STATE.unix_ns() - int(carrier.get(ENQUEUED_KEY, ""))) * 1e-9
-            except ValueError:
+            except (TypeError, ValueError, OverflowError):
                 waited_s = -1.0
             # Clocks of two machines differ: a negative wait is no measurement.
             if waited_s >= 0:
@@ -184,7 +184,9 @@ def _verdict(
     name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None
 ) -> Verdict:
     policy = _runtime.STATE.policy
-    found = dict(current_call().ref if ref is None else ref)
+    given = current_call().ref if ref is None else ref
+    # A reference comes back from wherever the application stored it: only texts are taken.
+    found = {k: v for k, v in given.items() if isinstance(k, str) and isinstance(v, str)}
     bound = _context.bound.get()
     for key in (_context.PROMPT_NAME, _context.PROMPT_VERSION):
         found.setdefault(key, bound.get(key, ""))

@@ -145,13 +145,15 @@ class RateLimit(NamedTuple):
 class ChunkTimes:
     """Fixed-size record of a stream's timing; all times are `time.perf_counter_ns`."""
 
-    __slots__ = ("first_answer_ns", "first_chunk_ns", "first_token_ns", "intervals", "last_ns")
+    __slots__ = ("first_answer_ns", "first_chunk_ns", "first_token_ns", "intervals", "last_ns", "marked")
 
     def __init__(self, buckets: int) -> None:
         self.first_chunk_ns = 0
         self.first_token_ns = 0
         self.first_answer_ns = 0
         self.last_ns = 0
+        self.marked = False
+        """The application marked the first token by hand: the last one comes with the end."""
         self.intervals = [0] * buckets
         """Count of gaps between chunks per histogram bucket (last one: over all bounds)."""
 
@@ -197,6 +199,7 @@ class Draft:
         "server_port",
         "span",
         "stages",
+        "stages_total_s",
         "start_ns",
         "start_unix_ns",
         "stream_state",
@@ -262,6 +265,7 @@ class Draft:
         self.agent = ""
         self.agent_calls = 0
         self.tool_calls = 0
+        self.stages_total_s = 0.0
         self.stages: dict[str, float] | None = None
         """Seconds per stage name, on the draft that encloses the stages."""
         self.opening: dict[str, AttributeValue] = {}

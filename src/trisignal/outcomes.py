@@ -78,9 +78,12 @@ def classify(error: BaseException) -> Failure:
         return Failure("abandoned", "", None)
     if not isinstance(error, Exception) or cls.__name__ in _CANCELLED:
         return Failure("cancelled", "", None)
-    code = _code(error)
     name = qualified_name(cls)
-    return Failure("error", code or name, _kind(error, code, cls.__name__))
+    try:
+        code = _code(error)
+        return Failure("error", code or name, _kind(error, code, cls.__name__))
+    except Exception:  # an exception whose own properties raise still is an error
+        return Failure("error", name, "other")
 
 
 def classify_event(body: Any) -> Failure:
@@ -111,7 +114,8 @@ def status_of(error: BaseException) -> int | None:
                 return value
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # botocore
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        told = response.get("ResponseMetadata")
+        status = told.get("HTTPStatusCode") if isinstance(told, Mapping) else None
         return status if isinstance(status, int) else None
     return None
 

@@ -198,7 +198,7 @@ def test_no_color_is_honoured() -> None:
 
 def test_piped_output_has_no_codes() -> None:
     """What goes to a file or a pipe is plain text, and says what to do next."""
-    code, out, err = run()
+    code, out, err = run(COLUMNS="120")
     assert (code, err) == (0, "")
     assert "\x1b" not in out
     assert "trisignal demo --serve" in out

@@ -120,7 +120,9 @@ def _make_calls(openai: Any, base_url: str) -> None:
     with openai.OpenAI(base_url=base_url, api_key="none") as client:
         with context(request_id="req-7f3a", conversation_id="conv-12"):
             _answer(client)
-        client.responses.create(model="gpt-5-mini", input=_HANDBOOK + QUESTION, reasoning={"effort": "low"})
+        if hasattr(client, "responses"):  # openai 1.66 brought it
+            prompt = _HANDBOOK + QUESTION
+            client.responses.create(model="gpt-5-mini", input=prompt, reasoning={"effort": "low"})
         client.chat.completions.create(model="gpt-4o", messages=_asked(), extra_headers={SCENE: BUSY})
         try:
             client.chat.completions.create(model="gpt-4o", messages=_asked(), extra_headers={SCENE: TOO_LONG})

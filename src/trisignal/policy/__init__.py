@@ -252,7 +252,7 @@ class Policy:
         if draft.stages:
             for name, seconds in draft.stages.items():
                 closing[f"{names.STAGE_PREFIX}{self.known(name)}_ms"] = round(seconds * 1e3, 3)
-            closing[names.STAGES_TOTAL_MS] = round(sum(draft.stages.values()) * 1e3, 3)
+            closing[names.STAGES_TOTAL_MS] = round(draft.stages_total_s * 1e3, 3)
         if outcome != "ok":
             # On spans the absence means ok: one attribute less on almost every span.
             closing[names.OUTCOME] = outcome

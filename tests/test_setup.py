@@ -1,0 +1,373 @@
+"""setup() and its handle: built once, nothing of the host replaced, everything taken back."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+import trisignal
+from trisignal import _telemetry
+from trisignal.errors import ConfigError, MetricCollisionError, PriceFileError
+from trisignal.testing import capture
+
+SOURCE = str(Path(trisignal.__file__).parents[1])
+CALLS = logging.getLogger("trisignal.calls")
+OURS = ("llm_", "gen_ai_", "trisignal_")
+
+
+@pytest.fixture(name="registry")
+def _registry() -> CollectorRegistry:
+    """A registry of the test's own."""
+    return CollectorRegistry()
+
+
+def call(name: str = "m") -> None:
+    """Record one call."""
+    with trisignal.llm(provider="p", model=name):
+        pass
+
+
+def names(registry: CollectorRegistry) -> list[str]:
+    """Names of the metrics in a registry."""
+    return sorted(family.name for family in registry.collect())
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    """A sample's value."""
+    return registry.get_sample_value(name, labels)
+
+
+class Host:
+    """What of the host and of the process may not be different afterwards."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        root = logging.getLogger()
+        self.logging = [
+            (logger.level, logger.propagate, list(logger.handlers), list(logger.filters))
+            for logger in (root, CALLS, logging.getLogger("trisignal"))
+        ]
+        self.threads = sorted(thread.name for thread in threading.enumerate())
+        self.metrics = names(registry), names(REGISTRY)
+        self.provider = trace.get_tracer_provider()
+        self.factory = logging.getLogRecordFactory()
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other)
+
+
+# --- once ------------------------------------------------------------------------------------------------
+
+
+def test_setup_is_idempotent(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """A second call answers the first one's handle; only other settings are remarked on."""
+    first = trisignal.setup(registry=registry, metric_prefix="a_")
+    assert trisignal.setup() is first
+    assert trisignal.setup(registry=registry, metric_prefix="a_") is first
+    assert caplog.records == []
+    assert trisignal.setup(metric_prefix="b_") is first
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("trisignal", "WARNING")
+    assert "its settings stay" in record.getMessage()
+    assert all(name.startswith("a_") for name in names(registry))
+
+
+def test_setup_from_many_threads_is_one_setup(registry: CollectorRegistry) -> None:
+    """Threads that set up at the same moment get the same handle."""
+    together = threading.Barrier(8)
+
+    def start(_: int) -> trisignal.Telemetry:
+        together.wait(10)
+        return trisignal.setup(registry=registry)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(start, range(8)))) == 1
+
+
+def test_the_handle_tells_settings_and_their_sources(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in force, and where it came from, can be looked up."""
+    monkeypatch.setenv("TRISIGNAL_MAX_SERIES", "500")
+    telemetry = trisignal.setup(registry=registry, exemplars=False)
+    assert (telemetry.settings.max_series, telemetry.settings.exemplars) == (500, False)
+    assert {k: v for k, v in telemetry.sources.items() if v != "default"} == {
+        "max_series": "environment",
+        "exemplars": "argument",
+    }
+    assert telemetry.registry is registry
+
+
+def test_disabled_means_nothing_is_built(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disabled, there is a handle and nothing else."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
+    before = Host(registry)
+    telemetry = trisignal.setup(registry=registry, logs="stderr")
+    call()
+    assert Host(registry) == before
+    assert telemetry.force_flush()
+    telemetry.shutdown()
+
+
+# --- failing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("taken", ["llm_requests", "llm_active_requests", "gen_ai_client_token_usage"])
+def test_a_taken_name_is_told_before_anything_is_registered(registry: CollectorRegistry, taken: str) -> None:
+    """A collision names the metric and the way out, and leaves everything as it was."""
+    (Counter if taken == "llm_requests" else Gauge)(taken, "the host's own", registry=registry)
+    before = Host(registry)
+    with pytest.raises(MetricCollisionError) as caught:
+        trisignal.setup(registry=registry, logs="stderr")
+    assert any(name.startswith(taken) for name in caught.value.names)
+    assert "metric_prefix=" in str(caught.value)
+    assert Host(registry) == before
+    trisignal.setup(registry=registry, metric_prefix="app_")
+    call()
+    assert value(registry, "app_llm_active_requests", **dict(zip(R, ("chat", "p", "m"), strict=True))) == 0
+
+
+R = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+
+WRONG: list[tuple[dict[str, str], dict[str, Any], type[Exception]]] = [
+    ({"OTEL_TRACES_EXPORTER": "zipkin"}, {}, ConfigError),
+    ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "prometheus"}, {}, ConfigError),
+    ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "file"}, {}, ConfigError),
+    ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, {}, ConfigError),
+    ({"TRISIGNAL_MAX_SERIES": "1"}, {}, ConfigError),
+    ({}, {"redact_patterns": {"a": "("}}, ConfigError),
+    ({}, {"prices_file": "/nowhere/prices.yaml"}, PriceFileError),
+    ({"OTEL_TRACES_EXPORTER": "otlp"}, {"logs": "/dev/null/file"}, OSError),
+]
+
+
+@pytest.mark.parametrize(("environ", "arguments", "error"), WRONG)
+def test_a_setup_that_fails_leaves_nothing(
+    registry: CollectorRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, str],
+    arguments: dict[str, Any],
+    error: type[Exception],
+) -> None:
+    """Whatever is wrong, no metric, handler, thread or provider stays, and setup() may be tried again."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    for name, text in environ.items():
+        monkeypatch.setenv(name, text)
+    before = Host(registry)
+    with pytest.raises(error):
+        trisignal.setup(registry=registry, **arguments)
+    assert Host(registry) == before
+    assert _telemetry.running() is None
+    call()
+    for name in (*environ, "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        monkeypatch.delenv(name)
+    trisignal.setup(registry=registry)
+    call()
+    assert value(registry, "llm_requests_total", **dict(zip(R, ("chat", "p", "m"), strict=True)), llm_outcome="ok") == 1
+
+
+# --- shutdown --------------------------------------------------------------------------------------------
+
+
+def test_shutdown_takes_everything_back(registry: CollectorRegistry, tmp_path: Path) -> None:
+    """Metrics, handlers, levels, formatters and threads are as before, and calls pass through."""
+    handler = logging.StreamHandler(io.StringIO())
+    formatter = logging.Formatter("%(message)s")
+    handler.setFormatter(formatter)
+    before = Host(registry)
+    for logs in ("root", str(tmp_path / "calls.log"), handler):
+        with trisignal.setup(registry=registry, logs=logs, meter_provider=MeterProvider()) as telemetry:
+            call()
+            assert value(registry, "llm_active_requests", **dict(zip(R, ("chat", "p", "m"), strict=True))) == 0
+        assert Host(registry) == before
+        telemetry.shutdown()
+        call()
+        assert trisignal.summary().total.calls == 0
+    assert handler.formatter is formatter
+    assert handler.filters == []
+
+
+def test_an_old_handle_does_not_shut_down_a_new_setup(registry: CollectorRegistry) -> None:
+    """After shutdown() setup() may be called again; the old handle has no say any more."""
+    old = trisignal.setup(registry=registry, metric_prefix="a_")
+    old.shutdown()
+    new = trisignal.setup(registry=registry, metric_prefix="b_")
+    assert new is not old
+    old.shutdown()
+    call()
+    assert trisignal.summary().total.calls == 1
+    assert all(name.startswith("b_") for name in names(registry))
+
+
+# --- the host's things -----------------------------------------------------------------------------------
+
+
+def test_a_given_provider_is_used_and_stays(registry: CollectorRegistry) -> None:
+    """Spans go to the given provider, which is flushed but never shut down by us."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    telemetry = trisignal.setup(registry=registry, tracer_provider=provider)
+    call()
+    assert telemetry.tracer_provider is provider
+    assert telemetry.force_flush()
+    telemetry.shutdown()
+    with provider.get_tracer("host").start_as_current_span("after"):
+        pass
+    assert [span.name for span in exporter.get_finished_spans()] == ["chat m", "after"]
+
+
+GLOBAL = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+import trisignal
+exporter = InMemorySpanExporter()
+if {host}:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+before = trace.get_tracer_provider()
+with trisignal.setup() as telemetry:
+    with trisignal.llm(model="m") as call:
+        assert int(call.trace_id, 16)
+    assert trace.get_tracer_provider() is before
+    assert (telemetry.tracer_provider is before) == {host}
+assert trace.get_tracer_provider() is before
+assert [span.name for span in exporter.get_finished_spans()] == ["chat m"] * {host}
+"""
+
+
+@pytest.mark.parametrize("host", [True, False], ids=["host has one", "host has none"])
+def test_the_global_provider_is_never_replaced(host: bool) -> None:
+    """The host's provider is used where there is one; where there is none, none is set."""
+    run(GLOBAL.format(host=host))
+
+
+def run(script: str) -> str:
+    """Run a script in a process of its own, which must succeed and be silent on stderr."""
+    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
+    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_pushed_metrics_are_switched_on_by_a_provider(registry: CollectorRegistry) -> None:
+    """A given meter provider gets the same numbers as the registry."""
+    reader = InMemoryMetricReader()
+    trisignal.setup(registry=registry, meter_provider=MeterProvider([reader]))
+    call()
+    data: Any = reader.get_metrics_data()
+    pushed = {metric.name for scope in data.resource_metrics[0].scope_metrics for metric in scope.metrics}
+    assert {"llm.requests", "gen_ai.client.operation.duration"} <= pushed
+
+
+# --- logs ------------------------------------------------------------------------------------------------
+
+
+def test_without_logs_nothing_is_printed(registry: CollectorRegistry, capfd: pytest.CaptureFixture[str]) -> None:
+    """By default no handler is installed, and nothing reaches stdout or stderr, not even failures."""
+    with trisignal.setup(registry=registry):
+        call()
+        with pytest.raises(ZeroDivisionError):
+            trisignal.llm(lambda: 1 / 0)()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_printed_without_logging_configured() -> None:
+    """The same in a program that has never configured logging, where Python prints warnings by itself."""
+    script = "import trisignal\ntrisignal.setup()\ntrisignal.setup(max_series=100)\ntry:\n"
+    script += "    trisignal.llm(lambda: 1 / 0)()\nexcept ZeroDivisionError:\n    pass\n"
+    assert run(script) == ""
+
+
+@pytest.fixture(name="lines")
+def _lines(tmp_path: Path) -> Iterator[Any]:
+    """Reads the JSON lines of a file."""
+
+    def read(path: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    yield read
+
+
+def test_logs_to_stderr(registry: CollectorRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """``stderr`` is one JSON line per call, on stderr only, and not another one for the root's handlers."""
+    trisignal.setup(registry=registry, logs="stderr")
+    call()
+    logging.getLogger("app").warning("not ours")
+    out, err = capsys.readouterr()
+    [line] = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert (out, line["gen_ai.request.model"], line["level"]) == ("", "m", "INFO")
+
+
+@pytest.mark.parametrize("as_path", [True, False], ids=["path", "text"])
+def test_logs_to_a_file(registry: CollectorRegistry, tmp_path: Path, lines: Any, as_path: bool) -> None:
+    """A path is a file that is appended to, opened with the first line, in a directory that is made."""
+    path = tmp_path / "deep" / "calls.log"
+    for number in (1, 2):
+        with trisignal.setup(registry=registry, logs=path if as_path else str(path)):
+            assert path.exists() == (number == 2)
+            call(f"m{number}")
+    assert [line["gen_ai.request.model"] for line in lines(path)] == ["m1", "m2"]
+
+
+def test_logs_of_the_whole_application(registry: CollectorRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """``root`` formats every record of the application, with ids of the call and of the request."""
+    trisignal.setup(registry=registry, logs="root")
+    with trisignal.context(request_id="r-1"), trisignal.workflow("w") as block:
+        logging.getLogger("app.module").warning("hello ann@example.com")
+    app, ours = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (app["message"], app["logger"]) == ("hello [REDACTED:email]", "app.module")
+    assert app["trace_id"] == ours["trace_id"] == block.trace_id
+    assert app["request_id"] == "r-1"
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own format", "no format"])
+def test_logs_to_a_handler(registry: CollectorRegistry, own: bool) -> None:
+    """A handler gets the lines; it keeps its own format, and is made to write JSON where it has none."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    if own:
+        handler.setFormatter(logging.Formatter("own %(message)s"))
+    trisignal.setup(registry=registry, logs=handler)
+    call()
+    assert stream.getvalue().startswith("own chat m ok" if own else "{")
+
+
+def test_a_level_that_the_host_chose_stays(registry: CollectorRegistry) -> None:
+    """The calls' logger gets a level only where it has none."""
+    CALLS.setLevel(logging.ERROR)
+    try:
+        with trisignal.setup(registry=registry, logs="stderr"):
+            assert CALLS.level == logging.ERROR
+        assert CALLS.level == logging.ERROR
+    finally:
+        CALLS.setLevel(logging.NOTSET)
+
+
+def test_what_capture_has_seen_stays_readable() -> None:
+    """After its block too a capture tells spans, calls, log lines and metrics."""
+    with capture() as seen:
+        call()
+    assert (seen.span.name, len(seen.calls), len(seen.logs)) == ("chat m", 1, 1)
+    assert seen.value("llm_requests_total", llm_outcome="ok") == 1
