@@ -18,7 +18,6 @@ nox.options.error_on_missing_interpreters = False
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 TEST = nox.project.dependency_groups(PROJECT, "test")
-DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 
 OLDEST_CLIENT = ["openai==1.40.0", "httpx<0.28"]
 """openai 1.40 passes httpx an argument that later versions do not have."""
@@ -119,7 +118,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The generated tables are current, every block runs, and the site builds without a warning."""
-    session.install("-e", ".", *TEST, *DOCS)
+    session.install("-e", ".", *TEST, *nox.project.dependency_groups(PROJECT, "docs"))
     session.run("python", "scripts/docs_tables.py", "--check")
     session.run("pytest", "tests/test_docs.py")
     session.run("mkdocs", "build", "--strict")
@@ -161,7 +160,7 @@ def package(session: nox.Session) -> None:
     tree.mkdir()
     for name in ("tests", "examples", "docs", "scripts", "bench"):
         shutil.copytree(name, tree / name)
-    for page in (*Path().glob("*.md"), "LICENSE", "NOTICE", "mkdocs.yml", "pyproject.toml"):
+    for page in (*map(str, Path().glob("*.md")), "LICENSE", "NOTICE", "mkdocs.yml", "pyproject.toml"):
         shutil.copy(page, tree)
     session.chdir(tree)
     session.run("pytest", "-o", "pythonpath=tests", *session.posargs)

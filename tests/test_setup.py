@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -71,6 +70,9 @@ class Host:
 
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return repr(vars(self))
 
 
 # --- once ------------------------------------------------------------------------------------------------
@@ -300,16 +302,6 @@ def test_nothing_is_printed_without_logging_configured() -> None:
     assert run(script) == ""
 
 
-@pytest.fixture(name="lines")
-def _lines(tmp_path: Path) -> Iterator[Any]:
-    """Reads the JSON lines of a file."""
-
-    def read(path: Path) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-    yield read
-
-
 def test_logs_to_stderr(registry: CollectorRegistry, capsys: pytest.CaptureFixture[str]) -> None:
     """``stderr`` is one JSON line per call, on stderr only, and not another one for the root's handlers."""
     trisignal.setup(registry=registry, logs="stderr")
@@ -321,14 +313,15 @@ def test_logs_to_stderr(registry: CollectorRegistry, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("as_path", [True, False], ids=["path", "text"])
-def test_logs_to_a_file(registry: CollectorRegistry, tmp_path: Path, lines: Any, as_path: bool) -> None:
+def test_logs_to_a_file(registry: CollectorRegistry, tmp_path: Path, as_path: bool) -> None:
     """A path is a file that is appended to, opened with the first line, in a directory that is made."""
     path = tmp_path / "deep" / "calls.log"
     for number in (1, 2):
         with trisignal.setup(registry=registry, logs=path if as_path else str(path)):
             assert path.exists() == (number == 2)
             call(f"m{number}")
-    assert [line["gen_ai.request.model"] for line in lines(path)] == ["m1", "m2"]
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [line["gen_ai.request.model"] for line in lines] == ["m1", "m2"]
 
 
 def test_logs_of_the_whole_application(registry: CollectorRegistry, capsys: pytest.CaptureFixture[str]) -> None:

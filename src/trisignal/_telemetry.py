@@ -81,14 +81,14 @@ class Telemetry:
             _runtime.reset()
             _guard.reset()
             self.take_back()
-            for built in self.built:
-                built.provider.shutdown()
             CURRENT.telemetry = None
 
     def take_back(self) -> None:
         """Undo every change made to the host."""
         while self.undo:
             self.undo.pop()()
+        while self.built:
+            self.built.pop().provider.shutdown()
 
     def __enter__(self) -> Telemetry:
         return self

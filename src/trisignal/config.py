@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,8 +33,8 @@ DETECTORS = ("email", "phone", "card", "iban", "us_ssn", "ip", "api_key", "jwt",
 _TABLES = (profile(name) for name in PROFILES)
 TAKEN_LABELS = frozenset(
     label.replace(".", "_") for table in _TABLES for metric in table.values() for label in metric.labels
-) | {"le", "quantile"}
-"""Labels that metrics have already: no dimension may be called so."""
+) | {"le", "quantile", "request_id", "conversation_id", "user_id"}
+"""No dimension may be called so: labels that metrics have already, and ids, which have no bound."""
 
 CaptureContent = Literal["no_content", "span_only", "event_only", "span_and_event"]
 
@@ -120,7 +121,12 @@ class Settings(BaseModel):
     @field_validator("redact_patterns", "provider_hosts", mode="before")
     @classmethod
     def _json_object(cls, value: object) -> object:
-        return json.loads(value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("a JSON object of names and texts") from None
 
     @field_validator("redact")
     @classmethod
@@ -128,6 +134,13 @@ class Settings(BaseModel):
         for name in value:
             if name not in DETECTORS:
                 raise ValueError("one or more of " + ", ".join(DETECTORS))
+        return value
+
+    @field_validator("slo_thresholds")
+    @classmethod
+    def _seconds(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(isfinite(bound) and bound > 0 for bound in value):
+            raise ValueError("finite numbers of seconds above 0")
         return value
 
     @field_validator("metric_dimensions")
@@ -225,6 +238,9 @@ def _read_file(path: str) -> Mapping[str, object]:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(FILE_VARIABLE, path, f"a readable file ({error.strerror})", "environment") from None
+    except UnicodeDecodeError:
+        wanted = f"a valid {Path(path).suffix.lower()[1:]} file (it is no UTF-8 text)"
+        raise ConfigError(FILE_VARIABLE, path, wanted, "environment") from None
     suffix = Path(path).suffix.lower()
     try:
         loaded = _parse(text, suffix)

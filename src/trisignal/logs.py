@@ -27,7 +27,7 @@ from pythonjsonlogger.json import JsonFormatter as _JsonFormatter
 
 from trisignal._context import REQUEST_ID, bound
 from trisignal._guard import contain
-from trisignal.semconv import RECORD_COMPLETE
+from trisignal.semconv import RECORD_CLEAN, RECORD_COMPLETE
 
 TRACE_ID = "trace_id"
 SPAN_ID = "span_id"
@@ -176,7 +176,7 @@ class JsonFormatter(_JsonFormatter):
             "timestamp": self._timestamp(record.created),
             "level": record.levelname,
             "logger": record.name,
-            "message": message if self._redactor is None or COMPLETE in fields else self._safe(message),
+            "message": message if self._redactor is None or RECORD_CLEAN in fields else self._safe(message),
         }
         if self._preset:
             line.update(self._preset)

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 from trisignal import _context, _guard, _runtime, _telemetry
 from trisignal._setup import setup
@@ -106,6 +107,8 @@ class Seen:
         self._exporter = InMemorySpanExporter()
         self._stream = StringIO()
         self._keep = _Keep()
+        self._families: list[Metric] | None = None
+        """The metrics as they were at the end of the block."""
 
     @property
     def spans(self) -> list[ReadableSpan]:
@@ -153,7 +156,7 @@ class Seen:
         """
         _runtime.drain()
         total = 0.0
-        for family in self.registry.collect():
+        for family in self.registry.collect() if self._families is None else self._families:
             for sample in family.samples:
                 if sample.name == metric and labels.items() <= sample.labels.items():
                     total += sample.value
@@ -205,6 +208,7 @@ def capture(
         _guard.STATE.strict = strict
         yield seen
         _runtime.drain()
+        seen._families = list(seen.registry.collect())
     finally:
         seen.telemetry.shutdown() if hasattr(seen, "telemetry") else None
         _context.current.reset(current)

@@ -58,7 +58,7 @@ def log(logger: logging.Logger, *calls: Call, ratio: float = 1.0) -> None:
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
     """What a record holds beyond what every record has."""
-    return {name: value for name, value in vars(record).items() if name not in OWN and name != "_trisignal_complete"}
+    return {name: value for name, value in vars(record).items() if name not in OWN and not name.startswith("_trisignal")}
 
 
 def test_a_record_tells_the_facts_of_the_span(logger: logging.Logger, kept: Kept) -> None:

@@ -18,6 +18,8 @@ from trisignal.policy.redact import Redactor
 from trisignal.policy.truncate import shorten
 
 REDACTION_FAILED = "[REDACTED:failure]"
+USD_DIGITS = 12
+"""Below a millionth of a cent floats only show their noise."""
 FIELD_BYTES = 1024
 """Byte budget of one metadata string."""
 _REMEMBERED = 2048
@@ -215,7 +217,7 @@ class Policy:
                 draft.operation, draft.kind, draft.role, self.span_name(draft), draft.provider,
                 draft.request_model, draft.response_model, draft.name, draft.outcome or "ok", draft.error_type,
                 draft.error_kind, *error_text, draft.start_unix_ns, draft.start_ns,
-                (draft.end_ns - draft.start_ns) * 1e-9, draft.usage, cost, model_call, draft.counted,
+                (draft.end_ns - draft.start_ns) / 1e9, draft.usage, cost, model_call, draft.counted,
                 draft.pending, tuple(draft.retries), draft.rate_limits, draft.chunk_times, draft.opening, closing,
                 content, draft.server_address, draft.server_port, dimensions, draft.agent, draft.agent_calls,
                 draft.tool_calls, trace_id, span_id, sampled, bound, draft.background_id,
@@ -242,11 +244,11 @@ class Policy:
         times = draft.chunk_times
         if times is not None and times.first_chunk_ns:
             start = draft.start_ns
-            closing[names.RESPONSE_TIME_TO_FIRST_CHUNK] = (times.first_chunk_ns - start) * 1e-9
+            closing[names.RESPONSE_TIME_TO_FIRST_CHUNK] = (times.first_chunk_ns - start) / 1e9
             if times.first_token_ns:
-                closing[names.TIME_TO_FIRST_TOKEN_S] = (times.first_token_ns - start) * 1e-9
+                closing[names.TIME_TO_FIRST_TOKEN_S] = (times.first_token_ns - start) / 1e9
             if times.first_answer_ns:
-                closing[names.TIME_TO_FIRST_ANSWER_S] = (times.first_answer_ns - start) * 1e-9
+                closing[names.TIME_TO_FIRST_ANSWER_S] = (times.first_answer_ns - start) / 1e9
         if draft.retries:
             closing[names.RETRIES] = len(draft.retries)
         if draft.stages:
@@ -281,9 +283,9 @@ class Policy:
         cost = self._cost(draft)
         if cost is not None:
             table = names.COST_ATTRIBUTES
-            closing[table["input"]] = cost.input_usd
-            closing[table["output"]] = cost.output_usd
-            closing[table["total"]] = cost.total_usd
+            closing[table["input"]] = round(cost.input_usd, USD_DIGITS)
+            closing[table["output"]] = round(cost.output_usd, USD_DIGITS)
+            closing[table["total"]] = round(cost.total_usd, USD_DIGITS)
         return cost
 
     def _cost(self, draft: Draft) -> Cost | None:

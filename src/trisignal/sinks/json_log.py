@@ -59,7 +59,7 @@ class JsonLogSink:
         message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
         record = make(logger.name, level, "", 0, message, (), None)
         record.__dict__.update(self._fields(call))
-        record.__dict__[names.RECORD_COMPLETE] = True
+        record.__dict__[names.RECORD_COMPLETE] = record.__dict__[names.RECORD_CLEAN] = True
         logger.handle(record)
 
     def _fields(self, call: Call) -> Mapping[str, Any]:
@@ -76,7 +76,7 @@ class JsonLogSink:
         if usage is not None and (usage.input is not None or usage.output is not None):
             fields[names.TOTAL_TOKENS] = (usage.input or 0) + (usage.output or 0)
         if call.cost is not None:
-            fields[names.COST_USD] = call.cost.total_usd
+            fields[names.COST_USD] = round(call.cost.total_usd, 12)
         if call.trace_id and call.trace_id != _NO_TRACE:
             fields["trace_id"] = call.trace_id
             fields["span_id"] = call.span_id
