@@ -17,7 +17,7 @@ from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal._telemetry import Telemetry, summary
 from trisignal.clients import instrument, uninstrument
 from trisignal.middleware import RequestIdMiddleware, WsgiRequestIdMiddleware
-from trisignal.policy.price import PriceSource
+from trisignal.policy.price import PriceSource, Rates
 from trisignal.policy.redact import Redactor
 from trisignal.sinks.tally import Summary
 
@@ -27,6 +27,7 @@ __all__ = [
     "ContextThreadPoolExecutor",
     "PriceSource",
     "Queue",
+    "Rates",
     "Redactor",
     "RequestIdMiddleware",
     "Summary",

@@ -108,19 +108,14 @@ def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> Promethe
     return sink
 
 
-def _tracer_provider(
-    made: Telemetry, given: TracerProvider | None, clean: Callable[[str], str]
-) -> TracerProvider:
-    if given is None:
-        present = trace.get_tracer_provider()
-        if not isinstance(present, ProxyTracerProvider):
-            given = present
-    if given is None:
+def _tracer_provider(made: Telemetry, given: TracerProvider | None, clean: Callable[[str], str]) -> TracerProvider:
+    present = trace.get_tracer_provider() if given is None else given
+    if isinstance(present, ProxyTracerProvider):
         built = tracer_provider_from(made.settings, clean)
         made.built.append(built)
-        given = built.provider
-    made.tracer_provider = given
-    return given
+        present = built.provider
+    made.tracer_provider = present
+    return present
 
 
 def _add_push(made: Telemetry, explicit: dict[str, Any], sinks: list[Sink], meters: list[Meter]) -> None:

@@ -12,7 +12,8 @@ from trisignal.call import Draft
 
 def drive(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> Generator[Any, Any, Any]:
     """Run a generator step by step, passing sends, throws and its return value through."""
-    resume, sent = inner.send, None
+    resume: Any = inner.send
+    sent: Any = None
     while True:
         tokens = _runtime.activate(draft)
         try:
@@ -35,7 +36,7 @@ def drive(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> Generato
             fold.closed()
             raise
         except BaseException as error:
-            resume, sent = inner.throw, error  # type: ignore[assignment]  # same shape: one argument
+            resume, sent = inner.throw, error
 
 
 def _close(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> None:
@@ -51,7 +52,8 @@ def _close(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> None:
 
 async def adrive(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> AsyncGenerator[Any, Any]:
     """The asynchronous twin; asynchronous generators return no value."""
-    resume, sent = inner.asend, None
+    resume: Any = inner.asend
+    sent: Any = None
     while True:
         tokens = _runtime.activate(draft)
         try:
@@ -74,7 +76,7 @@ async def adrive(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> A
             fold.closed()
             raise
         except BaseException as error:
-            resume, sent = inner.athrow, error  # type: ignore[assignment]  # same shape: one argument
+            resume, sent = inner.athrow, error
 
 
 async def _aclose(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> None:

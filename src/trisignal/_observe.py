@@ -85,7 +85,7 @@ class Observation:
         read_response: ReadResponse | None = None,
     ) -> None:
         self._operation = operation
-        self._kind = kind
+        self._kind: Literal["client", "internal"] = kind
         self._name = name
         self._provider = provider
         self._model = model
@@ -219,7 +219,8 @@ class Observation:
                 if not is_off():
                     draft = self._open(name, arguments, args, kwargs)
                     stream = adrive(stream, draft, self._fold(draft))
-                step, sent = stream.asend, None
+                step: Any = stream.asend
+                sent: Any = None
                 try:
                     while True:
                         item = await step(sent)

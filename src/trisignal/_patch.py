@@ -15,8 +15,10 @@ import wrapt
 Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
-class Ours(wrapt.FunctionWrapper):  # type: ignore[misc,type-arg]  # wrapt's generic base is untyped at runtime
+class Ours(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs only
     """Marks a wrapper as ours; ``_self_patch`` tells whether it still is one."""
+
+    _self_patch: Patch
 
 
 def _found(owner: type, name: str) -> Any:

@@ -64,7 +64,7 @@ def configure(settings: Settings, policy: Policy, sinks: tuple[Sink, ...], meter
     STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks)
     STATE.closes = tuple((f"sink.{s.name}.close", s.close) for s in sinks)
     STATE.meters = meters
-    STATE.verdicts = tuple(s.verdict for s in sinks if hasattr(s, "verdict"))
+    STATE.verdicts = tuple(tell for tell in (getattr(s, "verdict", None) for s in sinks) if tell is not None)
     STATE.active = not settings.disabled
 
 

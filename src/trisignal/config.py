@@ -44,61 +44,46 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
-    service_name: str = Field("", description="`service.name` of the resource that setup() builds.")
-    disabled: bool = Field(False, description="Do nothing at all: calls pass through untouched.")
-    capture_content: CaptureContent = Field(
-        "no_content",
+    service_name: str = Field(default="", description="`service.name` of the resource that setup() builds.")
+    disabled: bool = Field(default=False, description="Do nothing at all: calls pass through untouched.")
+    capture_content: CaptureContent = Field(default="no_content",
         description="Where message content goes, after redaction: `no_content`, `span_only`, `event_only`, "
         "`span_and_event`; `true` means `span_only` and `false` `no_content`.",
     )
-    content_field_bytes: int = Field(32768, ge=256, description="Byte budget of one content attribute.")
-    content_span_bytes: int = Field(131072, ge=512, description="Byte budget of all content of one span.")
-    redact: tuple[str, ...] = Field(
-        DETECTORS, description="Built-in detectors in use, comma-separated in a variable; empty: none."
+    content_field_bytes: int = Field(default=32768, ge=256, description="Byte budget of one content attribute.")
+    content_span_bytes: int = Field(default=131072, ge=512, description="Byte budget of all content of one span.")
+    redact: tuple[str, ...] = Field(default=DETECTORS, description="Built-in detectors in use, comma-separated in a variable; empty: none."
     )
-    redact_patterns: dict[str, str] = Field(
-        {}, description="Own detectors: name to regular expression (JSON object in a variable)."
+    redact_patterns: dict[str, str] = Field(default={}, description="Own detectors: name to regular expression (JSON object in a variable)."
     )
-    metric_profile: Literal["1.41", "2026-10"] = Field(
-        "1.41", description="Names of the conventions' metrics: `1.41` (released) or `2026-10` (snapshot)."
+    metric_profile: Literal["1.41", "2026-10"] = Field(default="1.41", description="Names of the conventions' metrics: `1.41` (released) or `2026-10` (snapshot)."
     )
-    metric_prefix: str = Field(
-        "", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$", description="Put before every Prometheus metric name."
+    metric_prefix: str = Field(default="", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$", description="Put before every Prometheus metric name."
     )
-    metric_dimensions: tuple[str, ...] = Field(
-        (), description="Names of `context(...)` values that become metric labels, e.g. `tenant`."
+    metric_dimensions: tuple[str, ...] = Field(default=(), description="Names of `context(...)` values that become metric labels, e.g. `tenant`."
     )
-    slo_thresholds: tuple[float, ...] = Field(
-        (), description="Further bucket bounds of the latency histograms, in seconds."
+    slo_thresholds: tuple[float, ...] = Field(default=(), description="Further bucket bounds of the latency histograms, in seconds."
     )
-    max_label_sets: int = Field(200, ge=1, description="Label sets per metric; more collapse into `_OTHER`.")
-    max_series: int = Field(10000, ge=100, description="Prometheus series per process, over all metrics.")
-    exemplars: bool = Field(True, description="Attach trace and span ids of sampled spans to histograms.")
-    trace_sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of traces kept by the provider that setup() builds; by trace id."
+    max_label_sets: int = Field(default=200, ge=1, description="Label sets per metric; more collapse into `_OTHER`.")
+    max_series: int = Field(default=10000, ge=100, description="Prometheus series per process, over all metrics.")
+    exemplars: bool = Field(default=True, description="Attach trace and span ids of sampled spans to histograms.")
+    trace_sample_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of traces kept by the provider that setup() builds; by trace id."
     )
-    log_sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of success log lines, by trace id; failures are always logged."
+    log_sample_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of success log lines, by trace id; failures are always logged."
     )
-    logs: str = Field(
-        "", description="`stderr`, `root` (format the whole application), or a file path; empty: no handler."
+    logs: str = Field(default="", description="`stderr`, `root` (format the whole application), or a file path; empty: no handler."
     )
-    prices_file: str = Field("", description="Price overrides, YAML or JSON.")
-    live_prices: bool = Field(
-        False, description="Use the installed genai-prices package (extra `live-prices`)."
+    prices_file: str = Field(default="", description="Price overrides, YAML or JSON.")
+    live_prices: bool = Field(default=False, description="Use the installed genai-prices package (extra `live-prices`)."
     )
-    propagate_trace_context: bool = Field(
-        False, description="Send W3C trace context (never baggage) with outgoing model calls."
+    propagate_trace_context: bool = Field(default=False, description="Send W3C trace context (never baggage) with outgoing model calls."
     )
-    inject_stream_usage: bool = Field(
-        False,
+    inject_stream_usage: bool = Field(default=False,
         description="Ask OpenAI-compatible chat streams for usage (adds `stream_options` to the request).",
     )
-    provider_hosts: dict[str, str] = Field(
-        {}, description="Own hosts: `host` or `host:port` to provider id (JSON object in a variable)."
+    provider_hosts: dict[str, str] = Field(default={}, description="Own hosts: `host` or `host:port` to provider id (JSON object in a variable)."
     )
-    event_score_threshold: float = Field(
-        0.5, ge=0, le=1, description="Evaluations under this score also become an event on the span."
+    event_score_threshold: float = Field(default=0.5, ge=0, le=1, description="Evaluations under this score also become an event on the span."
     )
 
     @field_validator("capture_content", mode="before")
@@ -258,7 +243,7 @@ def _parse(text: str, suffix: str) -> object:
         return json.loads(text)
     if suffix == ".toml":
         try:
-            import tomllib
+            import tomllib  # type: ignore[import-not-found,unused-ignore]  # new in Python 3.11
         except ImportError:  # Python 3.10
             raise ValueError("TOML needs Python 3.11; use JSON or YAML") from None
         return tomllib.loads(text)

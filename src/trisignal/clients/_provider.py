@@ -17,18 +17,23 @@ class Provider(Protocol):
 
     def patch(self, patches: Patches) -> None:
         """Patch the client's classes; the client is importable."""
+        ...
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """A draft with the facts of the request; None for what is no model call."""
+        ...
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """The request as it is to be sent: unchanged unless the user has asked for more."""
+        ...
 
     def answer(self, draft: Draft, result: Any) -> bool:
         """Read the result or attach to its stream. Returns whether the call is complete."""
+        ...
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """Read what an exception still tells about the call."""
+        ...
 
 
 def _begin(provider: Provider, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:

@@ -133,7 +133,7 @@ class Stainless:
 
     def _see_response(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = _context.current.get()
-        if draft is not None and draft.owner.__class__ is Exchange:
+        if draft is not None and isinstance(draft.owner, Exchange):
             try:
                 self._attach(draft, draft.owner, kwargs["response"])
             except Exception as error:

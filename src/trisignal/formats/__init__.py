@@ -7,7 +7,7 @@ serves pydantic models, dicts decoded from bytes, and dicts that an application 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from trisignal.call import Content, Draft
 
@@ -18,7 +18,8 @@ ANSWER = 2
 NOTABLE = 4
 """The chunk holds a fact to keep (usage, finish reason, ids, error)."""
 
-View = Mapping[str, Any]
+View: TypeAlias = Any
+"""A vendor's object as something with ``get(name, default)``: a mapping, or what `view` made of it."""
 
 
 class StreamState:
@@ -96,7 +97,7 @@ def view(value: Any) -> Any:
 def text(value: Any) -> str:
     """``value`` if it is a string, else ""."""
     if value.__class__ is str:
-        return value  # type: ignore[no-any-return]  # narrowed by identity of the class
+        return value
     return str.__str__(value) if isinstance(value, str) else ""
 
 

@@ -132,7 +132,7 @@ def finish_reason(reply: View) -> str:
 def look(chunk: Any) -> int:
     """Flags of one event."""
     body = chunk if chunk.__class__ is dict else chunk.__dict__
-    kind = body.get("type")
+    kind: Any = body.get("type")
     flags = _FLAGS.get(kind)
     if flags is not None:
         return flags

@@ -137,8 +137,8 @@ class Policy:
             if entity:
                 opening[entity] = draft.name
         for name, value in draft.fields.items():
-            opening[name] = value if value.__class__ is not str else known(value)  # type: ignore[arg-type]
-            if value.__class__ is tuple:
+            opening[name] = known(value) if isinstance(value, str) else value
+            if isinstance(value, tuple):
                 opening[name] = self._attribute(value)
         bound = _context.bound.get()
         if bound or draft.conversation_id:
@@ -318,7 +318,7 @@ class Policy:
         opening = draft.opening
         for field, fact in draft.fields.items():
             if field not in opening:
-                closing[field] = self.known(fact) if fact.__class__ is str else self._attribute(fact)  # type: ignore[arg-type]
+                closing[field] = self.known(fact) if isinstance(fact, str) else self._attribute(fact)
         model, provider = draft.request_model, draft.provider
         if model and opening.get(names.REQUEST_MODEL) != model and draft.operation != names.FETCH_RESPONSE:
             closing[names.REQUEST_MODEL] = draft.request_model = self.known(model)

@@ -32,6 +32,7 @@ class Redactor(Protocol):
 
     def __call__(self, text: str, /) -> str:
         """The redacted text."""
+        ...
 
 
 def chain(*redactors: Redactor) -> Redactor:

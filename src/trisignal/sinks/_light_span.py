@@ -250,7 +250,7 @@ class LightTracer:
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags | 1))
             kept = dict(attributes or {})
         else:
-            verdict = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
+            verdict: Any = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
             if verdict.decision.is_sampled():
                 flags |= 1
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags), verdict.trace_state)
