@@ -255,7 +255,10 @@ RAISES = "the entry raises into the application"
             {"traceparent": TRACEPARENT.encode()},
             id="bytes",
         ),
-        pytest.param({"traceparent": 7}, id="number",),
+        pytest.param(
+            {"traceparent": 7},
+            id="number",
+        ),
     ],
 )
 def test_hostile_entries_of_a_carrier_are_ignored(carrier: dict[str, str]) -> None:

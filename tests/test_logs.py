@@ -161,9 +161,7 @@ def test_a_filter_with_bound_names_of_record_attributes_does_not_break_records(m
 
 def test_a_filter_serves_formatters_of_the_standard_library(make_log: Any) -> None:
     """With the filter on the handler a format string may name ids; outside its default is used."""
-    form = logging.Formatter(
-        "%(message)s %(trace_id)s %(request_id)s", defaults={"trace_id": "-", "request_id": "-"}
-    )
+    form = logging.Formatter("%(message)s %(trace_id)s %(request_id)s", defaults={"trace_id": "-", "request_id": "-"})
     log = make_log(form)
     log.handler.addFilter(ContextFilter())
     with TRACER.start_as_current_span("request"), context(request_id="r1"):
@@ -192,9 +190,7 @@ def test_a_filter_limits_by_logger_name_like_any_filter(make_log: Any) -> None:
 
 
 @pytest.mark.parametrize("with_filter", [True, False])
-def test_records_through_a_queue_never_get_the_context_of_the_listener(
-    make_log: Any, with_filter: bool
-) -> None:
+def test_records_through_a_queue_never_get_the_context_of_the_listener(make_log: Any, with_filter: bool) -> None:
     """Formatted in another thread, a record has the context of its origin or none at all."""
     log = make_log(name="tests.listener")
     waiting: queue.Queue[Any] = queue.Queue()
@@ -276,9 +272,7 @@ def test_logging_can_be_configured_from_a_dictionary(capsys: pytest.CaptureFixtu
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {
-                "json": {"()": "trisignal.logs.JsonFormatter", "static_fields": {"service": "chat"}}
-            },
+            "formatters": {"json": {"()": "trisignal.logs.JsonFormatter", "static_fields": {"service": "chat"}}},
             "filters": {"context": {"()": "trisignal.logs.ContextFilter"}},
             "handlers": {
                 "out": {

@@ -141,9 +141,7 @@ def test_a_nonsense_accept_header_gets_the_plain_format(ask: Any, registry: Coll
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126)), st.text("gzip, ;q=01.x*", max_size=30))
 def test_any_wishes_get_an_answer(accept: str, accept_encoding: str) -> None:
     """No header makes the page fail."""
-    answer = over_wsgi(
-        page.metrics_wsgi_app(CollectorRegistry()), accept=accept, accept_encoding=accept_encoding
-    )
+    answer = over_wsgi(page.metrics_wsgi_app(CollectorRegistry()), accept=accept, accept_encoding=accept_encoding)
     assert answer.status == 200
 
 
@@ -159,9 +157,7 @@ def test_any_wishes_get_an_answer(accept: str, accept_encoding: str) -> None:
         ("", False),
     ],
 )
-def test_gzip_when_asked(
-    ask: Any, registry: CollectorRegistry, accept_encoding: str, compressed: bool
-) -> None:
+def test_gzip_when_asked(ask: Any, registry: CollectorRegistry, accept_encoding: str, compressed: bool) -> None:
     """Compression follows the request header; the content is the same."""
     answer = ask(registry, accept_encoding=accept_encoding)
     assert (answer.headers.get("content-encoding") == "gzip") is compressed
@@ -344,9 +340,7 @@ def test_a_missing_multiprocess_directory_is_told(
     assert answer.headers["content-type"].startswith("text/plain")
     text = "PROMETHEUS_MULTIPROC_DIR names no directory: create it before the processes start"
     assert answer.body.decode() == f"# {text}\n"
-    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
-        ("ERROR", f"metrics cannot be shown: {text}")
-    ]
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("ERROR", f"metrics cannot be shown: {text}")]
 
 
 def test_an_empty_multiprocess_variable_counts_as_unset(

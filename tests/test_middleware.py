@@ -49,9 +49,7 @@ def trace_id() -> str:
     return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
-async def ask(
-    app: Any, headers: Headers | None = None, path: str = "/", kind: str = "http"
-) -> list[dict[str, Any]]:
+async def ask(app: Any, headers: Headers | None = None, path: str = "/", kind: str = "http") -> list[dict[str, Any]]:
     """Send one ASGI request and return every message that the application sent."""
     sent: list[dict[str, Any]] = []
     waiting = [{"type": "http.request"}] if kind == "http" else [{"type": "websocket.connect"}]
@@ -296,9 +294,7 @@ def test_a_refused_websocket_returns_the_id_too() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
 
-    assert ids(asyncio.run(ask(RequestIdMiddleware(app), [("x-request-id", "r1")], kind="websocket"))) == [
-        "r1"
-    ]
+    assert ids(asyncio.run(ask(RequestIdMiddleware(app), [("x-request-id", "r1")], kind="websocket"))) == ["r1"]
 
 
 @pytest.mark.parametrize("error", [LookupError("x"), asyncio.CancelledError(), KeyboardInterrupt()])

@@ -128,10 +128,7 @@ def test_wsgi_keeps_a_span_of_another_instrumentation() -> None:
     """Where a span is active already, the header does not replace it."""
     with TRACER.start_as_current_span("server"):
         expected = trace_id()
-        assert (
-            ask_wsgi(WsgiRequestIdMiddleware(tell_wsgi), HTTP_TRACEPARENT=TRACEPARENT)[2].split()[1]
-            == expected
-        )
+        assert ask_wsgi(WsgiRequestIdMiddleware(tell_wsgi), HTTP_TRACEPARENT=TRACEPARENT)[2].split()[1] == expected
 
 
 def test_wsgi_streams_see_their_request_between_those_of_others() -> None:

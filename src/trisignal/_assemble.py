@@ -40,9 +40,7 @@ def start(explicit: dict[str, Any]) -> Telemetry:
     loaded = config.load(values)
     settings = loaded.settings
     made = Telemetry(loaded, explicit)
-    made.pricer = Pricer(
-        explicit.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices
-    )
+    made.pricer = Pricer(explicit.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices)
     if settings.disabled:
         return made
     try:

@@ -64,18 +64,14 @@ def llm(
     """
     return _made(
         function,
-        Observation(
-            operation, kind="client", name=name, provider=provider, model=model, read_response=read_response
-        ),
+        Observation(operation, kind="client", name=name, provider=provider, model=model, read_response=read_response),
     )
 
 
 @overload
 def embeddings(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def embeddings(
-    *, provider: str = "", model: str = "", read_response: ReadResponse | None = None
-) -> Observation: ...
+def embeddings(*, provider: str = "", model: str = "", read_response: ReadResponse | None = None) -> Observation: ...
 def embeddings(
     function: Callable[..., Any] | None = None,
     /,
@@ -85,18 +81,14 @@ def embeddings(
     read_response: ReadResponse | None = None,
 ) -> Any:
     """Observe an embeddings call; see `llm` for the arguments."""
-    made = Observation(
-        names.EMBEDDINGS, kind="client", provider=provider, model=model, read_response=read_response
-    )
+    made = Observation(names.EMBEDDINGS, kind="client", provider=provider, model=model, read_response=read_response)
     return _made(function, made)
 
 
 @overload
 def retrieval(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
-def retrieval(
-    data_source: str | None = None, /, *, provider: str = "", top_k: int | None = None
-) -> Observation: ...
+def retrieval(data_source: str | None = None, /, *, provider: str = "", top_k: int | None = None) -> Observation: ...
 def retrieval(
     data_source: str | Callable[..., Any] | None = None, /, *, provider: str = "", top_k: int | None = None
 ) -> Any:
@@ -118,9 +110,7 @@ def retrieval(
 def tool(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def tool(name: str | None = None, /, *, type: str = "function", call_id: str = "") -> Observation: ...
-def tool(
-    name: str | Callable[..., Any] | None = None, /, *, type: str = "function", call_id: str = ""
-) -> Any:
+def tool(name: str | Callable[..., Any] | None = None, /, *, type: str = "function", call_id: str = "") -> Any:
     """Observe a tool call.
 
     Args:
@@ -131,9 +121,7 @@ def tool(
     fields = {names.TOOL_TYPE: type}
     if call_id:
         fields[names.TOOL_CALL_ID] = call_id
-    return _named(
-        name, lambda told: Observation(names.EXECUTE_TOOL, kind="internal", name=told, fields=fields)
-    )
+    return _named(name, lambda told: Observation(names.EXECUTE_TOOL, kind="internal", name=told, fields=fields))
 
 
 @overload

@@ -267,9 +267,7 @@ def _new_server(port: int, host: str) -> WSGIServer:
     return Server((host, port), Handler)
 
 
-def serve_metrics(
-    port: int = 0, host: str = "127.0.0.1", registry: CollectorRegistry | None = None
-) -> MetricsServer:
+def serve_metrics(port: int = 0, host: str = "127.0.0.1", registry: CollectorRegistry | None = None) -> MetricsServer:
     """Serve the metrics page from a thread of its own, for programs without a web server.
 
     A forked child does not serve; it may start a server of its own.

@@ -98,15 +98,11 @@ class Observation:
 
     def _draft(self, name: str) -> Draft:
         provider = self._provider or (UNKNOWN_PROVIDER if self._model_call else "")
-        draft = Draft(
-            self._operation, provider=provider, request_model=self._model, name=name, kind=self._kind
-        )
+        draft = Draft(self._operation, provider=provider, request_model=self._model, name=name, kind=self._kind)
         draft.fields.update(self._fields)
         return draft
 
-    def _open(
-        self, name: str, arguments: Arguments, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Draft:
+    def _open(self, name: str, arguments: Arguments, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Draft:
         draft = self._draft(name)
         try:
             if self._model_call:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Status
 
 from trisignal import _guard
@@ -14,10 +18,10 @@ from trisignal.sinks._light_span import CleanSpan
 
 Clean = Callable[[str], str]
 
-_KEPT = frozenset(
-    {"server.address", "server.port", "net.peer.name", "network.peer.address", "client.address"}
-)
-"""Addresses that name a machine, not a person; redacting them would blind operations."""
+_MOST_RESOURCES = 64
+
+_KEPT = frozenset({"server.address", "server.port", "net.peer.name", "network.peer.address"})
+"""Where a server answers: it names a machine, not a person, and operations would be blind without it."""
 
 
 class RedactingExporter(SpanExporter):
@@ -33,16 +37,26 @@ class RedactingExporter(SpanExporter):
     def __init__(self, inner: SpanExporter, clean: Clean) -> None:
         self.inner = inner
         self._clean = clean
+        self._resources: dict[int, tuple[Resource, Resource]] = {}
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Redact the spans and hand them on."""
         done = []
         for span in spans:
             try:
-                done.append(redacted(span, self._clean))
+                done.append(redacted(span, self._clean, self._resource))
             except Exception as error:
                 _guard.contain("exporter.redact", error)
         return self.inner.export(done)
+
+    def _resource(self, resource: Resource) -> Resource:
+        """The redacted resource; the same one comes with every span, so it is remembered."""
+        known = self._resources.get(id(resource))
+        if known is None:
+            if len(self._resources) > _MOST_RESOURCES:
+                self._resources.clear()
+            known = self._resources[id(resource)] = (resource, _resource(resource, self._clean))
+        return known[1]
 
     def shutdown(self) -> None:
         """Shut the wrapped exporter down."""
@@ -53,36 +67,58 @@ class RedactingExporter(SpanExporter):
         return self.inner.force_flush(timeout_millis)
 
 
-def redacted(span: ReadableSpan, clean: Clean) -> ReadableSpan:
-    """A copy of a span in which every text has been redacted; the span itself when nothing changed."""
+def redacted(span: ReadableSpan, clean: Clean, resource: Callable[[Resource], Resource] | None = None) -> ReadableSpan:
+    """A copy of a span in which every text has been redacted.
+
+    Args:
+        span: A finished span; one that holds only what policy has passed is returned as it is.
+        clean: Redacts one text.
+        resource: Redacts a resource; for callers that remember it.
+    """
     if span.__class__ is CleanSpan:
         return span
-    attributes = _attributes(span.attributes or {}, clean)
+    attributes = BoundedAttributes(attributes=_attributes(span.attributes or {}, clean))
+    attributes.dropped = span.dropped_attributes
     events = [
-        Event(event.name, _attributes(event.attributes or {}, clean), event.timestamp)
-        for event in span.events
+        Event(clean(event.name), _attributes(event.attributes or {}, clean), event.timestamp) for event in span.events
     ]
     links = [Link(link.context, _attributes(link.attributes or {}, clean)) for link in span.links]
     description = span.status.description
-    status = Status(span.status.status_code, clean(description)) if description else span.status
     return ReadableSpan(
         name=clean(span.name),
         context=span.context,
         parent=span.parent,
-        resource=span.resource,
+        resource=_resource(span.resource, clean) if resource is None else resource(span.resource),
         attributes=attributes,
-        events=events,
-        links=links,
+        events=_bounded(events, span.dropped_events),
+        links=_bounded(links, span.dropped_links),
         kind=span.kind,
-        status=status,
+        status=Status(span.status.status_code, clean(description)) if description else span.status,
         start_time=span.start_time,
         end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
+        instrumentation_scope=_scope(span.instrumentation_scope, clean),
     )
 
 
+def _bounded(items: list[Any], dropped: int) -> Sequence[Any]:
+    kept: Any = BoundedList.from_seq(len(items), items)
+    kept.dropped = dropped
+    return kept  # type: ignore[no-any-return]  # a sequence that knows what was dropped
+
+
+def _resource(resource: Resource, clean: Clean) -> Resource:
+    attributes = _attributes(resource.attributes, clean)
+    return resource if dict(resource.attributes) == attributes else Resource(attributes, resource.schema_url)
+
+
+def _scope(scope: InstrumentationScope | None, clean: Clean) -> InstrumentationScope | None:
+    if scope is None or not scope.attributes:
+        return scope
+    return InstrumentationScope(scope.name, scope.version, scope.schema_url, _attributes(scope.attributes, clean))
+
+
 def _attributes(given: Mapping[str, Any], clean: Clean) -> dict[str, Any]:
-    return {key: value if key in _KEPT else _value(value, clean) for key, value in given.items()}
+    return {clean(key): value if key in _KEPT else _value(value, clean) for key, value in given.items()}
 
 
 def _value(value: Any, clean: Clean) -> Any:

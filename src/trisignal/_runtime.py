@@ -185,9 +185,7 @@ def _relate(draft: Draft, parent: Draft) -> None:
         # Law 2: tokens and cost belong to the innermost inference.
         outer: Draft | None = parent
         while outer is not None:
-            if outer.operation == operation or (
-                outer.operation in names.INFERENCE and operation in names.INFERENCE
-            ):
+            if outer.operation == operation or (outer.operation in names.INFERENCE and operation in names.INFERENCE):
                 outer.encloses_call = True
             outer = outer.parent
 

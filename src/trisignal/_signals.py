@@ -155,9 +155,7 @@ def evaluate(
         _mark_span(verdict)
 
 
-def feedback(
-    rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mapping[str, str] | None = None
-) -> None:
+def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mapping[str, str] | None = None) -> None:
     """Record a user's verdict on a call.
 
     Args:
@@ -180,9 +178,7 @@ def feedback(
     _tell(verdict)
 
 
-def _verdict(
-    name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None
-) -> Verdict:
+def _verdict(name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None) -> Verdict:
     policy = _runtime.STATE.policy
     given = current_call().ref if ref is None else ref
     # A reference comes back from wherever the application stored it: only texts are taken.

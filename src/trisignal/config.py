@@ -46,44 +46,59 @@ class Settings(BaseModel):
 
     service_name: str = Field(default="", description="`service.name` of the resource that setup() builds.")
     disabled: bool = Field(default=False, description="Do nothing at all: calls pass through untouched.")
-    capture_content: CaptureContent = Field(default="no_content",
+    capture_content: CaptureContent = Field(
+        default="no_content",
         description="Where message content goes, after redaction: `no_content`, `span_only`, `event_only`, "
         "`span_and_event`; `true` means `span_only` and `false` `no_content`.",
     )
     content_field_bytes: int = Field(default=32768, ge=256, description="Byte budget of one content attribute.")
     content_span_bytes: int = Field(default=131072, ge=512, description="Byte budget of all content of one span.")
-    redact: tuple[str, ...] = Field(default=DETECTORS, description="Built-in detectors in use, comma-separated in a variable; empty: none."
+    redact: tuple[str, ...] = Field(
+        default=DETECTORS, description="Built-in detectors in use, comma-separated in a variable; empty: none."
     )
-    redact_patterns: dict[str, str] = Field(default={}, description="Own detectors: name to regular expression (JSON object in a variable)."
+    redact_patterns: dict[str, str] = Field(
+        default={}, description="Own detectors: name to regular expression (JSON object in a variable)."
     )
-    metric_profile: Literal["1.41", "2026-10"] = Field(default="1.41", description="Names of the conventions' metrics: `1.41` (released) or `2026-10` (snapshot)."
+    metric_profile: Literal["1.41", "2026-10"] = Field(
+        default="1.41", description="Names of the conventions' metrics: `1.41` (released) or `2026-10` (snapshot)."
     )
-    metric_prefix: str = Field(default="", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$", description="Put before every Prometheus metric name."
+    metric_prefix: str = Field(
+        default="", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$", description="Put before every Prometheus metric name."
     )
-    metric_dimensions: tuple[str, ...] = Field(default=(), description="Names of `context(...)` values that become metric labels, e.g. `tenant`."
+    metric_dimensions: tuple[str, ...] = Field(
+        default=(), description="Names of `context(...)` values that become metric labels, e.g. `tenant`."
     )
-    slo_thresholds: tuple[float, ...] = Field(default=(), description="Further bucket bounds of the latency histograms, in seconds."
+    slo_thresholds: tuple[float, ...] = Field(
+        default=(), description="Further bucket bounds of the latency histograms, in seconds."
     )
     max_label_sets: int = Field(default=200, ge=1, description="Label sets per metric; more collapse into `_OTHER`.")
     max_series: int = Field(default=10000, ge=100, description="Prometheus series per process, over all metrics.")
     exemplars: bool = Field(default=True, description="Attach trace and span ids of sampled spans to histograms.")
-    trace_sample_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of traces kept by the provider that setup() builds; by trace id."
+    trace_sample_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="Share of traces kept by the provider that setup() builds; by trace id."
     )
-    log_sample_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of success log lines, by trace id; failures are always logged."
+    log_sample_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="Share of success log lines, by trace id; failures are always logged."
     )
-    logs: str = Field(default="", description="`stderr`, `root` (format the whole application), or a file path; empty: no handler."
+    logs: str = Field(
+        default="", description="`stderr`, `root` (format the whole application), or a file path; empty: no handler."
     )
     prices_file: str = Field(default="", description="Price overrides, YAML or JSON.")
-    live_prices: bool = Field(default=False, description="Use the installed genai-prices package (extra `live-prices`)."
+    live_prices: bool = Field(
+        default=False, description="Use the installed genai-prices package (extra `live-prices`)."
     )
-    propagate_trace_context: bool = Field(default=False, description="Send W3C trace context (never baggage) with outgoing model calls."
+    propagate_trace_context: bool = Field(
+        default=False, description="Send W3C trace context (never baggage) with outgoing model calls."
     )
-    inject_stream_usage: bool = Field(default=False,
+    inject_stream_usage: bool = Field(
+        default=False,
         description="Ask OpenAI-compatible chat streams for usage (adds `stream_options` to the request).",
     )
-    provider_hosts: dict[str, str] = Field(default={}, description="Own hosts: `host` or `host:port` to provider id (JSON object in a variable)."
+    provider_hosts: dict[str, str] = Field(
+        default={}, description="Own hosts: `host` or `host:port` to provider id (JSON object in a variable)."
     )
-    event_score_threshold: float = Field(default=0.5, ge=0, le=1, description="Evaluations under this score also become an event on the span."
+    event_score_threshold: float = Field(
+        default=0.5, ge=0, le=1, description="Evaluations under this score also become an event on the span."
     )
 
     @field_validator("capture_content", mode="before")
@@ -176,9 +191,7 @@ def load(explicit: Mapping[str, object] | None = None, environ: Mapping[str, str
     def take(found: Mapping[str, object], source: str, spelling: Mapping[str, str]) -> None:
         for name, value in found.items():
             if name not in names:
-                raise ConfigError(
-                    spelling.get(name, name), value, "a setting of: " + ", ".join(names), source
-                )
+                raise ConfigError(spelling.get(name, name), value, "a setting of: " + ", ".join(names), source)
             values[name], sources[name] = value, source
             spelled[name] = spelling.get(name, name)
 
@@ -230,9 +243,7 @@ def _read_file(path: str) -> Mapping[str, object]:
     try:
         loaded = _parse(text, suffix)
     except ValueError as error:
-        raise ConfigError(
-            FILE_VARIABLE, path, f"a valid {suffix[1:]} file ({error})", "environment"
-        ) from None
+        raise ConfigError(FILE_VARIABLE, path, f"a valid {suffix[1:]} file ({error})", "environment") from None
     if not isinstance(loaded, dict):
         raise ConfigError(FILE_VARIABLE, path, "a file that holds one table of settings", "environment")
     return loaded

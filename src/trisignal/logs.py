@@ -291,9 +291,7 @@ def _encoder(told: Callable[[Any], Any]) -> Encode:
     try:
         from orjson import OPT_PASSTHROUGH_DATACLASS, dumps
     except ImportError:
-        encode = json.JSONEncoder(
-            default=told, ensure_ascii=False, allow_nan=False, separators=(",", ":")
-        ).encode
+        encode = json.JSONEncoder(default=told, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
         return lambda line: _SURROGATES.sub("\ufffd", encode(line))
     return lambda line: dumps(line, told, OPT_PASSTHROUGH_DATACLASS).decode()
 

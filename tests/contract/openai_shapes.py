@@ -8,9 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import openai
-from loopback import Reply, json_reply, sse
-from pydantic import BaseModel
-
 from contract.shapes import ClientKit, Expected, Shape
 from contract.ways import (
     BrokenOut,
@@ -26,6 +23,8 @@ from contract.ways import (
     StreamingParsed,
     StreamingPieces,
 )
+from loopback import Reply, json_reply, sse
+from pydantic import BaseModel
 
 _MODEL = "gpt-4o-mini"
 _SNAPSHOT = "gpt-4o-mini-2024-07-18"
@@ -290,15 +289,11 @@ def _failures() -> tuple[Shape, ...]:
 
 
 def _client(url: str, max_retries: int, timeout_s: float) -> openai.OpenAI:
-    return openai.OpenAI(
-        api_key="sk-loopback", base_url=f"{url}/v1", max_retries=max_retries, timeout=timeout_s
-    )
+    return openai.OpenAI(api_key="sk-loopback", base_url=f"{url}/v1", max_retries=max_retries, timeout=timeout_s)
 
 
 def _async_client(url: str, max_retries: int, timeout_s: float) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(
-        api_key="sk-loopback", base_url=f"{url}/v1", max_retries=max_retries, timeout=timeout_s
-    )
+    return openai.AsyncOpenAI(api_key="sk-loopback", base_url=f"{url}/v1", max_retries=max_retries, timeout=timeout_s)
 
 
 OPENAI = ClientKit(

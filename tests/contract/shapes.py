@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import pytest
+from contract.ways import Trail, Way
 from loopback import Loopback, Recorded, Reply
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 import trisignal
-from contract.ways import Trail, Way
 from trisignal import testing
 
 Mode = Literal["sync", "async"]
@@ -116,9 +116,7 @@ class ClientKit:
 
     def cases(self) -> list[Any]:
         """Return every shape in both modes as parameters ``shape, mode``."""
-        return [
-            pytest.param(shape, mode, id=f"{shape.name}-{mode}") for shape in self.shapes for mode in MODES
-        ]
+        return [pytest.param(shape, mode, id=f"{shape.name}-{mode}") for shape in self.shapes for mode in MODES]
 
 
 class Seen(Protocol):
@@ -200,9 +198,7 @@ def check_same(kit: ClientKit, bare: Run, instrumented: Run) -> None:
 
 
 def _comparable(kit: ClientKit, request: Recorded) -> tuple[object, ...]:
-    headers = [
-        (name, "varies" if name.lower() in kit.varying_headers else value) for name, value in request.headers
-    ]
+    headers = [(name, "varies" if name.lower() in kit.varying_headers else value) for name, value in request.headers]
     return request.method, request.path, request.body, headers
 
 
@@ -272,13 +268,9 @@ def _check_metrics(kit: ClientKit, expected: Expected, seen: Seen) -> None:
         "requests": seen.value("llm_requests_total"),
         "requests of this outcome": seen.value("llm_requests_total", **labels, **outcome),
         "durations": seen.value("gen_ai_client_operation_duration_seconds_count"),
-        "durations of this outcome": seen.value(
-            "gen_ai_client_operation_duration_seconds_count", **labels, **outcome
-        ),
+        "durations of this outcome": seen.value("gen_ai_client_operation_duration_seconds_count", **labels, **outcome),
         "errors": seen.value("llm_errors_total"),
-        "errors of this kind": seen.value(
-            "llm_errors_total", **labels, llm_error_kind=expected.error_kind or "none"
-        ),
+        "errors of this kind": seen.value("llm_errors_total", **labels, llm_error_kind=expected.error_kind or "none"),
         "retries": seen.value("llm_retries_total"),
         "still active": seen.value("llm_active_requests"),
         "internal errors": seen.value("trisignal_internal_errors_total"),

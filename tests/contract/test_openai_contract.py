@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from contract.openai_shapes import LEFT_AFTER_FINISH, OPENAI, READ_AS_BYTES
 from contract.shapes import MODES, SHAPE_NAMES, Mode, Shape, check
 

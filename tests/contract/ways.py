@@ -33,9 +33,7 @@ class Trail:
 
     def state(self, when: str, holder: Any) -> None:
         """Record a stream's or response's type, whether it is closed, and that no span is current."""
-        response = next(
-            (found for name in _RESPONSES if (found := getattr(holder, name, None)) is not None), holder
-        )
+        response = next((found for name in _RESPONSES if (found := getattr(holder, name, None)) is not None), holder)
         self.steps.append(
             (
                 when,
@@ -51,9 +49,7 @@ class Trail:
         self.raised = True
         cause = error.__cause__
         details = [getattr(error, name, None) for name in ("status_code", "request_id", "code", "body")]
-        self.steps.append(
-            ("error", type(error), str(error), type(cause), str(cause), details, _no_current_span())
-        )
+        self.steps.append(("error", type(error), str(error), type(cause), str(cause), details, _no_current_span()))
 
 
 def _no_current_span() -> bool:

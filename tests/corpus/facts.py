@@ -45,9 +45,7 @@ _VENDOR_DOMAINS = {
 _OLLAMA_PORT = 11434
 _INCOMPLETE_REASON = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _FAILED_STATUS = frozenset({"failed", "cancelled"})
-_LAST_EVENTS = frozenset(
-    {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
-)
+_LAST_EVENTS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 
 REQUEST_NAMES = (
     "gen_ai.operation.name",

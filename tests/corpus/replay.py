@@ -221,9 +221,7 @@ def _prepare(client: Any, interaction: Interaction, entry: Entry, mode: Mode) ->
     for name in _RESOURCE[interaction.shape].split("."):
         resource = getattr(resource, name)
     if entry in ("parse", "stream"):
-        return _bind(
-            getattr(resource, entry), {k: v for k, v in interaction.request.items() if k != "stream"}
-        )
+        return _bind(getattr(resource, entry), {k: v for k, v in interaction.request.items() if k != "stream"})
     if entry == "raw":
         resource = resource.with_raw_response
     elif entry == "lines":

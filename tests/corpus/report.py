@@ -112,9 +112,7 @@ def observe(player: replay.Replayer, interaction: replay.Interaction) -> list[Ob
                         entry=entry,
                         bare=bare[entry, mode],
                         result=result,
-                        facts=facts.read(
-                            interaction.url, result.request.body, interaction.status, interaction.body
-                        ),
+                        facts=facts.read(interaction.url, result.request.body, interaction.status, interaction.body),
                         spans=list(seen.spans),
                         lines=[line for line in seen.logs if "gen_ai.operation.name" in line],
                         metrics={name: after[name] - before[name] for name in after},
@@ -203,15 +201,10 @@ def table(pairs: Iterable[Comparison]) -> str:
     for pair in pairs:
         compared[pair.name] += 1
         equal[pair.name] += pair.equal
-    rows = [
-        f"{name:42} {compared[name]:6} {equal[name]:6} {equal[name] / compared[name]:8.2%}"
-        for name in compared
-    ]
+    rows = [f"{name:42} {compared[name]:6} {equal[name]:6} {equal[name] / compared[name]:8.2%}" for name in compared]
     total, agreed = sum(compared.values()), sum(equal.values())
     share = agreed / total if total else 1.0
-    return "\n".join(
-        [f"{'fact':42} {'calls':>6} {'equal':>6}", *rows, f"{'all':42} {total:6} {agreed:6} {share:8.2%}"]
-    )
+    return "\n".join([f"{'fact':42} {'calls':>6} {'equal':>6}", *rows, f"{'all':42} {total:6} {agreed:6} {share:8.2%}"])
 
 
 def _metrics(seen: Any) -> dict[str, float]:

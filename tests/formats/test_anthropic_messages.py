@@ -33,11 +33,7 @@ MESSAGE: dict[str, Any] = {
     "usage": TOLD,
 }
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -159,9 +155,7 @@ def test_models_that_the_provider_consults_are_not_counted() -> None:
     assert usage(told) == Usage(5, 6)
 
 
-@pytest.mark.parametrize(
-    "reason", ["end_turn", "max_tokens", "tool_use", "stop_sequence", "refusal", "pause_turn"]
-)
+@pytest.mark.parametrize("reason", ["end_turn", "max_tokens", "tool_use", "stop_sequence", "refusal", "pause_turn"])
 def test_the_stop_reason_is_kept_as_the_vendor_says_it(reason: str) -> None:
     """Stop reasons are not translated."""
     assert read({**MESSAGE, "stop_reason": reason}).finish_reasons == (reason,)
@@ -296,9 +290,7 @@ def test_a_reason_once_told_stays() -> None:
 
 def test_an_error_event_is_kept() -> None:
     """The error object of an event is there for classification."""
-    _, state = fold(
-        [start(), {"type": "error", "error": {"type": "overloaded_error", "message": "m"}}], "error"
-    )
+    _, state = fold([start(), {"type": "error", "error": {"type": "overloaded_error", "message": "m"}}], "error")
     assert state.error == {"type": "overloaded_error", "message": "m"}
 
 
@@ -530,9 +522,7 @@ def test_no_usage_breaks_the_reader(told: dict[str, Any], other: Any) -> None:
 
 
 @given(
-    st.sampled_from(
-        ["message", "message_start", "message_delta", "message_stop", "completion", "error", "x"]
-    ),
+    st.sampled_from(["message", "message_start", "message_delta", "message_stop", "completion", "error", "x"]),
     st.dictionaries(st.sampled_from([*MESSAGE, "error", "delta", "message", "completion"]), JSON),
 )
 def test_no_json_breaks_the_readers(kind: str, rest: dict[str, Any]) -> None:
@@ -546,9 +536,7 @@ def test_no_json_breaks_the_readers(kind: str, rest: dict[str, Any]) -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(
-            ["model", "max_tokens", "stop_sequences", "output_config", "system", "messages", "tools"]
-        ),
+        st.sampled_from(["model", "max_tokens", "stop_sequences", "output_config", "system", "messages", "tools"]),
         JSON,
     )
 )

@@ -35,27 +35,19 @@ METADATA: dict[str, Any] = {
 }
 NORMAL = Usage(120, 42, 60, None, None, 12, 55, 10, None, 30, 45)
 REPLY: dict[str, Any] = {
-    "candidates": [
-        {"content": {"role": "model", "parts": [{"text": "Dry."}]}, "finishReason": "STOP", "index": 0}
-    ],
+    "candidates": [{"content": {"role": "model", "parts": [{"text": "Dry."}]}, "finishReason": "STOP", "index": 0}],
     "usageMetadata": METADATA,
     "modelVersion": "gemini-x",
     "responseId": "r1",
 }
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
 COUNT = st.none() | st.integers(min_value=0, max_value=10**9)
 DETAILS = st.lists(
-    st.fixed_dictionaries(
-        {"modality": st.sampled_from(["TEXT", "AUDIO", "IMAGE", "VIDEO"]), "tokenCount": COUNT}
-    ),
+    st.fixed_dictionaries({"modality": st.sampled_from(["TEXT", "AUDIO", "IMAGE", "VIDEO"]), "tokenCount": COUNT}),
     max_size=3,
 )
 DETAILED = [name for name in METADATA if name.endswith("Details")]
@@ -285,10 +277,7 @@ def test_each_part_has_its_flags(part: dict[str, Any], flags: int) -> None:
 
 def test_flags_are_those_of_all_parts_together() -> None:
     """A thought before a text does not hide it, and a chunk may have no candidate at all."""
-    assert (
-        GENERATE_CONTENT.look(chunk({"text": "h", "thought": True}, {"text": "a"}))
-        == NOTABLE | TOKEN | ANSWER
-    )
+    assert GENERATE_CONTENT.look(chunk({"text": "h", "thought": True}, {"text": "a"})) == NOTABLE | TOKEN | ANSWER
     assert GENERATE_CONTENT.look({"usageMetadata": {}}) == NOTABLE
     assert GENERATE_CONTENT.look(sdk(chunk({"text": "a"}))) == NOTABLE | TOKEN | ANSWER
 

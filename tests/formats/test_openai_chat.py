@@ -31,11 +31,7 @@ REPLY: dict[str, Any] = {
     "usage": TOLD,
 }
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -386,9 +382,7 @@ def test_each_choice_is_an_output_message() -> None:
 def test_a_legacy_completion_has_content_in_both_directions() -> None:
     """Prompts and texts become messages."""
     told = CHAT.read_content({"prompt": ["a", "b"]}, {"choices": [{"text": "c"}]}, None)
-    assert told.input_messages == [
-        {"role": "user", "parts": [{"type": "text", "content": word}]} for word in "ab"
-    ]
+    assert told.input_messages == [{"role": "user", "parts": [{"type": "text", "content": word}]} for word in "ab"]
     assert told.output_messages == [{"role": "assistant", "parts": [{"type": "text", "content": "c"}]}]
 
 

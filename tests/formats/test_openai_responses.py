@@ -42,11 +42,7 @@ REPLY: dict[str, Any] = {
     "usage": TOLD,
 }
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
@@ -234,9 +230,7 @@ def test_each_event_has_its_flags(told: dict[str, Any], flags: int) -> None:
 
 def test_a_stream_tells_the_facts_of_its_response() -> None:
     """Reason and usage come with the last event."""
-    draft, state = fold(
-        [CREATED, event("output_text.delta", delta="Dry."), event("completed", response=REPLY)]
-    )
+    draft, state = fold([CREATED, event("output_text.delta", delta="Dry."), event("completed", response=REPLY)])
     assert (draft.response_id, draft.finish_reasons, draft.usage) == ("r1", ("stop",), usage(TOLD))
     assert (state.finished, draft.pending) == (True, False)
 

@@ -307,9 +307,7 @@ def test_recognition_never_raises(mapping: dict[str, Any], value: Any) -> None:
 
 
 @given(st.sampled_from(SHAPES), st.dictionaries(st.text("xyz", min_size=1, max_size=4), JSON, max_size=4))
-def test_unknown_members_do_not_hide_a_format(
-    shape: tuple[dict[str, Any], Format], added: dict[str, Any]
-) -> None:
+def test_unknown_members_do_not_hide_a_format(shape: tuple[dict[str, Any], Format], added: dict[str, Any]) -> None:
     """Vendors may add members without the format being lost."""
     value, format = shape
     assert recognise({**added, **value}) is format

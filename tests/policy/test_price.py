@@ -84,9 +84,7 @@ def test_parts_sum_to_the_total(tokens: TokenBuckets, rates: Rates) -> None:
     amounts = dict(cost.by_bucket)
     tolerance = 1e-12 * max(1.0, cost.total_usd)
     assert sum(amounts.values()) == pytest.approx(cost.total_usd, rel=0, abs=tolerance)
-    assert cost.input_usd + cost.output_usd + amounts.get("other", 0) == pytest.approx(
-        cost.total_usd, abs=tolerance
-    )
+    assert cost.input_usd + cost.output_usd + amounts.get("other", 0) == pytest.approx(cost.total_usd, abs=tolerance)
     assert all(amounts.values())
     assert len(amounts) == len(cost.by_bucket)
 
@@ -121,9 +119,7 @@ def test_buckets_without_a_price_use_the_nearest_one(rates: Rates, expected: tup
 
 def test_a_price_per_call_is_the_other_bucket() -> None:
     """What a provider bills per call is neither input nor output."""
-    cost = bill(
-        Pricer(Fixed(Rates(input=1, output=2, per_request=0.005))), TokenBuckets(input=1000, output=1000)
-    )
+    cost = bill(Pricer(Fixed(Rates(input=1, output=2, per_request=0.005))), TokenBuckets(input=1000, output=1000))
     assert cost == Cost(0.001, 0.002, 0.008, (("input", 0.001), ("output", 0.002), ("other", 0.005)))
 
 
@@ -216,9 +212,7 @@ def test_rates_are_asked_for_again_when_they_expire() -> None:
         assert source.questions == questions
 
 
-@pytest.mark.parametrize(
-    "rates", [Rates(input=-1), Rates(input=1, output=math.nan), "nonsense", ZeroDivisionError()]
-)
+@pytest.mark.parametrize("rates", [Rates(input=-1), Rates(input=1, output=math.nan), "nonsense", ZeroDivisionError()])
 def test_a_broken_source_leaves_calls_unpriced(rates: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that raises or tells nonsense is contained and counted; the shipped price is not taken."""
 
@@ -292,9 +286,7 @@ def test_what_nobody_bills_is_unpriced(provider: str, model: str) -> None:
 
 def test_a_reseller_has_the_models_but_not_the_tiers_of_a_vendor() -> None:
     """A biller sells the models of its fallbacks at their standard price, after its own."""
-    vendor = biller(
-        m1=([(None, {"input": 1})], [("batch", None, {"input": 0.5})]), m2=([(None, {"input": 1})], [])
-    )
+    vendor = biller(m1=([(None, {"input": 1})], [("batch", None, {"input": 0.5})]), m2=([(None, {"input": 1})], []))
     seller: Biller = {
         **biller(m2=([(None, {"input": 3})], [])),
         "id": "shop",
@@ -340,9 +332,7 @@ def test_service_tiers(tier: str, expected: float | None) -> None:
 
 def test_a_tier_is_unpriced_before_its_prices_begin() -> None:
     """A tier price holds from its day on; what it leaves out costs the standard price."""
-    table = TablePrices(
-        [biller(m1=([(None, {"input": 4, "output": 8})], [("flex", "2026-07-01", {"output": 1})]))]
-    )
+    table = TablePrices([biller(m1=([(None, {"input": 4, "output": 8})], [("flex", "2026-07-01", {"output": 1})]))])
     pricer = Pricer(table)
     midnight = datetime(2026, 7, 1, tzinfo=timezone.utc).timestamp()
     assert bill(pricer, tier="flex", at=midnight - 0.1) is None

@@ -189,9 +189,7 @@ def asked_model(request: Json) -> str:
 # --- what it costs
 
 
-def expected(
-    provider: str, url: str, models: list[str], told: dict[str, int], tier: str, at: float
-) -> float | None:
+def expected(provider: str, url: str, models: list[str], told: dict[str, int], tier: str, at: float) -> float | None:
     """Cost by `genai-prices`, or None where it has no price for tokens, or none of this tier."""
     moment = datetime.fromtimestamp(at, timezone.utc)
     context = None if tier in STANDARD_TIERS else TIER_CONTEXT.get(tier, {"service_tier": tier})
@@ -216,8 +214,7 @@ def expected(
 def applies(found: Any, context: dict[str, str], moment: datetime) -> bool:
     own = any(model is found.model for model in found.provider.models)
     return own and any(
-        variant.when.items() <= context.items()
-        and (variant.constraint is None or variant.constraint.active(moment))
+        variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(moment))
         for variant in found.model.price_variants or ()
     )
 

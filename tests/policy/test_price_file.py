@@ -166,9 +166,7 @@ leaves = st.none() | st.booleans() | st.floats() | st.integers() | st.text() | s
 
 
 @given(st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=8))
-def test_any_json_is_accepted_or_refused_cleanly(
-    tmp_path_factory: pytest.TempPathFactory, value: object
-) -> None:
+def test_any_json_is_accepted_or_refused_cleanly(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     """Whatever a file holds, it gives prices or a `PriceFileError` with a line, nothing else."""
     text = json.dumps({"providers": {"a": {"m": value}}}, indent=1)
     models = line = 0

@@ -30,9 +30,7 @@ TIER_KEYS = {"service_tier", "processing", "speed"}
 
 def model(prices: Any, *, id_: str = "m", comments: str = "", variants: Any = None) -> Any:
     match = SimpleNamespace(equals=id_)
-    return SimpleNamespace(
-        id=id_, match=match, prices=prices, price_comments=comments, price_variants=variants
-    )
+    return SimpleNamespace(id=id_, match=match, prices=prices, price_comments=comments, price_variants=variants)
 
 
 def compacted(*models: Any) -> TablePrices:
@@ -57,9 +55,7 @@ def compacted(*models: Any) -> TablePrices:
 )
 def test_only_what_is_told_free_costs_nothing(id_: str, comments: str, prices: Any, input_price: Any) -> None:
     """A model without token prices, or with prices for tokens that are not told apart, is unpriced."""
-    rates = compacted(model(SimpleNamespace(**prices), id_=id_, comments=comments)).rates(
-        "acme", "", id_, "", 0
-    )
+    rates = compacted(model(SimpleNamespace(**prices), id_=id_, comments=comments)).rates("acme", "", id_, "", 0)
     assert (rates and rates.input) == input_price
 
 
@@ -69,9 +65,7 @@ def test_conditions_become_days_and_hours() -> None:
     hours = SimpleNamespace(start_time=clock(8), end_time=clock(16, 30))
     entries = [
         SimpleNamespace(constraint=None, prices=plain),
-        SimpleNamespace(
-            constraint=SimpleNamespace(start_date=date(2026, 7, 1)), prices=SimpleNamespace(input_mtok=2)
-        ),
+        SimpleNamespace(constraint=SimpleNamespace(start_date=date(2026, 7, 1)), prices=SimpleNamespace(input_mtok=2)),
         SimpleNamespace(constraint=hours, prices=SimpleNamespace(input_mtok=3)),
     ]
     table = compacted(model(entries))
@@ -97,9 +91,7 @@ def test_the_shipped_table_is_sound() -> None:
             days = [when for when, _ in row[2] if when and ":" not in when] or ["2026-01-01"]
             for day in days:
                 for tier in {"", *(tier for tier, _, _ in row[3])}:
-                    cost = checked.cost(
-                        biller["id"], "", "x", "", SMALL, tier=tier, at_unix_s=day_unix_s(day)
-                    )
+                    cost = checked.cost(biller["id"], "", "x", "", SMALL, tier=tier, at_unix_s=day_unix_s(day))
                     assert cost is None or cost.total_usd >= 0
 
 
@@ -139,9 +131,7 @@ def test_importing_and_building_reads_no_prices() -> None:
         "print(shipped.cache_info().currsize, 'genai_prices' in sys.modules)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert told.stdout.split() == ["0", "False", "1", "False"]
 
 

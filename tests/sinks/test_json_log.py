@@ -58,7 +58,9 @@ def log(logger: logging.Logger, *calls: Call, ratio: float = 1.0) -> None:
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
     """What a record holds beyond what every record has."""
-    return {name: value for name, value in vars(record).items() if name not in OWN and not name.startswith("_trisignal")}
+    return {
+        name: value for name, value in vars(record).items() if name not in OWN and not name.startswith("_trisignal")
+    }
 
 
 def test_a_record_tells_the_facts_of_the_span(logger: logging.Logger, kept: Kept) -> None:
@@ -142,9 +144,7 @@ def test_bound_context_is_on_the_record(logger: logging.Logger, kept: Kept) -> N
     assert (fields["request_id"], fields["tenant"]) == ("r1", "acme")
 
 
-@pytest.mark.parametrize(
-    "key", ["name", "msg", "args", "module", "message", "asctime", "taskName", "exc_info"]
-)
+@pytest.mark.parametrize("key", ["name", "msg", "args", "module", "message", "asctime", "taskName", "exc_info"])
 def test_bound_context_never_replaces_what_records_have(logger: logging.Logger, kept: Kept, key: str) -> None:
     """A bound value named like an attribute of log records gets a prefix."""
     log(logger, ended(bound={key: "mine"}))
@@ -280,12 +280,8 @@ VALUES = st.one_of(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.dictionaries(st.text(max_size=8), VALUES), st.dictionaries(st.text(max_size=8), st.text(max_size=8))
-)
-def test_every_record_is_valid_json(
-    logger: logging.Logger, facts: dict[str, Any], bound: dict[str, str]
-) -> None:
+@given(st.dictionaries(st.text(max_size=8), VALUES), st.dictionaries(st.text(max_size=8), st.text(max_size=8)))
+def test_every_record_is_valid_json(logger: logging.Logger, facts: dict[str, Any], bound: dict[str, str]) -> None:
     """Whatever was set or bound, the extras are strict JSON and lose nothing but non-numbers."""
     handler = Kept()
     logger.addHandler(handler)

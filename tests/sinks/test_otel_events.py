@@ -51,9 +51,7 @@ class Collected:
             r = data.log_record
             severity = (r.severity_number, r.severity_text)
             attributes = dict(r.attributes or {})
-            found.append(
-                Event(r.event_name, attributes, severity, r.trace_id, r.span_id, r.timestamp, r.body)
-            )
+            found.append(Event(r.event_name, attributes, severity, r.trace_id, r.span_id, r.timestamp, r.body))
         return found
 
 
@@ -180,9 +178,7 @@ def test_giving_up_is_no_exception(collected: Collected, outcome: str) -> None:
     ("outcome", "trace_id", "told"),
     [("ok", TRACE, 0), ("abandoned", TRACE, 1), ("error", TRACE, 2), ("ok", "", 1), ("ok", "0" * 32, 1)],
 )
-def test_success_follows_the_sampling_of_its_span(
-    collected: Collected, outcome: str, trace_id: str, told: int
-) -> None:
+def test_success_follows_the_sampling_of_its_span(collected: Collected, outcome: str, trace_id: str, told: int) -> None:
     """Details of a success whose span was not sampled are not told; failures always are."""
     assert len(close(collected, ended(outcome=outcome, trace_id=trace_id, sampled=False))) == told
 

@@ -83,9 +83,7 @@ GAPS = st.lists(st.floats(0, 200, allow_nan=False), max_size=30)
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
     """Any ended call that policy could build."""
-    operation = draw(
-        st.sampled_from(["chat", "embeddings", "moderation", *sorted(names.MODEL_CALLS_EXCLUDED)])
-    )
+    operation = draw(st.sampled_from(["chat", "embeddings", "moderation", *sorted(names.MODEL_CALLS_EXCLUDED)]))
     outcome = draw(st.sampled_from(OUTCOMES))
     kind = draw(st.sampled_from(ERROR_KINDS)) if outcome == "error" else None
     usage = draw(st.none() | st.builds(Usage, *[COUNTS] * len(Usage._fields)))

@@ -55,9 +55,7 @@ def instrument(*clients: str) -> None:
         if importlib.util.find_spec(rows[name].module) is None:
             raise ClientNotInstalledError(name, rows[name].module)
     if not _runtime.STATE.active and not _runtime.STATE.settings.disabled:
-        _guard.logger.warning(
-            "trisignal.instrument() without trisignal.setup(): calls pass through unrecorded"
-        )
+        _guard.logger.warning("trisignal.instrument() without trisignal.setup(): calls pass through unrecorded")
     with _lock:
         for name in clients or rows:
             _want(rows[name])

@@ -49,9 +49,7 @@ def _begin(provider: Provider, instance: Any, args: Args, kwargs: Kwargs) -> Dra
     return draft
 
 
-def _adjust(
-    provider: Provider, draft: Draft, instance: Any, args: Args, kwargs: Kwargs
-) -> tuple[Args, Kwargs]:
+def _adjust(provider: Provider, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
     try:
         return provider.adjust(draft, instance, args, kwargs)
     except Exception as error:

@@ -31,9 +31,7 @@ from trisignal.outcomes import kind_of_status
 _OPENAI = frozenset({"openai", "azure.ai.openai"})
 _MAX_PENDING = 1024
 _MAX_KNOWN = 256
-_RATE_LIMIT = re.compile(
-    rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z-]+?)(?:-(remaining|limit))?"
-)
+_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z-]+?)(?:-(remaining|limit))?")
 _REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id")
 
 _w3c = TraceContextTextMapPropagator()
@@ -97,11 +95,7 @@ def endpoint_of(method: str, path: str, body: Any) -> Endpoint | None:
     found = _ENDPOINTS.get(last_two) or _ENDPOINTS.get(path.rpartition("/")[2])
     if found is not None:
         return found
-    return (
-        _OTHER
-        if isinstance(body, dict) and isinstance(body.get("model"), str) and "stream" not in path
-        else None
-    )
+    return _OTHER if isinstance(body, dict) and isinstance(body.get("model"), str) and "stream" not in path else None
 
 
 class Stainless:
@@ -184,12 +178,7 @@ class Stainless:
             return self._endpoints[key]
         found = endpoint_of(method.lower(), url, body)
         # Only fixed paths are remembered: ids in paths would grow the memory.
-        if (
-            found is not None
-            and found is not _FETCH
-            and found is not _OTHER
-            and len(self._endpoints) < _MAX_KNOWN
-        ):
+        if found is not None and found is not _FETCH and found is not _OTHER and len(self._endpoints) < _MAX_KNOWN:
             self._endpoints[key] = found
         return found
 
@@ -240,11 +229,7 @@ class Stainless:
             update["json_data"] = {**body, "stream_options": {"include_usage": True}}
         if not update:
             return args, kwargs
-        changed = (
-            options.model_copy(update=update)
-            if hasattr(options, "model_copy")
-            else options.copy(update=update)
-        )
+        changed = options.model_copy(update=update) if hasattr(options, "model_copy") else options.copy(update=update)
         if "options" in kwargs:
             return args, {**kwargs, "options": changed}
         return (args[0], changed, *args[2:]), kwargs
@@ -259,9 +244,7 @@ class Stainless:
             return
         policy = _runtime.STATE.policy
         keep = policy is not None and policy.captures
-        exchange.fold = _streams.Fold(
-            draft, exchange.endpoint.format, keep_content=keep, timed=exchange.streaming
-        )
+        exchange.fold = _streams.Fold(draft, exchange.endpoint.format, keep_content=keep, timed=exchange.streaming)
         exchange.tap = _streams.tap(response, exchange.fold)
 
     def answer(self, draft: Draft, result: Any) -> bool:
@@ -323,9 +306,7 @@ class Stainless:
             if len(self._pending) > _MAX_PENDING:
                 self._pending.popitem(last=False)
 
-    def _decode(
-        self, draft: Draft, exchange: Exchange, fold: _streams.Fold, tap: _streams.Tap, response: Any
-    ) -> None:
+    def _decode(self, draft: Draft, exchange: Exchange, fold: _streams.Fold, tap: _streams.Tap, response: Any) -> None:
         """Nobody parses this body where we could see it: decode its bytes as they pass."""
         headers = response.headers
         inflate = inflater(headers.get("content-encoding", "").lower())

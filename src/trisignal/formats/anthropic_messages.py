@@ -277,9 +277,7 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     for message in map(view, messages):
         inputs += by_role(text(message.get("role")) or "user", parts_of(message.get("content")))
     reply = view(response)
-    told = (
-        _streamed(state) if state is not None else parts_of(reply.get("content") or reply.get("completion"))
-    )
+    told = _streamed(state) if state is not None else parts_of(reply.get("content") or reply.get("completion"))
     outputs = [{"role": "assistant", "parts": told}] if told else None
     return Content(system or None, inputs or None, outputs, tool_definitions(listed(body.get("tools"))))
 

@@ -195,9 +195,7 @@ def ends(chunk: Any) -> bool:
     try:
         body = chunk.__dict__
         choices = body["choices"]
-        return (
-            choices[0].__dict__["finish_reason"] is not None or body["usage"] is not None or len(choices) > 1
-        )
+        return choices[0].__dict__["finish_reason"] is not None or body["usage"] is not None or len(choices) > 1
     except (AttributeError, IndexError, KeyError, TypeError):
         return True
 

@@ -101,9 +101,7 @@ def tool_definitions(tools: Any) -> list[Any] | None:
     found = []
     for tool in tools or ():
         told = view(tool)
-        name = (
-            text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
-        )
+        name = text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
         found.append({"type": text(told.get("type")) or "function", "name": name})
     return found or None
 

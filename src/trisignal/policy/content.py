@@ -27,9 +27,7 @@ class ContentPolicy:
         failed: Told of a redactor that raised; the content is dropped then.
     """
 
-    def __init__(
-        self, settings: Settings, redactor: Redactor, failed: Callable[[str, Exception], None]
-    ) -> None:
+    def __init__(self, settings: Settings, redactor: Redactor, failed: Callable[[str, Exception], None]) -> None:
         self._redactor = redactor
         self._failed = failed
         self._field_bytes = settings.content_field_bytes

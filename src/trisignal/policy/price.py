@@ -58,9 +58,7 @@ class Pricer:
 
     __slots__ = ("_plans", "_sources")
 
-    def __init__(
-        self, source: PriceSource | None = None, *, prices_file: str = "", live: bool = False
-    ) -> None:
+    def __init__(self, source: PriceSource | None = None, *, prices_file: str = "", live: bool = False) -> None:
         sources: list[PriceSource] = [] if source is None else [source]
         if prices_file:
             from trisignal.policy.price_file import FilePrices

@@ -38,9 +38,7 @@ _FIELDS = {
     "output_audio_mtok": "output_audio",
     "output_reasoning_mtok": "reasoning",
 }
-_AS_TEXT = frozenset(
-    {"input_image_mtok", "cache_image_read_mtok", "input_video_mtok", "output_citation_mtok"}
-)
+_AS_TEXT = frozenset({"input_image_mtok", "cache_image_read_mtok", "input_video_mtok", "output_citation_mtok"})
 """Tokens that no bucket of ours tells apart: they are in ``input`` or ``output``."""
 _TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 _FREE = re.compile(r":free$|free of charge|included in the subscription", re.IGNORECASE)

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, Tracer
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    Link,
     NonRecordingSpan,
     Span,
     SpanContext,
@@ -45,7 +46,7 @@ class LightSpan(Span):
     """A recording span; what others set on it is kept like what we set."""
 
     __slots__ = (
-        "_attributes", "_context", "_end_ns", "_events", "_foreign", "_kind", "_name", "_parent", "_start_ns",
+        "_attributes", "_context", "_end_ns", "_events", "_foreign", "_kind", "_links", "_name", "_parent", "_start_ns",
         "_status", "_tracer",
     )  # fmt: skip
 
@@ -68,6 +69,7 @@ class LightSpan(Span):
         self._start_ns = start_ns
         self._end_ns: int | None = None
         self._events: list[Event] = []
+        self._links: list[Link] = []
         self._foreign = False
         """Somebody else wrote to the span: what it holds is not known to be redacted."""
         self._status = _UNSET
@@ -79,7 +81,7 @@ class LightSpan(Span):
     kind = property(lambda self: self._kind)
     attributes = property(lambda self: MappingProxyType(self._attributes))
     events = property(lambda self: tuple(self._events))
-    links = property(lambda self: ())
+    links = property(lambda self: tuple(self._links))
     status = property(lambda self: self._status)
     start_time = property(lambda self: self._start_ns)
     end_time = property(lambda self: self._end_ns)
@@ -118,14 +120,19 @@ class LightSpan(Span):
         for key, value in attributes.items():
             self.set_attribute(key, value)
 
-    def add_event(
-        self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None
-    ) -> None:
+    def add_event(self, name: str, attributes: Mapping[str, Any] | None = None, timestamp: int | None = None) -> None:
         """Add an event."""
         self._foreign = True
         if self._end_ns is None and len(self._events) < _LIMIT:
             checked = {key: _valid(value) for key, value in (attributes or {}).items()}
             self._events.append(Event(name, checked, timestamp))
+
+    def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
+        """Add a link to another span."""
+        self._foreign = True
+        if self._end_ns is None and context.is_valid and len(self._links) < _LIMIT:
+            checked = {key: _valid(value) for key, value in (attributes or {}).items()}
+            self._links.append(Link(context, checked))
 
     def record_exception(
         self,
@@ -137,9 +144,7 @@ class LightSpan(Span):
         """Record the type of an exception; its text may quote a prompt."""
         kind = type(exception)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-        self.add_event(
-            "exception", {"exception.type": module + kind.__qualname__, **(attributes or {})}, timestamp
-        )
+        self.add_event("exception", {"exception.type": module + kind.__qualname__, **(attributes or {})}, timestamp)
 
     def update_name(self, name: str) -> None:
         """Rename the span."""
@@ -168,7 +173,7 @@ class LightSpan(Span):
                 tracer.resource,
                 self._attributes,
                 self._events,
-                (),
+                self._links,
                 self._kind,
                 None,
                 self._status,

@@ -170,9 +170,7 @@ def _instrument(meter: Meter, metric: names.Metric, boundaries: Sequence[float])
         return meter.create_up_down_counter(name, unit, description).add
     if metric.instrument == "gauge":
         return meter.create_gauge(name, unit, description).set
-    return meter.create_histogram(
-        name, unit, description, explicit_bucket_boundaries_advisory=boundaries
-    ).record
+    return meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=boundaries).record
 
 
 def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:

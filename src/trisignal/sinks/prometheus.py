@@ -117,9 +117,7 @@ class PrometheusSink:
         taken = getattr(self._registry, "_names_to_collectors", {})
         wanted = {self._full_name(metric) for metric in self._table.values()}
         wanted |= {name.removesuffix("_total") for name in wanted}
-        wanted |= {
-            name + suffix for name in tuple(wanted) for suffix in ("_bucket", "_count", "_sum", "_created")
-        }
+        wanted |= {name + suffix for name in tuple(wanted) for suffix in ("_bucket", "_count", "_sum", "_created")}
         clash = sorted(wanted & set(taken))
         if clash:
             raise MetricCollisionError(clash)
