@@ -14,7 +14,7 @@ from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from trisignal import _exposition, _guard, _runtime, config
 from trisignal import semconv as names
-from trisignal._exporters import logger_provider_from, meter_provider_from, tracer_provider_from
+from trisignal._exporters import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal._telemetry import Telemetry, after_fork
 from trisignal.policy import Policy
 from trisignal.policy.price import Pricer
@@ -145,9 +145,10 @@ def _add_push(made: Telemetry, explicit: dict[str, Any], sinks: list[Sink], mete
     if logger_provider is not None:
         from trisignal.sinks.otel_events import OtelEventSink
 
+        exports = all(built.signal != IDS_ONLY for built in made.built)
         logger = logger_provider.get_logger(names.SCOPE, _version(), names.SCHEMA_URL)
         # Before the span sink: events belong to the span while it is open.
-        sinks.insert(0, OtelEventSink(logger, details=True, content=settings.content_in_events))
+        sinks.insert(0, OtelEventSink(logger, details=True, content=settings.content_in_events, sampled_only=exports))
 
 
 def _add_handler(made: Telemetry, given: logging.Handler | None) -> None:

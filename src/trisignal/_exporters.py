@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _PROTOCOLS = ("grpc", "http/protobuf")
 
 
+IDS_ONLY = "ids"
+"""Signal of a tracer provider that exports nothing: its spans are not sampled, and no decision of anybody's."""
+
+
 class Built(NamedTuple):
     """A provider of our own, to be flushed and shut down by us."""
 
@@ -77,7 +81,7 @@ def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Bui
     if kind:
         exporter = ConsoleSpanExporter() if kind == "console" else _otlp_spans()
         provider.add_span_processor(BatchSpanProcessor(RedactingExporter(exporter, clean)))
-    return Built("traces", provider)
+    return Built("traces" if kind else IDS_ONLY, provider)
 
 
 def _otlp_spans() -> SpanExporter:

@@ -31,7 +31,8 @@ class OtelEventSink:
 
     name = "otel_events"
 
-    def __init__(self, logger: Logger, *, details: bool, content: bool) -> None:
+    def __init__(self, logger: Logger, *, details: bool, content: bool, sampled_only: bool = True) -> None:
+        self._sampled_only = sampled_only
         self._emit = logger.emit
         # Logs APIs before mid 2026 have no `enabled`.
         self._enabled = getattr(logger, "enabled", _always)
@@ -46,7 +47,7 @@ class OtelEventSink:
         if call.role != "client":
             return
         failed = call.outcome == "error" and call.kind == "client"
-        told = self._details and call.operation in names.INFERENCE and not _sampled_out(call)
+        told = self._details and call.operation in names.INFERENCE and not (self._sampled_only and _sampled_out(call))
         if not (failed or told):
             return
         context = None if draft.span is None else set_span_in_context(draft.span)
