@@ -7,9 +7,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from opentelemetry import context as otel_context
 
 from trisignal import testing
+
+# Example after example is fast, but the first one imports what the library loads late.
+settings.register_profile("trisignal", deadline=None)
+settings.load_profile("trisignal")
 
 PREFIXES = ("TRISIGNAL_", "OTEL_", "PROMETHEUS_")
 

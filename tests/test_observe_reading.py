@@ -320,6 +320,15 @@ def test_content_is_off_by_default(seen: Seen) -> None:
     assert "private" not in "".join([*(span.to_json() for span in seen.spans), seen.log_text])
 
 
+class Shop:
+    """Has a tool."""
+
+    @trisignal.tool
+    def price(self, thing: str) -> int:
+        """The instance is no argument of the tool."""
+        return len(thing)
+
+
 def test_content_is_captured_where_asked_for() -> None:
     """With capture on, prompt, answer, tool arguments and results, and queries are on the spans."""
     with capture(capture_content=True) as seen:
@@ -328,10 +337,12 @@ def test_content_is_captured_where_asked_for() -> None:
         trisignal.retrieval(lambda query: ["a"])("where")
         with trisignal.llm() as call:
             call.set_content(input=[{"role": "user", "parts": [{"type": "text", "content": "Hm"}]}])
-    chat, tool, search, block = (dict(span.attributes or {}) for span in seen.spans)
+        Shop().price("tea")
+    chat, tool, search, block, method = (dict(span.attributes or {}) for span in seen.spans)
     said = [json.loads(str(chat[f"gen_ai.{way}.messages"]))[0]["parts"][0]["content"] for way in ("input", "output")]
     assert said == ["Well?", "Yes."]
     assert json.loads(str(tool["gen_ai.tool.call.arguments"])) == {"city": "Ulm", "days": 1}
     assert json.loads(str(tool["gen_ai.tool.call.result"])) == {"sun": "Ulm"}
     assert search["gen_ai.retrieval.query.text"] == "where"
+    assert json.loads(str(method["gen_ai.tool.call.arguments"])) == {"thing": "tea"}
     assert "Hm" in str(block["gen_ai.input.messages"])

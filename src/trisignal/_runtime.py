@@ -151,6 +151,9 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
         _guard.contain("policy.finish", failure)
         _abort(draft)
         return None
+    except BaseException:
+        _abort(draft)
+        raise
     finally:
         draft.parent = draft.owner = draft.error = draft.content = draft.stream_state = None
     for site, close in state.closes:

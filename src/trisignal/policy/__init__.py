@@ -76,6 +76,7 @@ class Policy:
         self._pricer = pricer
         self._failed = on_redaction_failure
         self._remembered: dict[str, str] = {}
+        self._told: set[str] = set()
         self._dimension_names = settings.metric_dimensions
         self._content = ContentPolicy(settings, redactor, self._fail)
         self.captures = settings.capture_content != "no_content"
@@ -112,7 +113,11 @@ class Policy:
 
     def _fail(self, site: str, error: Exception) -> None:
         self._failed()
-        _guard.logger.warning("the redactor raised %s; %s was dropped", type(error).__name__, site)
+        if site not in self._told:
+            self._told.add(site)
+            _guard.logger.warning(
+                "the redactor raised %s; %s is dropped; further failures are only counted", type(error).__name__, site
+            )
 
     # --- start -----------------------------------------------------------------------
 
