@@ -140,6 +140,9 @@ class Observation:
             self._read(draft, result)
         except Exception as error:
             _guard.contain("observe.result", error)
+        except BaseException as error:
+            _runtime.close_call(draft, error)
+            raise
         _runtime.close_call(draft)
         return result
 

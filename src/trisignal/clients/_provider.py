@@ -63,6 +63,9 @@ def _answer(provider: Provider, draft: Draft, result: Any) -> Any:
     except Exception as error:
         _guard.contain("client.answer", error)
         complete = True
+    except BaseException as error:
+        _runtime.close_call(draft, error)
+        raise
     if complete:
         _runtime.close_call(draft)
     return result

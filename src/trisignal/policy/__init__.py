@@ -76,7 +76,7 @@ class Policy:
         self._pricer = pricer
         self._failed = on_redaction_failure
         self._remembered: dict[str, str] = {}
-        self._told: set[str] = set()
+        self._told = False
         self._dimension_names = settings.metric_dimensions
         self._content = ContentPolicy(settings, redactor, self._fail)
         self.captures = settings.capture_content != "no_content"
@@ -113,8 +113,8 @@ class Policy:
 
     def _fail(self, site: str, error: Exception) -> None:
         self._failed()
-        if site not in self._told:
-            self._told.add(site)
+        if not self._told:
+            self._told = True
             _guard.logger.warning(
                 "the redactor raised %s; %s is dropped; further failures are only counted", type(error).__name__, site
             )
