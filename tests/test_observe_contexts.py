@@ -129,3 +129,31 @@ def test_blocks_that_overlap_leave_no_parent_behind(seen: Seen) -> None:
     assert [call.name for call in seen.calls] == ["first", "second", "last"]
     assert seen.calls[-1].agent == ""
     assert seen.spans[-1].parent is None
+
+
+def test_one_object_in_many_contexts_ends_the_right_calls(seen: Seen) -> None:
+    """Requests that share an object, each entered and left in copies of contexts, keep their own outcomes."""
+    shared = trisignal.workflow("w")
+
+    def request(number: int, error: Exception | None) -> Generator[None, None, None]:
+        with shared as call:
+            call.set_attribute("number", number)
+            yield
+            if error is not None:
+                raise error
+
+    first, second = request(1, ValueError()), request(2, None)
+    contextvars.copy_context().run(next, first)
+    contextvars.copy_context().run(next, second)
+    with shared as own:
+        own.set_attribute("number", 3)
+        with pytest.raises(ValueError):
+            contextvars.copy_context().run(next, first)
+        contextvars.copy_context().run(list, second)
+        assert current() == (own.ref["span_id"],) * 2
+    numbers = [(span.attributes or {})["number"] for span in seen.spans]
+    assert list(zip(numbers, [call.outcome for call in seen.calls], strict=True)) == [
+        (1, "error"),
+        (2, "ok"),
+        (3, "ok"),
+    ]

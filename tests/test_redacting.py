@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
@@ -295,6 +296,28 @@ def test_what_others_write_on_our_spans_is_redacted(write: str, by: str) -> None
     [left] = inner.get_finished_spans()
     assert (left.attributes or {})["gen_ai.request.model"] == "m"
     assert SECRET not in whole(left)
+
+
+class Writing(Sampler):
+    """Keeps every span, and writes to it."""
+
+    def should_sample(self, *args: Any, attributes: Any = None, **kwargs: Any) -> SamplingResult:
+        """Keep it."""
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, {"who": SECRET})
+
+    def get_description(self) -> str:
+        """Its name."""
+        return "writing"
+
+
+def test_what_a_sampler_writes_on_our_spans_is_redacted() -> None:
+    """A sampler of the host may add attributes when a span starts: these are redacted too."""
+    inner, provider = InMemorySpanExporter(), TracerProvider(sampler=Writing())
+    provider.add_span_processor(SimpleSpanProcessor(trisignal.redacting(inner)))
+    with capture(tracer_provider=provider), trisignal.llm(model="m"):
+        pass
+    [left] = inner.get_finished_spans()
+    assert (left.attributes or {})["who"] == "[REDACTED:email]"
 
 
 def test_a_failing_redactor_fails_closed_at_the_gate() -> None:
