@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -276,24 +277,30 @@ class Observation:
     # --- context manager -------------------------------------------------------------
 
     def __enter__(self) -> ActiveCall:
+        return self._enter(id(sys._getframe(1)))
+
+    def _enter(self, frame: int) -> ActiveCall:
         draft = None
         if not _runtime.is_off():
             draft = self._draft(self._name)
             _runtime.open_call(draft)
-        _runtime.enter(self, draft, self._open_blocks)
+        _runtime.enter(self, draft, self._open_blocks, frame)
         return ActiveCall(draft)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        draft = _runtime.leave(self, self._open_blocks)
+        self._leave(id(sys._getframe(1)), error)
+
+    def _leave(self, frame: int, error: BaseException | None) -> None:
+        draft = _runtime.leave(self, self._open_blocks, frame)
         if draft is not None:
             _runtime.close_call(draft, error)
 
     async def __aenter__(self) -> ActiveCall:
-        return self.__enter__()
+        return self._enter(id(sys._getframe(1)))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        self._leave(id(sys._getframe(1)), error)

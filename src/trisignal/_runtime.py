@@ -249,10 +249,12 @@ def deactivate(tokens: Activation) -> None:
 class Entry:
     """One entered block; the blocks of a context form a stack that survives odd exits."""
 
-    __slots__ = ("around", "context", "draft", "outer")
+    __slots__ = ("around", "context", "draft", "frame", "outer")
 
-    def __init__(self, draft: Draft | None) -> None:
+    def __init__(self, draft: Draft | None, frame: int) -> None:
         self.draft = draft
+        self.frame = frame
+        """Id of the frame that entered: a ``with`` statement leaves in the same one."""
         self.outer = _context.current.get()
         """What was current before: restored at the end."""
         self.around = otel_context.get_current()
@@ -268,7 +270,7 @@ Stack = tuple[tuple[object, Entry], ...]
 _entered: ContextVar[Stack] = ContextVar("trisignal_entered", default=())
 
 
-def enter(owner: object, draft: Draft | None, elsewhere: list[Entry]) -> None:
+def enter(owner: object, draft: Draft | None, elsewhere: list[Entry], frame: int) -> None:
     """Enter a block.
 
     Args:
@@ -276,26 +278,28 @@ def enter(owner: object, draft: Draft | None, elsewhere: list[Entry]) -> None:
         draft: Its open call, if anything is recorded.
         elsewhere: The owner's open blocks, for those that are left in another context.
     """
-    entry = Entry(draft)
+    entry = Entry(draft, frame)
     elsewhere.append(entry)
     _entered.set((*_entered.get(), (owner, entry)))
 
 
-def leave(owner: object, elsewhere: list[Entry]) -> Draft | None:
-    """Leave the innermost block of an owner, in whatever order and context that happens.
+def leave(owner: object, elsewhere: list[Entry], frame: int) -> Draft | None:
+    """Leave the block that a frame entered, in whatever order and context that happens.
 
     Returns:
         The draft of the block; None when nothing was recorded in it.
     """
     stack = _entered.get()
-    for at in range(len(stack) - 1, -1, -1):
-        if stack[at][0] is owner:
-            break
-    else:
-        return elsewhere.pop().draft if elsewhere else None
-    entry = stack[at][1]
-    if entry in elsewhere:
-        elsewhere.remove(entry)
+    mine = [entry for entry in elsewhere if entry.frame == frame]
+    # An ExitStack enters and leaves in frames of its own: then it is the innermost one.
+    mine = mine or [entry for other, entry in stack if other is owner and entry in elsewhere] or elsewhere
+    if not mine:
+        return None
+    entry = mine[-1]
+    elsewhere.remove(entry)
+    at = next((i for i, (_, e) in enumerate(stack) if e is entry), -1)
+    if at < 0:
+        return entry.draft
     _entered.set(stack[:at] + stack[at + 1 :])
     if at + 1 < len(stack):
         # Blocks overlap: the one entered after this one is to restore what was around this one.

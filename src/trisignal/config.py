@@ -51,8 +51,8 @@ class Settings(BaseModel):
         description="Where message content goes, after redaction: `no_content`, `span_only`, `event_only`, "
         "`span_and_event`; `true` means `span_only` and `false` `no_content`.",
     )
-    content_field_bytes: int = Field(default=32768, ge=256, description="Byte budget of one content attribute.")
-    content_span_bytes: int = Field(default=131072, ge=512, description="Byte budget of all content of one span.")
+    content_field_bytes: int = Field(default=16384, ge=256, description="Byte budget of one content attribute.")
+    content_span_bytes: int = Field(default=65536, ge=512, description="Byte budget of all content of one span.")
     redact: tuple[str, ...] = Field(
         default=DETECTORS, description="Built-in detectors in use, comma-separated in a variable; empty: none."
     )
@@ -218,6 +218,9 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, object], di
         for variable in (STANDARD_VARIABLES.get(name), PREFIX + name.upper()):
             if variable and environ.get(variable, "").strip():
                 values[name], spelling[name] = environ[variable], variable
+        if spelling.get(name) == "OTEL_SDK_DISABLED":
+            # By its specification anything but "true" is false.
+            values[name] = environ["OTEL_SDK_DISABLED"].strip().lower() == "true"
     return values, spelling
 
 

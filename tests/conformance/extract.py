@@ -55,7 +55,9 @@ def main(folder: str) -> None:
     facts = {
         "source": "open-telemetry/semantic-conventions-genai, open-telemetry/semantic-conventions v1.41.1; Apache-2.0",
         "schema_url": genai["schema_url"],
-        "types": {name: told["type"] for part in ("attributes", "core_attributes_used") for name, told in genai[part].items()},
+        "types": {
+            name: told["type"] for part in ("attributes", "core_attributes_used") for name, told in genai[part].items()
+        },
         "operations": genai["attributes"]["gen_ai.operation.name"]["values"],
         "spans": {name: _span(told) for name, told in genai["spans"].items() if not name.startswith("mcp.")},
         "metrics": {

@@ -119,7 +119,9 @@ def _attribute(name: str, value: Any, told: dict[str, Any], converted: bool) -> 
     if kind is None:
         if name in told["forbidden"]:
             return [f"{name} is forbidden"]
-        if name not in told["attributes"] and not (converted and (name in CONVERTED or name.startswith("gen_ai.request."))):
+        if name not in told["attributes"] and not (
+            converted and (name in CONVERTED or name.startswith("gen_ai.request."))
+        ):
             return [f"{name} is unknown here"]
         kind = str(FACTS["types"].get(name, "any"))
     wanted = TYPES.get(kind, (object,))
@@ -135,7 +137,9 @@ def judge_content(name: str, value: Any) -> list[str]:
     if name in (names.INPUT_MESSAGES, names.OUTPUT_MESSAGES):
         for message in value:
             for part in message["parts"]:
-                found += [f"{part['type']} part without {f}" for f in PART_FIELDS.get(part["type"], ()) if f not in part]
+                found += [
+                    f"{part['type']} part without {f}" for f in PART_FIELDS.get(part["type"], ()) if f not in part
+                ]
     return found
 
 
@@ -159,4 +163,6 @@ def judge_metric(
         found.append(f"{name} has the bounds {bounds}")
     unknown = labels - set(told["attributes"]) - names.EXTENSION_LABELS - dimensions
     missing = {label for label, level in told["attributes"].items() if level == "required"} - labels
-    return found + [f"{name} has the label {label}" for label in unknown] + [f"{name} lacks {label}" for label in missing]
+    return (
+        found + [f"{name} has the label {label}" for label in unknown] + [f"{name} lacks {label}" for label in missing]
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from conformance.judge import FACTS, judge_metric, judge_span
 from loopback import Loopback, Reply, sse
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Gauge, Histogram, InMemoryMetricReader, Sum
@@ -16,7 +17,6 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 
 import trisignal
-from conformance.judge import FACTS, judge_metric, judge_span
 from trisignal import semconv as names
 from trisignal.testing import capture
 
@@ -76,7 +76,14 @@ TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"typ
 def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
     """A chunk of a chat stream."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return {"id": "c2", "object": "chat.completion.chunk", "created": 1, "model": "gpt-4o-mini", "choices": [choice], **more}
+    return {
+        "id": "c2",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "gpt-4o-mini",
+        "choices": [choice],
+        **more,
+    }
 
 
 STREAM = [chunk({"role": "assistant"}), chunk({"content": "a"}), chunk({}, "stop", usage=CHAT["usage"])]
@@ -226,7 +233,11 @@ def span(name: str, kind: SpanKind = SpanKind.CLIENT, **attributes: Any) -> Read
     return ReadableSpan(name, attributes=told, kind=kind, instrumentation_scope=scope)
 
 
-GOOD: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__provider__name": "openai", "gen_ai__request__model": "m"}
+GOOD: dict[str, Any] = {
+    "gen_ai__operation__name": "chat",
+    "gen_ai__provider__name": "openai",
+    "gen_ai__request__model": "m",
+}
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,11 @@ PROSE = "qvexandoriumblatheringskop"
 
 def chat(content: str, **more: Any) -> dict[str, Any]:
     """A completion that says ``content``, asks for a tool call, and has secrets in its ids."""
-    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": f"{ALL} {PROSE}"})}}
+    call = {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": "f", "arguments": json.dumps({"a": f"{ALL} {PROSE}"})},
+    }
     message = {"role": "assistant", "content": content, "tool_calls": [call]}
     return {
         "id": f"chatcmpl {SECRETS['email']}",

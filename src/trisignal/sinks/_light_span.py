@@ -254,6 +254,7 @@ class LightTracer:
         if parent is None and sdk.sampler in _ALL_ROOTS:
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags | 1))
             kept = dict(attributes or {})
+            foreign = False
         else:
             verdict: Any = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
             if verdict.decision.is_sampled():
@@ -262,7 +263,10 @@ class LightTracer:
             if not verdict.decision.is_recording():
                 return NonRecordingSpan(ids)
             kept = dict(verdict.attributes or {})
+            foreign = kept != attributes
         span = LightSpan(self, name, ids, parent, kind, kept, start_time)
+        # A sampler may add attributes of its own; these have not been through policy.
+        span._foreign = foreign
         sdk.span_processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
         return span
 
