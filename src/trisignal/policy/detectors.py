@@ -5,8 +5,8 @@ them: plain searches, and maps of a text to character classes, tell first whethe
 can find anything. Patterns begin with a literal where they can and have no nested repeats.
 Work is bounded, and the bound fails closed: where a text holds more candidates than any honest
 text does, the rest of it counts as one hit. Numbers must stand alone: what touches letters,
-digits, ``_``, ``-`` or ``/`` is part of an identifier, except behind an escaped line break of
-JSON text.
+digits, ``_``, ``-`` or ``/`` is part of an identifier, except behind an escape of JSON or of a
+URL.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
-_BEFORE = r"(?:(?<![\w\-./+%])|(?<=\\[nrt])|(?<=%[0-9A-F][0-9A-F]))"
+_ESCAPE = r"(?<=\\[nrt])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})"
+_BEFORE = rf"(?:(?<![\w\-./+%])|{_ESCAPE})"
 _AFTER = r"(?![\w\-]|\.\d)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 
 _EMAIL_HINT = re.compile(r"(?:@|%40)[\w\-]+\.\w")
 _EMAIL = re.compile(r"(?<![\w.%+\-])[\w.%+\-]+(?:@|%40)[\w\-]+(?:\.[\w\-]+)+")
-_USERINFO = re.compile(r"://[^\s/@:\"'<>]{1,256}:[^\s/@\"'<>]{1,256}@")
+_USERINFO = re.compile(r"://(?!\[REDACTED:[^\]\s]{1,64}\]@)[^\s/@:\"'<>]{1,256}:[^\s/\"'<>]{1,256}@")
 _PHONE = re.compile(
-    r"(?:(?<![\w+])|(?<=\\[nrt])|(?<=%[0-9A-F][0-9A-F]))\+\d(?:[ .\-()]{0,2}\d){6,14}(?!\d)"
+    rf"(?:(?<![\w+])|{_ESCAPE})(?:\+|%2[Bb])\d(?:[ .\-()]{{0,2}}\d){{6,14}}(?!\d)"
     rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}",
     re.ASCII,
 )
@@ -193,6 +194,8 @@ def _ips(text: Text) -> Iterator[Span]:
         start, end = match.span()
         if whole[start - 1 : start] == "%":
             start += 2  # the two digits of the escape are no part of the address
+        elif whole[start - 2 : start] == "\\u":
+            start += 4
         after = whole[end : end + 1]
         alone = _starts_word(whole, start) and not (after.isascii() and (after.isalnum() or after == "_"))
         if alone and end - start <= _LONGEST_IPV6 and _is_ipv6(whole[start:end]):
@@ -217,7 +220,7 @@ def _starts_word(text: str, at: int) -> bool:
     if not (before.isascii() and before.isalnum()):
         return True
     escaped = before in "nrt" and at > 1 and text[at - 2] == "\\"
-    return escaped or (at > 2 and text[at - 3] == "%")
+    return escaped or (at > 2 and text[at - 3] == "%") or (at > 5 and text[at - 6 : at - 4] == "\\u")
 
 
 def _tokens(text: Text) -> Iterator[Span]:
