@@ -10,6 +10,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Exemplar
 
+from trisignal import semconv as names
+from trisignal.call import Call
+
 ExemplarOf = tuple[str, str, float, float]
 """Trace id, span id, observed value, Unix time in seconds."""
 
@@ -85,3 +88,39 @@ class BulkHistogram(_Flushing, Histogram):
         for index, (trace_id, span_id, value, at_unix_s) in (accumulated.exemplars or {}).items():
             ids = {"trace_id": trace_id, "span_id": span_id}
             buckets[index].set_exemplar(Exemplar(ids, value, at_unix_s))
+
+
+Exemplified = tuple[str, str, float]
+"""Trace id, span id, Unix time in seconds."""
+
+
+class Row:
+    """What the calls of one label set have added since the last flush."""
+
+    __slots__ = ("call", "calls", "cost", "counters", "duration", "histograms")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        """Any call of the label set: tells the labels."""
+        self.calls = 0
+        self.duration = duration_key(call)
+        self.cost: dict[str, float] = {}
+        self.counters: dict[tuple[str, tuple[str, ...]], float] = {}
+        self.histograms: dict[str, Accumulator] = {}
+
+
+class Active:
+    """Calls in flight of one label set."""
+
+    __slots__ = ("labels", "value")
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.value = 0
+
+
+def duration_key(call: Call) -> str:
+    """Metric key of a model call's duration."""
+    if call.role == "server":
+        return "server_duration"
+    return "inference_duration" if call.operation in names.INFERENCE else "operation_duration"

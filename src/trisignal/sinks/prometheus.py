@@ -1,6 +1,6 @@
 """Prometheus metrics through prometheus_client, in single and multiprocess mode.
 
-One `_Row` per label set of a model call accumulates what calls add; it is flushed into the
+One `Row` per label set of a model call accumulates what calls add; it is flushed into the
 labelled children when the metrics are collected, and after every call in multiprocess mode,
 where another process may collect. So a call costs one dictionary look-up and a few additions.
 All outcomes of a label set are created together, at 0, so that no ratio misses the first error.
@@ -19,39 +19,18 @@ from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
 from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities
-from trisignal.sinks._series import Accumulator, BulkHistogram, FlushingCounter, FlushingGauge
+from trisignal.sinks._series import (
+    Accumulator,
+    Active,
+    BulkHistogram,
+    Exemplified,
+    FlushingCounter,
+    FlushingGauge,
+    Row,
+)
 
 _REMEMBERED = 4096
 """Rows kept between flushes: more of them are flushed and forgotten, as children hold the totals."""
-
-
-Exemplified = tuple[str, str, float]
-"""Trace id, span id, Unix time in seconds."""
-
-
-class _Row:
-    """What the calls of one label set have added since the last flush."""
-
-    __slots__ = ("call", "calls", "cost", "counters", "duration", "histograms")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        """Any call of the label set: tells the labels."""
-        self.calls = 0
-        self.duration = _duration_key(call)
-        self.cost: dict[str, float] = {}
-        self.counters: dict[tuple[str, tuple[str, ...]], float] = {}
-        self.histograms: dict[str, Accumulator] = {}
-
-
-class _Active:
-    """Calls in flight of one label set."""
-
-    __slots__ = ("labels", "value")
-
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels = labels
-        self.value = 0
 
 
 class PrometheusSink:
@@ -96,8 +75,8 @@ class PrometheusSink:
         # Reentrant: a collection started by the garbage collector's work must not deadlock.
         self._lock = RLock()
         self._metrics: dict[str, Any] = {}
-        self._rows: dict[tuple[Any, ...], _Row] = {}
-        self._active: dict[tuple[Any, ...], _Active] = {}
+        self._rows: dict[tuple[Any, ...], Row] = {}
+        self._active: dict[tuple[Any, ...], Active] = {}
         self._told: dict[tuple[str, tuple[str, ...]], float] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self._split_by_modality = "tokens" not in self._table
@@ -196,7 +175,7 @@ class PrometheusSink:
             if active is None:
                 if len(self._active) >= _REMEMBERED:
                     self._forget_idle()
-                active = self._active[key] = _Active((operation, draft.provider, draft.request_model, *dims))
+                active = self._active[key] = Active((operation, draft.provider, draft.request_model, *dims))
             active.value += 1
         if self._multiprocess:
             self._child("active", active.labels).inc()
@@ -208,7 +187,7 @@ class PrometheusSink:
 
     def abort(self, draft: Draft) -> None:
         """Lower the in-flight gauge again, and nothing else: the call may not have become a record."""
-        active: _Active | None = draft.gauge
+        active: Active | None = draft.gauge
         if active is None:
             return
         draft.gauge = None
@@ -250,21 +229,21 @@ class PrometheusSink:
                 self._flush_row(row)
                 self._flush_told()
 
-    def _new_row(self, key: tuple[Any, ...], call: Call) -> _Row:
+    def _new_row(self, key: tuple[Any, ...], call: Call) -> Row:
         if len(self._rows) >= _REMEMBERED:
             self.flush()
             self._rows.clear()
-        row = self._rows[key] = _Row(call)
+        row = self._rows[key] = Row(call)
         return row
 
-    def _series(self, row: _Row, key: str) -> Accumulator:
+    def _series(self, row: Row, key: str) -> Accumulator:
         found = row.histograms.get(key)
         if found is None:
             edges = bounds(self._table[key.partition(":")[0]], self._thresholds)
             found = row.histograms[key] = Accumulator(edges)
         return found
 
-    def _mark(self, row: _Row, key: str, value: float, exemplar: Exemplified | None) -> None:
+    def _mark(self, row: Row, key: str, value: float, exemplar: Exemplified | None) -> None:
         series = self._series(row, key)
         index = series.add(value)
         if exemplar is not None:
@@ -272,11 +251,11 @@ class PrometheusSink:
             series.mark(index, (trace_id, span_id, value, at_unix_s))
 
     @staticmethod
-    def _count(row: _Row, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
+    def _count(row: Row, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
         counters = row.counters
         counters[key, labels] = counters.get((key, labels), 0.0) + amount
 
-    def _add_outcome(self, row: _Row, call: Call, exemplar: Exemplified | None) -> None:
+    def _add_outcome(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
         row.calls += 1
         self._mark(row, row.duration, call.duration_s, exemplar)
         for limit in call.rate_limits:
@@ -294,7 +273,7 @@ class PrometheusSink:
         if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
             self._count(row, "usage_missing", ())
 
-    def _add_usage(self, row: _Row, call: Call, exemplar: Exemplified | None) -> None:
+    def _add_usage(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
         usage = call.usage
         assert usage is not None
         if usage.input is not None:
@@ -315,7 +294,7 @@ class PrometheusSink:
         if call.outcome in ("cancelled", "abandoned"):
             self._count(row, "wasted_cost", (call.outcome,), cost.total_usd)
 
-    def _add_stream(self, row: _Row, call: Call, exemplar: Exemplified | None) -> None:
+    def _add_stream(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
         times = call.chunk_times
         assert times is not None
         start = call.start_ns
@@ -360,7 +339,7 @@ class PrometheusSink:
                 for active in self._active.values():
                     self._child("active", active.labels).set(active.value)
 
-    def _flush_row(self, row: _Row) -> None:
+    def _flush_row(self, row: Row) -> None:
         call = row.call
         model = (call.operation, call.provider, call.request_model)
         common, dims = common_labels(call), call.dimensions
@@ -413,9 +392,3 @@ class PrometheusSink:
             self._metrics[key].set(read())
         else:
             self._metrics[key].set_function(read)
-
-
-def _duration_key(call: Call) -> str:
-    if call.role == "server":
-        return "server_duration"
-    return "inference_duration" if call.operation in names.INFERENCE else "operation_duration"
