@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from trisignal import _guard
 from trisignal._context import context
 from trisignal.logs import REDACTION_FAILED, JsonFormatter
+from trisignal.semconv import RECORD_CLEAN
 
 TRACER = TracerProvider().get_tracer("tests")
 
@@ -174,8 +175,9 @@ def test_a_redactor_that_raises_drops_the_text_and_keeps_the_record(monkeypatch:
     record = orjson.loads(line)
     assert "sk-secret" not in line
     assert record["message"] == record["exception"] == REDACTION_FAILED
-    assert record["kept"] == 1
-    assert _guard.STATE.counts["logs.redactor"] == 2
+    assert record["level"] == "ERROR"
+    assert record[REDACTION_FAILED] == 1, "a name that could not be redacted is dropped, its number stays"
+    assert _guard.STATE.counts["logs.redactor"] == 4  # message, exception, name of the logger, name of the extra
 
 
 def test_exc_info_without_an_exception_adds_nothing() -> None:
@@ -382,7 +384,7 @@ def test_a_call_record_costs_few_function_calls() -> None:
     """A record of one model call is formatted in fewer than 40 function calls, C functions included."""
     extras = {f"gen_ai.field.{n}": n for n in range(25)}
     own = {"trace_id": "a" * 32, "span_id": "b" * 16, "trace_flags": "01", "request_id": "r1"}
-    record = some_record(**extras, **own)
+    record = some_record(**extras, **own, **{RECORD_CLEAN: True})
     formatter = JsonFormatter(redactor=str)
     calls = 0
 

@@ -112,9 +112,15 @@ def _resource(resource: Resource, clean: Clean) -> Resource:
 
 
 def _scope(scope: InstrumentationScope | None, clean: Clean) -> InstrumentationScope | None:
-    if scope is None or not scope.attributes:
-        return scope
-    return InstrumentationScope(scope.name, scope.version, scope.schema_url, _attributes(scope.attributes, clean))
+    if scope is None:
+        return None
+    version, schema_url = scope.version, scope.schema_url
+    return InstrumentationScope(
+        clean(scope.name),
+        clean(version) if version else version,
+        clean(schema_url) if schema_url else schema_url,
+        _attributes(scope.attributes or {}, clean),
+    )
 
 
 def _attributes(given: Mapping[str, Any], clean: Clean) -> dict[str, Any]:
@@ -126,8 +132,12 @@ def _value(value: Any, clean: Clean) -> Any:
         return clean(value)
     if isinstance(value, (bool, int, float)) or value is None:
         return value
+    if isinstance(value, bytes):
+        text = value.decode("utf-8", "replace")
+        safe = clean(text)
+        return value if safe == text else safe.encode()
     if isinstance(value, Mapping):
         return {clean(str(key)): _value(item, clean) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
+    if isinstance(value, Sequence):
         return tuple(_value(item, clean) for item in value)
     return value

@@ -40,6 +40,9 @@ REDACTION_FAILED = "[redaction failed]"
 
 _OUR_KEYS = frozenset({"timestamp", "level", "logger", "exception", "stack"})
 _RESERVED = frozenset({*RESERVED_ATTRS, "taskName", *_OUR_KEYS})
+_SAFE_KEYS = frozenset({"timestamp", "level", "message", "exception", "stack", TRACE_ID, SPAN_ID, TRACE_FLAGS})
+"""Redacted where they are made, or written by us."""
+
 _OUR_NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 _DEEPEST = 64
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -141,8 +144,8 @@ class JsonFormatter(_JsonFormatter):
 
     Args:
         *args: Like those of `logging.Formatter`.
-        redactor: Messages, exception texts and stacks pass through it. Where it raises,
-            the text is dropped.
+        redactor: Messages, exception texts, stacks, and names and values of fields pass
+            through it. Where it raises, the text is dropped.
         **kwargs: python-json-logger's options.
     """
 
@@ -192,6 +195,9 @@ class JsonFormatter(_JsonFormatter):
             self._add_exception(line, record)
         if self._listed or self._renames:
             line = self._reshape(line, record)
+        if self._redactor is not None and RECORD_CLEAN not in fields:
+            known = _SAFE_KEYS | _OUR_KEYS
+            line = {k if k in known else self._safe(k): self._safe_value(k, v) for k, v in line.items()}
         return self.prefix + self._dump(self.process_log_record(line))
 
     def _add_extras(self, line: dict[str, Any], extras: Mapping[Any, Any]) -> None:
@@ -232,6 +238,26 @@ class JsonFormatter(_JsonFormatter):
         except Exception as error:
             contain("logs.redactor", error)
             return REDACTION_FAILED
+
+    def _safe_value(self, key: str, value: Any) -> Any:
+        """A field's value with every text in it redacted; ids and what is redacted already stay."""
+        if key in _SAFE_KEYS or value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str):
+            return self._safe(value)
+        try:
+            # Objects are told first: what they say of themselves is text like any other.
+            return self._safe_parts(_clean(value, self._told, frozenset()))
+        except Exception as error:
+            contain("logs.redactor", error)
+            return REDACTION_FAILED
+
+    def _safe_parts(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._safe(value)
+        if isinstance(value, dict):
+            return {self._safe(key): self._safe_parts(part) for key, part in value.items()}
+        return [self._safe_parts(part) for part in value] if isinstance(value, list) else value
 
     def _add_exception(self, line: dict[str, Any], record: logging.LogRecord) -> None:
         try:
