@@ -228,3 +228,12 @@ def test_shorten_copes_with_lone_surrogates(text: str, budget: int) -> None:
     """What cannot be encoded does not raise and does not break the budget."""
     short, _ = shorten(text, budget)
     assert len(short.encode("utf-8", "replace")) <= budget
+
+
+@pytest.mark.parametrize("size", range(880, 1100))
+def test_a_short_first_message_stays_beside_a_last_one_that_fills_the_budget(size: int) -> None:
+    """The first message is only pushed out by its own size, never by how well the last one fits."""
+    talk = [message("be brief", "system"), message("old"), message("old"), message("x" * size)]
+    parsed = json.loads(render(talk, same, 1126)[0])
+    assert parsed[0] == talk[0]
+    assert parsed[-1]["role"] == "user"

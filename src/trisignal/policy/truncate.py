@@ -229,7 +229,8 @@ class _Fitter:
         tail: list[_Fitted] = []
         if len(items) > 1:
             # The first item takes what the newest ones leave, but a quarter is kept for it.
-            quarter = min(room // 4, self._least(items[0], room // 4, depth + 1))
+            first = self._whole(items[0], room // 4, depth + 1)
+            quarter = room // 4 if first is None else len(first)
             tail, used = self._newest(items[1:], room - quarter - 1, depth)
             room -= used
         self._append(head, items[0], room, depth)
