@@ -327,7 +327,7 @@ async def test_a_broken_provider(
     """A patched client whose reader raises answers, streams and fails as if it were not patched."""
     openai: Any = pytest.importorskip("openai")
     trisignal.instrument("openai")
-    monkeypatch.setattr(f"trisignal.clients.openai.Stainless.{method}", broken)
+    monkeypatch.setattr(f"trisignal.clients._stainless.Stainless.{method}", broken)
     ask = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Well?"}]}
     with Loopback() as server:
         replies = (json_reply(REPLY), Reply(body=sse(CHUNK)), json_reply({"error": {"message": "no"}}, status=400))

@@ -25,9 +25,18 @@ class Row(NamedTuple):
     """``module:function`` that returns the `Provider`."""
     versions: str
     """Supported versions, for the documentation and the doctor."""
+    arguments: tuple[str, ...] = ()
+    """What the reader's function is called with: rows may share one."""
 
 
-REGISTRY: tuple[Row, ...] = (Row("openai", "openai", "trisignal.clients.openai:provider", ">=1.40"),)
+_COMPATIBLE = "trisignal.clients.openai:provider"
+
+REGISTRY: tuple[Row, ...] = (
+    Row("openai", "openai", _COMPATIBLE, ">=1.40", ("openai", "openai")),
+    Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.0", ("cerebras.cloud.sdk", "cerebras")),
+    Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
+    Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
+)
 
 _lock = RLock()
 _patches: dict[str, Patches] = {}
@@ -52,13 +61,20 @@ def instrument(*clients: str) -> None:
     for name in clients:
         if name not in rows:
             raise ConfigError("instrument", name, "one or more of " + ", ".join(rows))
-        if importlib.util.find_spec(rows[name].module) is None:
+        if not _installed(rows[name].module):
             raise ClientNotInstalledError(name, rows[name].module)
     if not _runtime.STATE.active and not _runtime.STATE.settings.disabled:
         _guard.logger.warning("trisignal.instrument() without trisignal.setup(): calls pass through unrecorded")
     with _lock:
         for name in clients or rows:
             _want(rows[name])
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # a parent package of it is missing
+        return False
 
 
 def _want(row: Row) -> None:
@@ -82,7 +98,7 @@ def _patch(row: Row) -> None:
     module, _, function = row.reader.partition(":")
     patches = _patches[row.name] = Patches()
     try:
-        provider = getattr(importlib.import_module(module), function)()
+        provider = getattr(importlib.import_module(module), function)(*row.arguments)
         provider.patch(patches)
     except Exception as error:
         patches.undo()
