@@ -40,8 +40,11 @@ REDACTION_FAILED = "[redaction failed]"
 
 _OUR_KEYS = frozenset({"timestamp", "level", "logger", "exception", "stack"})
 _RESERVED = frozenset({*RESERVED_ATTRS, "taskName", *_OUR_KEYS})
-_SAFE_KEYS = frozenset({"timestamp", "level", "message", "exception", "stack", TRACE_ID, SPAN_ID, TRACE_FLAGS})
+_SAFE_KEYS = frozenset({"timestamp", "level", "message", "exception", "stack"})
 """Redacted where they are made, or written by us."""
+_ID = re.compile("[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{2}")
+"""What a trace id, a span id or trace flags look like: applications use these names for other things too."""
+_IDS = frozenset({TRACE_ID, SPAN_ID, TRACE_FLAGS})
 
 _OUR_NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
 _DEEPEST = 64
@@ -196,7 +199,7 @@ class JsonFormatter(_JsonFormatter):
         if self._listed or self._renames:
             line = self._reshape(line, record)
         if self._redactor is not None and RECORD_CLEAN not in fields:
-            known = _SAFE_KEYS | _OUR_KEYS
+            known = _SAFE_KEYS | _OUR_KEYS | _IDS
             line = {k if k in known else self._safe(k): self._safe_value(k, v) for k, v in line.items()}
         return self.prefix + self._dump(self.process_log_record(line))
 
@@ -244,7 +247,7 @@ class JsonFormatter(_JsonFormatter):
         if key in _SAFE_KEYS or value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, str):
-            return self._safe(value)
+            return value if key in _IDS and _ID.fullmatch(value) else self._safe(value)
         try:
             # Objects are told first: what they say of themselves is text like any other.
             return self._safe_parts(_clean(value, self._told, frozenset()))

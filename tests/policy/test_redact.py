@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trisignal.errors import ConfigError
-from trisignal.policy.redact import ALL, PatternRedactor, chain, redact_value
+from trisignal.policy import detectors
+from trisignal.policy.redact import ALL, PatternRedactor, chain, is_harmless, redact_value
 
 REDACT = PatternRedactor()
 ALNUM = string.ascii_letters + string.digits
@@ -201,3 +202,71 @@ def test_a_hostile_text_costs_little(unit: str) -> None:
         REDACT(text)
         best = min(best, time.process_time() - begun)
     assert best < 0.05
+
+
+SPELLINGS = {
+    "email": ["ada.lovelace@example.org", "ada%40example.org", "a+b@mail.example.co.uk"],
+    "phone": ["+49 30 901820", "%2B14155552671", "(415) 555-2671", "415-555-2671", "1-415-555-2671"],
+    "card": ["4111 1111 1111 1111", "4111-1111-1111-1111", "4111111111111111", "378282246310005"],
+    "iban": ["GB29NWBK60161331926819", "DE89 3704 0044 0532 0130 00"],
+    "us_ssn": ["123-45-6789", "123 45 6789"],
+    "ip": ["192.168.17.4", "2001:db8::8a2e:370:7334", "::ffff:10.9.8.7"[7:]],
+    "jwt": ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcDEF-123"],
+    "api_key": ["sk-proj-" + "a1B2c3D4" * 6, "ghp_" + "a1B2c3D4e5F6" * 3, "xapp-1-" + "A1B2C3D4" * 4, "dckr_pat_" + "a1B2c3D4" * 4],
+}  # fmt: skip
+SURROUNDINGS = [
+    "{}", "at {} now", '"{}"', "\\u0022{}\\u0022", "\\u003c{}\\u003e", "%20{}%20", "%2c{}%2c", "%0a{}%0a", "\\n{}\\n",
+    "a={}&b=1", "[{}]", "<td>{}</td>", "{},", "{};", "\u00e4\u00f6 {} \u6f22",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("around", SURROUNDINGS)
+@pytest.mark.parametrize("detector", SPELLINGS)
+def test_every_spelling_goes_in_every_surrounding(detector: str, around: str) -> None:
+    """Escapes of JSON and of URLs, in upper and lower case, quotes and markup hide no spelling."""
+    for secret in SPELLINGS[detector]:
+        assert secret not in REDACT(around.format(secret))
+
+
+@pytest.mark.parametrize("password", ["pa55word", "p@55word", "p%4055word"])
+@pytest.mark.parametrize("host", ["localhost", "db.example"])
+def test_a_password_in_a_url_goes_and_the_rest_stays(password: str, host: str) -> None:
+    """User and password of a URL are one hit, an ``@`` in the password included."""
+    redacted = REDACT(f"use postgres://bob:{password}@{host}/orders today")
+    assert "55word" not in redacted
+    assert redacted.startswith("use postgres://[REDACTED:")
+    assert redacted.endswith("/orders today")
+
+
+def test_a_placeholder_in_a_url_is_no_password() -> None:
+    """What was redacted once stays as it is, and so does the text around it."""
+    text = "go to https://[REDACTED:api_key]@localhost/x now"
+    assert REDACT(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "secret"),
+    [
+        ("Server=db;Uid=app;Pwd=hunter2!x;", "hunter2!x"),
+        ("AccountName=x;AccountKey=Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MA==;", "Zm9vYmFy"),
+        ("see http://10.20.30.40:8080/admin", "10.20.30.40"),
+    ],
+)
+def test_connection_strings_and_addresses_are_found(text: str, secret: str) -> None:
+    """Passwords and keys of connection strings go, and so do the machines that URLs name."""
+    assert secret not in REDACT(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt-4o-2024-08-06", "claude-3-5-sonnet-20241022", "us.anthropic.claude-3-5-sonnet-20241022-v2:0",
+             "accounts/fireworks/models/llama-v3p1-8b-instruct", "@cf/meta/llama-3.1-8b-instruct", "gemini-2.5-flash-preview-09-2025"]
+)  # fmt: skip
+def test_names_of_models_stay(name: str) -> None:
+    """Dates and versions in the name of a model are no private data."""
+    assert REDACT(name) == name
+
+
+def test_the_short_cut_knows_every_prefix_of_keys() -> None:
+    """A text that is nothing but a key never passes for a harmless name."""
+    prefixes = [prefix + ("b" if prefix == "xox" else "") for prefix in detectors._KEYS]
+    assert [prefix for prefix in prefixes if is_harmless(prefix + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4")] == []

@@ -151,7 +151,7 @@ class Policy:
         draft.opening = opening
 
     def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
-        draft.bound = {key: self.known(value) for key, value in bound.items()}
+        draft.bound = {self.known(key): self.known(value) for key, value in bound.items()}
         if not draft.conversation_id:
             draft.conversation_id = bound.get(_context.CONVERSATION_ID, "")
         for key, value in draft.bound.items():

@@ -32,7 +32,7 @@ _PHONE = re.compile(
 _CARD = re.compile(rf"{_BEFORE}\d(?:[ \-]?\d){{12,18}}{_AFTER}", re.ASCII)
 _IBAN = re.compile(rf"{_BEFORE}[A-Z]{{2}}\d\d(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?![A-Za-z0-9])", re.ASCII)
 _SSN = re.compile(rf"{_BEFORE}(?!000|666|9)\d{{3}}([ \-])(?!00)\d\d\1(?!0000)\d{{4}}{_AFTER}", re.ASCII)
-_IPV4 = re.compile(rf"{_BEFORE}{_OCTET}(?:\.{_OCTET}){{3}}{_AFTER}", re.ASCII)
+_IPV4 = re.compile(rf"(?:{_BEFORE}|(?<=://)){_OCTET}(?:\.{_OCTET}){{3}}{_AFTER}", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{7,}")
 _JWT = re.compile(r"eyJ[\w\-]{6,}\.eyJ[\w\-]{6,}(?:\.[\w\-]+)?")
 
@@ -48,6 +48,7 @@ _KEYS = {
         ("hf_", r"\w{20,}"), ("gsk_", r"\w{20,}"), ("xai-", r"[\w\-]{20,}"), ("pplx-", r"\w{20,}"),
         ("r8_", r"\w{20,}"), ("SG.", r"[\w\-]{16,}\.[\w\-]{16,}"), ("npm_", r"\w{20,}"), ("ya29.", r"[\w\-]{16,}"),
         ("pypi-", r"[\w\-]{16,}"), ("tgp_v1_", r"[\w\-]{16,}"), ("lsv2_", r"\w{20,}"), ("dop_v1_", r"\w{20,}"),
+        ("xapp-", r"[\w\-]{20,}"), ("dckr_pat_", r"[\w\-]{20,}"),
     )
 }  # fmt: skip
 """Keys and tokens of common vendors: what they begin with, and what follows."""
@@ -65,15 +66,15 @@ _VALUE = (
 _ASSIGNED = {
     word: re.compile(word + _VALUE)
     for word in (
-        "passw", "passphrase", "secret", "token", "api_key", "api-key", "api key", "apikey", "access_key", "access-key",
-        "accesskey", "authorization", "bearer",
+        "passw", "passphrase", "pwd", "secret", "token", "api_key", "api-key", "api key", "apikey", "access_key",
+        "access-key", "accesskey", "accountkey", "authorization", "bearer",
     )
 }  # fmt: skip
 """Words that announce a secret, in lower case, each with what may come between it and the value."""
 
 _LONGEST_IPV6 = 39
 
-_STEMS = ("passw", "passphrase", "secret", "token", "key", "authorization", "bearer")
+_STEMS = ("passw", "passphrase", "pwd", "secret", "token", "key", "authorization", "bearer")
 """One of these is in every word of `_ASSIGNED`."""
 
 _BEGIN, _END, _DASHES = "-----BEGIN ", "-----END ", "-----"

@@ -14,7 +14,7 @@ ALL = DETECTORS
 _HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9_\-./]{0,127}")
 _KEY_HINT = re.compile(
     r"sk-|[srp]k_(?:live|test)_|AIza|A[KS]IA|gh[opusr]_|github_pat_|glpat-|xox|whsec_|hf_|gsk_|xai-|pplx-|r8_|SG\."
-    r"|npm_|ya29\.|pypi-|tgp_v1_|lsv2_|dop_v1_|eyJ"
+    r"|npm_|ya29\.|pypi-|tgp_v1_|lsv2_|dop_v1_|xapp-|dckr_pat_|eyJ"
 )
 """What the keys of the detectors begin with."""
 
