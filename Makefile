@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test lint types docs bench clean
+.PHONY: help demo serve test coexistence lint types docs bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,6 +32,11 @@ serve: $(VENV)/.demo  ## The demo, with /metrics left up until Ctrl-C
 
 test: $(VENV)/.test  ## Run the tests
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+
+coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
+	@$(PIP) install uv
+	@$(BIN)/python scripts/environments.py $(VENV)/environments
+	@TRISIGNAL_ENVIRONMENTS=$(abspath $(VENV)/environments) $(BIN)/python -m pytest -q tests/coexistence
 
 lint: $(VENV)/.test  ## Check style
 	@$(PIP) install ruff

@@ -108,6 +108,15 @@ def tests_oldest(session: nox.Session) -> None:
 
 
 @nox.session
+def coexistence(session: nox.Session) -> None:
+    """Frameworks and other instrumentations beside trisignal, each in an environment of its own."""
+    session.install("-e", ".", *TEST, "uv")
+    folder = Path(session.create_tmp(), "environments").resolve()
+    session.run("python", "scripts/environments.py", str(folder))
+    session.run("pytest", "tests/coexistence", env={"TRISIGNAL_ENVIRONMENTS": str(folder)})
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """What the runs of ``tests`` have covered together."""
     session.install("coverage[toml]>=7.4")

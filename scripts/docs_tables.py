@@ -65,6 +65,7 @@ ATTRIBUTE_MEANING = {
     names.COST_ATTRIBUTES["input"]: "US dollars for the prompt",
     names.COST_ATTRIBUTES["output"]: "US dollars for the reply",
     names.COST_ATTRIBUTES["total"]: "US dollars for the call",
+    names.AGENT_NAME: "on model calls too: the agent that makes them",
 }
 # Put together from parts, so that no scanner takes these for real secrets.
 SAMPLES = {

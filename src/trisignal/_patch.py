@@ -1,4 +1,4 @@
-"""Reversible, idempotent patching of methods on classes.
+"""Reversible, idempotent patching of methods on classes, and of functions in modules.
 
 Undo checks identity: if our wrapper is still the outermost one, what was there before is
 put back (or the attribute is removed where it had been inherited). If somebody wrapped on
@@ -8,6 +8,7 @@ top of us, their wrapper stays and ours becomes a pass-through.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import wrapt
@@ -21,8 +22,13 @@ class Ours(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its s
     _self_patch: Patch
 
 
-def _found(owner: type, name: str) -> Any:
+Owner = type | ModuleType
+
+
+def _found(owner: Owner, name: str) -> Any:
     """An attribute as it stands in a class body, so that static and class methods stay such."""
+    if isinstance(owner, ModuleType):
+        return vars(owner)[name]
     return next(vars(cls)[name] for cls in owner.__mro__ if name in vars(cls))
 
 
@@ -40,14 +46,14 @@ class Patch:
     """One patched attribute.
 
     Args:
-        owner: Class that is patched.
-        name: Attribute of the class.
+        owner: Class or module that is patched.
+        name: Attribute of it.
         wrapper: ``wrapper(wrapped, instance, args, kwargs)``.
     """
 
     __slots__ = ("active", "installed", "name", "original", "owner", "was_own")
 
-    def __init__(self, owner: type, name: str, wrapper: Wrapper) -> None:
+    def __init__(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
         self.owner = owner
         self.name = name
         self.active = True
@@ -80,12 +86,14 @@ class Patches:
     def __init__(self) -> None:
         self._made: list[Patch] = []
 
-    def wrap(self, owner: type, name: str, wrapper: Wrapper) -> bool:
-        """Patch one method; absent methods and ones that are ours already are left alone.
+    def wrap(self, owner: Owner, name: str, wrapper: Wrapper) -> bool:
+        """Patch one method or function; absent ones and ones that are ours already are left alone.
 
         Returns:
             Whether a patch was made.
         """
+        if isinstance(owner, ModuleType) and name not in vars(owner):
+            return False  # one that is made on demand is patched where it comes from
         if not hasattr(owner, name) or _active(vars(owner).get(name)):
             return False
         self._made.append(Patch(owner, name, wrapper))

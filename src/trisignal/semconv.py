@@ -138,6 +138,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     COST_ATTRIBUTES["input"]: "double",
     COST_ATTRIBUTES["output"]: "double",
     COST_ATTRIBUTES["total"]: "double",
+    AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
 }
 """Span and log attributes beyond the conventions, with their types (``*``: any ending)."""
 

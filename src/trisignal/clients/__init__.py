@@ -36,6 +36,13 @@ REGISTRY: tuple[Row, ...] = (
     Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.0", ("cerebras.cloud.sdk", "cerebras")),
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
+    Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
+    # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
+    Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=0.3"),
+    Row("langgraph", "langgraph", "trisignal.clients.langchain:graphs", ">=0.4"),
+    Row("llama-index", "llama_index.core", "trisignal.clients.llama_index:provider", ">=0.12"),
+    Row("mcp", "mcp", "trisignal.clients.mcp:provider", ">=1.0"),
+    Row("openai-agents", "agents", "trisignal.clients.openai_agents:provider", ">=0.1"),
 )
 
 _lock = RLock()

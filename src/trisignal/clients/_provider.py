@@ -12,12 +12,8 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-class Provider(Protocol):
-    """Reads one client. Methods may raise: the wrappers contain it."""
-
-    def patch(self, patches: Patches) -> None:
-        """Patch the client's classes; the client is importable."""
-        ...
+class Reader(Protocol):
+    """Reads the calls of one method. Its own methods may raise: the wrappers contain it."""
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """A draft with the facts of the request; None for what is no model call."""
@@ -36,11 +32,19 @@ class Provider(Protocol):
         ...
 
 
-def _begin(provider: Provider, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+class Provider(Reader, Protocol):
+    """Reads one client."""
+
+    def patch(self, patches: Patches) -> None:
+        """Patch the client's classes; the client is importable."""
+        ...
+
+
+def _begin(reader: Reader, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     if _runtime.is_off():
         return None
     try:
-        draft = provider.begin(instance, args, kwargs)
+        draft = reader.begin(instance, args, kwargs)
     except Exception as error:
         _guard.contain("client.begin", error)
         return None
@@ -49,17 +53,17 @@ def _begin(provider: Provider, instance: Any, args: Args, kwargs: Kwargs) -> Dra
     return draft
 
 
-def _adjust(provider: Provider, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+def _adjust(reader: Reader, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
     try:
-        return provider.adjust(draft, instance, args, kwargs)
+        return reader.adjust(draft, instance, args, kwargs)
     except Exception as error:
         _guard.contain("client.adjust", error)
         return args, kwargs
 
 
-def _answer(provider: Provider, draft: Draft, result: Any) -> Any:
+def _answer(reader: Reader, draft: Draft, result: Any) -> Any:
     try:
-        complete = provider.answer(draft, result)
+        complete = reader.answer(draft, result)
     except Exception as error:
         _guard.contain("client.answer", error)
         complete = True
@@ -71,51 +75,51 @@ def _answer(provider: Provider, draft: Draft, result: Any) -> Any:
     return result
 
 
-def _failed(provider: Provider, draft: Draft, error: BaseException) -> None:
+def _failed(reader: Reader, draft: Draft, error: BaseException) -> None:
     try:
-        provider.failed(draft, error)
+        reader.failed(draft, error)
     except Exception as failure:
         _guard.contain("client.failed", failure)
     _runtime.close_call(draft, error)
 
 
-def sync_wrapper(provider: Provider) -> Wrapper:
+def sync_wrapper(reader: Reader) -> Wrapper:
     """The wrapper of every synchronous client method."""
 
     def call(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        draft = _begin(provider, instance, args, kwargs)
+        draft = _begin(reader, instance, args, kwargs)
         if draft is None:
             return wrapped(*args, **kwargs)
         tokens = _runtime.activate(draft)
         try:
-            args, kwargs = _adjust(provider, draft, instance, args, kwargs)
+            args, kwargs = _adjust(reader, draft, instance, args, kwargs)
             result = wrapped(*args, **kwargs)
         except BaseException as error:
             _runtime.deactivate(tokens)
-            _failed(provider, draft, error)
+            _failed(reader, draft, error)
             raise
         _runtime.deactivate(tokens)
-        return _answer(provider, draft, result)
+        return _answer(reader, draft, result)
 
     return call
 
 
-def async_wrapper(provider: Provider) -> Wrapper:
+def async_wrapper(reader: Reader) -> Wrapper:
     """Its twin, which lacks nothing but ``async`` and ``await``."""
 
     async def call(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        draft = _begin(provider, instance, args, kwargs)
+        draft = _begin(reader, instance, args, kwargs)
         if draft is None:
             return await wrapped(*args, **kwargs)
         tokens = _runtime.activate(draft)
         try:
-            args, kwargs = _adjust(provider, draft, instance, args, kwargs)
+            args, kwargs = _adjust(reader, draft, instance, args, kwargs)
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
             _runtime.deactivate(tokens)
-            _failed(provider, draft, error)
+            _failed(reader, draft, error)
             raise
         _runtime.deactivate(tokens)
-        return _answer(provider, draft, result)
+        return _answer(reader, draft, result)
 
     return call

@@ -115,6 +115,8 @@ def usage(raw: Any) -> Usage | None:
     if details is not None:
         part = view(details)
         read, write = count(part.get("cached_tokens")), count(part.get("cache_write_tokens"))
+        if write is None:
+            write = count(part.get("cache_creation_tokens"))  # litellm
         # Modalities are told as 0 by models that have none.
         audio_in, image_in = part.get("audio_tokens"), part.get("image_tokens")
     if read is None:

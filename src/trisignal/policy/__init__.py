@@ -148,12 +148,15 @@ class Policy:
         bound = _context.bound.get()
         if bound or draft.conversation_id:
             self._admit_bound(draft, bound, opening)
+        if draft.agent and (operation in names.INFERENCE or operation == names.EXECUTE_TOOL):
+            opening[names.AGENT_NAME] = draft.agent
         draft.opening = opening
 
     def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
         draft.bound = {self.known(key): self.known(value) for key, value in bound.items()}
         if not draft.conversation_id:
             draft.conversation_id = bound.get(_context.CONVERSATION_ID, "")
+        draft.agent = draft.agent or draft.bound.get(_context.AGENT_NAME, "")
         for key, value in draft.bound.items():
             name = _BOUND_ATTRIBUTES.get(key)
             if name is None:

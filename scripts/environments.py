@@ -1,0 +1,61 @@
+"""Make the environments in which frameworks and other instrumentations run beside trisignal.
+
+``python scripts/environments.py FOLDER`` makes one virtual environment per entry of `PACKAGES`
+below FOLDER, with the newest versions of its packages; ``tests/coexistence`` runs in them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+PACKAGES = {
+    "openllmetry": ["openai", "opentelemetry-instrumentation-openai"],
+    "openinference": ["openai", "openinference-instrumentation-openai"],
+    "official": ["openai", "opentelemetry-instrumentation-genai-openai"],
+    "anthropic": ["anthropic"],
+    "langchain": ["langchain", "langchain-openai"],
+    "llama_index": ["llama-index-core", "llama-index-llms-openai"],
+    "openai_agents": ["openai-agents", "mcp"],
+    "pydantic_ai": ["pydantic-ai-slim[openai]"],
+    "litellm": ["litellm"],
+}
+ROOT = Path(__file__).parents[1]
+AT_ONCE = 2
+
+
+def make(folder: Path, name: str) -> str:
+    """Make one environment; one that exists is brought up to date.
+
+    Args:
+        folder: Where the environments are.
+        name: Key of `PACKAGES`.
+
+    Returns:
+        The name.
+
+    Raises:
+        CalledProcessError: An installation failed.
+    """
+    python = folder / name / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    if not python.exists():
+        subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder / name)], check=True)
+    wanted = ["--editable", str(ROOT), *PACKAGES[name]]
+    subprocess.run([*uv, "pip", "install", "--quiet", "--upgrade", "--python", str(python), *wanted], check=True)
+    return name
+
+
+def main(arguments: list[str]) -> int:
+    """Make them all, or those that are named after the folder."""
+    folder = Path(arguments[0]).resolve()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for name in pool.map(lambda name: make(folder, name), arguments[1:] or PACKAGES):
+            print(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

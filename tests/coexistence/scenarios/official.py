@@ -1,0 +1,11 @@
+"""OpenTelemetry's own instrumentation and trisignal on the same OpenAI client."""
+
+from __future__ import annotations
+
+from coexistence.scenarios.openai_calls import make
+from coexistence.scene import begin
+from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+
+scene = begin()
+OpenAIInstrumentor().instrument(tracer_provider=scene.tracer_provider)
+scene.report(calls=make(scene.url))

@@ -1,0 +1,11 @@
+"""OpenInference and trisignal on the same OpenAI client."""
+
+from __future__ import annotations
+
+from coexistence.scenarios.openai_calls import make
+from coexistence.scene import begin
+from openinference.instrumentation.openai import OpenAIInstrumentor
+
+scene = begin()
+OpenAIInstrumentor().instrument(tracer_provider=scene.tracer_provider)
+scene.report(calls=make(scene.url))
