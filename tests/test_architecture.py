@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (6, "_assemble"),
     (6, "_setup"),
     (6, "testing"),
+    (6, "operate operate.*"),
     (7, "cli cli.*"),
     (8, "."),
 )
@@ -59,7 +60,7 @@ THIRD_PARTY: dict[str, str] = {
     "opentelemetry": "_context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble _setup",
     "prometheus_client": "sinks.prometheus sinks._series testing",
     "wrapt": "_patch clients",
-    "pydantic": "config",
+    "pydantic": "config operate.objectives",
     "pythonjsonlogger": "logs",
     "orjson": "policy.truncate",
     "click": "cli.*",

@@ -1,0 +1,1 @@
+"""What operators need around the metrics: objectives, alert rules, dashboards; all made from `semconv`."""

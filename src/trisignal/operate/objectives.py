@@ -1,0 +1,186 @@
+"""What the service promises and when somebody is to be told: one validated file.
+
+Loaded from YAML or JSON by `load`; the defaults stand for everything that is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from trisignal import semconv as names
+from trisignal.config import TAKEN_LABELS
+from trisignal.errors import ConfigError, MissingExtraError
+
+CHAT_OPERATIONS = (names.CHAT,)
+GENERATION_OPERATIONS = (names.GENERATE_CONTENT, names.TEXT_COMPLETION)
+
+_MODEL = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Share(BaseModel):
+    """A share of good events that is promised."""
+
+    model_config = _MODEL
+
+    target: float = Field(gt=0, lt=1, description="Promised share of good requests, e.g. 0.999.")
+
+
+class Latency(Share):
+    """A share of successful requests under a bucket bound."""
+
+    seconds: float = Field(gt=0, description="A good request ends within this; a bucket bound of the histogram.")
+
+
+class Cost(Share):
+    """A share of requests that cost no more than a bucket bound."""
+
+    usd: float = Field(gt=0, description="A good request costs no more; a bucket bound of the histogram.")
+
+
+class Score(Share):
+    """A share of evaluations with a good score."""
+
+    score: float = Field(gt=0, lt=1, description="Scores above (hallucination: up to) this are good; a bucket bound.")
+    evaluation: str = Field(default="", description="Name of the evaluation; empty: all others.")
+
+
+class Objectives(BaseModel):
+    """The service level objectives; null leaves one out."""
+
+    model_config = _MODEL
+
+    availability: Share | None = Share(target=0.999)
+    chat_latency: Latency | None = Latency(target=0.95, seconds=5.0)
+    generation_latency: Latency | None = Latency(target=0.95, seconds=30.0)
+    first_token: Latency | None = Latency(target=0.95, seconds=2.56)
+    request_cost: Cost | None = Cost(target=0.95, usd=0.05)
+    quality: Score | None = Score(target=0.9, score=0.8)
+    hallucination: Score | None = Score(target=0.95, score=0.5, evaluation="hallucination")
+    rate_limit: Share | None = Share(target=0.999)
+
+
+class Thresholds(BaseModel):
+    """When a symptom is worth an alert."""
+
+    model_config = _MODEL
+
+    error_ratio: float = Field(default=0.05, gt=0, lt=1)
+    latency_p95_seconds: float = Field(default=10.0, gt=0)
+    latency_p99_seconds: float = Field(default=30.0, gt=0)
+    first_token_p95_seconds: float = Field(default=5.0, gt=0)
+    cost_anomaly_factor: float = Field(default=2.0, gt=1, description="Times the average of the same hour of 7 days.")
+    cost_anomaly_floor_usd_per_hour: float = Field(default=1.0, ge=0, description="Cheaper hours are no anomaly.")
+    budget_usd_per_day: float = Field(default=100.0, gt=0)
+    rate_limited_ratio: float = Field(default=0.01, gt=0, lt=1)
+    headroom_ratio: float = Field(default=0.1, gt=0, lt=1, description="Remaining part of a told rate limit.")
+    retries_per_request: float = Field(default=0.2, gt=0)
+    queue_depth: float = Field(default=100.0, gt=0)
+    queue_wait_p95_seconds: float = Field(default=5.0, gt=0)
+    cache_hit_ratio: float = Field(default=0.3, gt=0, lt=1)
+    quality_score: float = Field(default=0.7, gt=0, lt=1, description="Average over an hour.")
+    drift_ratio: float = Field(default=0.9, gt=0, lt=1, description="Part of last week's average that is a drop.")
+    cohort_gap: float = Field(default=0.05, gt=0, lt=1, description="How far a cohort may be below all together.")
+    wasted_cost_ratio: float = Field(default=0.2, gt=0, lt=1)
+    usage_missing_ratio: float = Field(default=0.05, gt=0, lt=1)
+    price_table_days: float = Field(default=60.0, gt=0)
+
+
+class Plan(BaseModel):
+    """Everything that rules and dashboards are made from."""
+
+    model_config = _MODEL
+
+    metric_profile: Literal["1.41", "2026-10"] = "1.41"
+    metric_prefix: str = Field(default="", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")
+    dimensions: tuple[str, ...] = Field(default=(), description="Metric dimensions to keep in the recorded series.")
+    slo_thresholds: tuple[float, ...] = Field(default=(), description="As given to setup(): further bucket bounds.")
+    minimum_requests: float = Field(
+        default=10.0, ge=0, description="A burn rate is told from this many requests in its long window on."
+    )
+    runbook_base_url: str = "https://trisignal.readthedocs.io/en/latest/runbooks/"
+    objectives: Objectives = Objectives()
+    thresholds: Thresholds = Thresholds()
+
+    @field_validator("dimensions")
+    @classmethod
+    def _free(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not name.isidentifier() or name in TAKEN_LABELS or name in ("model", "provider", "slo"):
+                raise ValueError(f"{name!r} cannot be a dimension: a name of letters, digits and _ that is free")
+        return value
+
+    @model_validator(mode="after")
+    def _on_bounds(self) -> Plan:
+        told = self.objectives
+        seconds = tuple(sorted({*names.LONG_SECONDS, *self.slo_thresholds}))
+        for name in ("chat_latency", "generation_latency", "first_token"):
+            latency = getattr(told, name)
+            if latency is not None and latency.seconds not in seconds:
+                raise ValueError(f"objectives.{name}.seconds={latency.seconds:g} is no bucket bound; there are "
+                                 + ", ".join(f"{bound:g}" for bound in seconds))  # fmt: skip
+        if told.request_cost is not None and told.request_cost.usd not in names.USD:
+            raise ValueError(f"objectives.request_cost.usd={told.request_cost.usd:g} is no bucket bound; there are "
+                             + ", ".join(f"{bound:g}" for bound in names.USD))  # fmt: skip
+        for name in ("quality", "hallucination"):
+            score = getattr(told, name)
+            if score is not None and score.score not in names.SCORES:
+                raise ValueError(f"objectives.{name}.score={score.score:g} is no bucket bound; there are "
+                                 + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
+        return self
+
+
+def load(path: str) -> Plan:
+    """Load a plan.
+
+    Args:
+        path: A YAML or JSON file; "" for the defaults.
+
+    Raises:
+        ConfigError: The file cannot be read, or a value is wrong.
+        MissingExtraError: YAML needs a package that is not installed.
+    """
+    if not path:
+        return Plan()
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("config", path, f"a file that can be read ({error.strerror})") from None
+    return of(_parsed(path, content), path)
+
+
+def _parsed(path: str, content: str) -> Any:
+    if path.endswith(".json"):
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise ConfigError("config", path, f"JSON ({error})") from None
+    try:
+        import yaml
+    except ImportError:
+        raise MissingExtraError("a YAML file", "yaml") from None
+    try:
+        return yaml.safe_load(content) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError("config", path, f"YAML ({' '.join(str(error).split())})") from None
+
+
+def of(values: Any, origin: str = "config") -> Plan:
+    """A plan of given values.
+
+    Args:
+        values: Mapping as in the file.
+        origin: Named in errors.
+
+    Raises:
+        ConfigError: A value is wrong.
+    """
+    try:
+        return Plan.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "config"
+        raise ConfigError(where, first["input"] if first["loc"] else origin, first["msg"]) from None

@@ -1,0 +1,77 @@
+"""Rule files in the forms that Prometheus and its operator read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from trisignal.operate.alerts import alert_groups
+from trisignal.operate.objectives import Plan
+from trisignal.operate.recordings import recording_groups
+from trisignal.operate.rules import Alert, Group, Record
+from trisignal.operate.slos import slo_groups
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def groups(plan: Plan) -> list[Group]:
+    """All groups of a plan, recorded series before the alerts on them."""
+    return [*recording_groups(plan), *slo_groups(plan), *alert_groups(plan)]
+
+
+def slug(alert: str) -> str:
+    """Anchor of an alert's runbook."""
+    return _HUMP.sub("-", alert).lower()
+
+
+def plain(plan: Plan) -> dict[str, Any]:
+    """The content of a Prometheus rule file."""
+    return {"groups": [_group(plan, group) for group in groups(plan)]}
+
+
+def operator(plan: Plan, name: str, labels: dict[str, str]) -> list[dict[str, Any]]:
+    """PrometheusRule and ServiceMonitor of the Prometheus operator.
+
+    Args:
+        plan: What the rules are made from.
+        name: Name of both objects; the service to scrape has it as ``app.kubernetes.io/name``.
+        labels: Labels by which your Prometheus selects rules and monitors.
+    """
+    head = {"metadata": {"name": name, "labels": {"app.kubernetes.io/name": name, **labels}}}
+    api = "monitoring.coreos.com/v1"
+    monitor = {
+        "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
+        "endpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
+    }
+    return [
+        {"apiVersion": api, "kind": "PrometheusRule", **head, "spec": plain(plan)},
+        {"apiVersion": api, "kind": "ServiceMonitor", **head, "spec": monitor},
+    ]
+
+
+def _group(plan: Plan, group: Group) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": group.name}
+    if group.interval:
+        told["interval"] = group.interval
+    told["rules"] = [_record(rule) if isinstance(rule, Record) else _alert(plan, rule) for rule in group.rules]
+    return told
+
+
+def _record(rule: Record) -> dict[str, Any]:
+    told: dict[str, Any] = {"record": rule.record, "expr": rule.expr}
+    if rule.labels:
+        told["labels"] = dict(rule.labels)
+    return told
+
+
+def _alert(plan: Plan, rule: Alert) -> dict[str, Any]:
+    told: dict[str, Any] = {"alert": rule.alert, "expr": rule.expr}
+    if rule.hold:
+        told["for"] = rule.hold
+    told["labels"] = {"severity": rule.severity, **rule.labels}
+    told["annotations"] = {
+        "summary": rule.summary,
+        "description": rule.description,
+        "runbook_url": f"{plan.runbook_base_url.rstrip('/')}/#{slug(rule.alert)}",
+    }
+    return told

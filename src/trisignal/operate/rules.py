@@ -1,0 +1,37 @@
+"""Rules as values: what is recorded, what alerts, and in which group."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Union
+
+Severity = Literal["critical", "warning", "info"]
+
+
+class Record(NamedTuple):
+    """A recording rule."""
+
+    record: str
+    expr: str
+    labels: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+
+class Alert(NamedTuple):
+    """An alerting rule."""
+
+    alert: str
+    expr: str
+    severity: Severity
+    summary: str
+    description: str
+    hold: str = ""
+    """How long the expression must hold (``for``); "": at once."""
+    labels: dict[str, str] = {}  # noqa: RUF012 - never changed
+
+
+class Group(NamedTuple):
+    """Rules that are evaluated together, in their order."""
+
+    name: str
+    rules: tuple[Union[Record, Alert], ...]
+    interval: str = ""
+    """How often; "": as Prometheus is configured."""

@@ -1,0 +1,295 @@
+"""For every alert: series under which it fires, and like ones under which it stays silent.
+
+A scene is a list of series in promtool's notation, one value a step: ``0+2x60`` begins at 0
+and grows by 2 in each of 60 steps. A step is a minute, and longer where days must pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from trisignal.operate.objectives import Plan
+from trisignal.operate.queries import Queries
+
+Series = tuple[str, str]
+DAY, HOUR = 1440, 60
+QUARTER, HALF = 15, 30
+
+
+class Scene(NamedTuple):
+    """What promtool is given for one alert."""
+
+    fires: list[Series]
+    silent: list[Series]
+    minutes: int
+    """When the alert is asked for."""
+    step: int = 1
+    """Minutes between two values, and between two evaluations."""
+
+
+def growing(per_minute: float, minutes: int, start: float = 0) -> str:
+    """A counter that grows evenly."""
+    return f"{start:g}+{per_minute:g}x{minutes}"
+
+
+def then(before: tuple[float, int], after: tuple[float, int]) -> str:
+    """A counter that grows at one pace and then at another."""
+    first, minutes = before
+    return f"0+{first:g}x{minutes} {first * minutes:g}+{after[0]:g}x{after[1]}"
+
+
+class Stage:
+    """Writes series under the names of one plan, with the labels of one model."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._queries = Queries(plan)
+        self.plan = plan
+
+    def series(self, key: str, values: str, suffix: str = "", model: str = "gpt-4o", **labels: str) -> Series:
+        """One series of a metric."""
+        metric = self._queries.name(key, suffix)
+        told = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai", "gen_ai_request_model": model}
+        told |= labels
+        return f"{metric}{{{', '.join(f'{k}={chr(34)}{v}{chr(34)}' for k, v in told.items() if v)}}}", values
+
+    def requests(self, ok: str, error: str, **labels: str) -> list[Series]:
+        """Ended calls; both outcomes exist from the first call on."""
+        return [
+            self.series("requests", ok, llm_outcome="ok", **labels),
+            self.series("requests", error, llm_outcome="error", **labels),
+        ]
+
+    def histogram(
+        self, key: str, minutes: int, counts: dict[str, float], total: float = 0, **labels: str
+    ) -> list[Series]:
+        """A histogram whose cumulative buckets grow by so many a minute; the last one is all."""
+        found = [self.series(key, growing(n, minutes), "_bucket", le=le, **labels) for le, n in counts.items()]
+        most = max(counts.values())
+        return [
+            *found,
+            self.series(key, growing(most, minutes), "_bucket", le="+Inf", **labels),
+            self.series(key, growing(most, minutes), "_count", **labels),
+            self.series(key, growing(total, minutes), "_sum", **labels),
+        ]
+
+    def scores(
+        self, minutes: int, low: float, high: float, evaluation: str = "faithfulness", bound: str = "0.8"
+    ) -> list[Series]:
+        """Evaluations a minute up to a bound, and above it."""
+        none = {"gen_ai_operation_name": "", "gen_ai_provider_name": ""}
+        return self.histogram("quality_score", minutes, {bound: low, "1.0": low + high}, evaluation=evaluation, **none)
+
+
+def burn_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Two alerts per objective: a page after an hour of many bad events, a ticket after days of some."""
+    plain = {"gen_ai_operation_name": "chat"}
+    slow = {"llm_outcome": "ok"}
+
+    def two(
+        name: str, make: Callable[[int, float], list[Series]], page: float, ticket: float
+    ) -> Iterator[tuple[str, Scene]]:
+        yield f"Llm{name}BudgetPage", Scene(make(70, page), make(70, 0), 65)
+        yield (
+            f"Llm{name}BudgetTicket",
+            Scene(make(3 * DAY // HALF, ticket), make(3 * DAY // HALF, 0), 3 * DAY - HOUR, HALF),
+        )
+
+    yield from two("Availability", lambda n, bad: stage.requests(growing(100, n), growing(bad, n)), 5, 0.5)
+    for name, under, over, kind in (
+        ("ChatLatency", "5.0", "10.24", plain),
+        ("GenerationLatency", "30.0", "40.96", {"gen_ai_operation_name": "generate_content"}),
+    ):
+        yield from two(
+            name,
+            lambda n, bad, u=under, o=over, k=kind: stage.histogram(
+                "inference_duration", n, {u: 100 - bad, o: 100}, **k, **slow
+            ),
+            90,
+            30,
+        )
+    yield from two(
+        "FirstToken", lambda n, bad: stage.histogram("first_token", n, {"2.56": 100 - bad, "5.0": 100}), 90, 30
+    )
+    yield from two(
+        "RequestCost", lambda n, bad: stage.histogram("request_cost", n, {"0.05": 100 - bad, "0.1": 100}), 90, 30
+    )
+    yield from two("Quality", lambda n, bad: stage.scores(n, bad, 100 - bad), 95, 40)
+    yield from two("Hallucination", lambda n, bad: stage.scores(n, 100 - bad, bad, "hallucination", "0.5"), 95, 40)
+    yield from two(
+        "RateLimit",
+        lambda n, bad: [
+            *stage.requests(growing(100, n), growing(bad, n)),
+            stage.series("errors", growing(bad, n), llm_error_kind="rate_limit"),
+        ],
+        5,
+        0.5,
+    )
+
+
+def request_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Failures, retries, cohorts."""
+    good, bad = stage.requests(growing(100, 60), growing(0, 60)), stage.requests(growing(80, 60), growing(20, 60))
+    yield "LlmErrorRatioHigh", Scene(bad, good, 20)
+    down = stage.series("errors", growing(20, 60), llm_error_kind="connection")
+    yield "LlmProviderDown", Scene([*stage.requests("0x60", growing(20, 60)), down], [*bad, down], 20)
+    limited = stage.series("errors", growing(20, 60), llm_error_kind="rate_limit")
+    other = stage.series("errors", growing(20, 60), llm_error_kind="server")
+    yield "LlmRateLimited", Scene([*bad, limited], [*bad, other], 20)
+    retries = [stage.series("retries", growing(n, 60), llm_error_kind="server") for n in (50, 5)]
+    yield "LlmRetriesHigh", Scene([*good, retries[0]], [*good, retries[1]], 30)
+    quick = stage.histogram("inference_duration", DAY + 60, {"1.28": 100, "2.56": 100}, llm_outcome="ok")
+    more, same = then((1, DAY), (10, 60)), growing(10, DAY + 60)
+    yield (
+        "LlmErrorsUpLatencyFlat",
+        Scene(
+            [*quick, *stage.requests(growing(100, DAY + 60), more)],
+            [*quick, *stage.requests(growing(100, DAY + 60), same)],
+            DAY + 40,
+        ),
+    )
+    tenants = {
+        name: stage.requests(growing(100, 60), growing(n, 60), tenant=name)
+        for name, n in (("a", 0), ("b", 0), ("c", 60))
+    }
+    even = [one for name in "abc" for one in stage.requests(growing(100, 60), growing(60, 60), tenant=name)]
+    yield "LlmTenantCohortDrop", Scene([one for many in tenants.values() for one in many], even, 40)
+
+
+def latency_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Slow calls and slow beginnings."""
+    slow = stage.histogram("inference_duration", 60, {"40.96": 0, "81.92": 100}, llm_outcome="ok")
+    quick = stage.histogram("inference_duration", 60, {"0.64": 0, "1.28": 100}, llm_outcome="ok")
+    failed = stage.histogram("inference_duration", 60, {"40.96": 0, "81.92": 100}, llm_outcome="error")
+    yield "LlmLatencyP95High", Scene(slow, [*quick, *failed], 30)
+    yield "LlmLatencyP99High", Scene(slow, [*quick, *failed], 30)
+    late = stage.histogram("first_token", 60, {"5.12": 0, "10.24": 100})
+    early = stage.histogram("first_token", 60, {"0.32": 0, "0.64": 100})
+    yield "LlmFirstTokenSlow", Scene(late, early, 30)
+
+
+def cost_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Money, and figures that lack some."""
+    bucket, week = {"llm_cost_bucket": "output"}, 7 * DAY // QUARTER
+    usual, dear = growing(1, week + 8), then((1, week), (10, 8))
+    yield (
+        "LlmCostAnomaly",
+        Scene([stage.series("cost", dear, **bucket)], [stage.series("cost", usual, **bucket)], 7 * DAY + 105, QUARTER),
+    )
+    yield (
+        "LlmBudgetBurn",
+        Scene(
+            [stage.series("cost", growing(1, DAY + 60), **bucket)],
+            [stage.series("cost", growing(0.01, DAY + 60), **bucket)],
+            DAY + 30,
+        ),
+    )
+    paid = stage.series("cost", growing(1, 120), **bucket)
+    wasted = [stage.series("wasted_cost", growing(n, 120), llm_outcome="abandoned") for n in (0.5, 0.01)]
+    yield "LlmWastedCostHigh", Scene([paid, wasted[0]], [paid, wasted[1]], 90)
+    yield (
+        "LlmCallsUnpriced",
+        Scene([stage.series("unpriced", growing(1, 120))], [stage.series("unpriced", "5x120")], 90),
+    )
+    calls = stage.requests(growing(100, 120), growing(0, 120))
+    missing = [stage.series("usage_missing", growing(n, 120)) for n in (20, 1)]
+    yield "LlmUsageMissing", Scene([*calls, missing[0]], [*calls, missing[1]], 90)
+
+
+def capacity_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Limits, queues, caches."""
+    none = {"gen_ai_operation_name": ""}
+    limit = stage.series("ratelimit_limit", "1000x60", resource="requests", **none)
+    left = [stage.series("ratelimit_remaining", f"{n}x60", resource="requests", **none) for n in (20, 900)]
+    yield "LlmRateLimitHeadroomLow", Scene([limit, left[0]], [limit, left[1]], 30)
+    bare = {**none, "gen_ai_provider_name": "", "model": ""}
+    deep = [stage.series("queue_depth", f"{n}x60", queue="jobs", **bare) for n in (500, 5)]
+    yield "LlmQueueDeep", Scene([deep[0]], [deep[1]], 30)
+    long = stage.histogram("queue_wait", 60, {"10.24": 0, "20.48": 10}, queue="jobs", **bare)
+    short = stage.histogram("queue_wait", 60, {"0.16": 0, "0.32": 10}, queue="jobs", **bare)
+    yield "LlmQueueWaitLong", Scene(long, short, 30)
+    hits, misses = (
+        lambda n, r=result: stage.series("cache_requests", growing(n, 120), cache="answers", result=r, **bare)
+        for result in ("hit", "miss")
+    )
+    yield "LlmCacheHitRatioLow", Scene([hits(1), misses(99)], [hits(60), misses(40)], 100)
+
+
+def quality_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Scores that are low, or fall."""
+    none = {"gen_ai_operation_name": "", "gen_ai_provider_name": "", "evaluation": "faithfulness"}
+
+    def mean(score: float, minutes: int) -> list[Series]:
+        return stage.histogram("quality_score", minutes, {"1.0": 10}, 10 * score, **none)
+
+    yield "LlmQualityLow", Scene(mean(0.5, 180), mean(0.9, 180), 150)
+    prompt = {**none, "gen_ai_prompt_name": "support", "gen_ai_prompt_version": "7", "gen_ai_request_model": ""}
+    length = (3 * DAY + 12 * HOUR) // QUARTER
+    count = stage.series("quality_score", growing(10, length), "_count", **prompt)
+    fell = stage.series("quality_score", then((9, 3 * DAY // QUARTER), (5, 12 * HOUR // QUARTER)), "_sum", **prompt)
+    stood = stage.series("quality_score", growing(9, length), "_sum", **prompt)
+    yield "LlmPromptQualityDrift", Scene([count, fell], [count, stood], 3 * DAY + 11 * HOUR, QUARTER)
+    length = DAY + 6 * HOUR
+    count = stage.series("quality_score", growing(10, length), "_count", **none)
+    fell = stage.series("quality_score", then((9, DAY), (6, 6 * HOUR)), "_sum", **none)
+    slower = _slower(stage, length)
+    yield (
+        "LlmLatencyUpQualityDown",
+        Scene(
+            [count, fell, *slower],
+            [count, fell, *stage.histogram("inference_duration", length, {"1.28": 0, "2.56": 100}, llm_outcome="ok")],
+            DAY + 5 * HOUR,
+        ),
+    )
+
+
+def _slower(stage: Stage, length: int) -> list[Series]:
+    quick, slow = then((100, DAY), (0, length - DAY)), growing(100, length)
+    labels = {"llm_outcome": "ok"}
+    return [
+        stage.series("inference_duration", quick, "_bucket", le="1.28", **labels),
+        stage.series("inference_duration", slow, "_bucket", le="10.24", **labels),
+        stage.series("inference_duration", slow, "_bucket", le="+Inf", **labels),
+    ]
+
+
+def telemetry_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Blindness of our own."""
+    calls = stage.requests(growing(100, 120), growing(0, 120))
+    yield "LlmNoData", Scene([("up", "1x60")], calls, 30)
+    stopped = stage.requests(then((100, 60), (0, 60)), growing(0, 120))
+    yield "LlmTrafficStopped", Scene(stopped, calls, 100)
+    bare = {"gen_ai_operation_name": "", "gen_ai_provider_name": "", "model": ""}
+    for name, key, label in (
+        ("LlmTelemetryErrors", "internal_errors", "site"),
+        ("LlmLabelOverflow", "label_overflow", "metric"),
+        ("LlmTelemetryDropped", "dropped", "queue"),
+        ("LlmRedactionFailures", "redaction_failures", "detector"),
+    ):
+        labels = {**bare, label: "x"}
+        # The counter appears with its first error, so it never had another value.
+        yield name, Scene([stage.series(key, "_x20 1x100", **labels)], [stage.series(key, "1x120", **labels)], 30)
+    old, new = "-7776000x120", "0x120"
+    yield (
+        "LlmPriceTableOld",
+        Scene(
+            [stage.series("price_table_timestamp", old, **bare)],
+            [stage.series("price_table_timestamp", new, **bare)],
+            90,
+        ),
+    )
+
+
+def all_scenes(plan: Plan) -> dict[str, Scene]:
+    """The scene of every alert of a plan."""
+    stage = Stage(plan)
+    makers = (
+        burn_scenes,
+        request_scenes,
+        latency_scenes,
+        cost_scenes,
+        capacity_scenes,
+        quality_scenes,
+        telemetry_scenes,
+    )
+    return {name: scene for make in makers for name, scene in make(stage)}

@@ -1,0 +1,138 @@
+"""Rules, judged by Prometheus' own tool: every alert fires when it should and is silent when it should be.
+
+Needs ``promtool``, which comes with Prometheus (Debian: ``apt-get install prometheus``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operate.scenes import Scene, Series, all_scenes
+
+from trisignal.operate import objectives, rule_files
+from trisignal.operate.rules import Alert, Record
+
+PROMTOOL = shutil.which("promtool")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+PROFILES = ("1.41", "2026-10")
+
+
+def plan_of(profile: str) -> objectives.Plan:
+    """The plan that is tested: the defaults, with one dimension."""
+    return objectives.of({"metric_profile": profile, "dimensions": ["tenant"]})
+
+
+def promtool(*arguments: str) -> None:
+    """Run it; its complaint is the failure."""
+    assert PROMTOOL is not None
+    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def alerts_of(plan: objectives.Plan) -> dict[str, Alert]:
+    """All alerts by name."""
+    return {rule.alert: rule for group in rule_files.groups(plan) for rule in group.rules if isinstance(rule, Alert)}
+
+
+def needed(plan: objectives.Plan, alert: str) -> dict[str, Any]:
+    """The rule file with nothing in it but an alert and the series that it is made of."""
+    records = [rule for group in rule_files.groups(plan) for rule in group.rules if isinstance(rule, Record)]
+    wanted, text = set(), alerts_of(plan)[alert].expr
+    while True:
+        more = {r.record for r in records if r.record not in wanted and re.search(rf"{r.record}(?![\w:])", text)}
+        if not more:
+            break
+        wanted |= more
+        text += " ".join(r.expr for r in records if r.record in more)
+    told = rule_files.plain(plan)
+    for group in told["groups"]:
+        group["rules"] = [r for r in group["rules"] if r.get("alert") == alert or _is_needed(r, wanted, text)]
+    told["groups"] = [group for group in told["groups"] if group["rules"]]
+    return told
+
+
+def _is_needed(rule: dict[str, Any], wanted: set[str], text: str) -> bool:
+    slo = rule.get("labels", {}).get("slo")
+    return rule.get("record") in wanted and (slo is None or f'slo="{slo}"' in text)
+
+
+def unit_test(name: str, alert: str, series: list[Series], scene: Scene, firing: int) -> dict[str, Any]:
+    """One of promtool's tests: how many alerts of a name fire."""
+    return {
+        "name": name,
+        "interval": f"{scene.step}m",
+        "input_series": [{"series": told, "values": values} for told, values in series],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})',
+                "eval_time": f"{scene.minutes}m",
+                "exp_samples": [{"labels": "{}", "value": firing}] if firing else [],
+            }
+        ],
+    }
+
+
+@needs_promtool
+@pytest.mark.parametrize("profile", PROFILES)
+def test_rules_are_valid(profile: str, tmp_path: Path) -> None:
+    """promtool accepts the file in both profiles, with and without dimensions."""
+    for number, plan in enumerate((plan_of(profile), objectives.of({"metric_profile": profile}))):
+        file = tmp_path / f"{number}.json"
+        file.write_text(json.dumps(rule_files.plain(plan)))
+        promtool("check", "rules", str(file))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_alert_has_a_scene(profile: str) -> None:
+    """No alert goes untested, and no scene is about an alert that is gone."""
+    plan = plan_of(profile)
+    assert set(all_scenes(plan)) == set(alerts_of(plan))
+
+
+@needs_promtool
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("alert", sorted(alerts_of(plan_of("1.41"))))
+def test_alert_fires_when_it_should_and_only_then(alert: str, profile: str, tmp_path: Path) -> None:
+    """Under one scene the alert fires, under a like one without the trouble it does not."""
+    plan = plan_of(profile)
+    scene: Scene = all_scenes(plan)[alert]
+    rules = tmp_path / "rules.json"
+    rules.write_text(json.dumps(needed(plan, alert)))
+    tests = {
+        "rule_files": [str(rules)],
+        "evaluation_interval": f"{scene.step}m",
+        "tests": [
+            unit_test("fires", alert, scene.fires, scene, 1),
+            unit_test("silent", alert, scene.silent, scene, 0),
+            unit_test("no traffic", alert, [], scene, 1 if alert == "LlmNoData" else 0),
+        ],
+    }
+    file = tmp_path / "tests.json"
+    file.write_text(json.dumps(tests))
+    promtool("test", "rules", str(file))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_alert_tells_what_to_do(profile: str) -> None:
+    """Each alert has a severity, and a text with its value."""
+    plan = plan_of(profile)
+    for name, alert in alerts_of(plan).items():
+        assert alert.severity in ("critical", "warning", "info")
+        assert alert.summary
+        assert "$value" in alert.description or name in ("LlmNoData",)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_recorded_series_carry_short_labels(profile: str) -> None:
+    """Recorded series are named llm:…, and show no label of the conventions that has a short form."""
+    for group in rule_files.groups(plan_of(profile)):
+        for rule in group.rules:
+            if isinstance(rule, Record):
+                assert rule.record.startswith("llm:")
+                assert "by (gen_ai_request_model" not in rule.expr
