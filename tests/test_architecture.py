@@ -29,6 +29,7 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (4, "_observe _signals"),
     (4, "_authoring"),
     (5, "clients clients.* middleware _exposition _redacting"),
+    (5, "_serving"),
     (5, "_exporters"),
     (6, "logs _telemetry"),
     (6, "_assemble"),
