@@ -34,6 +34,8 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (6, "logs _telemetry"),
     (6, "_assemble"),
     (6, "_setup"),
+    (6, "_zero_code"),
+    (7, "_startup.*"),
     (6, "testing"),
     (7, "cli cli.*"),
     (8, "."),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "demo": "trisignal.cli.demo",
     "prices": "trisignal.cli.prices",
+    "run": "trisignal.cli.run",
 }
 """Subcommand to the module whose ``command`` it is."""
 
