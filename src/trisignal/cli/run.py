@@ -81,7 +81,8 @@ def _checked(port: int) -> int:
         with socket.create_server((HOST, port)) as probe:
             return int(probe.getsockname()[1])
     except OSError as error:
-        why = error.strerror or str(error)
+        # create_server adds the address to its text.
+        why = os.strerror(error.errno) if error.errno else str(error)
         raise click.UsageError(f"cannot listen on port {port} ({why}): choose another with --metrics-port") from None
 
 
