@@ -466,6 +466,26 @@ def test_answers_without_an_end_are_errors(seen: Seen, app: Any) -> None:
     assert (served(seen).outcome, served(seen).error_type) == ("error", "incomplete_response")
 
 
+def test_a_stream_that_has_said_that_it_is_over_is_ok(seen: Seen) -> None:
+    """After its last mark a stream lacks nothing, whatever becomes of the connection."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await halfway(scope, receive, send)
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
+        await receive()
+
+    scope = {"type": "http", "method": "POST", "path": "/chat/completions", "headers": []}
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        """There is nobody to take it."""
+
+    asyncio.run(ServerMiddleware(app)(scope, receive, send))
+    assert served(seen).outcome == "ok"
+
+
 def test_a_cancelled_request_is_cancelled(seen: Seen) -> None:
     """A server that stops cancels what it is at, which is no error."""
     scope = {"type": "http", "method": "POST", "path": "/chat/completions", "headers": []}

@@ -160,3 +160,15 @@ def test_opentelemetry_instrument_finds_it(tmp_path: Path) -> None:
         if scope.scope.name == "trisignal"
     }
     assert {"gen_ai.client.operation.duration", "llm.requests"} <= metrics
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes of another kind")
+def test_calls_in_flight_of_ended_processes_are_forgotten(tmp_path: Path) -> None:
+    """Live gauges stay for processes that live; totals stay for all."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait(20)
+    kept = {f"gauge_livesum_{os.getpid()}.db", f"counter_{ended.pid}.db"}
+    for name in (*kept, f"gauge_livesum_{ended.pid}.db", f"gauge_livemostrecent_{ended.pid}.db"):
+        (tmp_path / name).touch()
+    _zero_code._forget_ended(str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == kept
