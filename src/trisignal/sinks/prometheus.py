@@ -223,7 +223,7 @@ class PrometheusSink:
                 self._mark(row, row.duration, call.duration_s, exemplar)
             if ended and call.counted:
                 self._add_outcome(row, call)
-            if call.usage is not None and call.counted:
+            if call.usage is not None and (call.counted or not ended):
                 self._add_usage(row, call, exemplar)
             if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
                 self._add_stream(row, call, exemplar)
