@@ -12,6 +12,7 @@ from trisignal._context import (
     suppress,
 )
 from trisignal._exposition import metrics_app, metrics_wsgi_app, serve_metrics
+from trisignal._serving import ServerMiddleware
 from trisignal._setup import redacting, setup
 from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal._telemetry import Telemetry, summary
@@ -30,6 +31,7 @@ __all__ = [
     "Rates",
     "Redactor",
     "RequestIdMiddleware",
+    "ServerMiddleware",
     "Summary",
     "Telemetry",
     "WsgiRequestIdMiddleware",

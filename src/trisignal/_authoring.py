@@ -12,6 +12,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ChatOperation = Literal["chat", "generate_content", "text_completion"]
+Role = Literal["client", "server"]
 
 
 def _made(function: Callable[P, R] | None, observation: Observation) -> Any:
@@ -33,6 +34,7 @@ def llm(
     provider: str = "",
     model: str = "",
     operation: ChatOperation = "chat",
+    role: Role = "client",
     name: str = "",
     read_response: ReadResponse | None = None,
 ) -> Observation: ...
@@ -43,6 +45,7 @@ def llm(
     provider: str = "",
     model: str = "",
     operation: ChatOperation = "chat",
+    role: Role = "client",
     name: str = "",
     read_response: ReadResponse | None = None,
 ) -> Any:
@@ -59,12 +62,24 @@ def llm(
         provider: Who answers, e.g. ``openai``; told from the reply when omitted.
         model: Model that is asked for, unless an argument of the function names it.
         operation: Kind of inference.
+        role: ``server`` where this process is the one that answers: the span is of kind SERVER,
+            and the conventions' server metrics stand in for those of a client. A patched
+            client's call inside is counted as well, each in the metrics of its role;
+            requests, tokens and cost count once, for the client's call.
         name: Name of the block, used if it turns out to enclose other calls.
         read_response: Called with the result and the call instead of the built-in readers.
     """
     return _made(
         function,
-        Observation(operation, kind="client", name=name, provider=provider, model=model, read_response=read_response),
+        Observation(
+            operation,
+            kind="client",
+            role=role,
+            name=name,
+            provider=provider,
+            model=model,
+            read_response=read_response,
+        ),
     )
 
 

@@ -79,6 +79,7 @@ class Observation:
         operation: str,
         *,
         kind: Literal["client", "internal"],
+        role: Literal["client", "server"] = "client",
         name: str = "",
         provider: str = "",
         model: str = "",
@@ -87,6 +88,7 @@ class Observation:
     ) -> None:
         self._operation = operation
         self._kind: Literal["client", "internal"] = kind
+        self._role: Literal["client", "server"] = role
         self._name = name
         self._provider = provider
         self._model = model
@@ -100,6 +102,7 @@ class Observation:
     def _draft(self, name: str) -> Draft:
         provider = self._provider or (UNKNOWN_PROVIDER if self._model_call else "")
         draft = Draft(self._operation, provider=provider, request_model=self._model, name=name, kind=self._kind)
+        draft.role = self._role
         draft.fields.update(self._fields)
         return draft
 

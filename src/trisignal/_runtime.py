@@ -185,12 +185,27 @@ def _relate(draft: Draft, parent: Draft) -> None:
         draft.conversation_id = parent.conversation_id
     operation = draft.operation
     if operation in names.INFERENCE or operation == names.EMBEDDINGS:
-        # Law 2: tokens and cost belong to the innermost inference.
-        outer: Draft | None = parent
-        while outer is not None:
-            if outer.operation == operation or (outer.operation in names.INFERENCE and operation in names.INFERENCE):
-                outer.encloses_call = True
-            outer = outer.parent
+        _relate_inference(draft, parent)
+
+
+def _relate_inference(draft: Draft, parent: Draft) -> None:
+    """Law 2: tokens and cost belong to the innermost call of a client, else to the served one."""
+    operation = draft.operation
+    outer: Draft | None = parent
+    while outer is not None:
+        same = outer.operation == operation or (outer.operation in names.INFERENCE and operation in names.INFERENCE)
+        if same and draft.role == "server":
+            draft.counted = False
+            if outer.role == "server":
+                # One request is served once: the outer call measures it, this one is a step of it.
+                draft.role, draft.kind = "client", "internal"
+            return
+        if same:
+            outer.encloses_call = True
+        if outer.role == "server":
+            # Who asked this server, in the same process, has made a call of its own.
+            return
+        outer = outer.parent
 
 
 def _account(draft: Draft) -> None:

@@ -87,6 +87,9 @@ def setup(
     explicit = {k: v for k, v in locals().items() if v is not None}
     with CURRENT.lock:
         present = CURRENT.telemetry
+        if present is not None and present.automatic and explicit:
+            present.shutdown()
+            present = None
         if present is None:
             present = CURRENT.telemetry = start(explicit)
         elif explicit and explicit != present.explicit:

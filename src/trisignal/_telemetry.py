@@ -43,6 +43,8 @@ class Telemetry:
         self.settings = loaded.settings
         self.sources = loaded.sources
         self.explicit = dict(explicit)
+        self.automatic = False
+        """Made without a line in the application, whose own setup() replaces it."""
         self.tracer_provider: TracerProvider = ProxyTracerProvider()
         self.registry: CollectorRegistry | None = None
         self.redactor: Redactor = str

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sized
-from contextvars import Context, Token, copy_context
-from typing import TYPE_CHECKING, Any, cast
+from contextvars import Context, ContextVar, Token, copy_context
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.trace import get_current_span
@@ -29,6 +29,8 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _RESPONSE_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _w3c = TraceContextTextMapPropagator()
+_answering: ContextVar[str] = ContextVar("trisignal_answering", default="")
+"""Id that an outer middleware of ours has bound for the request being answered."""
 
 
 def _continue_trace(carrier: dict[str, list[str]]) -> Token[otel_context.Context] | None:
@@ -41,6 +43,59 @@ def _continue_trace(carrier: dict[str, list[str]]) -> Token[otel_context.Context
 
 def _valid_id(max_length: int) -> re.Pattern[str]:
     return re.compile(f"[!-~]{{1,{max_length}}}")
+
+
+class Arrived(NamedTuple):
+    """What `Arrival.enter` bound."""
+
+    bound: Token[Any]
+    answering: Token[str]
+    trace: Token[otel_context.Context] | None
+
+    def leave(self) -> None:
+        """Restore what was in force before the request."""
+        try:
+            unbind(self.bound)
+            _answering.reset(self.answering)
+        except ValueError:
+            # A server that stops closes the coroutine in another context: there is nothing to restore.
+            return
+        if self.trace is not None:
+            otel_context.detach(self.trace)
+
+
+class Arrival:
+    """Takes over request id and trace of ASGI requests.
+
+    Args:
+        header: Name of the request header, in lower case.
+        trust_incoming: Take over the caller's request id and trace.
+        max_length: Characters that an incoming id may have.
+    """
+
+    def __init__(self, header: str, trust_incoming: bool, max_length: int) -> None:
+        self._header = header.encode("latin-1")
+        self._trust_incoming = trust_incoming
+        self._valid = _valid_id(max_length)
+
+    def enter(self, scope: Scope) -> tuple[str, Arrived]:
+        """Bind the id of a request and continue its trace; returns the id, and what is to be left again."""
+        request_id, carrier = self._read(scope)
+        return request_id, Arrived(bind({REQUEST_ID: request_id}), _answering.set(request_id), _continue_trace(carrier))
+
+    def _read(self, scope: Scope) -> tuple[str, dict[str, list[str]]]:
+        request_id = ""
+        carrier: dict[str, list[str]] = {}
+        if self._trust_incoming:
+            for raw_name, raw_value in scope.get("headers", ()):
+                name, value = raw_name.lower(), raw_value.decode("latin-1")
+                if name == self._header:
+                    request_id = request_id or value
+                elif name in (b"traceparent", b"tracestate"):
+                    carrier.setdefault(name.decode(), []).append(value)
+            if not self._valid.fullmatch(request_id):
+                request_id = _answering.get()
+        return request_id or new_request_id(), carrier
 
 
 class RequestIdMiddleware:
@@ -64,15 +119,14 @@ class RequestIdMiddleware:
     ) -> None:
         self.app = app
         self._header = header.lower().encode("latin-1")
-        self._trust_incoming = trust_incoming
-        self._valid = _valid_id(max_length)
+        self._arrival = Arrival(header.lower(), trust_incoming, max_length)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application on one connection."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        request_id, carrier = self._read(scope)
+        request_id, arrived = self._arrival.enter(scope)
         header = (self._header, request_id.encode("ascii"))
 
         async def send_with_id(message: Message) -> None:
@@ -82,34 +136,10 @@ class RequestIdMiddleware:
                     message = {**message, "headers": [*headers, header]}
             await send(message)
 
-        bound = bind({REQUEST_ID: request_id})
-        trace = _continue_trace(carrier)
         try:
             await self.app(scope, receive, send_with_id)
         finally:
-            _leave(bound, trace)
-
-    def _read(self, scope: Scope) -> tuple[str, dict[str, list[str]]]:
-        request_id = ""
-        carrier: dict[str, list[str]] = {}
-        if self._trust_incoming:
-            for raw_name, raw_value in scope.get("headers", ()):
-                name, value = raw_name.lower(), raw_value.decode("latin-1")
-                if name == self._header:
-                    request_id = request_id or value
-                elif name in (b"traceparent", b"tracestate"):
-                    carrier.setdefault(name.decode(), []).append(value)
-        return request_id if self._valid.fullmatch(request_id) else new_request_id(), carrier
-
-
-def _leave(bound: Token[Any], trace: Token[otel_context.Context] | None) -> None:
-    try:
-        unbind(bound)
-    except ValueError:
-        # A server that stops closes the coroutine in another context: there is nothing to restore.
-        return
-    if trace is not None:
-        otel_context.detach(trace)
+            arrived.leave()
 
 
 class WsgiRequestIdMiddleware:

@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "trisignal.cli.demo",
     "prices": "trisignal.cli.prices",
     "rules": "trisignal.cli.rules",
+    "run": "trisignal.cli.run",
 }
 """Subcommand to the module whose ``command`` it is."""
 

@@ -186,12 +186,13 @@ class Policy:
             message, stack = self._content.exception(draft.error)
         if draft.encloses_call:
             # Law 2: the enclosed call was counted; this one tells the work around it.
-            draft.operation = names.INVOKE_WORKFLOW
-            closing[names.OPERATION] = names.INVOKE_WORKFLOW
-            if draft.name:
-                closing[names.WORKFLOW_NAME] = draft.name
             draft.counted = False
-            draft.usage = None
+            if draft.role == "client":
+                draft.operation = names.INVOKE_WORKFLOW
+                closing[names.OPERATION] = names.INVOKE_WORKFLOW
+                if draft.name:
+                    closing[names.WORKFLOW_NAME] = draft.name
+                draft.usage = None
         model_call = draft.operation not in names.MODEL_CALLS_EXCLUDED
         outcome = draft.outcome or "ok"
         draft.end_ns = draft.end_ns or perf_counter_ns()
@@ -288,7 +289,7 @@ class Policy:
                 self._modalities(draft, closing)
         if outcome != "ok":
             closing[names.PARTIAL] = True
-        cost = self._cost(draft)
+        cost = self._cost(draft) if draft.counted else None
         if cost is not None:
             table = names.COST_ATTRIBUTES
             closing[table["input"]] = round(cost.input_usd, USD_DIGITS)

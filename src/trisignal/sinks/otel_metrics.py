@@ -124,7 +124,7 @@ class OtelMetricsSink:
 
     def open(self, draft: Draft) -> None:
         """Raise the number of model calls in flight."""
-        if draft.operation in names.MODEL_CALLS_EXCLUDED:
+        if draft.operation in names.MODEL_CALLS_EXCLUDED or not draft.counted:
             return
         bound = draft.bound
         dimensions = [bound.get(name, "") for name in self._dimensions]
@@ -184,7 +184,7 @@ def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:
         Metric key, label values, value.
     """
     if call.model_call:
-        if call.counted:
+        if call.counted or call.role == "server":
             yield from _model_call(call, by_type)
         return
     yield from _entity(call)
@@ -207,14 +207,16 @@ def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
     if call.role == "server":
         duration = "server_duration"
     yield duration, (*common_labels(call), call.error_type, call.outcome, *dimensions), call.duration_s
+    times = call.chunk_times
+    if times is not None and times.first_chunk_ns:
+        yield from _served_stream(call, times) if call.role == "server" else _stream(call, times)
+    if not call.counted:
+        return
     yield "requests", (*model, call.outcome, *dimensions), 1
     if call.usage is not None:
         yield from _usage(call, by_type)
     elif call.outcome == "ok" and not call.pending and call.operation in TOKENED:
         yield "usage_missing", (*model, *dimensions), 1
-    times = call.chunk_times
-    if times is not None and times.first_chunk_ns:
-        yield from _served_stream(call, times) if call.role == "server" else _stream(call, times)
     if call.error_kind is not None:
         yield "errors", (*model, call.error_kind, call.error_type, *dimensions), 1
     for kind in call.retries:

@@ -165,7 +165,7 @@ class PrometheusSink:
     def open(self, draft: Draft) -> None:
         """Raise the in-flight gauge of a model call."""
         operation = draft.operation
-        if operation in names.MODEL_CALLS_EXCLUDED:
+        if operation in names.MODEL_CALLS_EXCLUDED or not draft.counted:
             return
         bound = draft.bound
         dims = tuple([bound.get(name, "") for name in self._dimensions]) if self._dimensions else ()
@@ -200,14 +200,14 @@ class PrometheusSink:
         """Count an ended call."""
         self.abort(draft)
         if call.model_call:
-            if call.counted:
+            if call.counted or call.role == "server":
                 self._model_call(call)
         else:
             self._entity(call)
             if call.background_id and call.usage is not None:
-                self._model_call(call._replace(operation=names.CHAT, chunk_times=None), counted=False)
+                self._model_call(call._replace(operation=names.CHAT, chunk_times=None), ended=False)
 
-    def _model_call(self, call: Call, counted: bool = True) -> None:
+    def _model_call(self, call: Call, ended: bool = True) -> None:
         key = (
             call.operation, call.provider, call.request_model, call.response_model, call.server_address,
             call.server_port, call.error_type, call.outcome, call.role, call.dimensions,
@@ -219,9 +219,11 @@ class PrometheusSink:
             exemplar = None
             if self._exemplars and call.sampled:
                 exemplar = (call.trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
-            if counted:
-                self._add_outcome(row, call, exemplar)
-            if call.usage is not None:
+            if ended:
+                self._mark(row, row.duration, call.duration_s, exemplar)
+            if ended and call.counted:
+                self._add_outcome(row, call)
+            if call.usage is not None and (call.counted or not ended):
                 self._add_usage(row, call, exemplar)
             if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
                 self._add_stream(row, call, exemplar)
@@ -255,9 +257,8 @@ class PrometheusSink:
         counters = row.counters
         counters[key, labels] = counters.get((key, labels), 0.0) + amount
 
-    def _add_outcome(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
+    def _add_outcome(self, row: Row, call: Call) -> None:
         row.calls += 1
-        self._mark(row, row.duration, call.duration_s, exemplar)
         for limit in call.rate_limits:
             labels = (call.provider, call.request_model, limit.resource)
             if limit.remaining is not None:

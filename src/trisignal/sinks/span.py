@@ -53,9 +53,9 @@ class SpanSink:
             span.add_checked(call.closing)
             if call.content:
                 span.add_checked(call.content)
-            if call.outcome == "error" or draft.encloses_call:
+            if call.outcome == "error" or _is_renamed(draft):
                 failed = call.outcome == "error"
-                name = call.span_name if draft.encloses_call else span.name
+                name = call.span_name if _is_renamed(draft) else span.name
                 span.finish_checked(name, (call.error_message or call.error_type) if failed else None)
         elif span.is_recording():
             if call.content:
@@ -76,5 +76,10 @@ class SpanSink:
     def _finish(draft: Draft, span: Span, call: Call) -> None:
         if call.outcome == "error":
             span.set_status(Status(StatusCode.ERROR, call.error_message or call.error_type))
-        if draft.encloses_call:
+        if _is_renamed(draft):
             span.update_name(call.span_name)
+
+
+def _is_renamed(draft: Draft) -> bool:
+    """What the call turned out to be was not known at its start; a served one learns its model late."""
+    return draft.encloses_call or draft.role == "server"
