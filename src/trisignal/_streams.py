@@ -107,6 +107,11 @@ class Fold:
         if news & NOTABLE or self._keep:
             self._format.fold(self._draft, self.state, view(chunk))
 
+    def leave(self) -> None:
+        """Have no more to do with the call: another body is its reply."""
+        self._draft = Draft("")
+        self._draft.ended = True
+
     @property
     def ended(self) -> bool:
         """Whether the call is over."""
@@ -261,6 +266,18 @@ class Tap:
             await self._inner.aclose()
         finally:
             self._closed()
+
+    def follow(self, stream: Any) -> None:
+        """Let a second stream over this body take the place of one that nobody has begun to read.
+
+        Args:
+            stream: Keeps its chunks in ``_iterator``.
+        """
+        begun = self._parsed
+        if begun is not None and (getattr(begun, "gi_frame", None) or getattr(begun, "ag_frame", None)):
+            inner = stream._iterator
+            watch: Any = aiterate if hasattr(inner, "__anext__") else iterate
+            stream._iterator = self._parsed = watch(inner, self._fold)
 
     def _broken(self, error: BaseException) -> None:
         # Whoever parses the stream raises the vendor's own error, which says more.
