@@ -56,6 +56,7 @@ _BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
     ("invalid", "invalid_request"),
     ("server_error", "server"),
     ("internal", "server"),
+    ("api_error", "server"),
 )
 
 

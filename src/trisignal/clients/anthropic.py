@@ -49,6 +49,7 @@ _HEADERS = {
     "anthropic-organization-id": names.ANTHROPIC_ORGANIZATION_ID,
     "anthropic-workspace-id": names.ANTHROPIC_WORKSPACE_ID,
 }
+_NOWHERE = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
 
 
 # --- what Anthropic tells beyond the conventions --------------------------------------
@@ -222,7 +223,7 @@ def _read_response_head(draft: Draft, exchange: Exchange, response: Any) -> None
         value = response.headers.get(header)
         if value:
             draft.fields[name] = value
-    if exchange.native is not None and exchange.native.used:
+    if exchange.native is not None and exchange.native.shadows:
         draft.attributes[names.HTTP_STATUS] = response.status_code
         if draft.retries:
             draft.attributes[names.HTTP_RESENDS] = len(draft.retries)
@@ -236,11 +237,18 @@ class _StandIn:
 
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
+        # An enclosing call of ours is nothing that the client would see without us.
+        enclosed = _context.current.get() is not None
+        self._outer = trace.INVALID_SPAN if enclosed else trace.get_current_span()
         self.used = False
+        self.shadows = False
+        """The client would make a span where ours goes, so ours takes its place."""
 
     def start_span(self, name: str, *, attributes: Mapping[str, Any] | None = None, **others: Any) -> trace.Span:
-        """Note what the client tells about the call."""
+        """The span of a call, as far as the client needs one."""
         self.used = True
+        if not self.shadows:
+            return trace.NonRecordingSpan(self._outer.get_span_context())
         self._draft.attributes.update(attributes or {})
         return _Shadow(self._draft)
 
@@ -260,17 +268,17 @@ class _Shadow(trace.NonRecordingSpan):
 def _own_tracer(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The client's tracer, or a stand-in while a call of ours is about to start its span.
 
-    A client whose spans go elsewhere than ours keeps them: they were asked for.
+    A client whose spans go elsewhere than ours keeps them: they were asked for. One without a
+    place for spans must not take ours for the application's, or it would propagate it.
     """
     tracer = wrapped()
     draft = _context.current.get()
-    exchange = draft.owner if draft is not None else None
-    if tracer is None or draft is None or draft.span is None or not isinstance(exchange, Exchange):
-        return tracer
-    if exchange.native is None or exchange.native.used:
+    stand_in = getattr(draft.owner, "native", None) if draft is not None else None
+    if tracer is None or draft is None or draft.span is None or stand_in is None or stand_in.used:
         return tracer
     provider = instance._open_telemetry.get("tracer_provider") or trace.get_tracer_provider()
-    return exchange.native if provider is _runtime.STATE.tracer_provider else tracer
+    stand_in.shadows = provider is _runtime.STATE.tracer_provider
+    return stand_in if stand_in.shadows or isinstance(provider, _NOWHERE) else tracer
 
 
 def _see_stream(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> None:
