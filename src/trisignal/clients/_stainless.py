@@ -18,7 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from trisignal import _context, _guard, _runtime, _streams, providers
 from trisignal import semconv as names
-from trisignal._decode import BodyDecoder, EventDecoder, inflater
+from trisignal._decode import BodyDecoder, EventDecoder, FrameDecoder, inflater
 from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft, ErrorKind, RateLimit
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
@@ -280,8 +280,8 @@ class Stainless:
         kind = headers.get("content-type", "")
         if inflate is None:
             return
-        if "event-stream" in kind:
-            events = EventDecoder(inflate)
+        if "event-stream" in kind or "eventstream" in kind:
+            events = (EventDecoder if "event-stream" in kind else FrameDecoder)(inflate)
 
             def feed(data: bytes) -> None:
                 try:

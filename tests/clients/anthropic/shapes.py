@@ -156,7 +156,7 @@ def _answers() -> tuple[Shape, ...]:
 
 
 def _streams() -> tuple[Shape, ...]:
-    waiting = Reply(headers=HEADERS, body=sse(*HEAD, done=False), hang=True)
+    waiting = replace(streamed(START), hang=True)
     return (
         Shape("stream-read", _stream, ReadAll(), _STREAMED, _STREAM_READ),
         Shape("stream-in-context", _stream, InContext(), _STREAMED, _STREAM_READ),
@@ -327,7 +327,7 @@ BEDROCK = ClientKit(
     async_client=lambda url, retries, timeout_s: anthropic.AsyncAnthropicBedrock(
         base_url=url, max_retries=retries, timeout=timeout_s, **_AWS
     ),
-    shapes=_platform(_CLAUDE, _ANSWER, frames(*EVENTS), replace(frames(*HEAD), hang=True)),
+    shapes=_platform(_CLAUDE, _ANSWER, frames(*EVENTS), replace(frames(START), hang=True)),
     varying_headers=frozenset({"host", "x-amz-date", "authorization"}),
 )
 
@@ -355,6 +355,6 @@ VERTEX = ClientKit(
         "claude-sonnet-4-5@20250929",
         _ANSWER,
         streamed(*EVENTS),
-        Reply(headers=HEADERS, body=sse(*HEAD, done=False), hang=True),
+        replace(streamed(START), hang=True),
     ),
 )
