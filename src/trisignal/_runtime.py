@@ -62,7 +62,7 @@ def configure(
     policy: Policy,
     sinks: tuple[Sink, ...],
     meters: tuple[Meter, ...],
-    tracer_provider: object = None,
+    tracer_provider: object,
 ) -> None:
     """Put compiled settings in force."""
     STATE.tracer_provider = tracer_provider
