@@ -105,7 +105,7 @@ def _end(draft: Draft, state: StreamState) -> None:
 _MESSAGES = MESSAGES._replace(read_request=_read_request, read_response=_read_response, fold=_fold, end=_end)
 _CHAT = Endpoint(names.CHAT, _MESSAGES)
 _INVOKE = Endpoint(names.CHAT, _MESSAGES, fixed=False)
-_COMPLETE = Endpoint(names.TEXT_COMPLETION, MESSAGES)
+_COMPLETE = Endpoint(names.TEXT_COMPLETION, _MESSAGES)
 _COUNT = Endpoint(names.COUNT_TOKENS, MESSAGES)
 _BATCHES = {
     verb: Endpoint(f"batch_{verb}", PLAIN, fixed=False)
