@@ -40,8 +40,8 @@ class Fold:
     """State of one stream; its size is fixed while content is off."""
 
     __slots__ = (
-        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "state",
-        "steady", "times",
+        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "held",
+        "state", "steady", "times",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,8 @@ class Fold:
         self.ends = format.ends or _always
         self.steady = False
         """First token and answer have come and no content is kept: only `ends` matters now."""
+        self.held = False
+        """The call has not returned yet: this may be a try that the client gives up."""
         self._keep = keep_content
         self._wanted = _ALL
         self.clock = _runtime.STATE.perf_ns
@@ -150,7 +152,7 @@ class Fold:
 
     def _settle(self, error: BaseException | None) -> None:
         draft = self._draft
-        if draft.ended:
+        if draft.ended or self.held:
             return
         try:
             state = self.state

@@ -232,6 +232,7 @@ class Stainless:
             # The client has put that response aside and tries another one.
             exchange.fold.leave()
         exchange.fold = _streams.Fold(draft, exchange.endpoint.format, keep_content=keep, timed=exchange.streaming)
+        exchange.fold.held = True
         exchange.tap = _streams.tap(response, exchange.fold)
 
     def answer(self, draft: Draft, result: Any) -> bool:
@@ -242,6 +243,8 @@ class Stainless:
         # Connections keep the context they were opened in, and with it this draft: a reference
         # to the fold from here would keep dropped streams alive.
         exchange.fold = exchange.tap = exchange.response = None
+        if fold is not None:
+            fold.held = False
         if fold is None or tap is None:
             self._read(draft, exchange, result, response)
             return True

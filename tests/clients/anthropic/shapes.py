@@ -278,7 +278,7 @@ READ_AS_BYTES = Shape(
 # --- Bedrock and Vertex AI ------------------------------------------------------------
 
 _CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
-_AWS = {"aws_access_key": "AKIALOOPBACK", "aws_secret_key": "loopback", "aws_region": "us-west-2"}
+AWS = {"aws_access_key": "AKIALOOPBACK", "aws_secret_key": "loopback", "aws_region": "us-west-2"}
 
 
 def _platform(model: str, whole: Reply, stream: Reply, cut: Reply) -> tuple[Shape, ...]:
@@ -322,10 +322,10 @@ BEDROCK = ClientKit(
     name="anthropic",
     provider="aws.bedrock",
     client=lambda url, retries, timeout_s: anthropic.AnthropicBedrock(
-        base_url=url, max_retries=retries, timeout=timeout_s, **_AWS
+        base_url=url, max_retries=retries, timeout=timeout_s, **AWS
     ),
     async_client=lambda url, retries, timeout_s: anthropic.AsyncAnthropicBedrock(
-        base_url=url, max_retries=retries, timeout=timeout_s, **_AWS
+        base_url=url, max_retries=retries, timeout=timeout_s, **AWS
     ),
     shapes=_platform(_CLAUDE, _ANSWER, frames(*EVENTS), replace(frames(START), hang=True)),
     varying_headers=frozenset({"host", "x-amz-date", "authorization"}),
