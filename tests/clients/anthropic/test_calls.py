@@ -96,7 +96,8 @@ def test_thinking_is_part_of_the_output(seen: testing.Seen, server: Loopback, cl
             shapes.event("message_stop"),
         )
     )
-    list(client.messages.create(**shapes.STREAM, thinking={"type": "enabled", "budget_tokens": 64}))
+    extra = {"thinking": {"type": "enabled", "budget_tokens": 64}}
+    list(client.messages.create(**shapes.STREAM, extra_body=extra))
     told = attributes(seen)
     assert told["gen_ai.usage.output_tokens"] == 40
     assert told["gen_ai.usage.reasoning.output_tokens"] == 31
@@ -210,6 +211,8 @@ def test_batch_calls_are_timed(verb: str, seen: testing.Seen, server: Loopback, 
         arguments, reply = {"limit": 1}, {"data": [BATCH], "has_more": False, "first_id": None, "last_id": None}
     elif verb == "delete":
         reply = {"id": "msgbatch_01Loop", "type": "message_batch_deleted"}
+    if not hasattr(batches, verb):
+        pytest.skip("this version has no such call")
     server.play(json_reply(reply, headers=shapes.HEADERS))
     getattr(batches, verb)(**arguments)
     told = attributes(seen)
