@@ -71,9 +71,8 @@ class Patch:
                 return wrapper(wrapped, instance, args, kwargs)
             return wrapped(*args, **kwargs)
 
-        self.installed = (
-            self._property(switched) if isinstance(self.original, property) else Ours(self.original, switched)
-        )
+        made = self._property(switched) if isinstance(self.original, property) else Ours(self.original, switched)
+        self.installed: Any = made
         self.installed._self_patch = self
         setattr(owner, name, self.installed)
 
