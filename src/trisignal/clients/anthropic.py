@@ -175,7 +175,7 @@ class Anthropic(Stainless):
             draft.fields.pop(names.REQUEST_STREAM, None)
         options = kwargs["options"] if "options" in kwargs else args[1]
         if draft.operation == names.CHAT:
-            betas = _header(options.headers, "anthropic-beta") or _header(instance._custom_headers, "anthropic-beta")
+            betas = _header((options.headers, getattr(instance, "_custom_headers", None)), "anthropic-beta")
             if betas:
                 draft.fields[names.ANTHROPIC_BETA] = tuple(filter(None, map(str.strip, betas.split(","))))
         conversation = getattr(getattr(instance, "_otel", None), "conversation_id", None)
@@ -211,11 +211,14 @@ class Anthropic(Stainless):
             _read_response_head(draft, exchange, response)
 
 
-def _header(headers: Any, name: str) -> str:
-    """A header of a mapping with names in any case."""
-    if not isinstance(headers, Mapping):
-        return ""
-    return next((text(value) for key, value in headers.items() if key.lower() == name), "")
+def _header(layers: tuple[Any, ...], name: str) -> str:
+    """A header of the first layer that sets or omits it; its name may be in any case."""
+    for layer in layers:
+        if isinstance(layer, Mapping):
+            for key, value in layer.items():
+                if key.lower() == name:
+                    return text(value)
+    return ""
 
 
 def _read_response_head(draft: Draft, exchange: Exchange, response: Any) -> None:
