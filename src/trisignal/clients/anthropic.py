@@ -243,6 +243,8 @@ class _StandIn:
         # An enclosing call of ours is nothing that the client would see without us.
         enclosed = _context.current.get() is not None
         self._outer = trace.INVALID_SPAN if enclosed else trace.get_current_span()
+        self.tracer: Any = None
+        """The client's own, where its spans go elsewhere than ours."""
         self.used = False
         self.shadows = False
         """The client would make a span where ours goes, so ours takes its place."""
@@ -250,6 +252,10 @@ class _StandIn:
     def start_span(self, name: str, *, attributes: Mapping[str, Any] | None = None, **others: Any) -> trace.Span:
         """The span of a call, as far as the client needs one."""
         self.used = True
+        if self.tracer is not None:
+            around = trace.set_span_in_context(self._outer)
+            own: trace.Span = self.tracer.start_span(name, context=around, attributes=attributes, **others)
+            return own
         if not self.shadows:
             return trace.NonRecordingSpan(self._outer.get_span_context())
         self._draft.attributes.update(attributes or {})
@@ -281,7 +287,8 @@ def _own_tracer(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         return tracer
     provider = instance._open_telemetry.get("tracer_provider") or trace.get_tracer_provider()
     stand_in.shadows = provider is _runtime.STATE.tracer_provider
-    return stand_in if stand_in.shadows or isinstance(provider, _NOWHERE) else tracer
+    stand_in.tracer = None if stand_in.shadows or isinstance(provider, _NOWHERE) else tracer
+    return stand_in
 
 
 def _see_stream(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> None:
