@@ -66,6 +66,22 @@ ATTRIBUTE_MEANING = {
     names.COST_ATTRIBUTES["output"]: "US dollars for the reply",
     names.COST_ATTRIBUTES["total"]: "US dollars for the call",
     names.AGENT_NAME: "on model calls too: the agent that makes them",
+    names.ANTHROPIC_REQUEST_ID: "request id that Anthropic returned",
+    names.ANTHROPIC_ORGANIZATION_ID: "organization that the API key belongs to",
+    names.ANTHROPIC_WORKSPACE_ID: "workspace that the API key belongs to",
+    names.ANTHROPIC_BETA: "beta features asked for",
+    names.ANTHROPIC_REQUEST_SERVICE_TIER: "service tier asked for",
+    names.ANTHROPIC_RESPONSE_SERVICE_TIER: "service tier that was used",
+    names.ANTHROPIC_THINKING_TYPE: "whether and how the model is to think",
+    names.ANTHROPIC_THINKING_BUDGET: "tokens that thinking may take",
+    names.ANTHROPIC_STOP_REASON: "Anthropic's own stop reason",
+    names.ANTHROPIC_CACHE_WRITE_5M: "cache writes kept for five minutes",
+    names.ANTHROPIC_CACHE_WRITE_1H: "cache writes kept for an hour",
+    names.ANTHROPIC_COMPACTION_INPUT: "input tokens of compactions, which the totals leave out",
+    names.ANTHROPIC_COMPACTION_OUTPUT: "output tokens of compactions, which the totals leave out",
+    names.ANTHROPIC_COUNTED_TOKENS: "result of a `count_tokens` call",
+    names.ANTHROPIC_BATCH_ID: "the batch that a call is about",
+    names.ANTHROPIC_BATCH_REQUESTS: "requests in a batch that is created",
 }
 # Put together from parts, so that no scanner takes these for real secrets.
 SAMPLES = {

@@ -68,7 +68,7 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     _add_handler(made, handler)
     _serve(made)
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
-    _runtime.configure(settings, policy, tuple(sinks), tuple(meters))
+    _runtime.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
     _hook_fork()
 
 

@@ -6,13 +6,17 @@ are inflated where the standard library can.
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_EVENT = 8 << 20
 MAX_BODY = 32 << 20
+_PRELUDE = 12
+"""Bytes before the headers of an AWS frame."""
 
 
 def inflater(encoding: str) -> Callable[[bytes], bytes] | None:
@@ -70,6 +74,38 @@ class EventDecoder:
             return
         if isinstance(event, dict):
             yield event
+
+
+class FrameDecoder:
+    """AWS event stream frames around JSON events: raw bytes in, decoded JSON objects out.
+
+    Frame: total and headers length, checksum, headers, payload, checksum (AWS SDK documentation).
+    """
+
+    __slots__ = ("_buffer", "_inflate", "done")
+
+    def __init__(self, inflate: Callable[[bytes], bytes]) -> None:
+        self._inflate = inflate
+        self._buffer = b""
+        self.done = False
+
+    def feed(self, raw: bytes) -> Iterator[dict[str, Any]]:
+        """Take bytes as they come; yield the events that are complete."""
+        self._buffer += self._inflate(raw)
+        while len(self._buffer) >= _PRELUDE:
+            total, headers = struct.unpack_from("!II", self._buffer)
+            if not _PRELUDE + headers <= total <= MAX_EVENT:
+                self._buffer = b""
+            if not 0 < total <= len(self._buffer):
+                return
+            payload = self._buffer[_PRELUDE + headers : total - 4]
+            self._buffer = self._buffer[total:]
+            try:
+                event = json.loads(base64.b64decode(json.loads(payload)["bytes"]))
+            except (ValueError, KeyError, TypeError):
+                continue
+            if isinstance(event, dict):
+                yield event
 
 
 class BodyDecoder:

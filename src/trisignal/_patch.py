@@ -22,6 +22,12 @@ class Ours(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its s
     _self_patch: Patch
 
 
+class OurProperty(property):
+    """The same for a property: reading it is the call that is wrapped."""
+
+    _self_patch: Patch
+
+
 Owner = type | ModuleType
 
 
@@ -35,7 +41,7 @@ def _found(owner: Owner, name: str) -> Any:
 def _active(wrapped: Any) -> bool:
     """Whether a patch of ours works anywhere below the wrappers of others."""
     while wrapped is not None:
-        patch = getattr(wrapped, "_self_patch", None) if isinstance(wrapped, Ours) else None
+        patch = getattr(wrapped, "_self_patch", None) if isinstance(wrapped, (Ours, OurProperty)) else None
         if patch is not None and patch.active:
             return True
         wrapped = getattr(wrapped, "__wrapped__", None)
@@ -65,9 +71,18 @@ class Patch:
                 return wrapper(wrapped, instance, args, kwargs)
             return wrapped(*args, **kwargs)
 
-        self.installed = Ours(self.original, switched)
+        made = self._property(switched) if isinstance(self.original, property) else Ours(self.original, switched)
+        self.installed: Any = made
         self.installed._self_patch = self
         setattr(owner, name, self.installed)
+
+    def _property(self, wrapper: Wrapper) -> OurProperty:
+        original = self.original
+
+        def read(instance: Any) -> Any:
+            return wrapper(lambda: original.fget(instance), instance, (), {})
+
+        return OurProperty(read, original.fset, original.fdel, original.__doc__)
 
     def undo(self) -> None:
         """Take the patch back as far as others allow."""

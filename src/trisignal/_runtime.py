@@ -28,8 +28,8 @@ class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "adjusts", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks", "unix_ns",
-        "verdicts",
+        "active", "adjusts", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks",
+        "tracer_provider", "unix_ns", "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -43,6 +43,8 @@ class State:
         self.opens: tuple[tuple[str, Callable[[Draft], None]], ...] = ()
         self.closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
         self.meters: tuple[Meter, ...] = ()
+        self.tracer_provider: Any = None
+        """Where spans go."""
         self.verdicts: tuple[Callable[[Any], None], ...] = ()
         self.perf_ns: Callable[[], int] = perf_counter_ns
         self.unix_ns: Callable[[], int] = time_ns
@@ -55,8 +57,15 @@ dropped: deque[Callable[[], None]] = deque(maxlen=10_000)
 they only append here. Drained by the next call, scrape or flush."""
 
 
-def configure(settings: Settings, policy: Policy, sinks: tuple[Sink, ...], meters: tuple[Meter, ...]) -> None:
+def configure(
+    settings: Settings,
+    policy: Policy,
+    sinks: tuple[Sink, ...],
+    meters: tuple[Meter, ...],
+    tracer_provider: object,
+) -> None:
     """Put compiled settings in force."""
+    STATE.tracer_provider = tracer_provider
     STATE.settings = settings
     STATE.adjusts = settings.propagate_trace_context or settings.inject_stream_usage
     STATE.policy = policy

@@ -40,8 +40,8 @@ class Fold:
     """State of one stream; its size is fixed while content is off."""
 
     __slots__ = (
-        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "state",
-        "steady", "times",
+        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "held",
+        "state", "steady", "times",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +62,8 @@ class Fold:
         self.ends = format.ends or _always
         self.steady = False
         """First token and answer have come and no content is kept: only `ends` matters now."""
+        self.held = False
+        """The call has not returned yet: this may be a try that the client gives up."""
         self._keep = keep_content
         self._wanted = _ALL
         self.clock = _runtime.STATE.perf_ns
@@ -107,6 +109,11 @@ class Fold:
         if news & NOTABLE or self._keep:
             self._format.fold(self._draft, self.state, view(chunk))
 
+    def leave(self) -> None:
+        """Have no more to do with the call: another body is its reply."""
+        self._draft = Draft("")
+        self._draft.ended = True
+
     @property
     def ended(self) -> bool:
         """Whether the call is over."""
@@ -145,7 +152,7 @@ class Fold:
 
     def _settle(self, error: BaseException | None) -> None:
         draft = self._draft
-        if draft.ended:
+        if draft.ended or self.held:
             return
         try:
             state = self.state
@@ -261,6 +268,18 @@ class Tap:
             await self._inner.aclose()
         finally:
             self._closed()
+
+    def follow(self, stream: Any) -> None:
+        """Let a second stream over this body take the place of one that nobody has begun to read.
+
+        Args:
+            stream: Keeps its chunks in ``_iterator``.
+        """
+        begun = self._parsed
+        if begun is not None and (getattr(begun, "gi_frame", None) or getattr(begun, "ag_frame", None)):
+            inner = stream._iterator
+            watch: Any = aiterate if hasattr(inner, "__anext__") else iterate
+            stream._iterator = self._parsed = watch(inner, self._fold)
 
     def _broken(self, error: BaseException) -> None:
         # Whoever parses the stream raises the vendor's own error, which says more.

@@ -155,4 +155,4 @@ def add_sink(sink: Sink) -> None:
     """Give finished calls to one more sink."""
     state = _runtime.STATE
     if state.policy is not None:
-        _runtime.configure(state.settings, state.policy, (*state.sinks, sink), state.meters)
+        _runtime.configure(state.settings, state.policy, (*state.sinks, sink), state.meters, state.tracer_provider)

@@ -56,6 +56,7 @@ _BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
     ("invalid", "invalid_request"),
     ("server_error", "server"),
     ("internal", "server"),
+    ("api_error", "server"),
 )
 
 
@@ -140,7 +141,8 @@ def _code(error: BaseException) -> str:
         return code
     body = getattr(error, "body", None)
     if isinstance(body, Mapping):
-        return _identifier(body.get("code")) or _identifier(_item(body.get("error"), "code"))
+        inner = body.get("error")
+        return _identifier(body.get("code")) or _identifier(_item(inner, "code")) or _identifier(_item(inner, "type"))
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):
         return _identifier(_item(response.get("Error"), "Code"))

@@ -87,6 +87,30 @@ EXCEPTION_TYPE = "exception.type"
 EXCEPTION_MESSAGE = "exception.message"
 EXCEPTION_STACKTRACE = "exception.stacktrace"
 
+# --- attributes of Anthropic's SDK, whose late versions make spans of their own -------
+ANTHROPIC_BETA = "anthropic.beta"
+ANTHROPIC_STRINGS = (
+    ANTHROPIC_REQUEST_ID := "anthropic.request.id",
+    ANTHROPIC_ORGANIZATION_ID := "anthropic.organization.id",
+    ANTHROPIC_WORKSPACE_ID := "anthropic.workspace.id",
+    ANTHROPIC_REQUEST_SERVICE_TIER := "anthropic.request.service_tier",
+    ANTHROPIC_RESPONSE_SERVICE_TIER := "anthropic.response.service_tier",
+    ANTHROPIC_THINKING_TYPE := "anthropic.thinking.type",
+    ANTHROPIC_STOP_REASON := "anthropic.message.stop_reason",
+    ANTHROPIC_BATCH_ID := "anthropic.message.batch.id",
+)
+ANTHROPIC_COUNTS = (
+    ANTHROPIC_THINKING_BUDGET := "anthropic.thinking.budget_tokens",
+    ANTHROPIC_CACHE_WRITE_5M := "anthropic.usage.cache_creation.ephemeral_5m_input_tokens",
+    ANTHROPIC_CACHE_WRITE_1H := "anthropic.usage.cache_creation.ephemeral_1h_input_tokens",
+    ANTHROPIC_COMPACTION_INPUT := "anthropic.usage.compaction.input_tokens",
+    ANTHROPIC_COMPACTION_OUTPUT := "anthropic.usage.compaction.output_tokens",
+    ANTHROPIC_COUNTED_TOKENS := "anthropic.message.count_tokens.input_tokens",
+    ANTHROPIC_BATCH_REQUESTS := "anthropic.message.batch.request_count",
+)
+HTTP_STATUS = "http.response.status_code"
+HTTP_RESENDS = "http.request.resend_count"
+
 # --- our own, where no convention has a name -----------------------------------------
 OUTCOME = "llm.outcome"
 ERROR_KIND = "llm.error_kind"
@@ -120,24 +144,13 @@ COST_ATTRIBUTES = {
 LABEL_COST_BUCKET = "llm.cost_bucket"
 
 EXTENSION_ATTRIBUTES: dict[str, str] = {
-    OUTCOME: "string",
-    ERROR_KIND: "string",
+    **dict.fromkeys((OUTCOME, ERROR_KIND, REQUEST_ID, VENDOR_REQUEST_ID, USER_ID), "string"),
+    **dict.fromkeys((DIMENSION_PREFIX + "*", STAGE_NAME, CONTENT_DROPPED, *ANTHROPIC_STRINGS), "string"),
+    **dict.fromkeys((RETRIES, CONTENT_CUT_BYTES, *ANTHROPIC_COUNTS), "int"),
+    **dict.fromkeys((TIME_TO_FIRST_TOKEN_S, TIME_TO_FIRST_ANSWER_S, STAGE_PREFIX + "*", STAGES_TOTAL_MS), "double"),
+    **dict.fromkeys(COST_ATTRIBUTES.values(), "double"),
     PARTIAL: "boolean",
-    REQUEST_ID: "string",
-    VENDOR_REQUEST_ID: "string",
-    USER_ID: "string",
-    RETRIES: "int",
-    TIME_TO_FIRST_TOKEN_S: "double",
-    TIME_TO_FIRST_ANSWER_S: "double",
-    DIMENSION_PREFIX + "*": "string",
-    STAGE_NAME: "string",
-    STAGE_PREFIX + "*": "double",
-    STAGES_TOTAL_MS: "double",
-    CONTENT_CUT_BYTES: "int",
-    CONTENT_DROPPED: "string",
-    COST_ATTRIBUTES["input"]: "double",
-    COST_ATTRIBUTES["output"]: "double",
-    COST_ATTRIBUTES["total"]: "double",
+    ANTHROPIC_BETA: "string[]",
     AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
 }
 """Span and log attributes beyond the conventions, with their types (``*``: any ending)."""
@@ -153,27 +166,20 @@ CREATE_AGENT = "create_agent"
 INVOKE_AGENT = "invoke_agent"
 EXECUTE_TOOL = "execute_tool"
 INVOKE_WORKFLOW = "invoke_workflow"
+COUNT_TOKENS = "count_tokens"
+BATCHES = frozenset(f"batch_{verb}" for verb in ("create", "list", "retrieve", "cancel", "delete", "results"))
 STAGE = "stage"
 
 INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION})
-EXTENSION_OPERATIONS = frozenset(
-    {
-        STAGE,
-        "image_generation",
-        "moderation",
-        "speech",
-        "transcription",
-        "translation",
-        "video_generation",
-        "rerank",
-        "request",
-    }
-)
+EXTENSION_OPERATIONS = BATCHES | {
+    STAGE, COUNT_TOKENS, "image_generation", "moderation", "speech", "transcription", "translation",
+    "video_generation", "rerank", "request",
+}  # fmt: skip
 """Values of `OPERATION` beyond the conventions' list, which is open."""
 
-MODEL_CALLS_EXCLUDED = frozenset(
-    {RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE}
-)
+MODEL_CALLS_EXCLUDED = BATCHES | {
+    RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE, COUNT_TOKENS,
+}  # fmt: skip
 """Operations that are no model call: they get durations, but no requests, tokens or cost."""
 
 SPAN_NAME_BY_ENTITY = frozenset({RETRIEVAL, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE})

@@ -33,6 +33,7 @@ _COMPATIBLE = "trisignal.clients.openai:provider"
 
 REGISTRY: tuple[Row, ...] = (
     Row("openai", "openai", _COMPATIBLE, ">=1.40", ("openai", "openai")),
+    Row("anthropic", "anthropic", "trisignal.clients.anthropic:provider", ">=0.40"),
     Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.0", ("cerebras.cloud.sdk", "cerebras")),
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),

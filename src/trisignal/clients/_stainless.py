@@ -18,7 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from trisignal import _context, _guard, _runtime, _streams, providers
 from trisignal import semconv as names
-from trisignal._decode import BodyDecoder, EventDecoder, inflater
+from trisignal._decode import BodyDecoder, EventDecoder, FrameDecoder, inflater
 from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft, ErrorKind, RateLimit
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
@@ -45,12 +45,16 @@ class Endpoint(NamedTuple):
 class Exchange:
     """One HTTP exchange of a draft."""
 
-    __slots__ = ("endpoint", "fold", "response", "streaming", "tap")
+    __slots__ = ("endpoint", "fold", "native", "refused", "response", "streaming", "tap")
 
     def __init__(self, endpoint: Endpoint, streaming: bool) -> None:
         self.endpoint = endpoint
         self.streaming = streaming
         self.response: Any = None
+        self.native: Any = None
+        """What holds back the span that the SDK would make itself."""
+        self.refused = 0
+        """Status of an answer that may be tried again."""
         self.fold: _streams.Fold | None = None
         self.tap: _streams.Tap | None = None
 
@@ -107,6 +111,7 @@ class Stainless:
         patches.wrap(base.AsyncAPIClient, "request", async_wrapper(self))
         for client in (base.SyncAPIClient, base.AsyncAPIClient):
             patches.wrap(client, "_process_response", self._see_response)
+        patches.wrap(base.BaseClient, "_should_retry", self._see_refusal)
         patches.wrap(base.BaseClient, "_calculate_retry_timeout", self._see_retry)
 
     def _see_response(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -118,10 +123,18 @@ class Stainless:
                 _guard.contain(f"{self.package}.response", error)
         return wrapped(*args, **kwargs)
 
+    def _see_refusal(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        draft = _context.current.get()
+        if draft is not None and isinstance(draft.owner, Exchange):
+            status = getattr(args[0] if args else kwargs.get("response"), "status_code", 0)
+            draft.owner.refused = status if isinstance(status, int) else 0
+        return wrapped(*args, **kwargs)
+
     def _see_retry(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = _context.current.get()
-        if draft is not None and draft.owner.__class__ is Exchange:
-            draft.retries.append(_retry_kind(sys.exc_info()[1]))
+        if draft is not None and isinstance(draft.owner, Exchange):
+            status, draft.owner.refused = draft.owner.refused, 0
+            draft.retries.append(kind_of_status(status) if status else _retry_kind(sys.exc_info()[1]))
         return wrapped(*args, **kwargs)
 
     # --- request ---------------------------------------------------------------------
@@ -215,7 +228,11 @@ class Stainless:
             return
         policy = _runtime.STATE.policy
         keep = policy is not None and policy.captures
+        if exchange.fold is not None:
+            # The client has put that response aside and tries another one.
+            exchange.fold.leave()
         exchange.fold = _streams.Fold(draft, exchange.endpoint.format, keep_content=keep, timed=exchange.streaming)
+        exchange.fold.held = True
         exchange.tap = _streams.tap(response, exchange.fold)
 
     def answer(self, draft: Draft, result: Any) -> bool:
@@ -226,6 +243,8 @@ class Stainless:
         # Connections keep the context they were opened in, and with it this draft: a reference
         # to the fold from here would keep dropped streams alive.
         exchange.fold = exchange.tap = exchange.response = None
+        if fold is not None:
+            fold.held = False
         if fold is None or tap is None:
             self._read(draft, exchange, result, response)
             return True
@@ -264,8 +283,8 @@ class Stainless:
         kind = headers.get("content-type", "")
         if inflate is None:
             return
-        if "event-stream" in kind:
-            events = EventDecoder(inflate)
+        if "event-stream" in kind or "eventstream" in kind:
+            events = (EventDecoder if "event-stream" in kind else FrameDecoder)(inflate)
 
             def feed(data: bytes) -> None:
                 try:

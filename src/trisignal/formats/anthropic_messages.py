@@ -108,7 +108,8 @@ def look(chunk: Any) -> int:
         delta = body.get("delta")
         part = delta if delta.__class__ is dict else delta.__dict__
         key, flags = _DELTAS.get(part.get("type", ""), _NO_DELTA)
-        return flags if flags and part.get(key) else 0
+        # Early clients keep what they do not know of a delta elsewhere.
+        return flags if flags and part.get(key, True) else 0
     if kind == "content_block_start":
         return _BLOCKS.get(view(body.get("content_block")).get("type"), 0)
     if kind == "completion":
