@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -254,6 +255,11 @@ class Cancelled:
         await task
 
 
+async def _awaited(value: Any) -> Any:
+    """What a client parses at once or, as some do, when awaited."""
+    return await value if inspect.isawaitable(value) else value
+
+
 class Raw:
     """Take the raw response, then parse it."""
 
@@ -267,7 +273,7 @@ class Raw:
         raw = await start()
         trail.state("raw", raw)
         trail.saw("headers", sorted(raw.headers.items()))
-        trail.saw("result", raw.parse())
+        trail.saw("result", await _awaited(raw.parse()))
 
 
 class RawStream:
@@ -281,7 +287,7 @@ class RawStream:
     async def ause(self, start: Start, trail: Trail) -> None:
         raw = await start()
         trail.state("raw", raw)
-        stream = raw.parse()
+        stream = await _awaited(raw.parse())
         async for chunk in stream:
             trail.saw("chunk", chunk)
         trail.state("read", stream)
