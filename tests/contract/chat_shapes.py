@@ -107,13 +107,14 @@ class ChatShapes:
             **more,
         }
 
-    def _head(self) -> tuple[dict[str, Any], ...]:
+    def chunks_before_an_error(self) -> tuple[dict[str, Any], ...]:
+        """The first chunks of a stream that goes on, or fails."""
         return self._chunk({"role": "assistant", "content": ""}), self._chunk({"content": "Three days"})
 
     def _chunks(self) -> Reply:
         usage = {self.usage_at: {"id": "req_loop0002", "usage": _USAGE}} if self.usage_at else {"usage": _USAGE}
         last = self._chunk({}, "stop", **usage, **self.extra)
-        return Reply(body=sse(*self._head(), self._chunk({"content": " in Alfama."}), last))
+        return Reply(body=sse(*self.chunks_before_an_error(), self._chunk({"content": " in Alfama."}), last))
 
     def _answered(self) -> Expected:
         return Expected(
@@ -128,7 +129,7 @@ class ChatShapes:
     def _streams(self) -> tuple[Shape, ...]:
         left: dict[str, Any] = {"input_tokens": None, "output_tokens": None, "finish_reasons": None}
         unseen = {**left, "response_model": None, "response_id": None}
-        waiting = Reply(body=sse(self._head()[0], done=False), hang=True)
+        waiting = Reply(body=sse(self.chunks_before_an_error()[0], done=False), hang=True)
         return (
             self.streamed("stream-read", ReadAll()),
             self.streamed("stream-in-context", InContext()),
@@ -157,7 +158,7 @@ class ChatShapes:
     def _failures(self) -> tuple[Shape, ...]:
         failed = Expected(self.model, outcome="error")
         begun = replace(failed, stream=True, response_model=self.answered_by, response_id=_ID)
-        broken = Reply(body=sse(*self._head(), self.error_in_stream, done=False))
+        broken = Reply(body=sse(*self.chunks_before_an_error(), self.error_in_stream, done=False))
         again = json_reply({"message": "Try again."}, status=500, headers={"retry-after-ms": "1"})
         return (
             Shape(

@@ -273,6 +273,9 @@ class Stainless:
                         fold.step(event)
                     if events.done:
                         fold.state.finished = True
+                    elif fold.state.error is not None:
+                        # Whoever parses these bytes raises, and may leave the response open.
+                        fold.closed()
                 except Exception as error:
                     _guard.contain(f"{self.package}.decode", error)
 
