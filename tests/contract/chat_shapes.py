@@ -165,7 +165,7 @@ class ChatShapes:
                 "client-error",
                 self._create,
                 Plain(),
-                (json_reply(self.error, status=400),),
+                (json_reply(self.error, status=400, headers={"x-request-id": "req_loop0003"}),),
                 replace(failed, error_kind="invalid_request"),
             ),
             Shape("error-in-stream", self._stream, ReadAll(), (broken,), replace(begun, error_kind="server")),
