@@ -205,7 +205,8 @@ class Replayer:
             provider_failed=isinstance(error, self.failures),
             items=len(got),
             digest=hashlib.sha256("\n".join(got).encode()).hexdigest(),
-            request=next(iter(self._server.requests), None),
+            # Some clients look things up first.
+            request=next((request for request in self._server.requests if request.method == "POST"), None),
         )
 
     def _prepare(self, client: Any, interaction: Interaction, entry: Entry, mode: Mode) -> Callable[[], Any]:
@@ -242,15 +243,16 @@ def _prepare(client: Any, interaction: Interaction, entry: Entry, mode: Mode) ->
     for name in _RESOURCE[interaction.shape].split("."):
         resource = getattr(resource, name)
     if entry in ("parse", "stream"):
-        return _bind(getattr(resource, entry), {k: v for k, v in interaction.request.items() if k != "stream"})
+        return bind(getattr(resource, entry), {k: v for k, v in interaction.request.items() if k != "stream"})
     if entry == "raw":
         resource = resource.with_raw_response
     elif entry == "lines":
         resource = resource.with_streaming_response
-    return _bind(resource.create, interaction.request)
+    return bind(resource.create, interaction.request)
 
 
-def _bind(method: Callable[..., Any], body: Mapping[str, Any]) -> Callable[[], Any]:
+def bind(method: Callable[..., Any], body: Mapping[str, Any]) -> Callable[[], Any]:
+    """Return a call of a method with a recorded body: what it has no argument for goes into ``extra_body``."""
     known = inspect.signature(method).parameters
     arguments = {name: value for name, value in body.items() if name in known}
     unknown = {name: value for name, value in body.items() if name not in known}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from corpus import facts, replay, report, vendors
 
 RECORDED = os.environ.get("TRISIGNAL_CORPUS")
-INTERACTIONS = replay.load(Path(RECORDED)) if RECORDED and Path(RECORDED).is_dir() else []
+INTERACTIONS = replay.load(Path(RECORDED), vendors.shape_of) if RECORDED and Path(RECORDED).is_dir() else []
 BY_ID = {
     interaction.id: (interaction, player)
     for interaction in INTERACTIONS
@@ -52,6 +53,13 @@ def differing(pairs: Iterable[report.Comparison]) -> list[str]:
     return [str(pair) for pair in pairs if not pair.equal]
 
 
+def told_in(body: Any) -> Any:
+    """Return a body without what says nothing: clients differ in whether they send it."""
+    if isinstance(body, Mapping):
+        return {name: told_in(value) for name, value in body.items() if value not in (None, "")}
+    return [told_in(value) for value in body] if isinstance(body, list) else body
+
+
 @pytest.mark.parametrize("id", BY_ID)
 def test_every_call_is_told_once_with_its_exact_tokens(players: Players, id: str) -> None:
     """However a call is made, it gives one span, one log line and one count, with the bytes' own tokens."""
@@ -76,7 +84,7 @@ def test_the_application_notices_nothing(players: Players, id: str) -> None:
         assert call.bare.request is not None
         assert call.result.request.body == call.bare.request.body, call.call
         assert call.bare.provider_failed == call.facts.failed, call.call
-        assert json.loads(call.bare.request.body) == dict(interaction.request), call.call
+        assert told_in(json.loads(call.bare.request.body)) == told_in(interaction.request), call.call
 
 
 def test_the_facts_as_a_whole(players: Players) -> None:
