@@ -32,7 +32,7 @@ class Players:
         self._stack = stack
         self._running: dict[type[replay.Replayer], replay.Replayer] = {}
 
-    @functools.cache  # noqa: B019 - lives as long as the module's fixture
+    @functools.cache
     def observed(self, id: str) -> list[report.Observation]:
         """Replay each exchange once, whichever tests ask for it."""
         interaction, kind = BY_ID[id]

@@ -73,7 +73,7 @@ def _with_error(event: dict[str, Any]) -> dict[str, Any]:
 
 def _format(operation: str, body: Mapping[str, Any]) -> Format:
     """The wire format of a request: many providers speak OpenAI's protocol behind the same method."""
-    if operation == names.CHAT or "prompt" in body and operation == names.TEXT_COMPLETION:
+    if operation == names.CHAT or ("prompt" in body and operation == names.TEXT_COMPLETION):
         return CHAT
     if operation == names.TEXT_COMPLETION:
         return TGI
@@ -128,7 +128,7 @@ class HuggingFace:
             fold = _Lines(draft, format, keep_content=captures())
             watch = _streams.aiterate if hasattr(result, "__anext__") else _streams.iterate
             return Watched(watch(result, fold))
-        if isinstance(result, bytes) and result[:1] == b"{" or draft.operation in names.INFERENCE:
+        if (isinstance(result, bytes) and result[:1] == b"{") or draft.operation in names.INFERENCE:
             reply = _document(result)
             if reply:
                 format.read_response(draft, view(reply))

@@ -72,12 +72,8 @@ def _failures() -> tuple[Shape, ...]:
     broken = lines(*HEAD, {"error": "an error was encountered while running the model"})
     return (
         Shape("client-error", create, Plain(), (missing,), replace(failed, error_kind="invalid_request")),
-        Shape(
-            "error-in-stream", stream, ReadAll(), (broken,), replace(_BEGUN, outcome="error", error_kind="other")
-        ),
-        Shape(
-            "timeout", create, Plain(), (Reply(hang=True),), replace(failed, error_kind="timeout"), timeout_s=0.2
-        ),
+        Shape("error-in-stream", stream, ReadAll(), (broken,), replace(_BEGUN, outcome="error", error_kind="other")),
+        Shape("timeout", create, Plain(), (Reply(hang=True),), replace(failed, error_kind="timeout"), timeout_s=0.2),
         Shape("refused", create, Plain(), (), replace(failed, error_kind="connection"), refused=True),
     )
 
@@ -87,9 +83,7 @@ def _streams() -> tuple[Shape, ...]:
     return (
         Shape("stream-read", stream, ReadAll(), (STREAMED,), replace(ANSWERED, stream=True)),
         Shape("stream-broken-out", stream, BrokenOut(), (STREAMED,), left),
-        Shape(
-            "stream-never-iterated", stream, NeverIterated(), (), Expected(MODEL, stream=True, outcome="abandoned")
-        ),
+        Shape("stream-never-iterated", stream, NeverIterated(), (), Expected(MODEL, stream=True, outcome="abandoned")),
         Shape("stream-closed-early", stream, ClosedEarly(), (STREAMED,), left),
         Shape(
             "stream-cancelled",

@@ -118,14 +118,20 @@ def test_trace_context_is_sent_where_it_is_asked_for() -> None:
 
 
 def _captured(*chunks: dict[str, Any], **asked: Any) -> tuple[Any, Any]:
-    with Loopback() as server, testing.capture(capture_content="span_only") as seen, ollama.Client(server.url) as client:
+    with (
+        Loopback() as server,
+        testing.capture(capture_content="span_only") as seen,
+        ollama.Client(server.url) as client,
+    ):
         trisignal.instrument("ollama")
         server.play(lines(*chunks) if asked.get("stream") else json_reply(chunks[0]))
         result = client.chat(model=MODEL, **asked)
         if asked.get("stream"):
             list(result)
         attributes = seen.spans[0].attributes or {}
-        return json.loads(str(attributes["gen_ai.input.messages"])), json.loads(str(attributes["gen_ai.output.messages"]))
+        return json.loads(str(attributes["gen_ai.input.messages"])), json.loads(
+            str(attributes["gen_ai.output.messages"])
+        )
 
 
 @pytest.mark.parametrize("streamed", [False, True])
