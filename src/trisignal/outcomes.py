@@ -156,8 +156,17 @@ def _by_word(words: str) -> ErrorKind | None:
     return None
 
 
+def _type(error: BaseException) -> str:
+    """The vendor's own class of the error: on the exception, or in the body that it holds."""
+    told = getattr(error, "type", None)
+    body = getattr(error, "body", None)
+    if told is None and isinstance(body, Mapping):
+        told = body.get("type") or _item(body.get("error"), "type")
+    return _identifier(told)
+
+
 def _kind(error: BaseException, code: str, class_name: str) -> ErrorKind:
-    words = f"{code} {getattr(error, 'type', '')}".lower()
+    words = f"{code} {_type(error)}".lower()
     if "content_filter" in words or "content_policy" in words:
         return "content_filter"
     status = status_of(error)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
@@ -91,13 +91,13 @@ class Result:
     """What reached the server; None when the client refused to send anything."""
 
 
-def load(folder: Path) -> list[Interaction]:
-    """Read every OpenAI-shaped exchange of a folder, in the order of their file names."""
+def load(folder: Path, shape_of: Callable[[str], str | None] = facts.shape_of) -> list[Interaction]:
+    """Read every exchange of a folder whose URL has a shape (OpenAI's by default), in the order of their file names."""
     found: list[Interaction] = []
     for path in sorted(folder.glob("*.json")):
         document = json.loads(path.read_bytes())
         request = document.get("request")
-        shape = facts.shape_of(request["url"]) if request else None
+        shape = shape_of(request["url"]) if request else None
         if shape is None:
             continue
         response = document["response"]
@@ -127,18 +127,36 @@ def entries_of(interaction: Interaction) -> tuple[Entry, ...]:
     return ("create", "raw", *lines, *helper)
 
 
-@final
 class Replayer:
-    """A loopback server and one real client per recorded base URL; a context manager."""
+    """A loopback server and one real client per recorded base URL; a context manager.
+
+    Other SDKs of the same structure are subclasses: they say what is theirs.
+    """
+
+    instrumented: ClassVar[str] = "openai"
+    """Name of the client in the registry."""
+    http_package: ClassVar[Any] = httpx2
+    """What the client speaks HTTP with."""
+    failures: ClassVar[tuple[type[Exception], ...]] = (openai.APIError,)
+    """The client's own reports of a bad answer."""
 
     def __init__(self) -> None:
         self._server = Loopback()
         self._reply = Reply()
         self._server.handle(lambda _: self._reply)
         self._loop = asyncio.new_event_loop()
-        self._http = httpx2.Client(transport=_Reroute(self._server.port))
-        self._ahttp = httpx2.AsyncClient(transport=_AsyncReroute(self._server.port))
+        transport, atransport = _reroutes(self.http_package, self._server.port)
+        self._http = self.http_package.Client(transport=transport)
+        self._ahttp = self.http_package.AsyncClient(transport=atransport)
         self._clients: dict[tuple[str, ...], Any] = {}
+
+    def entries(self, interaction: Interaction) -> tuple[Entry, ...]:
+        """Return the ways in which an application may have made this call."""
+        return entries_of(interaction)
+
+    def facts(self, interaction: Interaction, sent: bytes) -> facts.Facts:
+        """Return what the bytes of an exchange say."""
+        return facts.read(interaction.url, sent, interaction.status, interaction.body)
 
     def play(self, interaction: Interaction, entry: Entry, mode: Mode) -> Result:
         """Make one call; its exception, if any, is noted and swallowed.
@@ -175,7 +193,7 @@ class Replayer:
             with warnings.catch_warnings():
                 # The client's helpers warn about vendors' own extensions to the protocol.
                 warnings.simplefilter("ignore", UserWarning)
-                call = _prepare(client, interaction, entry, mode)
+                call = self._prepare(client, interaction, entry, mode)
                 if mode == "sync":
                     _drive(call, entry, interaction.streamed, got)
                 else:
@@ -184,11 +202,15 @@ class Replayer:
             error = raised
         return Result(
             error=type(error).__name__ if error else "",
-            provider_failed=isinstance(error, openai.APIError),
+            provider_failed=isinstance(error, self.failures),
             items=len(got),
             digest=hashlib.sha256("\n".join(got).encode()).hexdigest(),
-            request=next(iter(self._server.requests), None),
+            # Some clients look things up first.
+            request=next((request for request in self._server.requests if request.method == "POST"), None),
         )
+
+    def _prepare(self, client: Any, interaction: Interaction, entry: Entry, mode: Mode) -> Callable[[], Any]:
+        return _prepare(client, interaction, entry, mode)
 
     def _client(self, url: str, shape: str, mode: Mode) -> Any:
         parts = urlsplit(url)
@@ -221,15 +243,16 @@ def _prepare(client: Any, interaction: Interaction, entry: Entry, mode: Mode) ->
     for name in _RESOURCE[interaction.shape].split("."):
         resource = getattr(resource, name)
     if entry in ("parse", "stream"):
-        return _bind(getattr(resource, entry), {k: v for k, v in interaction.request.items() if k != "stream"})
+        return bind(getattr(resource, entry), {k: v for k, v in interaction.request.items() if k != "stream"})
     if entry == "raw":
         resource = resource.with_raw_response
     elif entry == "lines":
         resource = resource.with_streaming_response
-    return _bind(resource.create, interaction.request)
+    return bind(resource.create, interaction.request)
 
 
-def _bind(method: Callable[..., Any], body: Mapping[str, Any]) -> Callable[[], Any]:
+def bind(method: Callable[..., Any], body: Mapping[str, Any]) -> Callable[[], Any]:
+    """Return a call of a method with a recorded body: what it has no argument for goes into ``extra_body``."""
     known = inspect.signature(method).parameters
     arguments = {name: value for name, value in body.items() if name in known}
     unknown = {name: value for name, value in body.items() if name not in known}
@@ -278,6 +301,8 @@ async def _adrive(call: Callable[[], Any], entry: Entry, streamed: bool, got: li
         answer = await call()
         if entry == "raw":
             answer = answer.parse()
+            if inspect.isawaitable(answer):  # in all SDKs but openai's
+                answer = await answer
         if not streamed:
             got.append(repr(answer))
             return
@@ -291,30 +316,25 @@ def _final(stream: Any) -> Callable[[], Any]:
     return final
 
 
-def _rerouted(request: httpx2.Request, port: int) -> httpx2.Request:
-    # The client puts the request it made, not this copy, on the response.
-    return httpx2.Request(
-        request.method,
-        request.url.copy_with(scheme="http", host="127.0.0.1", port=port),
-        headers=request.headers,
-        stream=request.stream,
-        extensions=request.extensions,
-    )
+def _reroutes(http: Any, port: int) -> tuple[Any, Any]:
+    """Return a transport and its asynchronous twin that send everything to a port of this machine."""
 
+    def rerouted(request: Any) -> Any:
+        # The client puts the request it made, not this copy, on the response.
+        return http.Request(
+            request.method,
+            request.url.copy_with(scheme="http", host="127.0.0.1", port=port),
+            headers=request.headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
 
-class _Reroute(httpx2.HTTPTransport):
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self._port = port
+    class Reroute(http.HTTPTransport):  # type: ignore[name-defined,misc]
+        def handle_request(self, request: Any) -> Any:
+            return super().handle_request(rerouted(request))
 
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        return super().handle_request(_rerouted(request, self._port))
+    class AsyncReroute(http.AsyncHTTPTransport):  # type: ignore[name-defined,misc]
+        async def handle_async_request(self, request: Any) -> Any:
+            return await super().handle_async_request(rerouted(request))
 
-
-class _AsyncReroute(httpx2.AsyncHTTPTransport):
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self._port = port
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        return await super().handle_async_request(_rerouted(request, self._port))
+    return Reroute(), AsyncReroute()

@@ -93,12 +93,12 @@ def observe(player: replay.Replayer, interaction: replay.Interaction) -> list[Ob
     Calls that the client refuses to send are left out.
     """
     ways: list[tuple[replay.Entry, replay.Mode]] = [
-        (entry, mode) for entry in replay.entries_of(interaction) for mode in replay.MODES
+        (entry, mode) for entry in player.entries(interaction) for mode in replay.MODES
     ]
     bare = {way: player.play(interaction, *way) for way in ways}
     found: list[Observation] = []
     with testing.capture() as seen:
-        trisignal.instrument("openai")
+        trisignal.instrument(player.instrumented)
         try:
             before = _metrics(seen)
             for entry, mode in ways:
@@ -112,7 +112,7 @@ def observe(player: replay.Replayer, interaction: replay.Interaction) -> list[Ob
                         entry=entry,
                         bare=bare[entry, mode],
                         result=result,
-                        facts=facts.read(interaction.url, result.request.body, interaction.status, interaction.body),
+                        facts=player.facts(interaction, result.request.body),
                         spans=list(seen.spans),
                         lines=[line for line in seen.logs if "gen_ai.operation.name" in line],
                         metrics={name: after[name] - before[name] for name in after},

@@ -38,6 +38,8 @@ REGISTRY: tuple[Row, ...] = (
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
+    Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.4"),
+    Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=0.30"),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
     Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=0.3"),
     Row("langgraph", "langgraph", "trisignal.clients.langchain:graphs", ">=0.4"),

@@ -14,22 +14,18 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
 from trisignal import _context, _guard, _runtime, _streams, providers
 from trisignal import semconv as names
 from trisignal._decode import BodyDecoder, EventDecoder, FrameDecoder, inflater
 from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft, ErrorKind, RateLimit
-from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
+from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
 from trisignal.formats import Format, view
 from trisignal.outcomes import kind_of_status
 
 _MAX_KNOWN = 256
 _RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z-]+?)(?:-(remaining|limit))?")
 _REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id")
-
-_w3c = TraceContextTextMapPropagator()
 
 
 class Endpoint(NamedTuple):
@@ -198,14 +194,11 @@ class Stainless:
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Add trace context, or ask for usage, where the settings say so."""
-        settings = _runtime.STATE.settings
         options = kwargs["options"] if "options" in kwargs else args[1]
         update: dict[str, Any] = {}
-        if settings.propagate_trace_context:
-            carrier: dict[str, str] = {}
-            _w3c.inject(carrier)
-            given = options.headers if isinstance(options.headers, dict) else {}
-            update["headers"] = {**carrier, **given}
+        headers = outgoing(options.headers if isinstance(options.headers, dict) else None)
+        if headers is not None:
+            update["headers"] = headers
         exchange = draft.owner
         assert isinstance(exchange, Exchange)
         body = self.changes(exchange.endpoint, exchange.streaming, options.json_data)
@@ -292,6 +285,9 @@ class Stainless:
                         fold.step(event)
                     if events.done:
                         fold.state.finished = True
+                    elif fold.state.error is not None:
+                        # Whoever parses these bytes raises, and may leave the response open.
+                        fold.closed()
                 except Exception as error:
                     _guard.contain(f"{self.package}.decode", error)
 

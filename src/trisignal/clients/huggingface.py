@@ -1,0 +1,156 @@
+"""huggingface_hub's inference clients: every task goes once through ``_inner_post``.
+
+It gets the address, the task and the body, and returns bytes, or a stream as a generator of lines.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from trisignal import _guard, _runtime, _streams, providers
+from trisignal import semconv as names
+from trisignal._active import captures
+from trisignal._patch import Patches
+from trisignal.call import ContentSource, Draft
+from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
+from trisignal.formats import Format, text, view
+from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.formats.openai_media import MEDIA
+from trisignal.formats.tgi import TGI
+
+_OPERATIONS = {
+    "conversational": names.CHAT,
+    "text-generation": names.TEXT_COMPLETION,
+    "feature-extraction": names.EMBEDDINGS,
+    "text-to-image": "image_generation",
+    "image-to-image": "image_generation",
+    "text-to-video": "video_generation",
+    "text-to-speech": "speech",
+    "automatic-speech-recognition": "transcription",
+    "translation": "translation",
+}
+"""What a task of the Hub stands for; the others are a ``request``."""
+
+
+class _Lines(_streams.Fold):
+    """The fold of a stream whose chunks are lines of server-sent events."""
+
+    __slots__ = ()
+
+    def step(self, chunk: Any) -> None:
+        """Take one line."""
+        try:
+            line = chunk.decode() if isinstance(chunk, bytes) else chunk
+            if not line.startswith("data:"):
+                return
+            data = line[5:].strip()
+            if data == "[DONE]":
+                self.state.finished = True
+                self.exhausted()  # the client reads no further, and drops the stream some time later
+                return
+            event = json.loads(data)
+        except Exception as error:
+            _guard.contain("huggingface_hub.line", error)
+            return
+        if isinstance(event, dict):
+            super().step(_with_error(event))
+            if self.state.error is not None:
+                self.closed()  # whoever parses this line raises
+
+
+def _with_error(event: dict[str, Any]) -> dict[str, Any]:
+    """An event whose error, a bare text in TGI, is an object with a type."""
+    error = event.get("error")
+    if isinstance(error, str):
+        return {**event, "error": {"message": error, "type": event.get("error_type")}}
+    return event
+
+
+def _format(operation: str, body: Mapping[str, Any]) -> Format:
+    """The wire format of a request: many providers speak OpenAI's protocol behind the same method."""
+    if operation == names.CHAT or ("prompt" in body and operation == names.TEXT_COMPLETION):
+        return CHAT
+    if operation == names.TEXT_COMPLETION:
+        return TGI
+    return EMBEDDINGS if operation == names.EMBEDDINGS else MEDIA
+
+
+class HuggingFace:
+    """Reader of the ``huggingface_hub`` package."""
+
+    def patch(self, patches: Patches) -> None:
+        """Patch the one method that all tasks of a client share."""
+        plain = importlib.import_module("huggingface_hub.inference._client")
+        awaited = importlib.import_module("huggingface_hub.inference._generated._async_client")
+        patches.wrap(plain.InferenceClient, "_inner_post", sync_wrapper(self))
+        patches.wrap(awaited.AsyncInferenceClient, "_inner_post", async_wrapper(self))
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """Read the prepared request."""
+        asked = args[0] if args else kwargs["request_parameters"]
+        body = asked.json if isinstance(asked.json, dict) else {}
+        operation = _OPERATIONS.get(asked.task, "request")
+        format = _format(operation, body)
+        url = urlsplit(asked.url)
+        host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
+        named = _runtime.STATE.settings.provider_hosts
+        draft = Draft(operation, provider=providers.by_host(host, port, named, "huggingface"))
+        draft.server_address, draft.server_port = host, port
+        draft.owner = format
+        format.read_request(draft, body)
+        model = text(asked.model)
+        if not draft.request_model and not model.startswith(("http://", "https://")):
+            draft.request_model = model
+        if kwargs.get("stream"):
+            draft.fields[names.REQUEST_STREAM] = True
+        if captures():
+            draft.content = ContentSource(format.read_content, body)
+        return draft
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """Add trace context where the setting says so."""
+        asked = args[0] if args else kwargs["request_parameters"]
+        headers = outgoing(asked.headers)
+        if headers is None:
+            return args, kwargs
+        changed = replace(asked, headers=headers)
+        return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "request_parameters": changed})
+
+    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+        """Read a reply, or stay with the lines of a stream."""
+        format: Any = draft.owner
+        if names.REQUEST_STREAM in draft.fields:
+            fold = _Lines(draft, format, keep_content=captures())
+            watch = _streams.aiterate if hasattr(result, "__anext__") else _streams.iterate
+            return Watched(watch(result, fold))
+        if (isinstance(result, bytes) and result[:1] == b"{") or draft.operation in names.INFERENCE:
+            reply = _document(result)
+            if reply:
+                format.read_response(draft, view(reply))
+                if draft.content is not None:
+                    draft.content.response = reply
+        return True
+
+    def failed(self, draft: Draft, error: BaseException) -> None:
+        """A refused request has an id."""
+        draft.vendor_request_id = text(getattr(error, "request_id", None))
+
+
+def _document(raw: bytes) -> dict[str, Any]:
+    """The reply, or the first one of a list; none when it is for the application to find out what it is."""
+    try:
+        loaded = json.loads(raw)
+    except ValueError:
+        return {}
+    first = loaded[0] if isinstance(loaded, list) and loaded else loaded
+    return first if isinstance(first, dict) else {}
+
+
+def provider() -> HuggingFace:
+    """The reader of the ``huggingface_hub`` package."""
+    return HuggingFace()

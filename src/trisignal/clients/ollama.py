@@ -1,0 +1,80 @@
+"""Ollama's own client: every method goes through ``_request``, whose streams are plain generators."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from trisignal import _runtime, _streams, providers
+from trisignal import semconv as names
+from trisignal._active import captures
+from trisignal._patch import Patches
+from trisignal.call import ContentSource, Draft
+from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
+from trisignal.formats import view
+from trisignal.formats.ollama import OLLAMA, OLLAMA_EMBED
+from trisignal.formats.openai_media import MEDIA
+
+_ENDPOINTS = {
+    "/api/chat": (names.CHAT, OLLAMA),
+    "/api/generate": (names.TEXT_COMPLETION, OLLAMA),
+    "/api/embed": (names.EMBEDDINGS, OLLAMA_EMBED),
+    "/api/embeddings": (names.EMBEDDINGS, OLLAMA_EMBED),
+    "/v1/systemone": ("request", MEDIA),
+}
+"""Paths that call a model; the others manage models or search the web."""
+
+
+class Ollama:
+    """Reader of the ``ollama`` package."""
+
+    def patch(self, patches: Patches) -> None:
+        """Patch both clients; the functions of the module are methods of one of them."""
+        module = importlib.import_module("ollama._client")
+        patches.wrap(module.Client, "_request", sync_wrapper(self))
+        patches.wrap(module.AsyncClient, "_request", async_wrapper(self))
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """Read the request: its path tells the operation."""
+        found = next((_ENDPOINTS[given] for given in args if given.__class__ is str and given in _ENDPOINTS), None)
+        if found is None:
+            return None
+        operation, format = found
+        body = kwargs.get("json") or {}
+        base = instance._client.base_url
+        host = base.host or ""
+        port = base.port or (80 if base.scheme == "http" else 443)
+        named = _runtime.STATE.settings.provider_hosts
+        draft = Draft(operation, provider=providers.by_host(host, port, named, "ollama"))
+        draft.server_address, draft.server_port = host, port
+        draft.owner = format
+        if kwargs.get("stream"):
+            draft.fields[names.REQUEST_STREAM] = True
+        format.read_request(draft, body)
+        if captures():
+            draft.content = ContentSource(format.read_content, body)
+        return draft
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """Add trace context where the setting says so."""
+        headers = outgoing(kwargs.get("headers"))
+        return args, kwargs if headers is None else {**kwargs, "headers": headers}
+
+    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+        """Read a reply, or stay with a stream: what the application gets is a generator still."""
+        format: Any = draft.owner
+        if names.REQUEST_STREAM not in draft.fields:
+            format.read_response(draft, view(result))
+            if draft.content is not None:
+                draft.content.response = result
+            return True
+        watch = _streams.aiterate if hasattr(result, "__anext__") else _streams.iterate
+        return Watched(watch(result, _streams.Fold(draft, format, keep_content=captures())))
+
+    def failed(self, draft: Draft, error: BaseException) -> None:
+        """The exception has nothing more to tell."""
+
+
+def provider() -> Ollama:
+    """The reader of the ``ollama`` package."""
+    return Ollama()
