@@ -179,13 +179,20 @@ def iterate(inner: Iterator[Any], fold: Fold) -> Iterator[Any]:
             else:
                 step(chunk)
             yield chunk
-    except GeneratorExit:
-        fold.closed()
-        raise
     except BaseException as error:
-        fold.failed(error)
+        _left(fold, error)
+        close = getattr(inner, "close", None)
+        if close is not None:  # a generator of the client, which is to end when ours does
+            close()
         raise
     fold.exhausted()
+
+
+def _left(fold: Fold, error: BaseException) -> None:
+    if isinstance(error, GeneratorExit):
+        fold.closed()
+    else:
+        fold.failed(error)
 
 
 async def aiterate(inner: AsyncIterator[Any], fold: Fold) -> AsyncIterator[Any]:
@@ -200,11 +207,11 @@ async def aiterate(inner: AsyncIterator[Any], fold: Fold) -> AsyncIterator[Any]:
             else:
                 step(chunk)
             yield chunk
-    except GeneratorExit:
-        fold.closed()
-        raise
     except BaseException as error:
-        fold.failed(error)
+        _left(fold, error)
+        close = getattr(inner, "aclose", None)
+        if close is not None:
+            await close()
         raise
     fold.exhausted()
 

@@ -63,6 +63,8 @@ _BY_SUFFIX: dict[str, str] = {
     "scaleway.ai": "scaleway",
 }
 _BY_LOCAL_PORT = {11434: "ollama", 1234: "lm_studio"}
+_GOOGLE = ".googleapis.com"
+"""Hosts of Vertex AI have a region in their first label, or behind it."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
 
 
@@ -82,6 +84,8 @@ def by_host(host: str, port: int, named: Mapping[str, str], fallback: str) -> st
     if host in _LOCAL:
         return _BY_LOCAL_PORT.get(port, fallback)
     suffix = host.lower()
+    if suffix.endswith(_GOOGLE) and "aiplatform" in suffix.partition(".")[0]:
+        return "gcp.vertex_ai"
     while suffix:
         found = _BY_SUFFIX.get(suffix)
         if found:

@@ -153,12 +153,14 @@ CREATE_AGENT = "create_agent"
 INVOKE_AGENT = "invoke_agent"
 EXECUTE_TOOL = "execute_tool"
 INVOKE_WORKFLOW = "invoke_workflow"
+COUNT_TOKENS = "count_tokens"
 STAGE = "stage"
 
 INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION})
 EXTENSION_OPERATIONS = frozenset(
     {
         STAGE,
+        COUNT_TOKENS,
         "image_generation",
         "moderation",
         "speech",
@@ -172,7 +174,7 @@ EXTENSION_OPERATIONS = frozenset(
 """Values of `OPERATION` beyond the conventions' list, which is open."""
 
 MODEL_CALLS_EXCLUDED = frozenset(
-    {RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE}
+    {RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE, COUNT_TOKENS}
 )
 """Operations that are no model call: they get durations, but no requests, tokens or cost."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from trisignal import _guard, _runtime
 from trisignal._patch import Patches, Wrapper
@@ -10,6 +13,14 @@ from trisignal.call import Draft
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
+
+_w3c = TraceContextTextMapPropagator()
+
+
+class Watched(NamedTuple):
+    """A generator for the application, in place of the client's own, which cannot be watched otherwise."""
+
+    stream: Any
 
 
 class Reader(Protocol):
@@ -23,7 +34,7 @@ class Reader(Protocol):
         """The request as it is to be sent: unchanged unless the user has asked for more."""
         ...
 
-    def answer(self, draft: Draft, result: Any) -> bool:
+    def answer(self, draft: Draft, result: Any) -> bool | Watched:
         """Read the result or attach to its stream. Returns whether the call is complete."""
         ...
 
@@ -38,6 +49,19 @@ class Provider(Reader, Protocol):
     def patch(self, patches: Patches) -> None:
         """Patch the client's classes; the client is importable."""
         ...
+
+
+def outgoing(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Headers of a request with the trace context, where the setting asks for it; else None.
+
+    Args:
+        given: Headers that the client sends anyway: they win.
+    """
+    if not _runtime.STATE.settings.propagate_trace_context:
+        return None
+    carrier: dict[str, Any] = {}
+    _w3c.inject(carrier)
+    return {**carrier, **(given or {})}
 
 
 def _begin(reader: Reader, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
@@ -70,6 +94,8 @@ def _answer(reader: Reader, draft: Draft, result: Any) -> Any:
     except BaseException as error:
         _runtime.close_call(draft, error)
         raise
+    if isinstance(complete, Watched):
+        return complete.stream
     if complete:
         _runtime.close_call(draft)
     return result
