@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
+import re
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +15,8 @@ from opentelemetry import trace
 
 _RESPONSES = ("response", "http_response", "_response")
 """Attributes under which streams and wrappers keep the HTTP response."""
+_ADDRESS = re.compile(r"127\.0\.0\.1(?::|', )\d+")
+"""Every run has a server of its own, whose address some clients put into their errors."""
 _CHUNKS_BEFORE_LEAVING = 2
 _INTERRUPT_AFTER_S = 0.1
 _LOOP_GOES_ON_S = 0.01
@@ -49,7 +53,8 @@ class Trail:
         self.raised = True
         cause = error.__cause__
         details = [getattr(error, name, None) for name in ("status_code", "request_id", "code", "body")]
-        self.steps.append(("error", type(error), str(error), type(cause), str(cause), details, _no_current_span()))
+        told, because = (_ADDRESS.sub("127.0.0.1", str(said)) for said in (error, cause))
+        self.steps.append(("error", type(error), told, type(cause), because, details, _no_current_span()))
 
 
 def _no_current_span() -> bool:
@@ -212,7 +217,8 @@ class ClosedEarly:
         stream = await start()
         for _ in range(_CHUNKS_BEFORE_LEAVING):
             trail.saw("chunk", await stream.__anext__())
-        await stream.close()
+        # A client's plain generator has no other name for it.
+        await (stream.aclose() if isinstance(stream, AsyncGenerator) else stream.close())
         trail.state("closed", stream)
 
 
@@ -254,6 +260,11 @@ class Cancelled:
         await task
 
 
+async def _awaited(value: Any) -> Any:
+    """What a client parses at once or, as some do, when awaited."""
+    return await value if inspect.isawaitable(value) else value
+
+
 class Raw:
     """Take the raw response, then parse it."""
 
@@ -267,7 +278,7 @@ class Raw:
         raw = await start()
         trail.state("raw", raw)
         trail.saw("headers", sorted(raw.headers.items()))
-        trail.saw("result", raw.parse())
+        trail.saw("result", await _awaited(raw.parse()))
 
 
 class RawStream:
@@ -281,7 +292,7 @@ class RawStream:
     async def ause(self, start: Start, trail: Trail) -> None:
         raw = await start()
         trail.state("raw", raw)
-        stream = raw.parse()
+        stream = await _awaited(raw.parse())
         async for chunk in stream:
             trail.saw("chunk", chunk)
         trail.state("read", stream)
