@@ -90,7 +90,9 @@ def _request_facts(url: str, asked: Json, streamed: bool) -> Iterator[tuple[str,
         yield "gen_ai.request.choice.count", config["candidateCount"]
     if config.get("responseMimeType") == "application/json":
         yield "gen_ai.output.type", "json"
-    level = (config.get("thinkingConfig") or {}).get("thinkingLevel")
+    thinking = config.get("thinkingConfig") or {}
+    # The client sends either spelling, as the API takes both.
+    level = thinking.get("thinkingLevel") or thinking.get("thinking_level")
     if level:
         yield "gen_ai.request.reasoning.level", level
 
