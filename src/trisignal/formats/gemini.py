@@ -308,7 +308,7 @@ def read_count(draft: Draft, told: View) -> None:
 
 
 EMBED_CONTENT = GENERATE_CONTENT._replace(
-    name="embed_content", read_request=read_embed_request, read_response=read_embed_response, recognises=recognises_embed,
-    read_content=openai_chat.read_embeddings_content,
+    name="embed_content", read_request=read_embed_request, read_response=read_embed_response,
+    recognises=recognises_embed, read_content=openai_chat.read_embeddings_content,
 )  # fmt: skip
 COUNT_TOKENS = GENERATE_CONTENT._replace(name="count_tokens", read_request=read_count, read_response=read_count)

@@ -189,7 +189,9 @@ def _sendable(asked: Any) -> Any:
 
 
 _TYPES = ("TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT")
-_CONFIGS = frozenset({"tools", "toolConfig", "systemInstruction", "safetySettings", "cachedContent", "modelArmorConfig"})
+_CONFIGS = frozenset(
+    {"tools", "toolConfig", "systemInstruction", "safetySettings", "cachedContent", "modelArmorConfig"}
+)
 
 
 def _call(client: Any, interaction: Interaction, entry: Entry) -> Any:

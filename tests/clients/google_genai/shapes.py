@@ -137,9 +137,7 @@ def _failures() -> tuple[Shape, ...]:
             (json_reply(_TOO_LONG, status=400),),
             replace(failed, error_kind="invalid_request"),
         ),
-        Shape(
-            "error-in-stream", _stream, ReadAll(), (broken,), replace(_BEGUN, outcome="error", error_kind="server")
-        ),
+        Shape("error-in-stream", _stream, ReadAll(), (broken,), replace(_BEGUN, outcome="error", error_kind="server")),
         Shape(
             "timeout",
             _create,
