@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 from contract.shapes import ClientKit, Expected, Shape
 from contract.ways import BrokenOut, Cancelled, ClosedEarly, Plain, ReadAll
 from google import genai
-from google.genai import types
+from google.genai import models, types
 from google.oauth2.credentials import Credentials
 from loopback import Reply, json_reply, sse
 from pydantic import BaseModel
@@ -22,6 +23,8 @@ ID = "Loop7Pq2XvRespOnse"
 PROMPT = "Plan a trip to Lisbon."
 RETRIES = "retry_options" in types.HttpOptions.model_fields
 """Versions before it retry nothing."""
+_ID_TOLD = ID if "responseId" in inspect.getsource(models._GenerateContentResponse_from_mldev) else None
+"""Early versions drop the id of a reply of the Gemini API."""
 
 
 class Trip(BaseModel):
@@ -63,9 +66,9 @@ _EMBEDDINGS = {"embeddings": [{"values": [0.25, -0.5, 1.0]}]}
 
 _ASKED = Expected(model=MODEL, operation="generate_content")
 ANSWERED = replace(
-    _ASKED, input_tokens=21, output_tokens=9, response_model=SNAPSHOT, response_id=ID, finish_reasons=("STOP",)
+    _ASKED, input_tokens=21, output_tokens=9, response_model=SNAPSHOT, response_id=_ID_TOLD, finish_reasons=("STOP",)
 )
-_BEGUN = replace(ANSWERED, stream=True, output_tokens=5, finish_reasons=None)
+_BEGUN = replace(ANSWERED, stream=True, output_tokens=5, finish_reasons=("error",))
 STREAM_READ = replace(ANSWERED, stream=True)
 _LEFT = replace(_BEGUN, outcome="abandoned")
 
