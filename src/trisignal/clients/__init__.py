@@ -37,6 +37,7 @@ REGISTRY: tuple[Row, ...] = (
     Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.0", ("cerebras.cloud.sdk", "cerebras")),
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
+    Row("google-genai", "google.genai", "trisignal.clients.google_genai:provider", ">=1.9"),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
     Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.4"),
     Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=0.30"),

@@ -68,13 +68,18 @@ def _word(value: Any, numbered: tuple[str, ...] = ()) -> str:
     return "" if word.endswith("_UNSPECIFIED") else word
 
 
-def _model(name: Any) -> str:
+def model_name(name: Any) -> str:
+    """A model's name without the collection or the publisher that it is listed in.
+
+    Args:
+        name: As an application or a reply gives it, e.g. ``models/gemini-2.5-pro``.
+    """
     return text(name).rpartition("models/")[2]
 
 
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a request, given as the SDK's arguments or as the body that is sent."""
-    draft.request_model = _model(body.get("model")) or draft.request_model
+    draft.request_model = model_name(body.get("model")) or draft.request_model
     config = view(body.get("config") or _get(body, "generation_config") or body)
     openai_chat.read_numbers(draft, {key: _get(config, key) for key, _, _ in _NUMBERS}, _NUMBERS)
     n = _get(config, "candidate_count")
@@ -150,7 +155,7 @@ def look(chunk: Any) -> int:
 
 def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     """Take the facts of one chunk; its usage is read at the end, as only the last one counts."""
-    draft.response_model = _model(_get(chunk, "model_version")) or draft.response_model
+    draft.response_model = model_name(_get(chunk, "model_version")) or draft.response_model
     draft.response_id = text(_get(chunk, "response_id")) or draft.response_id
     state.scratch = _get(chunk, "usage_metadata") or state.scratch
     if chunk.get("error"):
@@ -292,7 +297,18 @@ def recognises_embed(reply: View) -> bool:
     return bool(listed(_vectors(reply)[0].get("values")))
 
 
+def read_embed_request(draft: Draft, body: View) -> None:
+    """Facts of an embeddings request: the first of several, or parameters for all."""
+    first = view(next(iter(listed(body.get("requests"))), None) or body.get("parameters") or body)
+    read_request(draft, first)
+
+
+def read_count(draft: Draft, told: View) -> None:
+    """Counting tokens uses none, and the generation settings it is told are used by nobody."""
+
+
 EMBED_CONTENT = GENERATE_CONTENT._replace(
-    name="embed_content", read_response=read_embed_response, recognises=recognises_embed,
-    read_content=openai_chat.read_embeddings_content,
+    name="embed_content", read_request=read_embed_request, read_response=read_embed_response,
+    recognises=recognises_embed, read_content=openai_chat.read_embeddings_content,
 )  # fmt: skip
+COUNT_TOKENS = GENERATE_CONTENT._replace(name="count_tokens", read_request=read_count, read_response=read_count)

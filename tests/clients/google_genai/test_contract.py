@@ -1,0 +1,26 @@
+"""The google-genai client keeps the call-shape contract."""
+
+from __future__ import annotations
+
+import pytest
+from clients.google_genai.shapes import KIT, OTHERS
+from contract.shapes import MODES, SHAPE_NAMES, Mode, Shape, check
+
+
+def test_kit_is_complete() -> None:
+    """The kit has every shape of the contract exactly once, less those it declares it lacks."""
+    names = [shape.name for shape in KIT.shapes]
+    assert sorted([*names, *KIT.lacks]) == sorted(SHAPE_NAMES)
+
+
+@pytest.mark.parametrize(("shape", "mode"), KIT.cases())
+def test_contract(shape: Shape, mode: Mode) -> None:
+    """The application notices nothing, and the operator gets one span, one log line and one count."""
+    check(KIT, shape, mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", OTHERS, ids=lambda shape: shape.name)
+def test_calls_of_its_own_keep_it_too(shape: Shape, mode: Mode) -> None:
+    """Chats, and a stream that is left after its finish, are told like any other call."""
+    check(KIT, shape, mode)
