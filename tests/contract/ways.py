@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -49,7 +50,12 @@ class Trail:
         self.raised = True
         cause = error.__cause__
         details = [getattr(error, name, None) for name in ("status_code", "request_id", "code", "body")]
-        self.steps.append(("error", type(error), str(error), type(cause), str(cause), details, _no_current_span()))
+        self.steps.append(("error", type(error), _text(error), type(cause), _text(cause), details, _no_current_span()))
+
+
+def _text(error: BaseException | None) -> str:
+    """An exception's text without the port, which differs from server to server."""
+    return re.sub(r"(127\.0\.0\.1:|port=)\d+", r"\1", str(error))
 
 
 def _no_current_span() -> bool:
