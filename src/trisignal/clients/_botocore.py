@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from inspect import iscoroutinefunction
 from typing import Any
 from weakref import ref
 
@@ -116,7 +117,10 @@ def _patch_body(patches: Patches, body: type, see_read: Wrapper) -> None:
     for name in ("read", "readinto"):
         patches.wrap(body, name, see_read)
     patches.wrap(body, "close", _see_close)
-    if see_read is _see_read:
+    if see_read is _asee_read:
+        patches.wrap(body, "__aenter__", _asee_enter)
+        patches.wrap(body, "__aexit__", _asee_leave)
+    else:
         patches.wrap(body, "readlines", _see_lines)
         patches.wrap(body, "__enter__", _see_enter)
         patches.wrap(body, "__exit__", _see_close)
@@ -221,11 +225,34 @@ def _see_lines(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _see_enter(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    """As a context manager a body gives the raw response, whose reads are seen on the object itself."""
     raw = wrapped(*args, **kwargs)
     watch = getattr(instance, _MARK, None)
-    if watch is None or watch.below:
-        return raw
+    if watch is not None:
+        _look_below(watch, instance, raw)
+    return raw
+
+
+async def _asee_enter(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    raw = await wrapped(*args, **kwargs)
+    watch = getattr(instance, _MARK, None)
+    if watch is not None:
+        _look_below(watch, instance, raw)
+    return raw
+
+
+async def _asee_leave(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    try:
+        return await wrapped(*args, **kwargs)
+    finally:
+        watch = getattr(instance, _MARK, None)
+        if watch is not None:
+            watch.closed()
+
+
+def _look_below(watch: Watch, body: Any, raw: Any) -> None:
+    """As a context manager a body may give the raw response: its reads are seen on that object itself."""
+    if raw is body or watch.below:
+        return
     # Through its class and a weak reference: a cycle would keep the connection longer than before.
     cls, held = type(raw), ref(raw)
 
@@ -240,9 +267,17 @@ def _see_enter(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
             watch.read(got, asked is None or asked < 0)
         return got
 
+    async def aread() -> Any:
+        try:
+            got = await cls.read(held())
+        except BaseException as error:
+            watch.failed(error)
+            raise
+        watch.read(got, True)
+        return got
+
     try:
-        raw.read = read
+        raw.read = aread if iscoroutinefunction(cls.read) else read
         watch.below = True
     except AttributeError:  # a stub's buffer: what is read there stays unseen
         pass
-    return raw
