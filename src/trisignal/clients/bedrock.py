@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Mapping
 from functools import partial
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -154,7 +155,9 @@ def _read_metadata(draft: Draft, result: Any) -> Mapping[str, Any]:
 
 
 def _json(body: Any) -> dict[str, Any]:
-    """A request's body; a file is left for its reader."""
+    """A request's body; one that would have to be read from a file stays unknown."""
+    if isinstance(body, BytesIO):
+        body = body.getvalue()
     if not isinstance(body, (str, bytes, bytearray)):
         return {}
     try:
