@@ -38,7 +38,7 @@ REGISTRY: tuple[Row, ...] = (
     Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.0", ("cerebras.cloud.sdk", "cerebras")),
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
-    Row("bedrock", "botocore", "trisignal.clients.bedrock:provider", ">=1.34.116", also=("aiobotocore",)),
+    Row("bedrock", "botocore", "trisignal.clients.bedrock:provider", ">=1.34.131", also=("aiobotocore",)),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
     Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=0.3"),
