@@ -15,7 +15,7 @@ from opentelemetry import trace
 
 _RESPONSES = ("response", "http_response", "_response")
 """Attributes under which streams and wrappers keep the HTTP response."""
-_ADDRESS = re.compile(r"127\.0\.0\.1(?::|', )\d+|(?<= at )0x[0-9a-f]+")
+_ADDRESS = re.compile(r"127\.0\.0\.1(?::|', )\d+|(?<= at )0x[0-9a-f]+|(?<=port=)\d+")
 """Every run has a server and objects of its own, whose addresses some clients put into their errors."""
 _CHUNKS_BEFORE_LEAVING = 2
 _INTERRUPT_AFTER_S = 0.1

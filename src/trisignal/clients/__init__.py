@@ -27,6 +27,8 @@ class Row(NamedTuple):
     """Supported versions, for the documentation and the doctor."""
     arguments: tuple[str, ...] = ()
     """What the reader's function is called with: rows may share one."""
+    also: tuple[str, ...] = ()
+    """Packages built on the SDK: the reader patches those that are imported, and is asked again for later ones."""
 
 
 _COMPATIBLE = "trisignal.clients.openai:provider"
@@ -38,6 +40,7 @@ REGISTRY: tuple[Row, ...] = (
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
     Row("google-genai", "google.genai", "trisignal.clients.google_genai:provider", ">=1.9"),
+    Row("bedrock", "botocore", "trisignal.clients.bedrock:provider", ">=1.34.131", also=("aiobotocore",)),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
     Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.4"),
     Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=0.30"),
@@ -92,22 +95,23 @@ def _want(row: Row) -> None:
     _wanted.add(row.name)
     if row.module in sys.modules:
         _patch(row)
-    elif row.name not in _hooked:
-        _hooked.add(row.name)
-        wrapt.register_post_import_hook(lambda module: _imported(row), row.module)
+    for name in (row.module, *row.also):
+        if name not in sys.modules and f"{row.name} {name}" not in _hooked:
+            _hooked.add(f"{row.name} {name}")
+            wrapt.register_post_import_hook(lambda module: _imported(row), name)
 
 
 def _imported(row: Row) -> None:
     with _lock:
-        if row.name in _wanted:
-            _patch(row)
+        if row.name in _wanted and row.module in sys.modules:
+            _patch(row, again=bool(row.also))
 
 
-def _patch(row: Row) -> None:
-    if _patches.get(row.name):
+def _patch(row: Row, again: bool = False) -> None:
+    patches = _patches.setdefault(row.name, Patches())
+    if patches and not again:
         return
     module, _, function = row.reader.partition(":")
-    patches = _patches[row.name] = Patches()
     try:
         provider = getattr(importlib.import_module(module), function)(*row.arguments)
         provider.patch(patches)

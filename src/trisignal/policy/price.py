@@ -116,7 +116,11 @@ class Pricer:
 
     def _ask(self, key: _Key, at_unix_s: float) -> _Plan | None:
         provider, host, response_model, request_model, tier = key
-        models = [model for model in dict.fromkeys((response_model, request_model)) if model]
+        named = (response_model, request_model)
+        # Bedrock's ids name the model that answers, and whose prices: the global or a region's.
+        if response_model in request_model:
+            named = (request_model, response_model)
+        models = [model for model in dict.fromkeys(named) if model]
         until = math.inf
         for source in self._sources:
             try:

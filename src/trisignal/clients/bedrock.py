@@ -1,0 +1,234 @@
+"""Amazon Bedrock's runtime, called through botocore (boto3) or aiobotocore.
+
+Every operation of every AWS service goes once through ``_make_api_call`` of the base client;
+those of other services are left after one comparison.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping
+from functools import partial
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlsplit
+
+from trisignal import _context, _guard, _runtime, providers
+from trisignal import semconv as names
+from trisignal._decode import BodyDecoder
+from trisignal._patch import Patches
+from trisignal._streams import Fold
+from trisignal.call import ContentSource, Draft
+from trisignal.clients._botocore import Watch, mark, patch_reading
+from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
+from trisignal.formats import Format, text, view
+from trisignal.formats.bedrock_converse import CONVERSE, usage
+from trisignal.formats.bedrock_invoke import told_by
+from trisignal.outcomes import classify, kind_of_status
+
+_SERVICE = "bedrock-runtime"
+_PROVIDER = "aws.bedrock"
+_OPERATIONS = {
+    "Converse": (True, False),
+    "ConverseStream": (True, True),
+    "InvokeModel": (False, False),
+    "InvokeModelWithResponseStream": (False, True),
+}
+"""Operations that call a model: whether they speak Converse, and whether they stream."""
+_METRICS = "amazon-bedrock-invocationMetrics"
+"""Key of the last event's counts."""
+_HEADERS = {
+    "inputToken": "x-amzn-bedrock-input-token-count",
+    "outputToken": "x-amzn-bedrock-output-token-count",
+    "cacheReadInputToken": "x-amzn-bedrock-cache-read-input-token-count",
+    "cacheWriteInputToken": "x-amzn-bedrock-cache-write-input-token-count",
+}
+"""Counts beside a body, as the last event of a stream calls them less ``Count``."""
+_MAX_KNOWN = 256
+
+
+class Exchange:
+    """What a request says about how to read its reply."""
+
+    __slots__ = ("format", "streaming", "whole")
+
+    def __init__(self, format: Format, whole: bool, streaming: bool) -> None:
+        self.format = format
+        self.whole = whole
+        """Botocore parses the reply: there is no body of the vendor's own in it."""
+        self.streaming = streaming
+
+
+class Bedrock:
+    """Reader of the four operations that call a model."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, tuple[str, int]] = {}
+
+    def patch(self, patches: Patches) -> None:
+        """Patch botocore, and aiobotocore if it is imported."""
+        load = importlib.import_module
+        patches.wrap(load("botocore.client").BaseClient, "_make_api_call", sync_wrapper(self))
+        patches.wrap(load("botocore.endpoint").Endpoint, "_needs_retry", _see_retry)
+        if "aiobotocore" in sys.modules:
+            patches.wrap(load("aiobotocore.client").AioBaseClient, "_make_api_call", async_wrapper(self))
+            patches.wrap(load("aiobotocore.endpoint").AioEndpoint, "_needs_retry", _asee_retry)
+        patch_reading(patches)
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """Read the operation's parameters."""
+        if instance._service_model.service_name != _SERVICE:
+            return None
+        operation, body = args
+        found = _OPERATIONS.get(operation)
+        if found is None:
+            return None
+        whole, streaming = found
+        doing, format = names.CHAT, CONVERSE
+        guardrail = ""
+        if not whole:
+            model, guardrail = text(body.get("modelId")), text(body.get("guardrailIdentifier"))
+            body = _json(body.get("body"))
+            doing, format = told_by(model, body)
+            body = {**body, "model": model, "modelId": model}
+        draft = Draft(doing)
+        draft.server_address, draft.server_port = host, port = self._host(instance.meta.endpoint_url)
+        draft.provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, _PROVIDER)
+        draft.owner = Exchange(format, whole, streaming)
+        format.read_request(draft, body)
+        if streaming:
+            draft.fields[names.REQUEST_STREAM] = True
+        if guardrail:
+            draft.fields[names.BEDROCK_GUARDRAIL_ID] = guardrail
+        policy = _runtime.STATE.policy
+        if policy is not None and policy.captures:
+            draft.content = ContentSource(format.read_content, body)
+        return draft
+
+    def _host(self, url: str) -> tuple[str, int]:
+        known = self._hosts.get(url)
+        if known is None:
+            parts = urlsplit(url)
+            known = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+            if len(self._hosts) < _MAX_KNOWN:
+                self._hosts[url] = known
+        return known
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """Nothing: requests are signed, and parameters are all that could be changed here."""
+        return args, kwargs
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """Read a complete reply, or mark its stream or body."""
+        exchange = draft.owner
+        assert isinstance(exchange, Exchange)
+        headers = _read_metadata(draft, result)
+        if exchange.whole and not exchange.streaming:
+            exchange.format.read_response(draft, result)
+            if draft.content is not None:
+                draft.content.response = result
+            return True
+        draft.tier = text(result.get("serviceTier"))
+        told = {key: _number(headers.get(header)) for key, header in _HEADERS.items()}
+        policy = _runtime.STATE.policy
+        keep = policy is not None and policy.captures
+        fold = Fold(draft, exchange.format, keep_content=keep, timed=exchange.streaming)
+        decoder = BodyDecoder(bytes)
+        # No method of what holds the fold: only the collector could free such a circle.
+        fold.before_end = partial(_settle, draft, exchange, told, decoder)
+        parse = _whole if exchange.whole else partial(_unwrap, told)
+        read = result.get("stream" if exchange.whole else "body")
+        return not mark(read, Watch(draft, fold, parse, decoder, _number(headers.get("content-length"))))
+
+    def failed(self, draft: Draft, error: BaseException) -> None:
+        """A client error carries the reply's metadata."""
+        _read_metadata(draft, getattr(error, "response", None))
+
+
+def _read_metadata(draft: Draft, result: Any) -> Mapping[str, Any]:
+    told = view(view(result).get("ResponseMetadata"))
+    draft.vendor_request_id = text(told.get("RequestId"))
+    headers: Mapping[str, Any] = told.get("HTTPHeaders") or {}
+    return headers
+
+
+def _json(body: Any) -> dict[str, Any]:
+    """A request's body; one that would have to be read from a file stays unknown."""
+    if isinstance(body, BytesIO):
+        body = body.getvalue()
+    if not isinstance(body, (str, bytes, bytearray)):
+        return {}
+    try:
+        loaded = json.loads(body)
+    except ValueError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _number(value: Any) -> int | None:
+    return int(value) if str(value or "").isdigit() else None
+
+
+def _whole(event: Any) -> Any:
+    return event
+
+
+def _unwrap(told: dict[str, Any], event: Any) -> Any:
+    """The vendor's chunk in an event; Bedrock adds its own counts to the last one."""
+    chunk = json.loads(event["chunk"]["bytes"])
+    metrics = chunk.get(_METRICS)
+    if metrics:
+        told.update({key: metrics.get(f"{key}Count") for key in _HEADERS})
+    return chunk
+
+
+def _settle(draft: Draft, exchange: Exchange, told: dict[str, Any], decoder: BodyDecoder) -> None:
+    """Read a body once it was read, and take the counts beside it where it has none of its own."""
+    reply = None if exchange.streaming else decoder.body()
+    if reply is not None:
+        exchange.format.read_response(draft, reply)
+        if draft.content is not None:
+            draft.content.response = reply
+    embeds = draft.operation == names.EMBEDDINGS
+    known = draft.usage
+    if known is None or known.input is None or (known.output is None and not embeds):
+        beside = usage({f"{key}s": value for key, value in told.items()})
+        if beside is not None:
+            draft.usage = beside._replace(output=None) if embeds else beside
+
+
+# --- retries -------------------------------------------------------------------------
+
+
+def _note_retry(args: Args) -> None:
+    """Note why an attempt is repeated: arguments are its number, the operation, request, reply and error."""
+    try:
+        draft = _context.current.get()
+        if draft is None or draft.owner.__class__ is not Exchange or args[1].service_model.service_name != _SERVICE:
+            return
+        reply, error = args[3], args[4]
+        kind = kind_of_status(reply[0].status_code) if reply is not None else classify(error).kind
+        draft.retries.append(kind or "other")
+    except Exception as error:
+        _guard.contain("bedrock.retry", error)
+
+
+def _see_retry(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    again = wrapped(*args, **kwargs)
+    if again:
+        _note_retry(args)
+    return again
+
+
+async def _asee_retry(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    again = await wrapped(*args, **kwargs)
+    if again:
+        _note_retry(args)
+    return again
+
+
+def provider() -> Bedrock:
+    """The reader."""
+    return Bedrock()

@@ -1,0 +1,216 @@
+"""Bodies of Amazon Bedrock's InvokeModel: one table of names for all vendors' small formats.
+
+Fields: Amazon Bedrock user guide, "Inference request parameters and response fields" of Amazon Titan,
+Meta, Mistral, DeepSeek, Cohere and OpenAI models. Their names do not collide, so one reader
+looks for all of them. Anthropic's and Nova's bodies have formats of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from trisignal import semconv as names
+from trisignal.call import Content, Draft, Usage
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
+from trisignal.formats.anthropic_messages import MESSAGES, listed
+from trisignal.formats.bedrock_converse import CONVERSE
+from trisignal.formats.openai_chat import end, output_type, read_numbers
+from trisignal.formats.openai_chat import usage as chat_usage
+from trisignal.formats.openai_content import keep
+from trisignal.formats.openai_content import read_content as read_chat
+
+_NUMBERS = (
+    ("temperature", names.REQUEST_TEMPERATURE, float),
+    ("top_p", names.REQUEST_TOP_P, float),
+    ("topP", names.REQUEST_TOP_P, float),
+    ("p", names.REQUEST_TOP_P, float),
+    ("top_k", names.REQUEST_TOP_K, int),
+    ("k", names.REQUEST_TOP_K, int),
+    ("max_tokens", names.REQUEST_MAX_TOKENS, int),
+    ("max_completion_tokens", names.REQUEST_MAX_TOKENS, int),
+    ("max_gen_len", names.REQUEST_MAX_TOKENS, int),
+    ("maxTokenCount", names.REQUEST_MAX_TOKENS, int),
+    ("frequency_penalty", names.REQUEST_FREQUENCY_PENALTY, float),
+    ("presence_penalty", names.REQUEST_PRESENCE_PENALTY, float),
+    ("seed", names.REQUEST_SEED, int),
+)
+_DIMENSIONS = tuple((key, names.EMBEDDINGS_DIMENSION_COUNT, int) for key in ("dimensions", "output_dimension"))
+_STOPS = ("stop", "stop_sequences", "stopSequences")
+_ENCODINGS = ("embedding_types", "embeddingTypes")
+_REASONS = ("stop_reason", "finish_reason", "completionReason")
+_IDS = ("generation_id", "response_id", "id")
+_INPUTS = ("prompt_token_count", "inputTextTokenCount")
+_OUTPUTS = ("generation_token_count", "totalOutputTextTokenCount")
+_LISTS = ("choices", "outputs", "results", "generations")
+"""Where a reply keeps its alternatives."""
+_WORDS = ("generation", "outputText", "text")
+_OPERATIONS = (
+    ("messages", names.CHAT),
+    ("message", names.CHAT),
+    ("documents", "rerank"),
+    ("taskType", "image_generation"),
+    ("text_prompts", "image_generation"),
+    ("output_format", "image_generation"),
+    ("aspect_ratio", "image_generation"),
+    ("prompt", names.TEXT_COMPLETION),
+    ("textGenerationConfig", names.TEXT_COMPLETION),
+    ("input_type", names.EMBEDDINGS),
+    ("texts", names.EMBEDDINGS),
+    ("inputText", names.TEXT_COMPLETION),
+)
+"""What a body with a field asks for; the first one present counts."""
+_OTHER = "request"
+
+
+def told_by(model: str, body: Mapping[str, Any]) -> tuple[str, Format]:
+    """Operation and format of a body.
+
+    Args:
+        model: Model id, inference profile or ARN.
+        body: The decoded body; empty when it could not be read.
+    """
+    if "embed" in model:
+        return names.EMBEDDINGS, INVOKE
+    operation = next((operation for key, operation in _OPERATIONS if key in body), _OTHER)
+    if "anthropic_version" in body or "max_tokens_to_sample" in body:
+        return operation, MESSAGES
+    if operation == names.CHAT and ("schemaVersion" in body or "inferenceConfig" in body or _untyped(body)):
+        return operation, CONVERSE
+    return operation, INVOKE
+
+
+def _untyped(body: Mapping[str, Any]) -> bool:
+    """Nova's blocks of content name no type, as all others' do."""
+    first = view(next(iter(listed(body.get("messages"))), None)).get("content")
+    return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "type" not in first[0]
+
+
+def _first(told: View, keys: tuple[str, ...]) -> Any:
+    return next((value for value in map(told.get, keys) if value is not None), None)
+
+
+def read_request(draft: Draft, body: View) -> None:
+    """Facts of a body with ``modelId`` added."""
+    draft.request_model = text(body.get("modelId"))
+    fields = draft.fields
+    for part in (body, view(body.get("textGenerationConfig"))):
+        read_numbers(draft, part, _NUMBERS)
+        stop = _first(part, _STOPS)
+        stops = tuple(s for s in ((stop,) if isinstance(stop, str) else listed(stop)) if isinstance(s, str))
+        if stops:
+            fields[names.REQUEST_STOP_SEQUENCES] = stops
+    choices = count(_first(body, ("n", "num_generations")))
+    if choices is not None and choices != 1:
+        fields[names.REQUEST_CHOICE_COUNT] = choices
+    kind = output_type(view(body.get("response_format")).get("type"))
+    if kind:
+        fields[names.OUTPUT_TYPE] = kind
+    effort = text(body.get("reasoning_effort"))
+    if effort:
+        fields[names.REQUEST_REASONING_LEVEL] = effort
+    if draft.operation == names.EMBEDDINGS:
+        read_numbers(draft, body, _DIMENSIONS)
+        encodings = tuple(e for e in listed(_first(body, _ENCODINGS)) if isinstance(e, str))
+        if encodings:
+            fields[names.REQUEST_ENCODING_FORMATS] = encodings
+
+
+def _alternatives(reply: View) -> list[View]:
+    return [view(item) for key in _LISTS for item in listed(reply.get(key))]
+
+
+def _read_head(draft: Draft, reply: View) -> None:
+    draft.response_id = text(_first(reply, _IDS)) or draft.response_id
+    draft.response_model = text(reply.get("model")) or draft.response_model
+
+
+def _counts(reply: View, parts: list[View]) -> Usage | None:
+    told = chat_usage(reply.get("usage"))
+    if told is not None:
+        return told
+    given, out = count(_first(reply, _INPUTS)), count(_first(reply, _OUTPUTS))
+    apart = [n for n in (count(part.get("tokenCount")) for part in parts) if n is not None]
+    if out is None and apart:
+        out = sum(apart)
+    return None if given is None and out is None else Usage(given, out)
+
+
+def read_response(draft: Draft, reply: View) -> None:
+    """Facts of a complete reply."""
+    _read_head(draft, reply)
+    parts = _alternatives(reply)
+    reasons = tuple(text(_first(part, _REASONS)) for part in parts or [reply])
+    if any(reasons):
+        draft.finish_reasons = tuple(reason or "error" for reason in reasons)
+    draft.usage = _counts(reply, parts)
+    if draft.operation == names.EMBEDDINGS:
+        if draft.usage is not None:
+            draft.usage = Usage(input=draft.usage.input)
+        _read_dimensions(draft, reply)
+
+
+def _read_dimensions(draft: Draft, reply: View) -> None:
+    vectors = reply.get("embedding") or reply.get("embeddings")
+    if isinstance(vectors, dict):
+        # Packed vectors (binary, ubinary) are shorter than the dimensions that they hold.
+        vectors = vectors.get("float") or vectors.get("int8")
+    first = next(iter(listed(vectors)), None)
+    vector = vectors if isinstance(first, (int, float)) else first
+    if isinstance(vector, list) and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:
+        draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = len(vector)
+
+
+def look(chunk: Any) -> int:
+    """Flags of one chunk; any may hold a count."""
+    for part in (chunk, *_alternatives(chunk)):
+        delta = view(part.get("delta") or part.get("message"))
+        if text(_first(part, _WORDS)) or delta.get("content") or delta.get("tool_calls"):
+            return NOTABLE | TOKEN | ANSWER
+        if delta.get("reasoning_content") or delta.get("reasoning"):
+            return NOTABLE | TOKEN
+    return NOTABLE
+
+
+def fold(draft: Draft, state: StreamState, chunk: View) -> None:
+    """Take the facts of one chunk; counts may come apart, and later ones replace earlier ones."""
+    # The last event of Cohere's chat holds the whole reply once more.
+    whole = view(chunk.get("response"))
+    _read_head(draft, whole or chunk)
+    parts = _alternatives(chunk)
+    told = _counts(chunk, parts)
+    if told is not None:
+        known = draft.usage or Usage()
+        draft.usage = Usage(*(old if new is None else new for old, new in zip(known, told, strict=True)))
+    for index, part in enumerate(parts or [chunk]):
+        reason = text(_first(part, _REASONS))
+        index = count(part.get("index")) or index
+        state.finishes[index] = reason or state.finishes.get(index, "")
+        state.finished = state.finished or bool(reason)
+        if state.content is not None and not whole:
+            delta = part.get("delta") or part.get("message")
+            keep(state.content, index, {"delta": delta, "text": text(_first(part, _WORDS))})
+
+
+def read_content(request: Any, response: Any, state: StreamState | None) -> Content:
+    """Messages of a call; embeddings have none in the conventions."""
+    body, reply = view(request), view(response)
+    asked = body.get("prompt") or body.get("message") or body.get("inputText")
+    history = [
+        {"role": "user" if view(turn).get("role") == "USER" else "assistant", "content": view(turn).get("message")}
+        for turn in listed(body.get("chat_history"))
+    ]
+    messages = body.get("messages") or [*history, *([{"role": "user", "content": asked}] if asked else ())]
+    choices = [
+        {"message": part["message"]} if "message" in part else {"text": text(_first(part, _WORDS))}
+        for part in _alternatives(reply) or ([reply] if _first(reply, _WORDS) else [])
+    ]
+    return read_chat({"messages": messages, "tools": body.get("tools")}, {"choices": choices}, state)
+
+
+def recognises(reply: View) -> bool:
+    """Never: these bodies are told by their request."""
+    return False
+
+
+INVOKE = Format("invoke", read_request, read_response, look, fold, end, read_content, recognises)
