@@ -1,31 +1,19 @@
-"""Every client under every fault: found by convention, in ``clients/*/shapes.py``."""
+"""Every client under every fault: its good replies broken in every way we know."""
 
 from __future__ import annotations
 
-import importlib
-from pathlib import Path
 from typing import Any
 
 import pytest
 from contract.faults import Fault, check_fault, faults
-from contract.openai_shapes import OPENAI
+from contract.kits import kits
 from contract.shapes import MODES, ClientKit, Mode
-
-_CLIENTS = Path(__file__).parent.parent / "clients"
-
-
-def _kits() -> list[ClientKit]:
-    found = {OPENAI.name: OPENAI}
-    for path in sorted(_CLIENTS.glob("*/shapes.py")):
-        module = importlib.import_module(f"clients.{path.parent.name}.shapes")
-        found.update((kit.name, kit) for kit in vars(module).values() if isinstance(kit, ClientKit))
-    return list(found.values())
 
 
 def _cases() -> list[Any]:
     return [
         pytest.param(kit, fault, mode, id=f"{kit.name}-{fault.name}-{mode}")
-        for kit in _kits()
+        for kit in kits()
         for fault in faults(kit)
         for mode in MODES
     ]
