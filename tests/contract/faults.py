@@ -23,9 +23,9 @@ from trisignal import testing
 from trisignal.call import ERROR_KINDS
 
 Of = Literal["create", "stream-read"]
-_SHORT_S = 0.15
+_SHORT_S = 0.3
 """Timeout of clients that meet a slow server."""
-_SLOW_S = 0.4
+_SLOW_S = 0.8
 _LONG = 10_000
 """No fact of a call is that long."""
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
