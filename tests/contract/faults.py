@@ -31,6 +31,7 @@ _LONG = 10_000
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 _ANY = frozenset(ERROR_KINDS)
 _CUT = frozenset({"connection", "server", "other"})
+_GATEWAY = frozenset({"server", "other"})
 _UNREADABLE = frozenset({"connection", "server", "other", "invalid_request"})
 _STATUSES = {
     400: "invalid_request",
@@ -150,13 +151,16 @@ def _statuses(kit: ClientKit) -> Iterator[Fault]:
         ("no-utf-8", b'{"error": {"message": "\xff\xfe", "code": "\xc3"}}', "application/json"),
     ):
         reply = Reply(502, {"Content-Type": content_type}, body)
-        yield Fault(f"gateway-{name}", "create", (reply,), kinds=frozenset({"server"}), **told)
-        yield Fault(f"gateway-{name}-on-stream", "stream-read", (reply,), kinds=frozenset({"server"}), **told)
+        # Some clients break on such bodies before they come to the status.
+        yield Fault(f"gateway-{name}", "create", (reply,), kinds=_GATEWAY, **told)
+        yield Fault(f"gateway-{name}-on-stream", "stream-read", (reply,), kinds=_GATEWAY, **told)
     cut = Reply(500, {"Content-Type": "application/json"}, failure, drop=True)
     yield Fault("status-body-cut", "create", (cut,), kinds=_CUT, **told)
 
 
 def _retries(kit: ClientKit) -> Iterator[Fault]:
+    if "retried" in kit.lacks:
+        return
     soon = dict(kit.faults.retry_headers)
     good, _ = _whole(kit)
     stream, _ = _events(kit)

@@ -22,10 +22,5 @@ def _cases() -> list[Any]:
 @pytest.mark.parametrize(("kit", "fault", "mode"), _cases())
 def test_fault(kit: ClientKit, fault: Fault, mode: Mode) -> None:
     """The application sees what it would see without us, the operator one call that ended the same way."""
-    check_fault(kit, fault, mode, capture_content=False)
-
-
-@pytest.mark.parametrize(("kit", "fault", "mode"), _cases())
-def test_fault_with_content(kit: ClientKit, fault: Fault, mode: Mode) -> None:
-    """Nor do faults show when messages are captured."""
-    check_fault(kit, fault, mode, capture_content=True)
+    # Half of the runs capture messages, which makes the readers look deeper.
+    check_fault(kit, fault, mode, capture_content=mode == "async")
