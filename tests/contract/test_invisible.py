@@ -383,6 +383,7 @@ def test_streaming_responses_close_when_they_do(sdk: Sdk, how: str, streamed: bo
             response = seen.pop(1)
             seen += [_state(response), attempt(response.read), attempt(lambda: next(response.iter_lines()))]
             seen += [_state(response), response.retries_taken, response.http_request.url.path]
+            seen += [connection.info().replace(url, "") for connection in client._client._transport._pool.connections]
         return seen
 
     assert len(twice(sdk, app, sdk.reply(shape)).spans) == 1
