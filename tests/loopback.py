@@ -30,6 +30,7 @@ class Reply:
         drop: Close the connection after what was written, short of the announced end. With an empty
             ``bytes`` body nothing is written at all, not even a status line.
         hang: Like ``drop``, but keep the connection open in silence until either side closes it.
+        raw: Written as it stands in place of status line, headers and body; then the connection is closed.
     """
 
     status: int = 200
@@ -39,11 +40,12 @@ class Reply:
     gap_s: float = 0.0
     drop: bool = False
     hang: bool = False
+    raw: bytes = b""
 
     @property
     def unfinished(self) -> bool:
         """Whether the client never gets the end that was announced to it."""
-        return self.drop or self.hang
+        return self.drop or self.hang or bool(self.raw)
 
 
 @dataclass(frozen=True)
@@ -188,6 +190,9 @@ class Loopback:
     def _write(self, connection: socket.socket, request: Recorded, reply: Reply) -> None:
         if reply.delay_s:
             self._closing.wait(reply.delay_s)
+        if reply.raw:
+            connection.sendall(reply.raw)
+            return
         body = reply.body
         if isinstance(body, bytes):
             if body or not reply.unfinished:

@@ -11,7 +11,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import pytest
@@ -93,6 +93,25 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class FaultRules:
+    """Where a client differs in the faults of ``contract/faults.py``; keys and items are names of faults.
+
+    Args:
+        lacks: Faults that this client's protocol cannot have.
+        replies: What the server answers in place of the replies that are derived from the good ones.
+        kinds: Error kinds to expect where this client's exceptions tell less, or other than usual.
+        retry_headers: Response headers that make this client retry without a wait.
+        counts_retries: Whether this client shows its retries.
+    """
+
+    lacks: frozenset[str] = frozenset()
+    replies: Mapping[str, tuple[Reply, ...]] = field(default_factory=dict)
+    kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    retry_headers: Mapping[str, str] = field(default_factory=lambda: {"retry-after": "0", "retry-after-ms": "1"})
+    counts_retries: bool = True
+
+
+@dataclass(frozen=True)
 class ClientKit:
     """What the contract needs to know about one vendor's client.
 
@@ -104,6 +123,7 @@ class ClientKit:
         shapes: The vendor's calls.
         lacks: Names of shapes that this client does not offer.
         varying_headers: Lower-case names of request headers that differ from run to run.
+        faults: What is special about this client in the tests of faults.
     """
 
     name: str
@@ -113,6 +133,7 @@ class ClientKit:
     shapes: tuple[Shape, ...]
     lacks: frozenset[str] = frozenset()
     varying_headers: frozenset[str] = frozenset({"host"})
+    faults: FaultRules = FaultRules()
 
     def cases(self) -> list[Any]:
         """Return every shape in both modes as parameters ``shape, mode``."""

@@ -36,6 +36,11 @@ _ENDPOINTS = {
 }
 _FETCH = Endpoint(names.FETCH_RESPONSE, RESPONSES, "responses", fixed=False)
 _OTHER = Endpoint("request", MEDIA, fixed=False)
+_ADMIN = re.compile(
+    r"(?:^|/)(?:agents|assistants|batches|containers|conversations|evals|files|fine_tuning|input_tokens|organization"
+    r"|realtime|threads|vector_stores|voices)(?:/|$)"
+)
+"""Paths whose bodies may name a model that is not called now, or not by this request."""
 _FETCHED = re.compile(r"(?:^|/)responses/([^/?]+)$")
 
 
@@ -58,7 +63,7 @@ class OpenAI(Stainless):
         if found is not None:
             return found
         named = isinstance(body, dict) and isinstance(body.get("model"), str)
-        return _OTHER if named and "stream" not in path else None
+        return _OTHER if named and "stream" not in path and not _ADMIN.search(path) else None
 
     def read_request(self, draft: Draft, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> None:
         """Facts of a request; a fetched response is known by its id only."""

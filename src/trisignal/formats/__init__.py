@@ -6,7 +6,7 @@ serves pydantic models, dicts decoded from bytes, and dicts that an application 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from trisignal.call import Content, Draft
@@ -17,6 +17,9 @@ ANSWER = 2
 """The chunk holds visible text or a part of a tool call."""
 NOTABLE = 4
 """The chunk holds a fact to keep (usage, finish reason, ids, error)."""
+
+MOST = 1 << 53
+"""Over any count of tokens, and still exact as a float and as a sum of several in 64 bits."""
 
 View: TypeAlias = Any
 """A vendor's object as something with ``get(name, default)``: a mapping, or what `view` made of it."""
@@ -58,7 +61,7 @@ class Format(NamedTuple):
 
 
 class _Attributes:
-    """Mapping-like view of an object that is neither a mapping nor a pydantic model."""
+    """Mapping-like view of what is neither a mapping nor a pydantic model; its methods are no fields."""
 
     __slots__ = ("_object",)
 
@@ -66,10 +69,11 @@ class _Attributes:
         self._object = object_
 
     def get(self, key: str, default: Any = None) -> Any:
-        return getattr(self._object, key, default)
+        found = getattr(self._object, key, default)
+        return default if callable(found) else found
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and hasattr(self._object, key)
+        return isinstance(key, str) and self.get(key, _ABSENT) is not _ABSENT
 
 
 _EMPTY: dict[str, Any] = {}
@@ -101,10 +105,15 @@ def text(value: Any) -> str:
     return str.__str__(value) if isinstance(value, str) else ""
 
 
+def listed(value: Any) -> Sequence[Any]:
+    """``value`` if it is a list or tuple; all else counts as empty, since reading an iterator would consume it."""
+    return value if isinstance(value, (list, tuple)) else ()
+
+
 def count(value: Any) -> int | None:
-    """``value`` if it is a usable token count, else None (booleans and negatives are none)."""
+    """``value`` if it is a usable token count, else None (booleans, negatives and absurd numbers are none)."""
     if value.__class__ is int:
-        return int(value) if value >= 0 else None
-    if isinstance(value, float) and value >= 0 and value.is_integer():
+        return int(value) if 0 <= value < MOST else None
+    if isinstance(value, float) and 0 <= value < MOST and value.is_integer():
         return int(value)
     return None

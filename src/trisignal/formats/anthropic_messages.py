@@ -12,7 +12,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_content import arguments, tool_definitions
 
@@ -102,20 +102,23 @@ def read_response(draft: Draft, reply: View) -> None:
 
 def look(chunk: Any) -> int:
     """Flags of one event."""
-    body = chunk if chunk.__class__ is dict else chunk.__dict__
-    kind = body.get("type")
-    if kind == "content_block_delta":
-        delta = body.get("delta")
-        part = delta if delta.__class__ is dict else delta.__dict__
-        key, flags = _DELTAS.get(part.get("type", ""), _NO_DELTA)
-        # Early clients keep what they do not know of a delta elsewhere.
-        return flags if flags and part.get(key, True) else 0
-    if kind == "content_block_start":
-        return _BLOCKS.get(view(body.get("content_block")).get("type"), 0)
-    if kind == "completion":
-        flags = TOKEN | ANSWER if body.get("completion") else 0
-        return flags | NOTABLE if body.get("stop_reason") is not None else flags
-    return NOTABLE if kind in _NOTABLE else 0
+    try:
+        body = chunk if chunk.__class__ is dict else chunk.__dict__
+        kind = body.get("type")
+        if kind == "content_block_delta":
+            delta = body.get("delta")
+            part = delta if delta.__class__ is dict else delta.__dict__
+            key, flags = _DELTAS.get(part.get("type", ""), _NO_DELTA)
+            # Early clients keep what they do not know of a delta elsewhere.
+            return flags if flags and part.get(key, True) else 0
+        if kind == "content_block_start":
+            return _BLOCKS.get(view(body.get("content_block")).get("type"), 0)
+        if kind == "completion":
+            flags = TOKEN | ANSWER if body.get("completion") else 0
+            return flags | NOTABLE if body.get("stop_reason") is not None else flags
+        return NOTABLE if kind in _NOTABLE else 0
+    except (AttributeError, TypeError):  # no event: `fold` takes what there is
+        return NOTABLE
 
 
 def ends(chunk: Any) -> bool:
@@ -162,18 +165,13 @@ def _keep(content: dict[Any, Any], event: View) -> None:
     if kind == "completion":
         content.setdefault(0, ({"type": "text"}, []))[1].append(text(event.get("completion")))
     elif kind == "content_block_start":
-        content[event.get("index") or 0] = (view(event.get("content_block")), [])
+        content[count(event.get("index")) or 0] = (view(event.get("content_block")), [])
     elif kind == "content_block_delta":
         delta = view(event.get("delta"))
-        block = content.get(event.get("index") or 0)
+        block = content.get(count(event.get("index")) or 0)
         key, _ = _DELTAS.get(text(delta.get("type")), _NO_DELTA)
         if block is not None and key:
             block[1].append(text(delta.get(key)))
-
-
-def listed(value: Any) -> list[Any] | tuple[Any, ...]:
-    """A list as it is; all else counts as empty, since reading an iterator would consume it."""
-    return value if isinstance(value, (list, tuple)) else ()
 
 
 def plain(value: Any) -> Any:
@@ -258,7 +256,7 @@ def parts_of(content: Any) -> list[dict[str, Any]]:
 def _streamed(state: StreamState) -> list[dict[str, Any]]:
     blocks = []
     for _, (start, pieces) in sorted((state.content or {}).items()):
-        block, told = dict(start), "".join(pieces)
+        block, told = dict(start) if isinstance(start, dict) else {}, "".join(pieces)
         kind = text(block.get("type"))
         if told and kind.endswith("tool_use"):
             block["input"] = arguments(told)
@@ -293,7 +291,7 @@ def recognises(reply: View) -> bool:
         return "completion" in reply
     if kind == "error":
         return bool(view(reply.get("error")).get("type"))
-    return kind in _EVENTS
+    return text(kind) in _EVENTS
 
 
 MESSAGES = Format("messages", read_request, read_response, look, fold, end, read_content, recognises, ends)

@@ -22,11 +22,12 @@ from trisignal.formats import (
     StreamState,
     View,
     count,
+    listed,
     openai_chat,
     text,
     view,
 )
-from trisignal.formats.anthropic_messages import by_role, listed, plain
+from trisignal.formats.anthropic_messages import by_role, plain
 from trisignal.formats.openai_content import tool_definitions
 
 # Vertex AI answers with the numbers of its enumerations when a client asks for them. Those

@@ -6,12 +6,11 @@ DeepSeek, ``x_groq.usage`` of Groq, ``reasoning_content`` and ``reasoning`` of s
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
+from trisignal.formats import ANSWER, MOST, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
 from trisignal.formats.openai_content import keep, read_content
 
 _NUMBERS = (
@@ -28,7 +27,7 @@ _NUMBERS = (
 
 def is_number(value: Any) -> bool:
     """A real number that may become an attribute."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -MOST < value < MOST
 
 
 def read_numbers(draft: Draft, body: View, table: tuple[tuple[str, str, Any], ...] = _NUMBERS) -> None:
@@ -48,14 +47,13 @@ def output_type(kind: Any) -> str | None:
 
 
 def _choices(draft: Draft, value: Any) -> None:
-    if value.__class__ is int and value != 1:
+    if value.__class__ is int and value != 1 and is_number(value):
         draft.fields[names.REQUEST_CHOICE_COUNT] = value
 
 
 def _stop(draft: Draft, value: Any) -> None:
-    listed = (value,) if isinstance(value, str) else value
-    if listed and isinstance(listed, (list, tuple)):
-        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in listed if isinstance(s, str))
+    if stop := (value,) if isinstance(value, str) and value else listed(value):
+        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
 
 
 def _response_format(draft: Draft, value: Any) -> None:
@@ -159,7 +157,7 @@ def _read_head(draft: Draft, reply: View) -> None:
 def read_response(draft: Draft, reply: View) -> None:
     """Facts of a complete chat completion or legacy completion."""
     _read_head(draft, reply)
-    choices = reply.get("choices")
+    choices = listed(reply.get("choices"))
     if choices:
         found = [text(view(choice).get("finish_reason")) for choice in choices]
         if any(found):
@@ -171,25 +169,28 @@ def read_response(draft: Draft, reply: View) -> None:
 
 def look(chunk: Any) -> int:
     """Flags of one chat or completions chunk."""
-    body = chunk if chunk.__class__ is dict else chunk.__dict__
-    choices = body.get("choices")
-    if not choices:
+    try:
+        body = chunk if chunk.__class__ is dict else chunk.__dict__
+        choices = body.get("choices")
+        if not choices:
+            return NOTABLE
+        choice = choices[0]
+        part = choice if choice.__class__ is dict else choice.__dict__
+        flags = 0
+        if part.get("finish_reason") is not None or body.get("usage") is not None or len(choices) > 1:
+            flags = NOTABLE
+        delta = part.get("delta")
+        if delta is None:
+            return flags | TOKEN | ANSWER if part.get("text") else flags
+        delta = delta if delta.__class__ is dict else delta.__dict__
+        if delta.get("content") or delta.get("tool_calls") or delta.get("function_call") or delta.get("refusal"):
+            return flags | TOKEN | ANSWER
+        shown = view(part["delta"])
+        if shown.get("reasoning_content") or shown.get("reasoning") or shown.get("reasoning_details"):
+            return flags | TOKEN
+        return flags
+    except (AttributeError, KeyError, TypeError):  # not in this format: `fold` takes what there is
         return NOTABLE
-    choice = choices[0]
-    part = choice if choice.__class__ is dict else choice.__dict__
-    flags = 0
-    if part.get("finish_reason") is not None or body.get("usage") is not None or len(choices) > 1:
-        flags = NOTABLE
-    delta = part.get("delta")
-    if delta is None:
-        return flags | TOKEN | ANSWER if part.get("text") else flags
-    delta = delta if delta.__class__ is dict else delta.__dict__
-    if delta.get("content") or delta.get("tool_calls") or delta.get("function_call") or delta.get("refusal"):
-        return flags | TOKEN | ANSWER
-    shown = view(part["delta"])
-    if shown.get("reasoning_content") or shown.get("reasoning") or shown.get("reasoning_details"):
-        return flags | TOKEN
-    return flags
 
 
 def ends(chunk: Any) -> bool:
@@ -216,12 +217,12 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         found = usage(told)
         if found is not None:
             draft.usage = found
-    for choice in chunk.get("choices") or ():
+    for choice in listed(chunk.get("choices")):
         part = view(choice)
-        index = part.get("index") or 0
-        reason = part.get("finish_reason")
+        index = count(part.get("index")) or 0
+        reason = text(part.get("finish_reason"))
         if reason:
-            state.finishes[index] = text(reason)
+            state.finishes[index] = reason
             state.finished = True
         else:
             state.finishes.setdefault(index, "")
@@ -257,7 +258,7 @@ def read_embeddings_request(draft: Draft, body: View) -> None:
     if encoding.__class__ is str:
         draft.fields[names.REQUEST_ENCODING_FORMATS] = (encoding,)
     dimensions = body.get("dimensions")
-    if dimensions.__class__ is int:
+    if dimensions.__class__ is int and is_number(dimensions):
         draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = dimensions
 
 
@@ -270,7 +271,7 @@ def read_embeddings_response(draft: Draft, reply: View) -> None:
         prompt = count(told.get("total_tokens"))
     if prompt is not None:
         draft.usage = Usage(input=prompt)
-    data = reply.get("data")
+    data = listed(reply.get("data"))
     if data and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:
         vector = view(data[0]).get("embedding")
         if isinstance(vector, list):
@@ -284,7 +285,7 @@ def read_embeddings_content(request: Any, response: Any, state: StreamState | No
 
 def recognises_embeddings(reply: View) -> bool:
     """A list of embeddings."""
-    data = reply.get("data")
+    data = listed(reply.get("data"))
     return reply.get("object") == "list" and bool(data) and view(data[0]).get("embedding") is not None
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from trisignal.call import Content
-from trisignal.formats import StreamState, View, text, view
+from trisignal.formats import StreamState, View, count, listed, text, view
 
 
 def arguments(value: Any) -> Any:
@@ -44,7 +44,7 @@ def parts_of(content: Any) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "content": content}] if content else []
     found: list[dict[str, Any]] = []
-    for item in content or ():
+    for item in listed(content):
         if isinstance(item, str):
             found.append({"type": "text", "content": item})
             continue
@@ -76,7 +76,7 @@ def _message(raw: Any) -> dict[str, Any]:
     parts += parts_of(message.get("content"))
     if message.get("refusal"):
         parts.append({"type": "text", "content": text(message.get("refusal"))})
-    for call in message.get("tool_calls") or ():
+    for call in listed(message.get("tool_calls")):
         told = view(call)
         parts.append(_tool_call(text(told.get("id")), view(told.get("function") or told.get("custom"))))
     legacy = message.get("function_call")
@@ -99,7 +99,7 @@ def _tool_call(id_: str, function: View) -> dict[str, Any]:
 def tool_definitions(tools: Any) -> list[Any] | None:
     """Type and name of each tool, as the conventions ask for by default."""
     found = []
-    for tool in tools or ():
+    for tool in listed(tools):
         told = view(tool)
         name = text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
         found.append({"type": text(told.get("type")) or "function", "name": name})
@@ -128,15 +128,15 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     prompt = body.get("prompt")
     if prompt is not None:
         prompts = [prompt] if isinstance(prompt, str) else prompt
-        inputs = [{"role": "user", "parts": parts_of(p)} for p in prompts if isinstance(p, str)]
+        inputs = [{"role": "user", "parts": parts_of(p)} for p in listed(prompts) if isinstance(p, str)]
     else:
-        inputs = [_message(m) for m in body.get("messages") or ()]
+        inputs = [_message(m) for m in listed(body.get("messages"))]
     outputs: list[Any] | None = None
     if state is not None:
         outputs = _streamed(state)
     elif response is not None:
         outputs = []
-        for choice in view(response).get("choices") or ():
+        for choice in listed(view(response).get("choices")):
             part = view(choice)
             if part.get("message") is not None:
                 outputs.append({"role": "assistant", **_message(part.get("message"))})
@@ -149,14 +149,13 @@ def keep(content: dict[Any, Any], index: int, part: View) -> None:
     """Keep the content of one choice of a chunk."""
     kept = content.setdefault(index, {"role": "assistant", "reasoning": [], "text": [], "tools": {}})
     delta = view(part.get("delta"))
-    if delta.get("role"):
-        kept["role"] = delta.get("role")
+    kept["role"] = text(delta.get("role")) or kept["role"]
     kept["text"].append(text(delta.get("content")) or text(part.get("text")) or text(delta.get("refusal")))
     kept["reasoning"].append(text(delta.get("reasoning_content")) or text(delta.get("reasoning")))
-    for call in delta.get("tool_calls") or ():
+    for call in listed(delta.get("tool_calls")):
         told = view(call)
-        tool = kept["tools"].setdefault(told.get("index") or 0, {"id": "", "name": "", "arguments": []})
+        tool = kept["tools"].setdefault(count(told.get("index")) or 0, {"id": "", "name": "", "arguments": []})
         function = view(told.get("function"))
-        tool["id"] = told.get("id") or tool["id"]
-        tool["name"] = function.get("name") or tool["name"]
+        tool["id"] = text(told.get("id")) or tool["id"]
+        tool["name"] = text(function.get("name")) or tool["name"]
         tool["arguments"].append(text(function.get("arguments")))

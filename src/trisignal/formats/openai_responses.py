@@ -11,7 +11,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
 from trisignal.formats.openai_chat import output_type, read_numbers
 from trisignal.formats.openai_content import arguments, parts_of, tool_definitions
 
@@ -101,7 +101,7 @@ def read_response(draft: Draft, reply: View) -> None:
     tier = reply.get("service_tier")
     if tier:
         draft.fields[names.OPENAI_RESPONSE_SERVICE_TIER] = draft.tier = text(tier)
-    status = reply.get("status")
+    status = text(reply.get("status"))
     draft.pending = status in _PENDING
     reason = finish_reason(reply)
     if reason:
@@ -113,7 +113,7 @@ def read_response(draft: Draft, reply: View) -> None:
 
 def finish_reason(reply: View) -> str:
     """The one finish reason that a response's status stands for; "" while it is pending."""
-    status = reply.get("status")
+    status = text(reply.get("status"))
     if status == "incomplete":
         why = text(view(reply.get("incomplete_details")).get("reason"))
         return "length" if why == "max_output_tokens" else why or "error"
@@ -121,21 +121,24 @@ def finish_reason(reply: View) -> str:
         return "error"
     if status != "completed":
         return ""
-    for item in reply.get("output") or ():
-        if view(item).get("type") in _CLIENT_TOOLS:
+    for item in listed(reply.get("output")):
+        if text(view(item).get("type")) in _CLIENT_TOOLS:
             return "tool_calls"
     return "stop"
 
 
 def look(chunk: Any) -> int:
     """Flags of one event."""
-    body = chunk if chunk.__class__ is dict else chunk.__dict__
-    kind: Any = body.get("type")
-    flags = _FLAGS.get(kind)
+    try:
+        body = chunk if chunk.__class__ is dict else chunk.__dict__
+        kind: Any = body.get("type")
+        flags = _FLAGS.get(kind)
+    except (AttributeError, TypeError):  # no event: `fold` takes what there is
+        return NOTABLE
     if flags is not None:
         return flags
     if kind == "response.output_item.added":
-        return TOKEN | ANSWER if view(body.get("item")).get("type") in _CLIENT_TOOLS else 0
+        return TOKEN | ANSWER if text(view(body.get("item")).get("type")) in _CLIENT_TOOLS else 0
     return NOTABLE if kind is None else 0
 
 
@@ -143,7 +146,7 @@ def ends(chunk: Any) -> bool:
     """Whether an event carries the response, or an error."""
     try:
         return _FLAGS.get(chunk.__dict__["type"], 0) & NOTABLE != 0
-    except (AttributeError, KeyError):
+    except (AttributeError, KeyError, TypeError):
         return True
 
 
@@ -180,7 +183,7 @@ def _item(raw: Any) -> dict[str, Any] | None:
     if kind == "message":
         return {"role": text(item.get("role")) or "user", "parts": parts_of(item.get("content"))}
     if kind == "reasoning":
-        told = item.get("content") or item.get("summary") or ()
+        told = listed(item.get("content")) or listed(item.get("summary"))
         words = "\n".join(text(view(part).get("text")) for part in told)
         return {"role": "assistant", "parts": [{"type": "reasoning", "content": words}]} if words else None
     if kind.endswith("_output"):
@@ -219,11 +222,11 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     if isinstance(given, str):
         inputs: list[Any] = [{"role": "user", "parts": parts_of(given)}]
     else:
-        inputs = [m for m in map(_item, given or ()) if m is not None]
+        inputs = [m for m in map(_item, listed(given)) if m is not None]
     if state is not None:
         response = (state.content or {}).get("response")
     if response is not None:
-        outputs = [m for m in map(_item, view(response).get("output") or ()) if m is not None]
+        outputs = [m for m in map(_item, listed(view(response).get("output"))) if m is not None]
     else:
         words = "".join((state.content or {}).get("text", ())) if state is not None else ""
         outputs = [{"role": "assistant", "parts": parts_of(words)}] if words else []

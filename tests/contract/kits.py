@@ -1,0 +1,33 @@
+"""All kits, found by convention: every `ClientKit` in ``clients/*/shapes.py``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+from contract.openai_shapes import OPENAI
+from contract.shapes import ClientKit
+
+from trisignal.clients import REGISTRY
+
+_CLIENTS = Path(__file__).parent.parent / "clients"
+
+
+def kits() -> list[ClientKit]:
+    """Return one kit per name."""
+    found = {OPENAI.name: OPENAI}
+    for path in sorted(_CLIENTS.glob("*/shapes.py")):
+        module = importlib.import_module(f"clients.{path.parent.name}.shapes")
+        found.update((kit.name, kit) for kit in vars(module).values() if isinstance(kit, ClientKit))
+    return list(found.values())
+
+
+def package_of(kit: ClientKit) -> str:
+    """Return the import name of a kit's SDK."""
+    return next(row.module for row in REGISTRY if row.name == kit.name)
+
+
+def stainless_kits() -> list[ClientKit]:
+    """Return the kits of SDKs with the client structure of ``clients/_stainless.py``."""
+    return [kit for kit in kits() if importlib.util.find_spec(f"{package_of(kit)}._base_client") is not None]
