@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "live_prices": (True, "1", True),
     "propagate_trace_context": (True, "on", True),
     "inject_stream_usage": (True, "yes", True),
+    "bridge": (False, "false", False),
     "provider_hosts": ({"gpu:8000": "vllm"}, '{"gpu:8000": "vllm"}', {"gpu:8000": "vllm"}),
     "event_score_threshold": (0.75, "0.75", 0.75),
 }
@@ -74,8 +75,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("live_prices", "maybe", "boolean"),
     ("propagate_trace_context", "maybe", "boolean"),
     ("inject_stream_usage", "maybe", "boolean"),
-    ("provider_hosts", '{"a": 1}', "string"),
-    ("provider_hosts", "gpu=vllm", "JSON"),
+    ("bridge": (False, "false", False),
+    "provider_hosts", '{"a": 1}', "string"),
+    ("bridge": (False, "false", False),
+    "provider_hosts", "gpu=vllm", "JSON"),
     ("event_score_threshold", "2", "1"),
 ]
 """Setting, wrong text, and what the error must say of the allowed values."""

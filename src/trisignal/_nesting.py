@@ -1,0 +1,249 @@
+"""Which open spans of others are inside which calls of ours, and the other way round.
+
+Law 2: one inference is counted once, by the innermost that tells it. The tree is told by the
+parents of spans, which survive threads, and by the current call of the context, which survives
+a parent given by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import Lock
+from typing import Any, Union
+
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, get_current_span
+
+from trisignal import _context
+from trisignal import _vocabularies as words
+from trisignal import semconv as names
+from trisignal.call import Draft
+
+MOST_OPEN = 10_000
+"""Open spans that are remembered: over it the oldest one is forgotten, and counted."""
+
+Key = tuple[int, int]
+"""Trace id and span id."""
+Outer = Union[Draft, "OpenSpan"]
+
+
+class OpenSpan:
+    """A span of somebody else's that has not ended yet."""
+
+    __slots__ = (
+        "agent_calls", "bound", "children", "covered", "encloses", "family", "key", "parent", "scope", "span",
+        "tool_calls",
+    )  # fmt: skip
+
+    def __init__(self, span: Any, scope: str, key: Key, parent: Outer | None) -> None:
+        self.span = span
+        self.scope = scope
+        self.key = key
+        self.parent = parent
+        self.bound: Mapping[str, str] = _context.bound.get()
+        self.children: list[OpenSpan] = []
+        """Open spans right inside this one."""
+        self.family = ""
+        """What it was told to those around it to be."""
+        self.encloses: set[str] = set()
+        """Families of the calls that began inside."""
+        self.covered = False
+        """An enclosing call of ours tells this very call."""
+        self.agent_calls = 0
+        self.tool_calls = 0
+
+    # What is asked of whatever encloses a call: the names are those of `Draft`.
+
+    @property
+    def operation(self) -> str:
+        """What the span stands for, as far as its attributes show by now."""
+        return words.operation_of(self._attributes(), self.scope)
+
+    @property
+    def name(self) -> str:
+        """The agent that the span runs, or is part of."""
+        return self.agent
+
+    @property
+    def agent(self) -> str:
+        """Name of the innermost agent around what is inside this span."""
+        return self._first(words.AGENT) or self._agent_around()
+
+    def _agent_around(self) -> str:
+        outer = self.parent
+        if outer is None:
+            return ""
+        return outer.name if outer.operation == names.INVOKE_AGENT else outer.agent
+
+    @property
+    def conversation_id(self) -> str:
+        """Id of the conversation that the span is part of."""
+        found = self._first(words.CONVERSATION)
+        return found or ("" if self.parent is None else self.parent.conversation_id)
+
+    def _attributes(self) -> Mapping[str, Any]:
+        return self.span.attributes or {}
+
+    def _first(self, attributes: tuple[str, ...]) -> str:
+        present = self._attributes()
+        return next((value for name in attributes if isinstance(value := present.get(name), str) and value), "")
+
+
+OPEN: dict[Key, OpenSpan] = {}
+"""Open spans of others; empty where nobody else's are seen."""
+OURS: dict[Key, Draft] = {}
+"""Open calls of ours by their spans, kept while somebody watches."""
+
+_lock = Lock()
+
+
+class _State:
+    __slots__ = ("forgotten", "watchers")
+
+    def __init__(self) -> None:
+        self.watchers = 0
+        """Processors that look at the spans of others."""
+        self.forgotten: Callable[[], None] | None = None
+
+
+STATE = _State()
+
+
+def clear() -> None:
+    """Forget everything that is open (a forked child, tests)."""
+    global _lock
+    _lock = Lock()
+    OPEN.clear()
+    OURS.clear()
+
+
+def begin(span: Any, scope: str, context: SpanContext, parent_context: Context | None) -> OpenSpan | None:
+    """Remember a span that has just been started.
+
+    Returns:
+        None if it is known already: another processor of the same provider told it.
+    """
+    key = context.trace_id, context.span_id
+    if key in OPEN:
+        return None
+    node = OpenSpan(span, scope, key, around(parent_context))
+    if len(OPEN) >= MOST_OPEN:
+        _forget_oldest()
+    OPEN[key] = node
+    if node.parent.__class__ is OpenSpan:
+        node.parent.children.append(node)
+    told(node, node.operation)
+    return node
+
+
+def end(context: SpanContext) -> OpenSpan | None:
+    """Forget a span that has ended; None if it was not known."""
+    node = OPEN.pop((context.trace_id, context.span_id), None)
+    if node is not None and isinstance(node.parent, OpenSpan) and node in node.parent.children:
+        node.parent.children.remove(node)
+    return node
+
+
+def _forget_oldest() -> None:
+    with _lock:
+        oldest = next(iter(OPEN), None)
+        if oldest is not None:
+            OPEN.pop(oldest, None)
+    if STATE.forgotten is not None:
+        STATE.forgotten()
+
+
+def around(context: Context | None = None) -> Outer | None:
+    """The innermost open call or span around what begins now.
+
+    Args:
+        context: Where the parent span is looked up; the current one when omitted.
+    """
+    draft = _context.current.get()
+    if draft is not None and draft.ended:
+        draft = None
+    span = get_current_span(context).get_span_context()
+    key = span.trace_id, span.span_id
+    linked: Outer | None = OPEN.get(key)
+    if linked is None:
+        linked = OURS.get(key)
+    if linked is None or linked is draft:
+        return draft
+    # Whichever is inside the other; the span's own parent where they have nothing to do with each other.
+    return draft if draft is not None and _within(draft, linked) else linked
+
+
+def _within(inner: Outer, outer: Outer) -> bool:
+    at: Outer | None = inner
+    while at is not None and at is not outer:
+        at = at.parent
+    return at is outer
+
+
+def own(outer: Outer | None) -> Draft | None:
+    """The innermost call of ours at or around a place."""
+    while outer is not None and outer.__class__ is OpenSpan:
+        outer = outer.parent
+    return outer  # type: ignore[return-value]  # narrowed by the class
+
+
+def began(draft: Draft) -> None:
+    """Tell the spans around a call of ours that it has begun inside them."""
+    family = words.family_of(draft.operation, draft.name)
+    outer: Outer | None = draft.parent
+    while outer is not None and family:
+        if isinstance(outer, OpenSpan):
+            outer.encloses.add(family)
+        outer = outer.parent
+
+
+def told(node: OpenSpan, operation: str) -> None:
+    """Tell those around a span what it is, once that is known."""
+    family = words.family_of(operation, node._first(words.ENTITY[names.EXECUTE_TOOL])) if operation else ""
+    if not family or node.family:
+        return
+    node.family = family
+    outer = node.parent
+    while outer is not None:
+        if isinstance(outer, OpenSpan):
+            outer.encloses.add(family)
+        elif words.family_of(outer.operation, outer.name) == family and not outer.ended:
+            if outer.leaf or operation == names.EXECUTE_TOOL:
+                node.covered = True
+                return
+            outer.encloses_call = True
+        outer = outer.parent
+
+
+def encloses_same(node: OpenSpan, family: str) -> bool:
+    """Whether a call of a family began inside a span, however late it shows what it is."""
+    if family in node.encloses:
+        return True
+    waiting = list(node.children)
+    while waiting:
+        inner = waiting.pop()
+        if words.family_of(inner.operation, inner._first(words.ENTITY[names.EXECUTE_TOOL])) == family:
+            # It will be counted when it ends, and must not tell of itself again.
+            return True
+        waiting.extend(inner.children)
+    return False
+
+
+def within_agent(node: OpenSpan) -> bool:
+    """Whether a span runs inside a workflow or an agent."""
+    outer = node.parent
+    while outer is not None:
+        if outer.operation in (names.INVOKE_AGENT, names.INVOKE_WORKFLOW, words.STEP):
+            return True
+        outer = outer.parent
+    return False
+
+
+def credit(outer: Outer | None, agent_calls: int, tool_calls: int) -> None:
+    """Add calls to the innermost agent around them; a span of others passes them on when it ends."""
+    while outer is not None:
+        if isinstance(outer, OpenSpan) or outer.operation == names.INVOKE_AGENT:
+            outer.agent_calls += agent_calls
+            outer.tool_calls += tool_calls
+            return
+        outer = outer.parent
