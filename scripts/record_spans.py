@@ -29,6 +29,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 os.environ["OPENAI_API_KEY"] = os.environ["ANTHROPIC_API_KEY"] = "none"
 os.environ["OPENAI_AGENTS_DISABLE_TRACING"] = "0"
 
+EXPORTER = InMemorySpanExporter()
 CHAT_USAGE = {
     "prompt_tokens": 120, "completion_tokens": 30, "total_tokens": 150,
     "prompt_tokens_details": {"cached_tokens": 64, "audio_tokens": 0},
@@ -73,7 +74,12 @@ def answer(request: Recorded) -> Reply:
 
 
 def _chat(asked: dict[str, Any]) -> dict[str, Any]:
-    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": f"{asked['model']}-2025"}
+    head = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_700_000_000,
+        "model": f"{asked['model']}-2025",
+    }
     message: dict[str, Any] = {"role": "assistant", "content": "It is sunny."}
     reason = "stop"
     if asked.get("tools") and asked["messages"][-1]["role"] != "tool":
@@ -145,7 +151,13 @@ def openai_calls(url: str) -> None:
     client = openai.OpenAI(base_url=url, max_retries=0)
     messages: Any = [{"role": "user", "content": "Weather in Rome?"}]
     client.chat.completions.create(
-        model="gpt-4o-mini", messages=messages, temperature=0.2, top_p=0.9, max_tokens=50, seed=7, tools=[TOOL]  # type: ignore[list-item]
+        model="gpt-4o-mini",
+        messages=messages,
+        temperature=0.2,
+        top_p=0.9,
+        max_tokens=50,
+        seed=7,
+        tools=[TOOL],  # type: ignore[list-item]
     )
     for _ in client.chat.completions.create(
         model="gpt-4o-mini", messages=messages, stream=True, stream_options={"include_usage": True}
@@ -228,8 +240,7 @@ def logfire(provider: TracerProvider, url: str) -> None:
     """Logfire's instrumentation of openai and anthropic."""
     import logfire as package
 
-    kept = getattr(provider, "_recorded_by")
-    package.configure(send_to_logfire=False, console=False, additional_span_processors=[SimpleSpanProcessor(kept)])
+    package.configure(send_to_logfire=False, console=False, additional_span_processors=[SimpleSpanProcessor(EXPORTER)])
     package.instrument_openai()
     package.instrument_anthropic()
     openai_calls(url)
@@ -288,7 +299,9 @@ EMITTERS = {
     "openllmetry_openai": Emitter(openllmetry_openai, ("opentelemetry-instrumentation-openai", "openai")),
     "openllmetry_anthropic": Emitter(openllmetry_anthropic, ("opentelemetry-instrumentation-anthropic", "anthropic")),
     "openinference_openai": Emitter(openinference_openai, ("openinference-instrumentation-openai", "openai")),
-    "openinference_anthropic": Emitter(openinference_anthropic, ("openinference-instrumentation-anthropic", "anthropic")),
+    "openinference_anthropic": Emitter(
+        openinference_anthropic, ("openinference-instrumentation-anthropic", "anthropic")
+    ),
     "official_openai": Emitter(official_openai, ("opentelemetry-instrumentation-genai-openai", "openai")),
     "anthropic_native": Emitter(anthropic_native, ("anthropic",)),
     "logfire": Emitter(logfire, ("logfire", "openai", "anthropic")),
@@ -307,7 +320,8 @@ def written(spans: tuple[ReadableSpan, ...]) -> list[dict[str, Any]]:
     zero = min(span.start_time or 0 for span in spans)
     done = []
     for span in spans:
-        assert span.context is not None and span.instrumentation_scope is not None
+        assert span.context is not None
+        assert span.instrumentation_scope is not None
         scope = span.instrumentation_scope
         events = [
             {"name": event.name, "attributes": dict(event.attributes or {}), "time": event.timestamp - zero}
@@ -335,7 +349,11 @@ def written(spans: tuple[ReadableSpan, ...]) -> list[dict[str, Any]]:
 def tidy(told: Any, url: str) -> Any:
     """The port of the server and folders of this machine say nothing."""
     text = json.dumps(told).replace(url.rpartition(":")[2].partition("/")[0], "8000")
-    for folder, name in ((sys.prefix, "/venv"), (str(Path(__file__).parent.parent), "/project"), (str(Path.home()), "/home")):
+    for folder, name in (
+        (sys.prefix, "/venv"),
+        (str(Path(__file__).parent.parent), "/project"),
+        (str(Path.home()), "/home"),
+    ):
         text = text.replace(folder, name)
     return json.loads(text)
 
@@ -343,10 +361,8 @@ def tidy(told: Any, url: str) -> Any:
 def main(name: str, path: str) -> None:
     """Record one emitter into a file."""
     emitter = EMITTERS[name]
-    exporter = InMemorySpanExporter()
     provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    setattr(provider, "_recorded_by", exporter)
+    provider.add_span_processor(SimpleSpanProcessor(EXPORTER))
     with Loopback() as server:
         server.handle(answer)
         emitter.run(provider, f"{server.url}/v1")
@@ -354,7 +370,7 @@ def main(name: str, path: str) -> None:
             "emitter": name,
             "versions": {package: importlib.metadata.version(package) for package in emitter.packages},
             "requests": [request.path for request in server.requests],
-            "spans": tidy(written(exporter.get_finished_spans()), server.url),
+            "spans": tidy(written(EXPORTER.get_finished_spans()), server.url),
         }
     Path(path).write_text(json.dumps(recorded, indent=1, default=list) + "\n", encoding="utf-8")
 

@@ -75,10 +75,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("live_prices", "maybe", "boolean"),
     ("propagate_trace_context", "maybe", "boolean"),
     ("inject_stream_usage", "maybe", "boolean"),
-    ("bridge": (False, "false", False),
-    "provider_hosts", '{"a": 1}', "string"),
-    ("bridge": (False, "false", False),
-    "provider_hosts", "gpu=vllm", "JSON"),
+    ("provider_hosts", '{"a": 1}', "string"),
+    ("provider_hosts", "gpu=vllm", "JSON"),
     ("event_score_threshold", "2", "1"),
 ]
 """Setting, wrong text, and what the error must say of the allowed values."""

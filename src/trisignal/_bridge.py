@@ -21,6 +21,7 @@ from trisignal import _vocabularies as words
 from trisignal import semconv as names
 from trisignal._translate import draft_of, first_text
 from trisignal.call import Draft
+from trisignal.providers import is_ip
 from trisignal.sinks._light_span import LightSpan
 
 MOST_HALVES = 1000
@@ -46,7 +47,7 @@ class BridgeSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember where a span began."""
-        if self._closed or span.__class__ is LightSpan or _runtime.is_off():
+        if self._closed or isinstance(span, LightSpan) or _runtime.is_off():
             return
         try:
             scope = _scope(span)
@@ -110,6 +111,9 @@ class BridgeSpanProcessor(SpanProcessor):
         if twice:
             return False
         draft = draft_of(span, operation, _runtime.STATE.settings.provider_hosts, content=policy.captures)
+        if draft.server_address and not is_ip(draft.server_address):
+            # Sources of ours take it from a client's URL; here it is any text.
+            draft.server_address = policy.known(draft.server_address)
         if half is not None and half.ids is not None:
             ids = half.ids
             draft.start_ns = draft.start_unix_ns = half.start_ns

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 
 from trisignal._redacting import RedactingExporter
 from trisignal.config import Settings
@@ -65,6 +72,30 @@ def _resource(settings: Settings) -> Resource:
     return Resource.create({"service.name": settings.service_name} if settings.service_name else {})
 
 
+class RecordingSampler(Sampler):
+    """Decides like another sampler, but has recorded, and not exported, what that one drops.
+
+    Metrics must not depend on sampling, and of the spans of others we see only recorded ones.
+
+    Args:
+        inner: Decides what is exported.
+    """
+
+    def __init__(self, inner: Sampler) -> None:
+        self.inner = inner
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        """The other's decision, with recording instead of dropping."""
+        told = self.inner.should_sample(*args, **kwargs)
+        if told.decision is not Decision.DROP:
+            return told
+        return SamplingResult(Decision.RECORD_ONLY, told.attributes, told.trace_state)
+
+    def get_description(self) -> str:
+        """What this is, for the SDK's own log."""
+        return f"Recording{{{self.inner.get_description()}}}"
+
+
 def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Built:
     """A provider with an OTLP exporter behind the redaction gate, if one is configured.
 
@@ -78,6 +109,8 @@ def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Bui
     elif settings.trace_sample_ratio < 1:
         sampler = ParentBased(TraceIdRatioBased(settings.trace_sample_ratio))
     provider = TracerProvider(sampler=sampler, resource=_resource(settings))
+    if settings.bridge:
+        provider.sampler = RecordingSampler(provider.sampler)
     if kind:
         exporter = ConsoleSpanExporter() if kind == "console" else _otlp_spans()
         provider.add_span_processor(BatchSpanProcessor(RedactingExporter(exporter, clean)))

@@ -230,9 +230,11 @@ def encloses_same(node: OpenSpan, family: str) -> bool:
 
 
 def within_agent(node: OpenSpan) -> bool:
-    """Whether a span runs inside a workflow or an agent."""
+    """Whether a span runs inside a workflow or an agent; what one emitter nests are steps of such."""
     outer = node.parent
     while outer is not None:
+        if isinstance(outer, OpenSpan) and outer.scope == node.scope:
+            return True
         if outer.operation in (names.INVOKE_AGENT, names.INVOKE_WORKFLOW, words.STEP):
             return True
         outer = outer.parent

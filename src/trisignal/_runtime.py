@@ -43,7 +43,7 @@ class State:
         self.sinks: tuple[Sink, ...] = ()
         self.opens: tuple[tuple[str, Callable[[Draft], None]], ...] = ()
         self.closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
-        self.records = self.closes
+        self.records: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
         """The same for calls whose span is somebody else's."""
         self.meters: tuple[Meter, ...] = ()
         self.verdicts: tuple[Callable[[Any], None], ...] = ()

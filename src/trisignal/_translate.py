@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -15,7 +15,8 @@ from opentelemetry.trace import StatusCode
 from trisignal import _vocabularies as words
 from trisignal import providers
 from trisignal import semconv as names
-from trisignal.call import ChunkTimes, Content, ContentSource, Draft, Usage
+from trisignal.call import AttributeValue, ChunkTimes, Content, ContentSource, Draft, Usage
+from trisignal.formats import anthropic_messages, openai_chat, openai_responses
 from trisignal.formats.openai_chat import CHAT
 from trisignal.outcomes import classify_names
 
@@ -24,6 +25,12 @@ MOST_JSON = 65_536
 _STATUS_IN_TEXT = re.compile(r"\b(?:error code|status(?: code)?)[ :=]+([45]\d\d)\b", re.IGNORECASE)
 _MESSAGES = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES, names.OUTPUT_MESSAGES, names.TOOL_DEFINITIONS)
 UNKNOWN = "unknown"
+_RAW: tuple[tuple[str, Callable[[Any], Usage | None]], ...] = (
+    ("prompt_tokens", openai_chat.usage),
+    ("cache_read_input_tokens", anthropic_messages.usage),
+    ("input_tokens", openai_responses.usage),
+)
+"""Which vendor's usage object it is, by a key that only that one has."""
 
 
 class Finished(Protocol):
@@ -94,6 +101,10 @@ def _first_number(told: Mapping[str, Any], attributes: Sequence[str]) -> int | f
 
 def usage_of(told: Mapping[str, Any]) -> Usage | None:
     """Token counts of a span as inclusive totals; None if it tells none."""
+    raw = next((text for key in words.RAW_USAGE if (text := _json_object(told.get(key)))), {})
+    for mark, read in _RAW:
+        if mark in raw and (usage := read(raw)) is not None:
+            return usage
     found: dict[str, int] = {}
     for field, attributes in words.USAGE.items():
         number = _first_number(told, attributes)
@@ -119,7 +130,9 @@ def _read_outcome(draft: Draft, span: Finished, told: Mapping[str, Any]) -> None
         text = f"{span.status.description or ''} {thrown.get(names.EXCEPTION_MESSAGE, '')}"
         found = _STATUS_IN_TEXT.search(text[:1000])
         status = int(found[1]) if found else None
-    draft.outcome, draft.error_type, draft.error_kind = classify_names(error_type, None if status is None else int(status))
+    draft.outcome, draft.error_type, draft.error_kind = classify_names(
+        error_type, None if status is None else int(status)
+    )
 
 
 def _read_place(draft: Draft, told: Mapping[str, Any], hosts: Mapping[str, str]) -> None:
@@ -153,7 +166,10 @@ def _read_models(draft: Draft, told: Mapping[str, Any]) -> None:
     only = first_text(told, words.ONLY_MODEL)
     asked = first_text(told, words.REQUEST_MODEL) or draft.request_model
     draft.request_model = asked or only
+    # Emitters write the model that was asked for as the one that answered, where nobody did.
     draft.response_model = first_text(told, words.RESPONSE_MODEL) or (only if draft.outcome == "ok" else "")
+    if draft.outcome == "error" and draft.response_model == draft.request_model:
+        draft.response_model = ""
     draft.response_id = first_text(told, words.RESPONSE_ID)
     draft.vendor_request_id = first_text(told, words.VENDOR_REQUEST_ID)
     draft.tier = first_text(told, words.BILLED_TIER)
@@ -187,22 +203,22 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def _read_facts(draft: Draft, told: Mapping[str, Any]) -> None:
-    fields = draft.fields
     for fact in words.FACTS:
         for key in (fact.name, *fact.others):
-            value = told.get(key)
-            if value is None:
-                continue
-            if fact.kind is tuple:
-                value = _texts(value) or None
-            elif fact.kind in (int, float):
-                number = _first_number(told, (key,))
-                value = None if number is None else fact.kind(number)
-            elif not isinstance(value, fact.kind) or value == "":
-                value = None
+            value = _typed(told.get(key), fact.kind)
             if value is not None:
-                fields[fact.name] = value
+                draft.fields[fact.name] = value
                 break
+
+
+def _typed(value: Any, kind: type) -> AttributeValue | None:
+    """A value as what it should be; None if it is nothing like it."""
+    if kind is tuple:
+        return _texts(value) or None
+    if kind is str:
+        return value if isinstance(value, str) and value else None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return (int(value) if kind is int else float(value)) if number else None
 
 
 def _read_stream(draft: Draft, span: Finished, told: Mapping[str, Any]) -> None:

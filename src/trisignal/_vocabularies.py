@@ -99,6 +99,7 @@ HINTS: tuple[tuple[str, str, str], ...] = (
 OpenInference says what a span is at its end only.
 """
 
+
 def operation_of(attributes: Attributes, scope: str) -> str:
     """What a span stands for: an operation, `STEP`, or "" for nothing of ours.
 
@@ -155,7 +156,8 @@ RESPONSE_MODEL = (names.RESPONSE_MODEL, "llm.response.model_name", "llm.response
 RESPONSE_ID = (names.RESPONSE_ID, "llm.response.id", "ai.response.id")
 FINISH_REASONS = (
     names.RESPONSE_FINISH_REASONS, "gen_ai.response.finish_reason", "gen_ai.response.stop_reason", "llm.finish_reason",
-    "llm.response.finish_reason", "llm.response.stop_reason", "anthropic.message.stop_reason", "ai.response.finishReason",
+    "llm.response.finish_reason", "llm.response.stop_reason", "anthropic.message.stop_reason",
+    "ai.response.finishReason",
 )  # fmt: skip
 """A list, a list as JSON text, or one reason."""
 VENDOR_REQUEST_ID = ("anthropic.request.id", "gen_ai.response.request_id", "aws.request_id")
@@ -213,7 +215,9 @@ PROVIDERS: dict[str, str] = {
     "perplexity_ai": "perplexity",
 }
 """Older and other ids of providers, in lower case; what is not here is taken as it is, in lower case."""
-FRAMEWORKS = frozenset({"langchain", "llamaindex", "llama_index", "crewai", "haystack", "litellm", "pydantic-ai", "logfire"})
+FRAMEWORKS = frozenset(
+    {"langchain", "llamaindex", "llama_index", "crewai", "haystack", "litellm", "pydantic-ai", "logfire"}
+)
 """Not providers, whatever a span says."""
 
 # --- numbers -----------------------------------------------------------------------------
@@ -224,7 +228,8 @@ USAGE: dict[str, tuple[str, ...]] = {
         "ai.usage.promptTokens", "ai.usage.inputTokens", "ai.usage.tokens",
     ),
     "output": (
-        names.USAGE_OUTPUT, "gen_ai.usage.completion_tokens", "llm.token_count.completion", "llm.usage.completion_tokens",
+        names.USAGE_OUTPUT, "gen_ai.usage.completion_tokens", "llm.token_count.completion",
+        "llm.usage.completion_tokens",
         "ai.usage.completionTokens", "ai.usage.outputTokens",
     ),
     "cache_read": (
@@ -246,13 +251,16 @@ USAGE: dict[str, tuple[str, ...]] = {
         names.USAGE_INPUT_AUDIO, "gen_ai.usage.details.input_audio_tokens", "llm.token_count.prompt_details.audio",
     ),
     "output_audio": (
-        names.USAGE_OUTPUT_AUDIO, "gen_ai.usage.details.output_audio_tokens", "llm.token_count.completion_details.audio",
+        names.USAGE_OUTPUT_AUDIO, "gen_ai.usage.details.output_audio_tokens",
+        "llm.token_count.completion_details.audio",
     ),
     "input_image": (names.USAGE_INPUT_IMAGE,),
     "output_image": (names.USAGE_OUTPUT_IMAGE,),
     "cache_read_audio": (names.USAGE_CACHE_READ_AUDIO,),
 }  # fmt: skip
 """Fields of `call.Usage`; of several names the first one that holds a number."""
+RAW_USAGE = ("gen_ai.usage.raw",)
+"""The vendor's own usage object as JSON text: tells more than the counts beside it."""
 TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
 
 
@@ -277,7 +285,7 @@ class Fact(NamedTuple):
     name: str
     """The conventions' name."""
     kind: type
-    """``int``, ``float``, ``str``, ``bool``, or ``tuple`` for a list of texts."""
+    """``int``, ``float``, ``str``, or ``tuple`` for a list of texts."""
     others: tuple[str, ...] = ()
 
 

@@ -120,6 +120,7 @@ COST_ATTRIBUTES = {
 LABEL_COST_BUCKET = "llm.cost_bucket"
 
 EXTENSION_ATTRIBUTES: dict[str, str] = {
+    AGENT_NAME: "string",
     OUTCOME: "string",
     ERROR_KIND: "string",
     PARTIAL: "boolean",
@@ -140,7 +141,10 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     COST_ATTRIBUTES["total"]: "double",
     AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
 }
-"""Span and log attributes beyond the conventions, with their types (``*``: any ending)."""
+"""Span and log attributes beyond the conventions, with their types (``*``: any ending).
+
+The conventions have an agent's name on agents and tools; here model calls show it, too.
+"""
 
 # --- operations ----------------------------------------------------------------------
 CHAT = "chat"
