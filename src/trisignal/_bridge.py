@@ -114,6 +114,8 @@ class BridgeSpanProcessor(SpanProcessor):
         if draft.server_address and not is_ip(draft.server_address):
             # Sources of ours take it from a client's URL; here it is any text.
             draft.server_address = policy.known(draft.server_address)
+        if node is not None and node.family and _nesting.told_already(draft, node.made_ns):
+            return False
         if half is not None and half.ids is not None:
             ids = half.ids
             draft.start_ns = draft.start_unix_ns = half.start_ns

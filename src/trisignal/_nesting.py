@@ -7,9 +7,11 @@ a parent given by hand.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import Any, Union
+from time import time_ns
+from typing import Any, NamedTuple, Union
 
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
@@ -17,7 +19,7 @@ from opentelemetry.trace import SpanContext, get_current_span
 from trisignal import _context
 from trisignal import _vocabularies as words
 from trisignal import semconv as names
-from trisignal.call import Draft
+from trisignal.call import Call, Draft
 
 MOST_OPEN = 10_000
 """Open spans that are remembered: over it the oldest one is forgotten, and counted."""
@@ -31,14 +33,16 @@ class OpenSpan:
     """A span of somebody else's that has not ended yet."""
 
     __slots__ = (
-        "agent_calls", "bound", "children", "covered", "encloses", "family", "key", "parent", "scope", "span",
-        "tool_calls",
+        "agent_calls", "bound", "children", "covered", "encloses", "family", "key", "made_ns", "parent", "scope",
+        "span", "tool_calls",
     )  # fmt: skip
 
     def __init__(self, span: Any, scope: str, key: Key, parent: Outer | None) -> None:
         self.span = span
         self.scope = scope
         self.key = key
+        self.made_ns = time_ns()
+        """When it was really made: some emitters make a span after the call, with an earlier start."""
         self.parent = parent
         self.bound: Mapping[str, str] = _context.bound.get()
         self.children: list[OpenSpan] = []
@@ -61,8 +65,8 @@ class OpenSpan:
 
     @property
     def name(self) -> str:
-        """The agent that the span runs, or is part of."""
-        return self.agent
+        """The agent that the span runs; only for spans of agents."""
+        return self._first(words.ENTITY[names.INVOKE_AGENT]) or str(self.span.name)
 
     @property
     def agent(self) -> str:
@@ -94,6 +98,20 @@ OPEN: dict[Key, OpenSpan] = {}
 OURS: dict[Key, Draft] = {}
 """Open calls of ours by their spans, kept while somebody watches."""
 
+
+class Told(NamedTuple):
+    """A call that has been counted."""
+
+    family: str
+    request_model: str
+    response_id: str
+    start_unix_ns: int
+    end_unix_ns: int
+
+
+RECENT: deque[Told] = deque(maxlen=256)
+"""Calls counted last, kept while somebody watches."""
+
 _lock = Lock()
 
 
@@ -115,6 +133,7 @@ def clear() -> None:
     _lock = Lock()
     OPEN.clear()
     OURS.clear()
+    RECENT.clear()
 
 
 def begin(span: Any, scope: str, context: SpanContext, parent_context: Context | None) -> OpenSpan | None:
@@ -226,6 +245,31 @@ def encloses_same(node: OpenSpan, family: str) -> bool:
             # It will be counted when it ends, and must not tell of itself again.
             return True
         waiting.extend(inner.children)
+    return False
+
+
+def counted(call: Call) -> None:
+    """Remember a call to a model that has been counted."""
+    end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
+    response_id = str(call.closing.get(names.RESPONSE_ID, ""))
+    family = words.family_of(call.operation, "")
+    RECENT.append(Told(family, call.request_model, response_id, call.start_unix_ns, end_ns))
+
+
+def told_already(draft: Draft, made_ns: int) -> bool:
+    """Whether a span made after its call tells one that has been counted already.
+
+    A span that was open during the call is found by `encloses_same`; this one was not. It is the
+    same call if that ran within the span's time, on the same model, with no other response id.
+    """
+    family = words.family_of(draft.operation, "")
+    for at, call in enumerate(RECENT):
+        if not draft.start_ns <= call.start_unix_ns <= call.end_unix_ns <= min(made_ns, draft.end_ns):
+            continue
+        other = bool(draft.response_id and call.response_id) and draft.response_id != call.response_id
+        if call.family == family and call.request_model == draft.request_model and not other:
+            del RECENT[at]
+            return True
     return False
 
 

@@ -219,6 +219,8 @@ def _finish(draft: Draft, closes: tuple[tuple[str, Callable[[Draft, Call], None]
     finally:
         if first:
             inside.discard(thread)
+    if _nesting.STATE.watchers and call.model_call and call.counted:
+        _nesting.counted(call)
     if dropped and first:
         drain()
     return call

@@ -12,8 +12,6 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 FOLDER = Path(__file__).parent.parent / "fixtures" / "spans"
 EMITTERS = sorted(path.stem for path in FOLDER.glob("*.json"))
 BASE_NS = 1_700_000_000_000_000_000
-LATE = frozenset({"openinference.span.kind"})
-"""Attributes that their emitter sets just before the end of a span."""
 
 
 def recording(emitter: str) -> dict[str, Any]:
@@ -39,14 +37,12 @@ def replay(emitter: str, provider: TracerProvider) -> None:
 def _start(provider: TracerProvider, told: dict[str, Any], parent: Any, at: int) -> Any:
     context = trace.set_span_in_context(parent if parent is not None else trace.INVALID_SPAN)
     tracer = provider.get_tracer(told["scope"])
-    first = {k: v for k, v in told["attributes"].items() if k not in LATE}
-    return tracer.start_span(told["name"], context, SpanKind[told["kind"]], first, start_time=at)
+    return tracer.start_span(told["name"], context, SpanKind[told["kind"]], told["attributes"], start_time=at)
 
 
 def _end(span: Any, told: dict[str, Any], at: int) -> None:
     for event in told["events"]:
         span.add_event(event["name"], event["attributes"], BASE_NS + event["time"])
-    span.set_attributes({k: v for k, v in told["attributes"].items() if k in LATE})
     if told["status"] != "UNSET":
         span.set_status(Status(StatusCode[told["status"]], told["description"]))
     span.end(at)
