@@ -66,6 +66,8 @@ class BridgeSpanProcessor(SpanProcessor):
         scope = _scope(span)
         if scope == names.SCOPE or _runtime.is_off() or (node is None and self._mirror):
             return
+        if node is None:
+            node = _nesting.unseen(span, scope, ids)
         settle = partial(self._settle, span, scope, ids, node)
         if get_ident() in _runtime.inside:
             # Ended by the garbage collector while a sink of ours is at work: later.
@@ -84,26 +86,24 @@ class BridgeSpanProcessor(SpanProcessor):
         _runtime.drain()
         return True
 
-    def _settle(self, span: ReadableSpan, scope: str, ids: SpanContext, node: _nesting.OpenSpan | None) -> None:
+    def _settle(self, span: ReadableSpan, scope: str, ids: SpanContext, node: _nesting.OpenSpan) -> None:
         try:
-            if not self._tell(span, scope, ids, node) and node is not None:
+            if not self._tell(span, scope, ids, node):
                 _nesting.credit(node.parent, node.agent_calls, node.tool_calls)
         except Exception as error:
             _guard.contain("bridge.on_end", error)
 
-    def _tell(self, span: ReadableSpan, scope: str, ids: SpanContext, node: _nesting.OpenSpan | None) -> bool:
+    def _tell(self, span: ReadableSpan, scope: str, ids: SpanContext, node: _nesting.OpenSpan) -> bool:
         """Record the call of a span; False if the calls inside of it belong to what is around it."""
         told = span.attributes or {}
         operation = words.operation_of(told, scope)
         policy = _runtime.STATE.policy
         if not operation or policy is None:
             return False
-        if operation == words.STEP and node is not None and _nesting.within_agent(node):
+        if operation == words.STEP and _nesting.within_agent(node):
             return False
-        twice = False
-        if node is not None:
-            _nesting.told(node, operation)
-            twice = node.covered or (bool(node.family) and _nesting.encloses_same(node, node.family))
+        _nesting.told(node, operation)
+        twice = node.covered or (bool(node.family) and _nesting.encloses_same(node, node.family))
         half = None
         if scope.startswith(words.HALF_SCOPES):
             half = self._halves.match(span, scope, ids, operation, twice)
@@ -114,8 +114,10 @@ class BridgeSpanProcessor(SpanProcessor):
         if draft.server_address and not is_ip(draft.server_address):
             # Sources of ours take it from a client's URL; here it is any text.
             draft.server_address = policy.known(draft.server_address)
-        if node is not None and node.family and _nesting.told_already(draft, node.made_ns):
+        if node.family and _nesting.told_already(draft, node.made_ns):
             return False
+        if node.family == names.CHAT and span.parent is not None:
+            self._halves.told_inside(span.parent.span_id)
         if half is not None and half.ids is not None:
             ids = half.ids
             draft.start_ns = draft.start_unix_ns = half.start_ns
@@ -124,10 +126,7 @@ class BridgeSpanProcessor(SpanProcessor):
         return operation == names.INVOKE_AGENT
 
 
-def _record(draft: Draft, ids: SpanContext, node: _nesting.OpenSpan | None) -> None:
-    if node is None:
-        _runtime.record(draft, None, ids)
-        return
+def _record(draft: Draft, ids: SpanContext, node: _nesting.OpenSpan) -> None:
     if draft.operation == names.INVOKE_AGENT:
         draft.agent_calls, draft.tool_calls = node.agent_calls, node.tool_calls
     # What was bound where the span began: it may end in another task or thread.
@@ -184,6 +183,15 @@ class _Halves:
             return None
         self._put(key, _Half(None if twice else ids, span.start_time or 0))
         return _Half(None, 0)
+
+    def told_inside(self, span_id: int) -> None:
+        """A call inside of a request's span has been told: its reply is not to be told again."""
+        if self._count:
+            with self._lock:
+                halves = [half for waiting in self._waiting.values() for half in waiting]
+            for half in halves:
+                if half.ids is not None and half.ids.span_id == span_id:
+                    half.ids = None
 
     def _take(self, key: tuple[str, str, int]) -> _Half | None:
         with self._lock:

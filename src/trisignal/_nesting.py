@@ -163,6 +163,14 @@ def end(context: SpanContext) -> OpenSpan | None:
     return node
 
 
+def unseen(span: Any, scope: str, ids: SpanContext) -> OpenSpan:
+    """What can still be told of a finished span whose start was not seen."""
+    parent: SpanContext | None = span.parent
+    key = None if parent is None else (parent.trace_id, parent.span_id)
+    outer = None if key is None else OPEN.get(key) or OURS.get(key)
+    return OpenSpan(span, scope, (ids.trace_id, ids.span_id), outer)
+
+
 def _forget_oldest() -> None:
     with _lock:
         oldest = next(iter(OPEN), None)
