@@ -113,8 +113,10 @@ def open_call(draft: Draft) -> None:
     draft.start_unix_ns = state.unix_ns()
     draft.start_ns = state.perf_ns()
     try:
-        # Where nobody else's span is open there is nothing to look up.
-        parent = _nesting.around() if _nesting.OPEN else _context.current.get()
+        parent: _nesting.Outer | None = _context.current.get()
+        # Where nobody else's span is open, and no call that a thread may have left behind, spans tell no more.
+        if _nesting.OPEN or (parent is None and _nesting.OURS):
+            parent = _nesting.around()
         if parent is not None:
             _relate(draft, parent)
         if state.policy is not None:
