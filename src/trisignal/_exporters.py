@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
@@ -17,6 +18,8 @@ from opentelemetry.sdk.trace.sampling import (
     SamplingResult,
     TraceIdRatioBased,
 )
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import Attributes
 
 from trisignal._redacting import RedactingExporter
 from trisignal.config import Settings
@@ -84,12 +87,22 @@ class RecordingSampler(Sampler):
     def __init__(self, inner: Sampler) -> None:
         self.inner = inner
 
-    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        *more: Any,
+        **named: Any,
+    ) -> SamplingResult:
         """The other's decision, with recording instead of dropping."""
-        told = self.inner.should_sample(*args, **kwargs)
+        told = self.inner.should_sample(parent_context, trace_id, name, kind, attributes, *more, **named)
         if told.decision is not Decision.DROP:
             return told
-        return SamplingResult(Decision.RECORD_ONLY, told.attributes, told.trace_state)
+        # Who drops a span passes none of its attributes on.
+        return SamplingResult(Decision.RECORD_ONLY, attributes, told.trace_state)
 
     def get_description(self) -> str:
         """What this is, for the SDK's own log."""

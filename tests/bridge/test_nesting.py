@@ -295,7 +295,8 @@ def test_halves_of_streams_are_bounded(seen: Seen, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("name", "outcome"), [("asyncio.CancelledError", "cancelled"), ("GeneratorExit", "abandoned"), ("ValueError", "error")]
+    ("name", "outcome"),
+    [("asyncio.CancelledError", "cancelled"), ("GeneratorExit", "abandoned"), ("ValueError", "error")],
 )
 def test_outcomes_from_the_type_of_an_exception(seen: Seen, name: str, outcome: str) -> None:
     """A cancelled or abandoned call is no error, though its span says so; what it used is partial."""

@@ -137,7 +137,9 @@ def test_refusals_are_rate_limits(emitter: str) -> None:
             assert call.response_model == ""
 
 
-@pytest.mark.parametrize("emitter", ["official_openai", "openinference_openai", "openllmetry_openai", "anthropic_native"])
+@pytest.mark.parametrize(
+    "emitter", ["official_openai", "openinference_openai", "openllmetry_openai", "anthropic_native"]
+)
 def test_time_to_the_first_chunk(emitter: str) -> None:
     """Where an attribute or an event tells when a stream began, it is measured."""
     seen = seen_of(emitter)
