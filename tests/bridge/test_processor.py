@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,9 +36,9 @@ def chat(provider: Any, **attributes: Any) -> None:
 
 
 @pytest.fixture
-def registry() -> Iterator[CollectorRegistry]:
+def registry() -> CollectorRegistry:
     """An empty registry."""
-    yield CollectorRegistry()
+    return CollectorRegistry()
 
 
 def counted(registry: CollectorRegistry) -> float:
