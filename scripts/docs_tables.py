@@ -47,7 +47,6 @@ KIND_MEANING = {
     "other": "nothing of the above could be told",
 }
 ATTRIBUTE_MEANING = {
-    names.AGENT_NAME: "agent that a model call was made for; the conventions have it on agents and tools",
     names.OUTCOME: "`error`, `cancelled` or `abandoned`; on spans its absence means `ok`",
     names.ERROR_KIND: "vendor-neutral kind of the error",
     names.PARTIAL: "true: the token counts are those seen until the call ended early",

@@ -85,6 +85,13 @@ class OpenSpan:
         found = self._first(words.CONVERSATION)
         return found or ("" if self.parent is None else self.parent.conversation_id)
 
+    def family_as(self, operation: str) -> str:
+        """What may be the same call as this one, if it is what is given; "" for nothing."""
+        if not operation:
+            return ""
+        own = self._first(words.ENTITY.get(operation, ()))
+        return words.family_of(operation, own or (str(self.span.name) if operation in words.NESTING else ""))
+
     def _attributes(self) -> Mapping[str, Any]:
         return self.span.attributes or {}
 
@@ -149,7 +156,7 @@ def begin(span: Any, scope: str, context: SpanContext, parent_context: Context |
     if len(OPEN) >= MOST_OPEN:
         _forget_oldest()
     OPEN[key] = node
-    if node.parent.__class__ is OpenSpan:
+    if isinstance(node.parent, OpenSpan):
         node.parent.children.append(node)
     told(node, node.operation)
     return node
@@ -226,16 +233,17 @@ def began(draft: Draft) -> None:
 
 def told(node: OpenSpan, operation: str) -> None:
     """Tell those around a span what it is, once that is known."""
-    family = words.family_of(operation, node._first(words.ENTITY[names.EXECUTE_TOOL])) if operation else ""
+    family = node.family_as(operation)
     if not family or node.family:
         return
     node.family = family
     outer = node.parent
     while outer is not None:
         if isinstance(outer, OpenSpan):
-            outer.encloses.add(family)
+            if operation not in words.NESTING:
+                outer.encloses.add(family)
         elif words.family_of(outer.operation, outer.name) == family and not outer.ended:
-            if outer.leaf or operation == names.EXECUTE_TOOL:
+            if outer.leaf or operation in names.MODEL_CALLS_EXCLUDED:
                 node.covered = True
                 return
             outer.encloses_call = True
@@ -249,7 +257,8 @@ def encloses_same(node: OpenSpan, family: str) -> bool:
     waiting = list(node.children)
     while waiting:
         inner = waiting.pop()
-        if words.family_of(inner.operation, inner._first(words.ENTITY[names.EXECUTE_TOOL])) == family:
+        operation = inner.operation
+        if operation not in words.NESTING and inner.family_as(operation) == family:
             # It will be counted when it ends, and must not tell of itself again.
             return True
         waiting.extend(inner.children)

@@ -117,11 +117,15 @@ def operation_of(attributes: Attributes, scope: str) -> str:
     return ""
 
 
+NESTING = (names.INVOKE_AGENT, names.INVOKE_WORKFLOW)
+"""What may run inside of its like: only one of ours and one of somebody else's are the same one."""
+
+
 def family_of(operation: str, name: str) -> str:
     """What may be the same call when one encloses the other; "" for what may well be nested."""
     if operation in names.INFERENCE:
         return names.CHAT
-    if operation == names.EXECUTE_TOOL:
+    if operation in (names.EXECUTE_TOOL, *NESTING):
         return f"{operation} {name}"
     return "" if operation in names.MODEL_CALLS_EXCLUDED or operation == STEP else operation
 

@@ -120,7 +120,6 @@ COST_ATTRIBUTES = {
 LABEL_COST_BUCKET = "llm.cost_bucket"
 
 EXTENSION_ATTRIBUTES: dict[str, str] = {
-    AGENT_NAME: "string",
     OUTCOME: "string",
     ERROR_KIND: "string",
     PARTIAL: "boolean",
@@ -141,10 +140,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     COST_ATTRIBUTES["total"]: "double",
     AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
 }
-"""Span and log attributes beyond the conventions, with their types (``*``: any ending).
-
-The conventions have an agent's name on agents and tools; here model calls show it, too.
-"""
+"""Span and log attributes beyond the conventions, with their types (``*``: any ending)."""
 
 # --- operations ----------------------------------------------------------------------
 CHAT = "chat"

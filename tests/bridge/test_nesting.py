@@ -256,6 +256,25 @@ def test_one_tool_call_told_twice_is_one(seen: Seen) -> None:
     assert seen.value("gen_ai_invoke_agent_tool_calls_sum") == 1
 
 
+@pytest.mark.parametrize("outer", ["ours", "theirs"])
+def test_one_agent_told_twice_is_one(seen: Seen, outer: str) -> None:
+    """An agent that we and a framework's own instrumentation tell has one duration, and all of its calls."""
+    theirs = tracer_of(seen).start_as_current_span("run", attributes=AGENT)
+    ours = trisignal.agent("planner")
+    around, within = (ours, theirs) if outer == "ours" else (theirs, ours)
+    with around, within:
+        tracer_of(seen).start_span("chat", attributes=INFERENCE).end()
+    assert seen.value("gen_ai_invoke_agent_duration_seconds_count") == 1
+    assert seen.value("gen_ai_invoke_agent_inference_calls_sum") == 1
+
+
+def test_an_agent_may_run_itself(seen: Seen) -> None:
+    """Agents of one name inside each other, told by one emitter, are two runs."""
+    with tracer_of(seen).start_as_current_span("run", attributes=AGENT):
+        tracer_of(seen).start_span("run", attributes=AGENT).end()
+    assert seen.value("gen_ai_invoke_agent_duration_seconds_count") == 2
+
+
 def test_steps_of_a_chain_are_no_workflows(seen: Seen) -> None:
     """Of nested chains only the outermost is a workflow."""
     chain = {"openinference.span.kind": "CHAIN"}

@@ -39,8 +39,6 @@ _BOUND_ATTRIBUTES = {
     _context.PROMPT_NAME: names.PROMPT_NAME,
     _context.PROMPT_VERSION: names.PROMPT_VERSION,
 }
-_OF_AGENTS = names.INFERENCE | {names.EMBEDDINGS, names.EXECUTE_TOOL}
-"""Operations that show which agent they were done for."""
 _CONVERSATION_OPERATIONS = names.INFERENCE | {names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW}
 
 
@@ -143,8 +141,6 @@ class Policy:
             entity = _ENTITY.get(operation)
             if entity:
                 opening[entity] = draft.name
-        if draft.agent and operation in _OF_AGENTS:
-            opening[names.AGENT_NAME] = draft.agent = known(draft.agent)
         for name, value in draft.fields.items():
             opening[name] = known(value) if isinstance(value, str) else value
             if isinstance(value, tuple):
@@ -153,7 +149,8 @@ class Policy:
         if bound or draft.conversation_id:
             self._admit_bound(draft, bound, opening)
         if draft.agent and (operation in names.INFERENCE or operation == names.EXECUTE_TOOL):
-            opening[names.AGENT_NAME] = draft.agent
+            # A span of somebody else's may have told the name.
+            opening[names.AGENT_NAME] = draft.agent = known(draft.agent)
         draft.opening = opening
 
     def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
