@@ -89,8 +89,8 @@ class OpenSpan:
         """What may be the same call as this one, if it is what is given; "" for nothing."""
         if not operation:
             return ""
-        own = self._first(words.ENTITY.get(operation, ()))
-        return words.family_of(operation, own or (str(self.span.name) if operation in words.NESTING else ""))
+        # Some tell the name at the end only: until then it is the span's, as it is where nobody tells it.
+        return words.family_of(operation, self._first(words.ENTITY.get(operation, ())) or str(self.span.name))
 
     def _attributes(self) -> Mapping[str, Any]:
         return self.span.attributes or {}
@@ -234,7 +234,7 @@ def began(draft: Draft) -> None:
 def told(node: OpenSpan, operation: str) -> None:
     """Tell those around a span what it is, once that is known."""
     family = node.family_as(operation)
-    if not family or node.family:
+    if not family or node.family == family:
         return
     node.family = family
     outer = node.parent

@@ -256,6 +256,15 @@ def test_one_tool_call_told_twice_is_one(seen: Seen) -> None:
     assert seen.value("gen_ai_invoke_agent_tool_calls_sum") == 1
 
 
+def test_a_tool_that_tells_its_name_late_is_one_too(seen: Seen) -> None:
+    """A tool's span that is named after the tool, and says so at its end only, is the call inside of it."""
+    with tracer_of(seen).start_as_current_span("weather", attributes={"openinference.span.kind": "TOOL"}) as span:
+        with trisignal.tool("weather"):
+            pass
+        span.set_attribute("tool.name", "weather")
+    assert seen.value("gen_ai_execute_tool_duration_seconds_count") == 1
+
+
 @pytest.mark.parametrize("outer", ["ours", "theirs"])
 def test_one_agent_told_twice_is_one(seen: Seen, outer: str) -> None:
     """An agent that we and a framework's own instrumentation tell has one duration, and all of its calls."""
