@@ -194,6 +194,34 @@ def test_a_context_of_spans_alone_is_enough(seen: Seen) -> None:
     assert totals(seen) == (1, 20)
 
 
+def test_ours_in_a_thread_is_inside_of_ours(seen: Seen) -> None:
+    """The context of spans alone relates two calls of ours as well, while spans are watched."""
+    with trisignal.llm(model="gpt-4o-mini"):
+        around = get_current()
+
+        def work() -> None:
+            token = attach(around)
+            with trisignal.llm(model="gpt-4o-mini") as call:
+                call.set_usage(input_tokens=20)
+            detach(token)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert totals(seen) == (1, 20)
+
+
+def test_a_stream_in_two_records_around_a_call_is_that_call(seen: Seen) -> None:
+    """Where the call inside was hidden at its start, its end still tells that the reply is no second one."""
+    half = {k: v for k, v in INFERENCE.items() if "usage" not in k}
+    scope = tracer_of(seen, "logfire.anthropic")
+    with scope.start_as_current_span("Message", attributes=half), trisignal.suppress():
+        inner = tracer_of(seen).start_span("native", attributes=INFERENCE)
+    inner.end()
+    scope.start_span("streaming response", attributes={**INFERENCE, "logfire.span_type": "log"}).end()
+    assert totals(seen) == (1, 20)
+
+
 def test_a_parent_given_by_hand_does_not_hide_the_block(seen: Seen) -> None:
     """A span made a root of its own inside of a block still ran inside of it."""
     with trisignal.llm(model="gpt-4o-mini"):

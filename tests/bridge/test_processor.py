@@ -105,7 +105,11 @@ def test_two_on_one_provider_count_once(registry: CollectorRegistry) -> None:
         host.add_span_processor(second)
         chat(host)
         chat(host)
+        tool: Any = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "weather"}
+        host.get_tracer("other").start_span("tool", attributes=tool).end()
         assert counted(registry) == 2
+        samples = [sample for family in registry.collect() for sample in family.samples]
+        assert sum(s.value for s in samples if s.name == "gen_ai_execute_tool_duration_seconds_count") == 1
     second.shutdown()
 
 
