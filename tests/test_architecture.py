@@ -20,17 +20,19 @@ PACKAGE = Path(trisignal.__file__).parent
 
 LAYERS: tuple[tuple[int, str], ...] = (
     (0, "errors call semconv _guard _decode providers"),
+    (0, "_vocabularies"),
     (1, "config _context outcomes formats formats.*"),
     (2, "policy policy.*"),
     (2, "sinks sinks.*"),
+    (3, "_nesting"),
     (3, "_runtime"),
     (4, "_patch _streams"),
-    (4, "_active _drive"),
+    (4, "_active _drive _translate"),
     (4, "_observe _signals"),
     (4, "_authoring"),
     (5, "clients clients.* middleware _exposition _redacting"),
     (5, "_serving"),
-    (5, "_exporters"),
+    (5, "_exporters _bridge"),
     (6, "logs _telemetry"),
     (6, "_assemble"),
     (6, "_setup"),
@@ -59,8 +61,8 @@ SHARED = {"sinks": "_", "clients": "_"}
 """Folders of siblings that know nothing of each other: they share modules of this prefix only."""
 
 THIRD_PARTY: dict[str, str] = {
-    "opentelemetry.sdk": "sinks._light_span _redacting _exporters testing",
-    "opentelemetry": "_context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble _setup",
+    "opentelemetry.sdk": "sinks._light_span _redacting _exporters _bridge _assemble testing",
+    "opentelemetry": "_bridge _exporters _nesting _translate _context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble _setup",
     "prometheus_client": "sinks.prometheus sinks._series testing",
     "wrapt": "_patch clients",
     "pydantic": "config operate.objectives",

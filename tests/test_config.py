@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "live_prices": (True, "1", True),
     "propagate_trace_context": (True, "on", True),
     "inject_stream_usage": (True, "yes", True),
+    "bridge": (False, "false", False),
     "provider_hosts": ({"gpu:8000": "vllm"}, '{"gpu:8000": "vllm"}', {"gpu:8000": "vllm"}),
     "event_score_threshold": (0.75, "0.75", 0.75),
 }

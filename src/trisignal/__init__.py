@@ -2,6 +2,7 @@
 
 from trisignal._active import ActiveCall, current_call
 from trisignal._authoring import agent, embeddings, llm, retrieval, stage, tool, workflow
+from trisignal._bridge import BridgeSpanProcessor
 from trisignal._context import (
     ContextThreadPoolExecutor,
     carry,
@@ -24,6 +25,7 @@ from trisignal.sinks.tally import Summary
 
 __all__ = [
     "ActiveCall",
+    "BridgeSpanProcessor",
     "Cache",
     "ContextThreadPoolExecutor",
     "PriceSource",

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from trisignal import _exposition, _guard, _runtime, config
 from trisignal import semconv as names
+from trisignal._bridge import BridgeSpanProcessor
 from trisignal._exporters import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal._telemetry import Telemetry, after_fork
 from trisignal.policy import Policy
@@ -67,9 +69,19 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     _add_push(made, explicit, sinks, meters)
     _add_handler(made, handler)
     _serve(made)
+    _add_bridge(made)
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     _runtime.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
     _hook_fork()
+
+
+def _add_bridge(made: Telemetry) -> None:
+    """See the spans of others; the SDK has no way to take a processor out, so it only falls silent."""
+    provider = made.tracer_provider
+    if made.settings.bridge and isinstance(provider, SdkTracerProvider):
+        bridge = BridgeSpanProcessor()
+        provider.add_span_processor(bridge)
+        made.undo.append(bridge.shutdown)
 
 
 def _serve(made: Telemetry) -> None:

@@ -6,10 +6,20 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import Attributes
 
 from trisignal._redacting import RedactingExporter
 from trisignal.config import Settings
@@ -65,6 +75,40 @@ def _resource(settings: Settings) -> Resource:
     return Resource.create({"service.name": settings.service_name} if settings.service_name else {})
 
 
+class RecordingSampler(Sampler):
+    """Decides like another sampler, but has recorded, and not exported, what that one drops.
+
+    Metrics must not depend on sampling, and of the spans of others we see only recorded ones.
+
+    Args:
+        inner: Decides what is exported.
+    """
+
+    def __init__(self, inner: Sampler) -> None:
+        self.inner = inner
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        *more: Any,
+        **named: Any,
+    ) -> SamplingResult:
+        """The other's decision, with recording instead of dropping."""
+        told = self.inner.should_sample(parent_context, trace_id, name, kind, attributes, *more, **named)
+        if told.decision is not Decision.DROP:
+            return told
+        # Who drops a span passes none of its attributes on.
+        return SamplingResult(Decision.RECORD_ONLY, attributes, told.trace_state)
+
+    def get_description(self) -> str:
+        """What this is, for the SDK's own log."""
+        return f"Recording{{{self.inner.get_description()}}}"
+
+
 def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Built:
     """A provider with an OTLP exporter behind the redaction gate, if one is configured.
 
@@ -78,6 +122,8 @@ def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Bui
     elif settings.trace_sample_ratio < 1:
         sampler = ParentBased(TraceIdRatioBased(settings.trace_sample_ratio))
     provider = TracerProvider(sampler=sampler, resource=_resource(settings))
+    if settings.bridge:
+        provider.sampler = RecordingSampler(provider.sampler)
     if kind:
         exporter = ConsoleSpanExporter() if kind == "console" else _otlp_spans()
         provider.add_span_processor(BatchSpanProcessor(RedactingExporter(exporter, clean)))

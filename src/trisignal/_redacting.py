@@ -11,9 +11,10 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, Status
+from opentelemetry.trace import Link, SpanContext, Status, TraceState
 
 from trisignal import _guard
+from trisignal.providers import is_ip
 from trisignal.sinks._light_span import CleanSpan
 
 Clean = Callable[[str], str]
@@ -21,7 +22,8 @@ Clean = Callable[[str], str]
 _MOST_RESOURCES = 64
 
 _KEPT = frozenset({"server.address", "server.port", "net.peer.name", "network.peer.address"})
-"""Where a server answers: it names a machine, not a person, and operations would be blind without it."""
+"""Where a server answers: an IP address there names a machine, not a person, and operations would be
+blind without it. Anything else under these keys is redacted; names of hosts pass by themselves."""
 
 
 class RedactingExporter(SpanExporter):
@@ -75,19 +77,21 @@ def redacted(span: ReadableSpan, clean: Clean, resource: Callable[[Resource], Re
         clean: Redacts one text.
         resource: Redacts a resource; for callers that remember it.
     """
-    if span.__class__ is CleanSpan:
+    ids = span.context
+    # Trace state comes from whoever called us, so not even our own spans are clean with one.
+    if span.__class__ is CleanSpan and ids is not None and not ids.trace_state:
         return span
     attributes = BoundedAttributes(attributes=_attributes(span.attributes or {}, clean))
     attributes.dropped = span.dropped_attributes
     events = [
         Event(clean(event.name), _attributes(event.attributes or {}, clean), event.timestamp) for event in span.events
     ]
-    links = [Link(link.context, _attributes(link.attributes or {}, clean)) for link in span.links]
+    links = [Link(_ids(link.context, clean), _attributes(link.attributes or {}, clean)) for link in span.links]
     description = span.status.description
     return ReadableSpan(
         name=clean(span.name),
-        context=span.context,
-        parent=span.parent,
+        context=None if ids is None else _ids(ids, clean),
+        parent=None if span.parent is None else _ids(span.parent, clean),
         resource=_resource(span.resource, clean) if resource is None else resource(span.resource),
         attributes=attributes,
         events=_bounded(events, span.dropped_events),
@@ -98,6 +102,16 @@ def redacted(span: ReadableSpan, clean: Clean, resource: Callable[[Resource], Re
         end_time=span.end_time,
         instrumentation_scope=_scope(span.instrumentation_scope, clean),
     )
+
+
+def _ids(ids: SpanContext, clean: Clean) -> SpanContext:
+    """A span context without the entries of its trace state that redaction would change."""
+    if not ids.trace_state:
+        return ids
+    kept = [(key, text) for key, text in ids.trace_state.items() if clean(key) == key and clean(text) == text]
+    if len(kept) == len(ids.trace_state):
+        return ids
+    return SpanContext(ids.trace_id, ids.span_id, ids.is_remote, ids.trace_flags, TraceState(kept))
 
 
 def _bounded(items: list[Any], dropped: int) -> Sequence[Any]:
@@ -124,7 +138,11 @@ def _scope(scope: InstrumentationScope | None, clean: Clean) -> InstrumentationS
 
 
 def _attributes(given: Mapping[str, Any], clean: Clean) -> dict[str, Any]:
-    return {clean(key): value if key in _KEPT else _value(value, clean) for key, value in given.items()}
+    return {clean(key): value if _is_place(key, value) else _value(value, clean) for key, value in given.items()}
+
+
+def _is_place(key: str, value: Any) -> bool:
+    return key in _KEPT and isinstance(value, str) and is_ip(value)
 
 
 def _value(value: Any, clean: Clean) -> Any:

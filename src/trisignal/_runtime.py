@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from threading import get_ident
 from time import perf_counter_ns, time_ns
 from typing import Any
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
-from trisignal import _context, _guard
+from trisignal import _context, _guard, _nesting
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.config import Settings
@@ -28,7 +29,7 @@ class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "adjusts", "closes", "meters", "opens", "perf_ns", "policy", "settings", "sinks",
+        "active", "adjusts", "closes", "meters", "opens", "perf_ns", "policy", "records", "settings", "sinks",
         "tracer_provider", "unix_ns", "verdicts",
     )  # fmt: skip
 
@@ -42,6 +43,8 @@ class State:
         self.sinks: tuple[Sink, ...] = ()
         self.opens: tuple[tuple[str, Callable[[Draft], None]], ...] = ()
         self.closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
+        self.records: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
+        """The same for calls whose span is somebody else's."""
         self.meters: tuple[Meter, ...] = ()
         self.tracer_provider: Any = None
         """Where spans go."""
@@ -55,6 +58,11 @@ STATE = State()
 dropped: deque[Callable[[], None]] = deque(maxlen=10_000)
 """What finalizers left to do: they may run inside the garbage collector, inside any lock, so
 they only append here. Drained by the next call, scrape or flush."""
+
+
+inside: set[int] = set()
+"""Threads that are telling sinks of a call: the garbage collector may end other calls in them, which
+then have to wait in `dropped`, as sinks hold locks."""
 
 
 def configure(
@@ -72,6 +80,7 @@ def configure(
     STATE.sinks = sinks
     STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks)
     STATE.closes = tuple((f"sink.{s.name}.close", s.close) for s in sinks)
+    STATE.records = tuple((f"sink.{s.name}.close", s.close) for s in sinks if getattr(s, "takes_recorded", True))
     STATE.meters = meters
     STATE.verdicts = tuple(tell for tell in (getattr(s, "verdict", None) for s in sinks) if tell is not None)
     STATE.active = not settings.disabled
@@ -84,6 +93,7 @@ def reset() -> None:
     for slot in State.__slots__:
         setattr(STATE, slot, getattr(fresh, slot))
     dropped.clear()
+    _nesting.clear()
 
 
 def drain() -> None:
@@ -112,7 +122,10 @@ def open_call(draft: Draft) -> None:
     draft.start_unix_ns = state.unix_ns()
     draft.start_ns = state.perf_ns()
     try:
-        parent = _context.current.get()
+        parent: _nesting.Outer | None = _context.current.get()
+        # Where nobody else's span is open, and no call that a thread may have left behind, spans tell no more.
+        if _nesting.OPEN or (parent is None and _nesting.OURS):
+            parent = _nesting.around()
         if parent is not None:
             _relate(draft, parent)
         if state.policy is not None:
@@ -124,6 +137,10 @@ def open_call(draft: Draft) -> None:
             open_(draft)
         except Exception as error:
             _guard.contain(site, error)
+    if _nesting.STATE.watchers and draft.span is not None:
+        trace_id, span_id, *_ = draft.span.get_span_context()
+        draft.key = trace_id, span_id
+        _nesting.OURS[draft.key] = draft
 
 
 def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
@@ -139,6 +156,8 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
     if draft.ended:
         return None
     draft.ended = True
+    if draft.key is not None:
+        _nesting.OURS.pop(draft.key, None)
     state = STATE
     if state.policy is None:
         # The call outlived shutdown(): there is nobody left to tell.
@@ -153,9 +172,43 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
             draft.outcome, draft.error_type, draft.error_kind = classify(error)
         elif draft.outcome is None:
             draft.outcome = "ok"
+    except Exception as failure:
+        _guard.contain("outcome", failure)
+        _abort(draft)
+        return None
+    return _finish(draft, state.closes)
+
+
+def record(draft: Draft, parent: _nesting.Outer | None, ids: SpanContext) -> Call | None:
+    """Tell a call that has ended already, and whose span is somebody else's; never raises.
+
+    Args:
+        draft: All facts of the call: outcome, start and end included.
+        parent: What the call ran inside of.
+        ids: Of the span that tells it.
+    """
+    state = STATE
+    if state.policy is None or not state.active:
+        return None
+    try:
+        if parent is not None:
+            _inherit(draft, parent)
+        draft.parent = parent
+        draft.span = NonRecordingSpan(ids)
+        state.policy.admit(draft)
+    except Exception as error:
+        _guard.contain("policy.admit", error)
+    draft.ended = True
+    return _finish(draft, state.records)
+
+
+def _finish(draft: Draft, closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...]) -> Call | None:
+    policy = STATE.policy
+    assert policy is not None
+    try:
         if draft.parent is not None:
             _account(draft)
-        call = state.policy.finish(draft)
+        call = policy.finish(draft)
     except Exception as failure:
         _guard.contain("policy.finish", failure)
         _abort(draft)
@@ -165,12 +218,21 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
         raise
     finally:
         draft.parent = draft.owner = draft.error = draft.content = draft.stream_state = None
-    for site, close in state.closes:
-        try:
-            close(draft, call)
-        except Exception as failure:
-            _guard.contain(site, failure)
-    if dropped:
+    thread = get_ident()
+    first = thread not in inside
+    inside.add(thread)
+    try:
+        for site, close in closes:
+            try:
+                close(draft, call)
+            except Exception as failure:
+                _guard.contain(site, failure)
+    finally:
+        if first:
+            inside.discard(thread)
+    if _nesting.STATE.watchers and call.model_call and call.counted:
+        _nesting.counted(call)
+    if dropped and first:
         drain()
     return call
 
@@ -187,20 +249,27 @@ def _abort(draft: Draft) -> None:
             _guard.contain(f"sink.{sink.name}.abort", error)
 
 
-def _relate(draft: Draft, parent: Draft) -> None:
-    draft.parent = parent
-    draft.agent = parent.name if parent.operation == names.INVOKE_AGENT else parent.agent
+def _inherit(draft: Draft, parent: _nesting.Outer) -> None:
+    if not draft.agent:
+        draft.agent = parent.name if parent.operation == names.INVOKE_AGENT else parent.agent
     if not draft.conversation_id:
         draft.conversation_id = parent.conversation_id
+
+
+def _relate(draft: Draft, parent: _nesting.Outer) -> None:
+    draft.parent = parent
+    _inherit(draft, parent)
     operation = draft.operation
+    if _nesting.OPEN:
+        _nesting.began(draft)
     if operation in names.INFERENCE or operation == names.EMBEDDINGS:
         _relate_inference(draft, parent)
 
 
-def _relate_inference(draft: Draft, parent: Draft) -> None:
+def _relate_inference(draft: Draft, parent: _nesting.Outer) -> None:
     """Law 2: tokens and cost belong to the innermost call of a client, else to the served one."""
     operation = draft.operation
-    outer: Draft | None = parent
+    outer = _nesting.own(parent)
     while outer is not None:
         same = outer.operation == operation or (outer.operation in names.INFERENCE and operation in names.INFERENCE)
         if same and draft.role == "server":
@@ -214,35 +283,27 @@ def _relate_inference(draft: Draft, parent: Draft) -> None:
         if outer.role == "server":
             # Who asked this server, in the same process, has made a call of its own.
             return
-        outer = outer.parent
+        outer = _nesting.own(outer.parent)
 
 
 def _account(draft: Draft) -> None:
     """Tell the enclosing agent and workflow what happened inside them."""
-    outer = draft.parent
-    if draft.operation == names.STAGE:
-        while outer is not None and outer.operation == names.STAGE:
-            outer = outer.parent
-        if outer is not None:
-            stages = outer.stages if outer.stages is not None else {}
-            outer.stages = stages
-            seconds = (draft.end_ns - draft.start_ns) * 1e-9
-            stages[draft.name] = stages.get(draft.name, 0.0) + seconds
-            if draft.parent is outer:
-                # A stage inside of a stage is part of the outer one's time already.
-                outer.stages_total_s += seconds
+    if draft.operation != names.STAGE:
+        inference = draft.operation in names.INFERENCE and draft.counted and not draft.encloses_call
+        if inference or draft.operation == names.EXECUTE_TOOL:
+            _nesting.credit(draft.parent, int(inference), int(not inference))
         return
-    inference = draft.operation in names.INFERENCE and draft.counted and not draft.encloses_call
-    if not inference and draft.operation != names.EXECUTE_TOOL:
-        return
-    while outer is not None:
-        if outer.operation == names.INVOKE_AGENT:
-            if inference:
-                outer.agent_calls += 1
-            else:
-                outer.tool_calls += 1
-            return
-        outer = outer.parent
+    around = outer = _nesting.own(draft.parent)
+    while outer is not None and outer.operation == names.STAGE:
+        outer = _nesting.own(outer.parent)
+    if outer is not None:
+        stages = outer.stages if outer.stages is not None else {}
+        outer.stages = stages
+        seconds = (draft.end_ns - draft.start_ns) * 1e-9
+        stages[draft.name] = stages.get(draft.name, 0.0) + seconds
+        if around is outer:
+            # A stage inside of a stage is part of the outer one's time already.
+            outer.stages_total_s += seconds
 
 
 Activation = tuple["Token[Draft | None]", Any, Any]

@@ -54,6 +54,7 @@ def setup(
     propagate_trace_context: bool | None = None,
     inject_stream_usage: bool | None = None,
     provider_hosts: Mapping[str, str] | None = None,
+    bridge: bool | None = None,
     event_score_threshold: float | None = None,
     disabled: bool | None = None,
 ) -> Telemetry:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
-from trisignal import _guard, _runtime, config
+from trisignal import _guard, _nesting, _runtime, config
 from trisignal._exporters import Built
 from trisignal.policy.price import Pricer
 from trisignal.policy.redact import Redactor
@@ -112,6 +112,8 @@ def after_fork() -> None:
     """The child starts clean: no inherited work, no lock that another thread held."""
     CURRENT.lock = RLock()
     _runtime.dropped.clear()
+    _runtime.inside.clear()
+    _nesting.clear()
     for sink in _runtime.STATE.sinks:
         clean = getattr(sink, "after_fork", None)
         if clean is not None:

@@ -180,7 +180,9 @@ class Draft:
         "fields",
         "finish_reasons",
         "gauge",
+        "key",
         "kind",
+        "leaf",
         "name",
         "opening",
         "operation",
@@ -258,7 +260,12 @@ class Draft:
         """False: the call is told by its span only (an enclosing call counts it)."""
         self.encloses_call = False
         """An inference ran inside this one, so this one must not be counted."""
-        self.parent: Draft | None = None
+        self.leaf = False
+        """Made by a patched client: another call seen inside is this very one, seen lower down."""
+        self.key: tuple[int, int] | None = None
+        """Trace and span id, while spans of others are watched."""
+        self.parent: Any = None
+        """The draft, or the open span of somebody else, that this call began in."""
         self.owner: object = None
         self.bound: Mapping[str, str] = {}
         self.conversation_id = ""

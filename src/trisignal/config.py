@@ -97,6 +97,10 @@ class Settings(BaseModel):
     provider_hosts: dict[str, str] = Field(
         default={}, description="Own hosts: `host` or `host:port` to provider id (JSON object in a variable)."
     )
+    bridge: bool = Field(
+        default=True,
+        description="Finished GenAI spans of other instrumentations become metrics, cost and log lines, too.",
+    )
     event_score_threshold: float = Field(
         default=0.5, ge=0, le=1, description="Evaluations under this score also become an event on the span."
     )

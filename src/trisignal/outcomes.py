@@ -103,6 +103,27 @@ def classify_event(body: Any) -> Failure:
     return Failure("error", code or "_OTHER", _by_word(words) or "server")
 
 
+def classify_names(error_type: str, status: int | None) -> Failure:
+    """The same for an error of which only names are left, as on a finished span.
+
+    Args:
+        error_type: Error code, or name of the exception's class; "" when unknown.
+        status: HTTP status code, if there was one.
+    """
+    name = error_type.rpartition(".")[2]
+    if name == "GeneratorExit":
+        return Failure("abandoned", "", None)
+    if name in _CANCELLED:
+        return Failure("cancelled", "", None)
+    told = _identifier(error_type) or "_OTHER"
+    if error_type.isdecimal():
+        status = status or int(error_type)
+        told = error_type
+    if status is not None and 400 <= status < 600:
+        return Failure("error", told, kind_of_status(status))
+    return Failure("error", told, _by_word(error_type.lower()) or "other")
+
+
 def kind_of_status(status: int) -> ErrorKind:
     """Vendor-neutral kind of an HTTP status code."""
     kind = _BY_STATUS.get(status)

@@ -7,6 +7,7 @@ name in lower case. The base URL decides, as it tells who bills; a client class 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 _BY_SUFFIX: dict[str, str] = {
     "openai.com": "openai",
@@ -66,6 +67,22 @@ _BY_LOCAL_PORT = {11434: "ollama", 1234: "lm_studio"}
 _GOOGLE = ".googleapis.com"
 """Hosts of Vertex AI have a region in their first label, or behind it."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
+
+
+def is_ip(host: str) -> bool:
+    """Whether a text is an IP address and nothing else, maybe with brackets or a port.
+
+    Args:
+        host: What stands where a host is expected.
+    """
+    bare, _, port = host.rpartition(":")
+    for text in (host, bare if port.isdecimal() else ""):
+        try:
+            ip_address(text.removeprefix("[").removesuffix("]").partition("%")[0])
+        except ValueError:
+            continue
+        return True
+    return False
 
 
 def by_host(host: str, port: int, named: Mapping[str, str], fallback: str) -> str:

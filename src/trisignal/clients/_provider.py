@@ -73,6 +73,7 @@ def _begin(reader: Reader, instance: Any, args: Args, kwargs: Kwargs) -> Draft |
         _guard.contain("client.begin", error)
         return None
     if draft is not None:
+        draft.leaf = True
         _runtime.open_call(draft)
     return draft
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
-from trisignal.formats.anthropic_messages import by_role, listed, plain
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats.anthropic_messages import by_role, plain
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_content import arguments
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
-from trisignal.formats.anthropic_messages import MESSAGES, listed
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats.anthropic_messages import MESSAGES
 from trisignal.formats.bedrock_converse import CONVERSE
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_chat import usage as chat_usage

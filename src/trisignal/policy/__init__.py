@@ -149,7 +149,8 @@ class Policy:
         if bound or draft.conversation_id:
             self._admit_bound(draft, bound, opening)
         if draft.agent and (operation in names.INFERENCE or operation == names.EXECUTE_TOOL):
-            opening[names.AGENT_NAME] = draft.agent
+            # A span of somebody else's may have told the name.
+            opening[names.AGENT_NAME] = draft.agent = known(draft.agent)
         draft.opening = opening
 
     def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:

@@ -11,8 +11,9 @@ from trisignal.call import AttributeValue, Call, Draft
 class Sink(Protocol):
     """One output. Its methods run on the caller's thread and must be quick.
 
-    A sink may also have ``abort(draft)``, called instead of ``close`` when policy failed, and
-    ``after_fork()``, called in a forked child.
+    A sink may also have ``abort(draft)``, called instead of ``close`` when policy failed,
+    ``after_fork()``, called in a forked child, and ``takes_recorded = False``: it is not told of
+    calls that somebody else's finished span told.
     """
 
     name: str

@@ -251,7 +251,7 @@ class LightTracer:
         else:
             parent, trace_id, flags = None, sdk.id_generator.generate_trace_id(), self._random
         span_id = sdk.id_generator.generate_span_id()
-        if parent is None and sdk.sampler in _ALL_ROOTS:
+        if parent is None and getattr(sdk.sampler, "inner", sdk.sampler) in _ALL_ROOTS:
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags | 1))
             kept = dict(attributes or {})
             foreign = False

@@ -29,6 +29,7 @@ class SpanSink:
     """
 
     name = "span"
+    takes_recorded = False
 
     def __init__(self, tracer: Tracer, policy: Policy) -> None:
         light = light_tracer(tracer)
