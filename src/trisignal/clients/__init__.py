@@ -36,14 +36,14 @@ _COMPATIBLE = "trisignal.clients.openai:provider"
 REGISTRY: tuple[Row, ...] = (
     Row("openai", "openai", _COMPATIBLE, ">=1.40", ("openai", "openai")),
     Row("anthropic", "anthropic", "trisignal.clients.anthropic:provider", ">=0.40"),
-    Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.0", ("cerebras.cloud.sdk", "cerebras")),
+    Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.91", ("cerebras.cloud.sdk", "cerebras")),
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
     Row("google-genai", "google.genai", "trisignal.clients.google_genai:provider", ">=1.9"),
     Row("bedrock", "botocore", "trisignal.clients.bedrock:provider", ">=1.34.131", also=("aiobotocore",)),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
-    Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.4"),
-    Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=0.30"),
+    Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.6"),
+    Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=1.0"),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
     Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=0.3"),
     Row("langgraph", "langgraph", "trisignal.clients.langchain:graphs", ">=0.4"),

@@ -22,6 +22,7 @@ from trisignal.formats import Format, text, view
 from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.tgi import TGI
+from trisignal.outcomes import classify
 
 _OPERATIONS = {
     "conversational": names.CHAT,
@@ -54,6 +55,9 @@ class _Lines(_streams.Fold):
                 self.exhausted()  # the client reads no further, and drops the stream some time later
                 return
             event = json.loads(data)
+        except ValueError as error:
+            self.failed(error)  # the client reads this line in the same way
+            return
         except Exception as error:
             _guard.contain("huggingface_hub.line", error)
             return
@@ -129,7 +133,12 @@ class HuggingFace:
             watch = _streams.aiterate if hasattr(result, "__anext__") else _streams.iterate
             return Watched(watch(result, fold))
         if (isinstance(result, bytes) and result[:1] == b"{") or draft.operation in names.INFERENCE:
-            reply = _document(result)
+            try:
+                reply = _document(result)
+            except ValueError as error:
+                if draft.operation in names.INFERENCE:  # the client is about to read it in the same way
+                    draft.outcome, draft.error_type, draft.error_kind = classify(error)
+                return True
             if reply:
                 format.read_response(draft, view(reply))
                 if draft.content is not None:
@@ -142,11 +151,12 @@ class HuggingFace:
 
 
 def _document(raw: bytes) -> dict[str, Any]:
-    """The reply, or the first one of a list; none when it is for the application to find out what it is."""
-    try:
-        loaded = json.loads(raw)
-    except ValueError:
-        return {}
+    """The reply, or the first one of a list; none when it is neither.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    loaded = json.loads(raw)
     first = loaded[0] if isinstance(loaded, list) and loaded else loaded
     return first if isinstance(first, dict) else {}
 
