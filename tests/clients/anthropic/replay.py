@@ -17,7 +17,7 @@ import anthropic
 import httpx2
 from anthropic.types import Message, RawMessageStreamEvent
 from clients.anthropic import facts
-from corpus.replay import MODES, Interaction, Mode, Result, _AsyncReroute, _bind, _Reroute
+from corpus.replay import MODES, Interaction, Mode, Result, _reroutes, bind
 from corpus.report import ABSENT, Comparison, Observation
 from corpus.report import _metrics as metrics_of
 from loopback import Loopback, Reply
@@ -80,8 +80,9 @@ class Replayer:
         self._reply = Reply()
         self._server.handle(lambda _: self._reply)
         self._loop = asyncio.new_event_loop()
-        self._http = httpx2.Client(transport=_Reroute(self._server.port))
-        self._ahttp = httpx2.AsyncClient(transport=_AsyncReroute(self._server.port))
+        transport, atransport = _reroutes(httpx2, self._server.port)
+        self._http = httpx2.Client(transport=transport)
+        self._ahttp = httpx2.AsyncClient(transport=atransport)
         # With a timeout of its own, the client sends long calls without a stream as well.
         common: dict[str, Any] = {"api_key": "none", "max_retries": 0, "timeout": 60.0}
         self._client = anthropic.Anthropic(http_client=self._http, **common)
@@ -142,12 +143,12 @@ def _prepare(client: Any, interaction: Interaction, entry: Entry, mode: Mode) ->
         )
     messages = client.beta.messages if "beta=true" in interaction.url else client.messages
     if entry == "stream":
-        return _bind(messages.stream, {k: v for k, v in body.items() if k != "stream"})
+        return bind(messages.stream, {k: v for k, v in body.items() if k != "stream"})
     if entry == "raw":
         messages = messages.with_raw_response
     elif entry == "lines":
         messages = messages.with_streaming_response
-    return _bind(messages.create, body)
+    return bind(messages.create, body)
 
 
 def _drive(call: Callable[[], Any], entry: Entry, streamed: bool, got: list[str]) -> None:
