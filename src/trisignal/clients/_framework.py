@@ -82,8 +82,16 @@ class Around:
     """
 
     def __init__(self, begin: Begin, end: End = keep_result) -> None:
-        self.begin = begin
-        self.answer = end
+        self._begin = begin
+        self._end = end
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """The draft of a call."""
+        return self._begin(instance, args, kwargs)
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """Take the result."""
+        return self._end(draft, result)
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """The arguments stay as they are."""
