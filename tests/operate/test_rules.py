@@ -120,9 +120,11 @@ def test_alert_fires_when_it_should_and_only_then(alert: str, profile: str, tmp_
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_alert_tells_what_to_do(profile: str) -> None:
-    """Each alert has a severity, and a text with its value."""
+    """Each alert has a severity, a text with its value, and a runbook."""
     plan = plan_of(profile)
+    runbooks = (Path(__file__).parents[2] / "docs" / "runbooks.md").read_text(encoding="utf-8")
     for name, alert in alerts_of(plan).items():
+        assert f"{{#{rule_files.slug(name)}}}" in runbooks
         assert alert.severity in ("critical", "warning", "info")
         assert alert.summary
         assert "$value" in alert.description or name in ("LlmNoData",)
