@@ -31,7 +31,7 @@ def plan_of(profile: str) -> objectives.Plan:
 def promtool(*arguments: str) -> None:
     """Run it; its complaint is the failure."""
     assert PROMTOOL is not None
-    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
