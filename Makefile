@@ -31,7 +31,7 @@ serve: $(VENV)/.demo  ## The demo, with /metrics left up until Ctrl-C
 	@$(BIN)/trisignal demo --serve
 
 test: $(VENV)/.test  ## Run the tests
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=20
 
 coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
 	@$(PIP) install uv
