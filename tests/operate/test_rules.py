@@ -124,10 +124,17 @@ def test_every_alert_tells_what_to_do(profile: str) -> None:
     plan = plan_of(profile)
     runbooks = (Path(__file__).parents[2] / "docs" / "runbooks.md").read_text(encoding="utf-8")
     for name, alert in alerts_of(plan).items():
-        assert f"{{#{rule_files.slug(name)}}}" in runbooks
+        assert f"{{#{rule_files.anchor(alert)}}}" in runbooks
         assert alert.severity in ("critical", "warning", "info")
         assert alert.summary
         assert "$value" in alert.description or name in ("LlmNoData",)
+
+
+def test_a_runbook_is_found_for_any_dimension() -> None:
+    """Alerts on cohorts lead to one runbook, whatever the dimension is called."""
+    alerts = alerts_of(objectives.of({"dimensions": ["team", "prompt_family"]}))
+    anchors = {rule_files.anchor(alerts[name]) for name in ("LlmTeamCohortDrop", "LlmPromptFamilyCohortDrop")}
+    assert anchors == {"llm-cohort-drop"}
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -61,6 +61,7 @@ def _cohort(plan: Plan, dimension: str) -> Alert:
         f"Llm{camel}CohortDrop", f"{told} < on () group_left () (avg({told}) - {gap:g})", "warning",
         f"One {dimension} fares worse than the others: {{{{ $labels.{dimension} }}}}",
         f"{_SHARE} of its calls succeed, over {gap * 100:g} points less than the average.", "15m",
+        runbook="LlmCohortDrop",
     )  # fmt: skip
 
 

@@ -101,7 +101,9 @@ class Plan(BaseModel):
     minimum_requests: float = Field(
         default=10.0, ge=0, description="A burn rate is told from this many requests in its long window on."
     )
-    runbook_base_url: str = "https://trisignal.readthedocs.io/en/latest/runbooks/"
+    runbook_base_url: str = Field(
+        default="https://trisignal.readthedocs.io/en/latest/runbooks.html", description="Page with a part per alert."
+    )
     objectives: Objectives = Objectives()
     thresholds: Thresholds = Thresholds()
 

@@ -19,9 +19,9 @@ def groups(plan: Plan) -> list[Group]:
     return [*recording_groups(plan), *slo_groups(plan), *alert_groups(plan)]
 
 
-def slug(alert: str) -> str:
-    """Anchor of an alert's runbook."""
-    return _HUMP.sub("-", alert).lower()
+def anchor(rule: Alert) -> str:
+    """Anchor of an alert's runbook on its page."""
+    return _HUMP.sub("-", rule.runbook or rule.alert).lower()
 
 
 def plain(plan: Plan) -> dict[str, Any]:
@@ -72,6 +72,6 @@ def _alert(plan: Plan, rule: Alert) -> dict[str, Any]:
     told["annotations"] = {
         "summary": rule.summary,
         "description": rule.description,
-        "runbook_url": f"{plan.runbook_base_url.rstrip('/')}/#{slug(rule.alert)}",
+        "runbook_url": f"{plan.runbook_base_url}#{anchor(rule)}",
     }
     return told

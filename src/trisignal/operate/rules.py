@@ -26,6 +26,8 @@ class Alert(NamedTuple):
     hold: str = ""
     """How long the expression must hold (``for``); "": at once."""
     labels: dict[str, str] = {}  # noqa: RUF012 - never changed
+    runbook: str = ""
+    """Heading of its runbook; "": its own name."""
 
 
 class Group(NamedTuple):
