@@ -84,6 +84,7 @@ def main() -> None:
     """Serve on this machine."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--demo", action="store_true", help="answer from a provider on this machine")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     chosen = parser.parse_args()
     with ExitStack() as stack:
@@ -92,7 +93,7 @@ def main() -> None:
 
             provider = stack.enter_context(DemoProvider())
             os.environ["OPENAI_BASE_URL"], os.environ["OPENAI_API_KEY"] = provider.base_url, "demo"
-        uvicorn.run(app, port=chosen.port, log_level="warning")
+        uvicorn.run(app, host=chosen.host, port=chosen.port, log_level="warning")
 
 
 if __name__ == "__main__":

@@ -242,7 +242,7 @@ def test_other_blocks_are_well_formed(page: Path) -> None:
         elif block.language == "json":
             json.loads(block.code)
         elif block.language == "yaml":
-            yaml.safe_load(block.code)
+            list(yaml.safe_load_all(block.code))
         elif block.language == "bash":
             subprocess.run(["bash", "-n"], input=block.code, text=True, check=True)
 

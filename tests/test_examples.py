@@ -158,6 +158,28 @@ def test_fastapi_app(service: tuple[str, subprocess.Popen[str]]) -> None:
     assert "Order 1042" not in printed, "content is off"
 
 
+def test_load(service: tuple[str, subprocess.Popen[str]], tmp_path: Path) -> None:
+    """The load test runs against the example without a failure, and each of its requests is a call that was counted."""
+    url, _ = service
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", str(EXAMPLES / "locustfile.py"), "--headless", "--users", "4",
+         "--spawn-rate", "4", "--run-time", "5s", "--host", url, "--csv", str(tmp_path / "load"), "--only-summary"],
+        env=clean_environ(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "load_stats.csv").read_text().splitlines()
+    (total,) = [row.split(",") for row in rows if ",Aggregated," in row]
+    sent, failed = int(total[2]), int(total[3])
+    assert failed == 0
+    counted = value(get(f"{url}/metrics")[0], "llm_requests_total")
+    assert sent > 0
+    assert sent <= counted <= sent + 4, "at most one call of each user was cut off by the end"
+
+
 def test_provider() -> None:
     """The provider script prints two lines for the shell, and answers at the address in them."""
     process = subprocess.Popen(
