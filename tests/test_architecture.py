@@ -21,6 +21,7 @@ PACKAGE = Path(trisignal.__file__).parent
 LAYERS: tuple[tuple[int, str], ...] = (
     (0, "errors call semconv _guard _decode providers"),
     (0, "_vocabularies"),
+    (0, "_log_values"),
     (1, "config _context outcomes formats formats.*"),
     (2, "policy policy.*"),
     (2, "sinks sinks.*"),

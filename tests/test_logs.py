@@ -26,6 +26,7 @@ from trisignal.logs import (
     ContextFilter,
     JsonFormatter,
     structlog_processor,
+    structlog_redactor,
 )
 
 TRACER = TracerProvider().get_tracer("tests")
@@ -338,3 +339,44 @@ def test_structlog_over_standard_logging_gives_the_same_line(make_log: Any) -> N
     assert record["message"] == "hello"
     assert record["model"] == "gpt-4o"
     assert {k: record[k] for k in (*IDS, "request_id")} == {**expected, "request_id": "r1"}
+
+
+@pytest.mark.usefixtures("_structlog_defaults")
+def test_structlog_events_are_redacted() -> None:
+    """Messages, tracebacks, names and values of fields pass the redactor, however deep; ids stay."""
+    written: list[Any] = []
+
+    def last(logger: Any, method_name: str, event_dict: Any) -> Any:
+        written.append(dict(event_dict))
+        raise structlog.DropEvent
+
+    redactor = structlog_redactor(lambda text: text.replace("secret", "***"))
+    structlog.configure(processors=[structlog_processor, structlog.processors.format_exc_info, redactor, last])
+    log = structlog.get_logger()
+    with TRACER.start_as_current_span("request"), context(tenant="secret inc"):
+        expected = ids_of_current_span()
+        try:
+            raise ValueError("secret")
+        except ValueError:
+            log.exception("a secret", message="secret", deep=[{"secret": ["secret", 7]}], secret=1.5)
+    (event,) = written
+    assert "secret" not in repr(event)
+    assert expected.items() <= event.items()
+    assert (event["deep"], event["***"], event["event"]) == ([{"***": ["***", 7]}], 1.5, "a ***")
+
+
+@pytest.mark.usefixtures("_structlog_defaults")
+def test_structlog_redactor_fails_closed() -> None:
+    """Where the redactor raises, no text is shown and the event goes on."""
+    events: list[Any] = []
+
+    def broken(text: str) -> str:
+        raise RuntimeError(text)
+
+    def last(logger: Any, method_name: str, event_dict: Any) -> Any:
+        events.append(dict(event_dict))
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[structlog_redactor(broken), last])
+    structlog.get_logger().info("a secret", order=7)
+    assert events == [{"event": "[redaction failed]", "[redaction failed]": 7}]

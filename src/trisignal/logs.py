@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, MutableMapping
 from datetime import date
 from datetime import time as time_of_day
 from enum import Enum
-from math import isfinite
 from os import getpid
 from threading import get_ident
 from typing import Any
@@ -27,27 +26,19 @@ from pythonjsonlogger.json import JsonFormatter as _JsonFormatter
 
 from trisignal._context import REQUEST_ID, bound
 from trisignal._guard import contain
+from trisignal._log_values import OUR_KEYS, SPAN_ID, TRACE_FLAGS, TRACE_ID, Gate, clean, text_of
 from trisignal.semconv import RECORD_CLEAN, RECORD_COMPLETE
 
-TRACE_ID = "trace_id"
-SPAN_ID = "span_id"
-TRACE_FLAGS = "trace_flags"
 COMPLETE = RECORD_COMPLETE
 """A record with this attribute has all it should carry: nothing is added to it."""
+StructlogProcessor = Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]
 
-REDACTION_FAILED = "[redaction failed]"
-"""Stands for a text whose redactor raised."""
 
-_OUR_KEYS = frozenset({"timestamp", "level", "logger", "exception", "stack"})
-_RESERVED = frozenset({*RESERVED_ATTRS, "taskName", *_OUR_KEYS})
+_RESERVED = frozenset({*RESERVED_ATTRS, "taskName", *OUR_KEYS})
 _SAFE_KEYS = frozenset({"timestamp", "level", "message", "exception", "stack"})
 """Redacted where they are made, or written by us."""
-_ID = re.compile("[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{2}")
-"""What a trace id, a span id or trace flags look like: applications use these names for other things too."""
-_IDS = frozenset({TRACE_ID, SPAN_ID, TRACE_FLAGS})
 
 _OUR_NAMES = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
-_DEEPEST = 64
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Encode = Callable[[object], str]
@@ -128,6 +119,26 @@ def structlog_processor(
     return event_dict
 
 
+def structlog_redactor(redactor: Callable[[str], str]) -> StructlogProcessor:
+    """A structlog processor that redacts events: messages, and names and values of fields.
+
+    Put it last before the renderer, so that it sees what the others have added; tracebacks must be
+    text by then (``structlog.processors.format_exc_info``).
+
+    Args:
+        redactor: Takes a text and returns what may be shown. Where it raises, the text is dropped.
+
+    Returns:
+        The processor.
+    """
+    gate = Gate(redactor)
+
+    def redact(logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return gate.fields(event_dict)
+
+    return redact
+
+
 class JsonFormatter(_JsonFormatter):
     """Formats each record as one line of JSON: time, level, logger, message, fields.
 
@@ -155,9 +166,10 @@ class JsonFormatter(_JsonFormatter):
     def __init__(self, *args: Any, redactor: Callable[[str], str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._redactor = redactor
+        self._gate = Gate(redactor, self._told, _SAFE_KEYS)
         self._preset = {**self.defaults, **self.static_fields}
-        self._skip = frozenset({*self.reserved_attrs, *_OUR_KEYS})
-        self._moved = _OUR_KEYS - self.reserved_attrs
+        self._skip = frozenset({*self.reserved_attrs, *OUR_KEYS})
+        self._moved = OUR_KEYS - self.reserved_attrs
         self._listed = [f for f in self._required_fields if f != "message" and f not in _OUR_NAMES]
         self._renames = {_OUR_NAMES.get(old, old): new for old, new in self.rename_fields.items()}
         if isinstance(self.timestamp, str):
@@ -182,7 +194,7 @@ class JsonFormatter(_JsonFormatter):
             "timestamp": self._timestamp(record.created),
             "level": record.levelname,
             "logger": record.name,
-            "message": message if self._redactor is None or RECORD_CLEAN in fields else self._safe(message),
+            "message": message if self._redactor is None or RECORD_CLEAN in fields else self._gate.text(message),
         }
         if self._preset:
             line.update(self._preset)
@@ -199,8 +211,7 @@ class JsonFormatter(_JsonFormatter):
         if self._listed or self._renames:
             line = self._reshape(line, record)
         if self._redactor is not None and RECORD_CLEAN not in fields:
-            known = _SAFE_KEYS | _OUR_KEYS | _IDS
-            line = {k if k in known else self._safe(k): self._safe_value(k, v) for k, v in line.items()}
+            line = self._gate.fields(line)
         return self.prefix + self._dump(self.process_log_record(line))
 
     def _add_extras(self, line: dict[str, Any], extras: Mapping[Any, Any]) -> None:
@@ -213,16 +224,16 @@ class JsonFormatter(_JsonFormatter):
                 elif key in self._moved:
                     line["extra." + key] = value
         except TypeError:  # a key that is no text
-            self._add_extras(line, {_text(key): value for key, value in extras.items()})
+            self._add_extras(line, {text_of(key): value for key, value in extras.items()})
 
     def _message(self, record: logging.LogRecord) -> str:
         if isinstance(record.msg, dict):
-            return _text(record.msg.get("message", ""))
+            return text_of(record.msg.get("message", ""))
         try:
             return record.getMessage()
         except Exception:
             # Arguments that do not fit are a mistake of the caller; its line is told nevertheless.
-            return f"{_text(record.msg)} {_text(record.args)}"
+            return f"{text_of(record.msg)} {text_of(record.args)}"
 
     def _timestamp(self, created: float) -> str:
         # Until 2106 a float is off by less than half a microsecond, so that .678 may be .6779998.
@@ -232,35 +243,6 @@ class JsonFormatter(_JsonFormatter):
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
         return f"{text}.{milliseconds:03d}Z"
-
-    def _safe(self, text: str) -> str:
-        if self._redactor is None:
-            return text
-        try:
-            return self._redactor(text)
-        except Exception as error:
-            contain("logs.redactor", error)
-            return REDACTION_FAILED
-
-    def _safe_value(self, key: str, value: Any) -> Any:
-        """A field's value with every text in it redacted; ids and what is redacted already stay."""
-        if key in _SAFE_KEYS or value is None or isinstance(value, (bool, int, float)):
-            return value
-        if isinstance(value, str):
-            return value if key in _IDS and _ID.fullmatch(value) else self._safe(value)
-        try:
-            # Objects are told first: what they say of themselves is text like any other.
-            return self._safe_parts(_clean(value, self._told, frozenset()))
-        except Exception as error:
-            contain("logs.redactor", error)
-            return REDACTION_FAILED
-
-    def _safe_parts(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._safe(value)
-        if isinstance(value, dict):
-            return {self._safe(key): self._safe_parts(part) for key, part in value.items()}
-        return [self._safe_parts(part) for part in value] if isinstance(value, list) else value
 
     def _add_exception(self, line: dict[str, Any], record: logging.LogRecord) -> None:
         try:
@@ -277,7 +259,7 @@ class JsonFormatter(_JsonFormatter):
         ):
             if found:
                 # A list of lines is joined first: what is to be redacted may span lines.
-                safe = self._safe("\n".join(found) if isinstance(found, list) else found)
+                safe = self._gate.text("\n".join(found) if isinstance(found, list) else found)
                 line[key] = safe.splitlines() if as_array else safe
 
     def _reshape(self, line: dict[str, Any], record: logging.LogRecord) -> dict[str, Any]:
@@ -298,7 +280,7 @@ class JsonFormatter(_JsonFormatter):
         if self.json_default is not None:
             return self.json_default(value)
         if isinstance(value, BaseException):
-            return self._safe(f"{type(value).__name__}: {value}")
+            return self._gate.text(f"{type(value).__name__}: {value}")
         if isinstance(value, (date, time_of_day)):
             return value.isoformat()
         return value.value if isinstance(value, Enum) else str(value)
@@ -307,8 +289,8 @@ class JsonFormatter(_JsonFormatter):
         try:
             text = self._encode(line)
         except Exception:
-            clean = _clean(line, self._told, frozenset())
-            text = _SURROGATES.sub("\ufffd", json.dumps(clean, ensure_ascii=False, separators=(",", ":")))
+            plain = clean(line, self._told, frozenset())
+            text = _SURROGATES.sub("\ufffd", json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
         if text.isascii():
             return text
         # Some readers end a line at these three, which JSON need not escape.
@@ -316,39 +298,10 @@ class JsonFormatter(_JsonFormatter):
 
 
 def _encoder(told: Callable[[Any], Any]) -> Encode:
-    """The fastest encoder at hand; it raises where `_clean` must help."""
+    """The fastest encoder at hand; it raises where `clean` must help."""
     try:
         from orjson import OPT_PASSTHROUGH_DATACLASS, dumps
     except ImportError:
         encode = json.JSONEncoder(default=told, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
         return lambda line: _SURROGATES.sub("\ufffd", encode(line))
     return lambda line: dumps(line, told, OPT_PASSTHROUGH_DATACLASS).decode()
-
-
-def _text(value: object) -> str:
-    try:
-        return str(value)
-    except Exception:
-        return f"<unprintable {type(value).__name__}>"
-
-
-def _clean(value: Any, told: Callable[[Any], Any] | None, inside: frozenset[int]) -> Any:
-    """A copy of a value that `json` can write: no cycles, no infinite numbers, text keys."""
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, int):
-        # Python refuses to print very long numbers.
-        return value if value.bit_length() <= 1024 else hex(value)
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, (dict, list, tuple)):
-        if id(value) in inside or len(inside) >= _DEEPEST:
-            return _text(value)
-        inside |= {id(value)}
-        if isinstance(value, dict):
-            return {_text(key): _clean(part, told, inside) for key, part in value.items()}
-        return [_clean(part, told, inside) for part in value]
-    try:
-        return _clean(told(value), None, inside) if told is not None else _text(value)
-    except Exception:
-        return _text(value)

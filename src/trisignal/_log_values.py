@@ -1,0 +1,110 @@
+"""Values of log records: told in a form that JSON has, and redacted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from math import isfinite
+from typing import Any
+
+from trisignal._guard import contain
+
+TRACE_ID = "trace_id"
+SPAN_ID = "span_id"
+TRACE_FLAGS = "trace_flags"
+REDACTION_FAILED = "[redaction failed]"
+"""Stands for a text whose redactor raised."""
+
+OUR_KEYS = frozenset({"timestamp", "level", "logger", "exception", "stack"})
+"""What every line may have; an extra of these names is moved aside."""
+IDS = frozenset({TRACE_ID, SPAN_ID, TRACE_FLAGS})
+_KNOWN = OUR_KEYS | IDS | {"event"}
+"""Names that nobody chose."""
+_ID = re.compile("[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{2}")
+"""What a trace id, a span id or trace flags look like: applications use these names for other things too."""
+_DEEPEST = 64
+
+
+class Gate:
+    """What every text of a record passes.
+
+    Args:
+        redactor: None lets everything pass.
+        told: How values are told that JSON has no form for; None: by their ``str()``.
+        safe: Fields whose values are redacted where they are made, or written by us.
+    """
+
+    def __init__(
+        self,
+        redactor: Callable[[str], str] | None,
+        told: Callable[[Any], Any] | None = None,
+        safe: frozenset[str] = frozenset(),
+    ) -> None:
+        self._redactor = redactor
+        self._told = told
+        self._safe = safe
+
+    def text(self, text: str) -> str:
+        """A text with what must not be shown replaced."""
+        if self._redactor is None:
+            return text
+        try:
+            return self._redactor(text)
+        except Exception as error:
+            contain("logs.redactor", error)
+            return REDACTION_FAILED
+
+    def fields(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields with every text in their names and values redacted; our own names stay."""
+        known = self._safe | _KNOWN
+        return {k if k in known else self.text(k): self._value(k, v) for k, v in line.items()}
+
+    def _value(self, key: str, value: Any) -> Any:
+        # Ids, and what is redacted already, stay.
+        if key in self._safe or value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, str):
+            return value if key in IDS and _ID.fullmatch(value) else self.text(value)
+        try:
+            # Objects are told first: what they say of themselves is text like any other.
+            return self._parts(clean(value, self._told, frozenset()))
+        except Exception as error:
+            contain("logs.redactor", error)
+            return REDACTION_FAILED
+
+    def _parts(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(key): self._parts(part) for key, part in value.items()}
+        return [self._parts(part) for part in value] if isinstance(value, list) else value
+
+
+def text_of(value: object) -> str:
+    """What a value says of itself."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<unprintable {type(value).__name__}>"
+
+
+def clean(value: Any, told: Callable[[Any], Any] | None, inside: frozenset[int]) -> Any:
+    """A copy of a value that `json` can write: no cycles, no infinite numbers, text keys."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        # Python refuses to print very long numbers.
+        return value if value.bit_length() <= 1024 else hex(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) in inside or len(inside) >= _DEEPEST:
+            return text_of(value)
+        inside |= {id(value)}
+        if isinstance(value, dict):
+            return {text_of(key): clean(part, told, inside) for key, part in value.items()}
+        return [clean(part, told, inside) for part in value]
+    try:
+        return clean(told(value), None, inside) if told is not None else text_of(value)
+    except Exception:
+        return text_of(value)
