@@ -186,6 +186,20 @@ def test_the_answering_model_counts_first() -> None:
     assert bill(pricer, model="", request_model="") is None
 
 
+@pytest.mark.parametrize(
+    ("answered", "asked", "counts"),
+    [("m1", "m1-mini", "m1"), ("m1", "acme/m1-mini", "m1"), ("m1", "eu.acme.m1-v2:0", "eu.acme.m1-v2:0")],
+)
+def test_a_region_in_the_requested_id_counts(answered: str, asked: str, counts: str) -> None:
+    """Where the requested id is the answered one with a region before it, it names whose prices hold."""
+
+    class Known:
+        def rates(self, provider: str, host: str, model: str, tier: str, at_unix_s: float) -> Rates | None:
+            return Rates(input=1.0 if model == counts else 2.0, output=0.0)
+
+    assert total(Pricer(Known()), model=answered, request_model=asked) == pytest.approx(6.0)
+
+
 def test_an_override_of_the_requested_model_beats_shipped_prices(tmp_path: Path) -> None:
     """A price given for the name that was asked for wins, whatever dated name answered."""
     pricer = price_file(tmp_path, {"openai": {"gpt-4o": {"input": 1, "output": 1}}})

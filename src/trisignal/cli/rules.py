@@ -34,10 +34,13 @@ def command(path: str, form: str, profile: str | None, name: str, labels: tuple[
     plan = objectives.load(path)
     if profile is not None:
         plan = plan.model_copy(update={"metric_profile": profile})
+    labelled = dict(_pair(label) for label in labels)
     if form == "prometheus":
+        if labelled:
+            raise ConfigError("--label", labels[0], "--format prometheus-operator beside it: a rule file has no labels")
         documents: list[Any] = [rule_files.plain(plan)]
     else:
-        documents = rule_files.operator(plan, name, dict(_pair(label) for label in labels))
+        documents = rule_files.operator(plan, name, labelled)
     written = _yaml(documents)
     if output == "-":
         click.echo(written, nl=False)

@@ -1,7 +1,8 @@
 """What a call costs: prices are looked up once per model, then it is arithmetic.
 
 Each source is asked for the model that answered, then for the one that was requested, before
-the next source is. Unknown stays unknown: no price is ``None``, never 0.
+the next source is; the other way round where the requested id is the answered one with a region
+before it. Unknown stays unknown: no price is ``None``, never 0.
 `trisignal.policy.price_table` tells whose prices count and what a service tier does.
 """
 
@@ -117,8 +118,8 @@ class Pricer:
     def _ask(self, key: _Key, at_unix_s: float) -> _Plan | None:
         provider, host, response_model, request_model, tier = key
         named = (response_model, request_model)
-        # Bedrock's ids name the model that answers, and whose prices: the global or a region's.
-        if response_model in request_model:
+        # Bedrock's ids (us.anthropic.claude-…) name the model that answers, and whose prices: a region's.
+        if response_model and f".{response_model}" in request_model:
             named = (request_model, response_model)
         models = [model for model in dict.fromkeys(named) if model]
         until = math.inf
