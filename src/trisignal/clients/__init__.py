@@ -41,6 +41,13 @@ REGISTRY: tuple[Row, ...] = (
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
     Row("google-genai", "google.genai", "trisignal.clients.google_genai:provider", ">=1.9"),
     Row("bedrock", "botocore", "trisignal.clients.bedrock:provider", ">=1.34.131", also=("aiobotocore",)),
+    Row(
+        "mistral",
+        "mistralai",
+        "trisignal.clients.mistral:provider",
+        ">=1.0",
+        also=("mistralai.azure.client", "mistralai.gcp.client"),
+    ),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
     Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.6"),
     Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=1.0"),
