@@ -24,8 +24,8 @@ from trisignal.formats import Format, view
 from trisignal.outcomes import kind_of_status
 
 _MAX_KNOWN = 256
-_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z-]+?)(?:-(remaining|limit))?")
-_REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id")
+_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z0-9-]+?)(?:-(remaining|limit))?")
+_REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id", b"mistral-correlation-id")
 
 
 class Endpoint(NamedTuple):
@@ -216,7 +216,7 @@ class Stainless:
     def _attach(self, draft: Draft, exchange: Exchange, response: Any) -> None:
         """See the HTTP response before the SDK wraps it; tap a body that is still to be read."""
         exchange.response = response
-        _read_headers(draft, response.headers)
+        read_headers(draft, response.headers)
         if response.is_closed and not exchange.streaming:
             return
         policy = _runtime.STATE.policy
@@ -316,7 +316,7 @@ class Stainless:
             self._read_reply(draft, exchange, completion)
         response = getattr(error, "response", None)
         if response is not None and exchange.response is None and hasattr(response, "headers"):
-            _read_headers(draft, response.headers)
+            read_headers(draft, response.headers)
 
 
 def _json_of(response: Any) -> Any:
@@ -336,7 +336,13 @@ def _retry_kind(error: BaseException | None) -> ErrorKind:
     return "timeout" if "timeout" in type(error).__name__.lower() else "connection"
 
 
-def _read_headers(draft: Draft, headers: Any) -> None:
+def read_headers(draft: Draft, headers: Any) -> None:
+    """Request id and rate limits from the headers of an answer.
+
+    Args:
+        draft: The call.
+        headers: Of an httpx-like response.
+    """
     found: dict[str, dict[str, float]] = {}
     for name, value in headers.raw:
         name = name.lower()

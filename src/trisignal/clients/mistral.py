@@ -10,27 +10,34 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from weakref import ref
 
 from opentelemetry import trace
 
-from trisignal import _context, _guard, _runtime, _streams, providers
+from trisignal import _context, _runtime, _streams, providers
 from trisignal import semconv as names
 from trisignal._active import captures
 from trisignal._patch import Patches
-from trisignal.call import ContentSource, Draft, ErrorKind
-from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
+from trisignal.call import ContentSource, Draft
+from trisignal.clients import _speakeasy
+from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, sync_wrapper
 from trisignal.formats import Format, text, view
 from trisignal.formats.mistral import MISTRAL, MISTRAL_EMBED
-from trisignal.outcomes import classify
+from trisignal.outcomes import classify, classify_event
 
-_MAX_KNOWN = 256
-_REQUEST_IDS = ("mistral-correlation-id", "x-request-id", "apim-request-id")
-_CLOUDS = {"mistralai.azure.client": "azure.ai.inference", "mistralai.gcp.client": "gcp.vertex_ai"}
+_CLOUDS = {
+    "mistralai.azure.client": "azure.ai.inference",
+    "mistralai.gcp.client": "gcp.vertex_ai",
+    "mistralai_azure": "azure.ai.inference",
+    "mistralai_gcp": "gcp.vertex_ai",
+}
 _SDKS = {"mistralai.client": "mistral_ai", "mistralai": "mistral_ai", **_CLOUDS}
-"""Packages with clients (version 1 has no ``client``), and who answers where the host does not tell."""
+"""Packages with clients (those of version 1 lie elsewhere), and who answers where the host does not tell."""
 
 
 class Method(NamedTuple):
@@ -55,17 +62,53 @@ _METHODS = (
 )
 
 
-class Exchange:
-    """What the HTTP requests of a draft have shown so far."""
+class _Exchange(_speakeasy.Exchange):
+    """What the SDK's own tracing needs to know besides."""
 
-    __slots__ = ("format", "hook", "lost")
+    __slots__ = ("around", "hook")
 
-    def __init__(self, format: Format) -> None:
-        self.format = format
-        self.lost: ErrorKind | None = None
-        """Why the last attempt failed; told as a retry once another one follows."""
+    def __init__(self, format: Format, around: trace.Span) -> None:
+        super().__init__(format)
+        self.around = around
+        """The span around the call, as the SDK would see it without us."""
         self.hook: Any = None
-        """The SDK's own tracing, while it looks at the request."""
+        """The SDK's hook, while it looks at the request."""
+
+
+class _Events(_streams.Fold):
+    """The fold of a stream whose error events are no chunks: whoever parses them raises."""
+
+    __slots__ = ()
+
+    def failed(self, error: BaseException) -> None:
+        """Reading the stream raised; the event that did it may tell why."""
+        told = _object(getattr(error, "body", None)).get("data")
+        if isinstance(told, dict) and told.get("object") == "error":
+            self.state.error = told
+        super().failed(error)
+
+
+class _Running:
+    """A reader of a stream as far as a tap needs it: a strong reference would keep dropped streams alive."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = ref(reader)
+
+    @property
+    def gi_running(self) -> bool:
+        """Whether the generator, of either kind, is running."""
+        reader = self._reader()
+        return bool(getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False))
+
+
+def _object(raw: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(text(raw))
+    except ValueError:  # the application hears of it
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Reader:
@@ -74,149 +117,64 @@ class Reader:
     Args:
         method: The method.
         fallback: Provider id where the host does not tell it.
-        known: Host, port and provider per base URL, shared by the readers of a package.
     """
 
-    def __init__(self, method: Method, fallback: str, known: dict[str, tuple[str, int, str]]) -> None:
+    def __init__(self, method: Method, fallback: str) -> None:
         self._method = method
         self._fallback = fallback
-        self._known = known
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """Who is asked for which model; what is asked is read from the body that is sent."""
         method = self._method
         draft = Draft(method.operation, request_model=text(kwargs.get("model")))
-        draft.server_address, draft.server_port, draft.provider = self._who(instance, kwargs.get("server_url"))
-        draft.owner = Exchange(method.format)
+        url = urlsplit(text(kwargs.get("server_url")) or instance.sdk_configuration.get_server_details()[0])
+        host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
+        draft.server_address, draft.server_port = host, port
+        draft.provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, self._fallback)
+        # An enclosing call of ours is nothing that the SDK would see without us.
+        enclosed = _context.current.get() is not None
+        draft.owner = _Exchange(method.format, trace.INVALID_SPAN if enclosed else trace.get_current_span())
         if method.streaming:
             draft.fields[names.REQUEST_STREAM] = True
         if captures():
             draft.content = ContentSource(method.format.read_content, kwargs)
         return draft
 
-    def _who(self, instance: Any, server_url: Any) -> tuple[str, int, str]:
-        base = text(server_url) or text(instance._get_url(None, None))
-        found = self._known.get(base)
-        if found is None:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            url = urlsplit(base)
-            host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
-            provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, self._fallback)
-            found = self._known[base] = (host, port, provider)
-        return found
-
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Arguments stay; headers are added to the HTTP request."""
         return args, kwargs
 
-    def answer(self, draft: Draft, result: Any) -> bool:
+    def answer(self, draft: Draft, result: Any) -> bool | Watched:
         """Read a complete reply, or attach to a stream: its object stays, and so do its closes."""
         if not self._method.streaming:
-            self._read(draft, result)
+            self._read(draft, view(result))
             return True
-        fold = _streams.Fold(draft, self._method.format, keep_content=captures())
-        tap = _streams.tap(result.response, fold)
-        watch: Any = _streams.aiterate if hasattr(result.generator, "__anext__") else _streams.iterate
-        result.generator = tap._parsed = watch(result.generator, fold)
+        fold = _Events(draft, self._method.format, keep_content=captures())
+        inner = getattr(result, "generator", result)
+        watch: Any = _streams.aiterate if hasattr(inner, "__anext__") else _streams.iterate
+        watched = watch(inner, fold)
+        if inner is result:  # the first versions return bare generators
+            return Watched(watched)
+        _streams.tap(result.response, fold)._parsed = _Running(watched)
+        result.generator = watched
         return False
 
     def _read(self, draft: Draft, reply: Any) -> None:
-        self._method.format.read_response(draft, view(reply))
+        self._method.format.read_response(draft, reply)
         if draft.content is not None:
             draft.content.response = reply
 
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """A reply that the SDK could not parse was billed all the same."""
-        if getattr(error, "status_code", None) != 200 or self._method.streaming:
-            return
-        try:
-            reply = json.loads(text(getattr(error, "body", None)))
-        except ValueError:  # the application hears of it
-            return
-        if isinstance(reply, dict):
-            self._read(draft, reply)
-
-
-# --- below the public methods ---------------------------------------------------------
-
-
-def _exchange() -> tuple[Draft, Exchange] | None:
-    draft = _context.current.get()
-    if draft is None or draft.ended or not isinstance(draft.owner, Exchange):
-        return None
-    return draft, draft.owner
-
-
-def _see_request(request: Any) -> None:
-    """Read the body that is about to be sent; add trace context where the settings say so."""
-    found = _exchange()
-    if found is None or request is None:
-        return
-    draft, exchange = found
-    try:
-        body = json.loads(request.content)
-        exchange.format.read_request(draft, body)
-        if draft.content is not None:
-            draft.content.request = body
-        for name, value in (outgoing(None) or {}).items():
-            request.headers.setdefault(name, value)
-    except Exception as error:
-        _guard.contain("mistral.request", error)
-
-
-def _see_response(response: Any) -> None:
-    found = _exchange()
-    if found is None:
-        return
-    try:
-        told = (text(response.headers.get(name)) for name in _REQUEST_IDS)
-        found[0].vendor_request_id = next(filter(None, told), "")
-    except Exception as error:
-        _guard.contain("mistral.response", error)
-
-
-def _asked(args: Args, kwargs: Kwargs) -> Any:
-    return kwargs["request"] if "request" in kwargs else args[1] if len(args) > 1 else None
-
-
-def _send(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    _see_request(_asked(args, kwargs))
-    response = wrapped(*args, **kwargs)
-    _see_response(response)
-    return response
-
-
-async def _asend(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    _see_request(_asked(args, kwargs))
-    response = await wrapped(*args, **kwargs)
-    _see_response(response)
-    return response
-
-
-def _attempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    """The hooks before each attempt: one that follows a failed one is a retry."""
-    found = _exchange()
-    if found is not None and found[1].lost is not None:
-        found[0].retries.append(found[1].lost)
-        found[1].lost = None
-    return wrapped(*args, **kwargs)
-
-
-def _refused(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    """An answer whose status may be tried again."""
-    wrapped(*args, **kwargs)
-    found = _exchange()
-    if found is not None:
-        found[1].lost = classify(instance).kind
-
-
-def _unanswered(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    """The hooks after an attempt without an answer."""
-    found, error = _exchange(), args[2] if len(args) > 2 else None
-    if found is not None and isinstance(error, BaseException):
-        found[1].lost = classify(error).kind
-    return wrapped(*args, **kwargs)
+        """A reply that the SDK could not parse was billed all the same; a refusal may say why."""
+        body = _object(getattr(error, "body", None))
+        if getattr(error, "status_code", None) == 200:
+            if not self._method.streaming:
+                self._read(draft, body)
+        elif body.get("object") == "error":
+            draft.error = error
+            draft.outcome, draft.error_type, draft.error_kind = classify(error)
+            told = classify_event(body).error_type
+            draft.error_type = draft.error_type if told == "_OTHER" else told
 
 
 # --- the SDK's own spans --------------------------------------------------------------
@@ -225,7 +183,7 @@ def _unanswered(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
 class _Shadow(trace.NonRecordingSpan):
     """Our span as the SDK sees it: has its context, so that it propagates, and takes facts."""
 
-    def __init__(self, draft: Draft, span: trace.Span) -> None:
+    def __init__(self, draft: Draft, span: trace.Span, name: str) -> None:
         super().__init__(span.get_span_context())
         self._draft = draft
 
@@ -245,36 +203,33 @@ class _Shadow(trace.NonRecordingSpan):
 class _StandIn:
     """Given to the SDK in place of its tracer while a call of ours sends its request."""
 
-    def __init__(self, draft: Draft, span: trace.Span) -> None:
-        self._draft = draft
-        self._span = span
-
-    def start_span(self, name: str, **others: Any) -> trace.Span:
-        """Our span."""
-        return _Shadow(self._draft, self._span)
+    def __init__(self, make: Callable[..., trace.Span]) -> None:
+        self.start_span = make
 
 
 def _trace_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The SDK's hook that may start a span: note which provider it goes to."""
-    found = _exchange()
-    if found is not None:
-        found[1].hook = instance
-    try:
-        return wrapped(*args, **kwargs)
-    finally:
-        if found is not None:
-            found[1].hook = None
+    found = _speakeasy.current()
+    exchange = found[1] if found is not None else None
+    if isinstance(exchange, _Exchange):
+        exchange.hook = instance
+    return wrapped(*args, **kwargs)
 
 
 def _start_span(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    """One span per call where both go to one place; spans that go elsewhere were asked for."""
-    found = _exchange()
-    if found is not None and found[0].span is not None and "tracer" in kwargs:
-        draft, exchange = found
-        own = getattr(exchange.hook, "tracer_provider", None) or trace.get_tracer_provider()
-        if own is _runtime.STATE.tracer_provider:
-            kwargs = {**kwargs, "tracer": _StandIn(draft, found[0].span)}
-    return wrapped(*args, **kwargs)
+    """One span per call where both go to one place; one that goes elsewhere is as it would be without us."""
+    found, tracer = _speakeasy.current(), kwargs.get("tracer")
+    if found is None or found[0].span is None or not isinstance(found[1], _Exchange) or tracer is None:
+        return wrapped(*args, **kwargs)
+    draft, exchange = found
+    hook, exchange.hook = exchange.hook, None
+    provider = getattr(hook, "tracer_provider", None) or trace.get_tracer_provider()
+    if provider is _runtime.STATE.tracer_provider:
+        tracer = _StandIn(partial(_Shadow, draft, draft.span))
+    else:
+        around = trace.set_span_in_context(exchange.around)
+        tracer = _StandIn(partial(tracer.start_span, context=around))
+    return wrapped(*args, **{**kwargs, "tracer": tracer})
 
 
 # --- patching -------------------------------------------------------------------------
@@ -297,23 +252,16 @@ class Mistral:
                 self._patch(patches, package, fallback)
 
     def _patch(self, patches: Patches, package: str, fallback: str) -> None:
-        base = _module(f"{package}.basesdk")
-        if base is None:
+        if _module(f"{package}.basesdk") is None:
             return
-        known: dict[str, tuple[str, int, str]] = {}
         for method in _METHODS:
             module = _module(f"{package}.{method.module}")
             cls = getattr(module, method.cls, None)
             if cls is not None:
-                reader = Reader(method, fallback, known)
+                reader = Reader(method, fallback)
                 patches.wrap(cls, method.name, sync_wrapper(reader))
                 patches.wrap(cls, f"{method.name}_async", async_wrapper(reader))
-        patches.wrap(base.BaseSDK, "do_request", _send)
-        patches.wrap(base.BaseSDK, "do_request_async", _asend)
-        hooks = importlib.import_module(f"{package}._hooks.sdkhooks").SDKHooks
-        patches.wrap(hooks, "before_request", _attempt)
-        patches.wrap(hooks, "after_error", _unanswered)
-        patches.wrap(importlib.import_module(f"{package}.utils.retries").TemporaryError, "__init__", _refused)
+        _speakeasy.watch(patches, package)
         tracing = _module(f"{package}._hooks.tracing")
         if tracing is not None:
             patches.wrap(tracing.TracingHook, "before_request", _trace_request)

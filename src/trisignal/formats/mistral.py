@@ -151,4 +151,3 @@ MISTRAL = CHAT._replace(
 MISTRAL_EMBED: Format = EMBEDDINGS._replace(
     name="mistral_embeddings", read_request=read_embeddings_request, read_response=read_embeddings_response
 )
-

@@ -52,9 +52,7 @@ def chunk(content: Any, finish: str | None = None, **more: Any) -> dict[str, Any
 
 def streamed(*events: Mapping[str, Any] | str, hang: bool = False) -> Reply:
     """A streamed reply."""
-    return Reply(
-        headers={**_HEADERS, "content-type": "text/event-stream"}, body=sse(*events, done=not hang), hang=hang
-    )
+    return Reply(headers={**_HEADERS, "content-type": "text/event-stream"}, body=sse(*events, done=not hang), hang=hang)
 
 
 WHOLE = json_reply(message("Three days in Alfama."), headers=_HEADERS)
