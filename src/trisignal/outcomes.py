@@ -58,6 +58,7 @@ _BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
     ("not_found", "invalid_request"),
     ("notfound", "invalid_request"),
     ("invalid", "invalid_request"),
+    ("responsevalidation", "server"),
     ("validation", "invalid_request"),
     ("server_error", "server"),
     ("internal", "server"),

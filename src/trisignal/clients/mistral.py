@@ -28,7 +28,7 @@ from trisignal.clients import _speakeasy
 from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, sync_wrapper
 from trisignal.formats import Format, text, view
 from trisignal.formats.mistral import MISTRAL, MISTRAL_EMBED
-from trisignal.outcomes import classify, classify_event
+from trisignal.outcomes import classify, classify_event, status_of
 
 _CLOUDS = {
     "mistralai.azure.client": "azure.ai.inference",
@@ -167,7 +167,7 @@ class Reader:
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A reply that the SDK could not parse was billed all the same; a refusal may say why."""
         body = _object(getattr(error, "body", None))
-        if getattr(error, "status_code", None) == 200:
+        if (status_of(error) or 0) // 100 == 2:
             if not self._method.streaming:
                 self._read(draft, body)
         elif body.get("object") == "error":

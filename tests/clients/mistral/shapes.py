@@ -21,6 +21,8 @@ CHAT: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Plan a trip to Lisbon."}],
     "temperature": 0.2,
 }
+_WAIT_MS = 400
+"""Before each retry."""
 _HEADERS = {"mistral-correlation-id": "019f8077-1dac-791a-85e6-dc0996d33292"}
 
 
@@ -133,9 +135,12 @@ class AsyncMistral(Mistral):
 
 
 def _options(url: str, max_retries: int, timeout_s: float) -> dict[str, Any]:
-    retries = RetryConfig("backoff", BackoffStrategy(1, 10, 1.0, 5000, 0), False) if max_retries else None
     options = {"api_key": "none", "server_url": url, "timeout_ms": round(timeout_s * 1000)}
-    return {**options, "retry_config": retries} if retries else options
+    if not max_retries:
+        return options
+    # The client counts no attempts: it goes on until a time has passed.
+    backoff = BackoffStrategy(_WAIT_MS, _WAIT_MS, 1.0, _WAIT_MS * max_retries - _WAIT_MS // 4)
+    return {**options, "retry_config": RetryConfig("backoff", backoff, False)}
 
 
 def client(url: str, max_retries: int = 0, timeout_s: float = 10.0) -> Mistral:
@@ -176,5 +181,9 @@ KIT = ClientKit(
             "streaming-response-lines",
         }
     ),
-    faults=FaultRules(),
+    faults=FaultRules(
+        # The client does not retry that status.
+        lacks=frozenset({"status-529-once", "status-529-twice"}),
+        retry_headers={},
+    ),
 )
