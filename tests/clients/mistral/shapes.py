@@ -9,8 +9,16 @@ from typing import Any
 from contract.shapes import ClientKit, Expected, FaultRules, Shape
 from contract.ways import BrokenOut, Cancelled, ClosedEarly, InContext, NeverIterated, Plain, ReadAll
 from loopback import Reply, json_reply, sse
-from mistralai.client import Mistral
-from mistralai.client.utils import BackoffStrategy, RetryConfig
+
+try:
+    from mistralai.client import Mistral, errors
+    from mistralai.client.basesdk import httpx
+    from mistralai.client.utils import BackoffStrategy, RetryConfig
+except ImportError:  # version 1
+    from mistralai import Mistral
+    from mistralai import models as errors
+    from mistralai.basesdk import httpx
+    from mistralai.utils import BackoffStrategy, RetryConfig
 
 MODEL = "mistral-small-latest"
 ANSWERED_BY = "mistral-small-2603"
