@@ -46,7 +46,7 @@ REGISTRY: tuple[Row, ...] = (
         "mistralai",
         "trisignal.clients.mistral:provider",
         ">=1.0",
-        also=("mistralai.azure.client", "mistralai.gcp.client"),
+        also=("mistralai.azure.client", "mistralai.gcp.client", "mistralai_azure", "mistralai_gcp"),
     ),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
     Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.6"),

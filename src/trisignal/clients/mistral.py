@@ -190,7 +190,8 @@ class _Shadow(trace.NonRecordingSpan):
     def set_attribute(self, key: str, value: Any) -> None:
         """Note a fact that is not one of the conventions' own: those are ours to tell, content above all."""
         if key == names.CONVERSATION_ID:
-            self._draft.conversation_id = self._draft.conversation_id or text(value)
+            if not self._draft.conversation_id:
+                self._draft.fields[key] = text(value)
         elif not key.startswith(("gen_ai.", "server.", "error.")):
             self._draft.attributes[key] = value
 

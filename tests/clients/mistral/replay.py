@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from clients.mistral.shapes import AsyncMistral, Mistral, errors, httpx, method
+from clients.mistral.shapes import HTTP, AsyncMistral, Mistral, SDKError, method
 from corpus import facts
 from corpus.replay import Entry, Interaction, Mode, Replayer
 from corpus.replay import load as load_all
@@ -42,8 +42,8 @@ class MistralPlayer(Replayer):
     """The mistralai package."""
 
     instrumented = "mistral"
-    http_package = httpx
-    failures = (errors.SDKError,)
+    http_package = HTTP
+    failures = (SDKError,)
 
     def entries(self, interaction: Interaction) -> tuple[Entry, ...]:
         """Return the one way that there is."""

@@ -20,6 +20,9 @@ except ImportError:  # version 1
     from mistralai.basesdk import httpx
     from mistralai.utils import BackoffStrategy, RetryConfig
 
+SDKError = errors.SDKError
+HTTP: Any = httpx
+"""The package that the client speaks HTTP with."""
 MODEL = "mistral-small-latest"
 ANSWERED_BY = "mistral-small-2603"
 _ID = "5c1b2f0d8e7a4c3b9f6e1d2c3b4a5968"
