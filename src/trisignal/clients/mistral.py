@@ -93,8 +93,9 @@ class _Running:
 
     __slots__ = ("_reader",)
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = ref(reader)
+    def __init__(self, reader: Any, fold: _streams.Fold) -> None:
+        # The response may live on until the garbage collector comes: the reader's end is that of the call.
+        self._reader = ref(reader, lambda _: fold.__del__())
 
     @property
     def gi_running(self) -> bool:
@@ -155,7 +156,7 @@ class Reader:
         watched = watch(inner, fold)
         if inner is result:  # the first versions return bare generators
             return Watched(watched)
-        _streams.tap(result.response, fold)._parsed = _Running(watched)
+        _streams.tap(result.response, fold)._parsed = _Running(watched, fold)
         result.generator = watched
         return False
 
