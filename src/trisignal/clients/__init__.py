@@ -45,7 +45,7 @@ REGISTRY: tuple[Row, ...] = (
         "mistral",
         "mistralai",
         "trisignal.clients.mistral:provider",
-        ">=1.0",
+        ">=1.10",
         also=("mistralai.azure.client", "mistralai.gcp.client", "mistralai_azure", "mistralai_gcp"),
     ),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),

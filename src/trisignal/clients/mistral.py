@@ -19,7 +19,7 @@ from weakref import ref
 
 from opentelemetry import trace
 
-from trisignal import _context, _runtime, _streams, providers
+from trisignal import _context, _guard, _runtime, _streams, providers
 from trisignal import semconv as names
 from trisignal._active import captures
 from trisignal._patch import Patches
@@ -82,10 +82,19 @@ class _Events(_streams.Fold):
 
     def failed(self, error: BaseException) -> None:
         """Reading the stream raised; the event that did it may tell why."""
-        told = _object(getattr(error, "body", None)).get("data")
-        if isinstance(told, dict) and told.get("object") == "error":
-            self.state.error = told
+        try:
+            self.state.error = _error_event(error)
+        except Exception as failure:
+            _guard.contain("mistral.stream", failure)
         super().failed(error)
+
+
+def _error_event(error: BaseException) -> dict[str, Any] | None:
+    told = _object(getattr(error, "body", None)).get("data")
+    problems = getattr(error, "errors", None)
+    if told is None and callable(problems):  # early versions let pydantic's own error through
+        told = problems()[0].get("input")
+    return told if isinstance(told, dict) and told.get("object") == "error" else None
 
 
 class _Running:
@@ -211,8 +220,7 @@ class _StandIn:
 
 def _trace_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The SDK's hook that may start a span: note which provider it goes to."""
-    found = _speakeasy.current()
-    exchange = found[1] if found is not None else None
+    _, exchange = _speakeasy.current() or (None, None)
     if isinstance(exchange, _Exchange):
         exchange.hook = instance
     return wrapped(*args, **kwargs)
@@ -220,10 +228,10 @@ def _trace_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> A
 
 def _start_span(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """One span per call where both go to one place; one that goes elsewhere is as it would be without us."""
-    found, tracer = _speakeasy.current(), kwargs.get("tracer")
-    if found is None or found[0].span is None or not isinstance(found[1], _Exchange) or tracer is None:
+    draft, exchange = _speakeasy.current() or (None, None)
+    tracer = kwargs.get("tracer")
+    if draft is None or draft.span is None or not isinstance(exchange, _Exchange) or tracer is None:
         return wrapped(*args, **kwargs)
-    draft, exchange = found
     hook, exchange.hook = exchange.hook, None
     provider = getattr(hook, "tracer_provider", None) or trace.get_tracer_provider()
     if provider is _runtime.STATE.tracer_provider:

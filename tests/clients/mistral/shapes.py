@@ -13,16 +13,14 @@ from loopback import Reply, json_reply, sse
 try:
     from mistralai.client import Mistral, errors
     from mistralai.client.basesdk import httpx
-    from mistralai.client.utils import BackoffStrategy, RetryConfig
-    from mistralai.client.utils.eventstreaming import EventStream
+    from mistralai.client.utils import BackoffStrategy, RetryConfig, eventstreaming
 except ImportError:  # version 1
     from mistralai import Mistral
     from mistralai import models as errors
     from mistralai.basesdk import httpx
-    from mistralai.utils import BackoffStrategy, RetryConfig
-    from mistralai.utils.eventstreaming import EventStream
+    from mistralai.utils import BackoffStrategy, RetryConfig, eventstreaming
 
-_CLOSES = hasattr(EventStream, "close")
+_CLOSES = hasattr(getattr(eventstreaming, "EventStream", None), "close")
 """Streams of earlier versions can be left, but not closed."""
 SDKError = errors.SDKError
 HTTP: Any = httpx
