@@ -51,6 +51,13 @@ REGISTRY: tuple[Row, ...] = (
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
     Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.6"),
     Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=1.0"),
+    Row(
+        "triton",
+        "tritonclient",
+        "trisignal.clients.triton:provider",
+        ">=2.40",
+        also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
+    ),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
     Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=0.3"),
     Row("langgraph", "langgraph", "trisignal.clients.langchain:graphs", ">=0.4"),

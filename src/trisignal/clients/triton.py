@@ -1,0 +1,177 @@
+"""NVIDIA Triton's clients, for HTTP and gRPC, plain and asynchronous: ``infer`` and ``async_infer``.
+
+A model behind them may be anything: tensors have no tokens, so that none are told. The reply of
+``async_infer`` comes later, to a callback (gRPC) or through a greenlet (HTTP): the call ends with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+from urllib.parse import urlsplit
+
+from trisignal import _guard, _runtime, providers
+from trisignal._patch import Patches
+from trisignal.call import Draft
+from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
+from trisignal.formats import text
+from trisignal.outcomes import Failure, classify, classify_names
+
+_OPERATION = "request"
+"""The conventions have no name for an inference of any kind."""
+_BEFORE_HEADERS = 10
+"""Every method takes as many arguments, or more, before its headers."""
+_CALLBACK = 2
+"""Where the callback of gRPC's ``async_infer`` stands among the arguments."""
+
+
+class Triton:
+    """Reader of ``infer``."""
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """Who is asked for which model."""
+        host, port = _address(instance)
+        draft = Draft(_OPERATION, request_model=text(args[0] if args else kwargs.get("model_name")))
+        draft.provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, "triton")
+        draft.server_address, draft.server_port = host, port
+        return draft
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """Add trace context where the setting says so."""
+        headers = outgoing(kwargs.get("headers")) if len(args) <= _BEFORE_HEADERS else None
+        return args, kwargs if headers is None else {**kwargs, "headers": headers}
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """Read a reply."""
+        _read(draft, result)
+        return True
+
+    def failed(self, draft: Draft, error: BaseException) -> None:
+        """The client's exception has the status in a method."""
+        _fail(draft, error)
+
+
+class Greenlets(Triton):
+    """Reader of ``async_infer`` over HTTP."""
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """End with the greenlet that waits for the reply, whose body is the application's to read."""
+        greenlet = result._greenlet
+        if greenlet.ready():
+            _arrived(draft, greenlet)
+        else:
+            greenlet.link(lambda ended: _arrived(draft, ended))
+        return False
+
+
+class Callbacks(Triton):
+    """Reader of ``async_infer`` over gRPC."""
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """See what the application's callback gets, before it does."""
+        args, kwargs = super().adjust(draft, instance, args, kwargs)
+        given = kwargs["callback"] if "callback" in kwargs else args[_CALLBACK]
+
+        def called(result: Any, error: Any) -> None:
+            _settle(draft, result, error)
+            given(result=result, error=error)
+
+        if "callback" in kwargs:
+            return args, {**kwargs, "callback": called}
+        return (*args[:_CALLBACK], called, *args[_CALLBACK + 1 :]), kwargs
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """The reply is still to come."""
+        return False
+
+
+def _address(client: Any) -> tuple[str, int]:
+    """Host and port that a client of any kind was made for; "" and 0 where it speaks through a socket file."""
+    if hasattr(client, "_parsed_url"):
+        return client._parsed_url.host, client._parsed_url.port
+    if hasattr(client, "_url"):
+        url = urlsplit(client._url)
+        return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+    channel = client._channel
+    while not hasattr(channel, "target"):  # instrumentations of gRPC put channels around channels
+        channel = channel._channel
+    target = channel.target()
+    name = target.decode() if isinstance(target, bytes) else target
+    if name.startswith("unix"):
+        return "", 0
+    url = urlsplit("//" + name.rpartition("/")[2].removeprefix("ipv4:").removeprefix("ipv6:"))
+    return url.hostname or "", url.port or 443
+
+
+def _read(draft: Draft, result: Any) -> None:
+    reply = result.get_response()  # a dict over HTTP, a message over gRPC
+    told = reply if isinstance(reply, dict) else {"model_name": reply.model_name, "id": reply.id}
+    draft.response_model = text(told.get("model_name"))
+    draft.response_id = text(told.get("id"))
+
+
+def _failure(error: BaseException) -> Failure:
+    status = getattr(error, "status", None)
+    told = text(status()) if callable(status) else ""
+    if not told:
+        return classify(error)
+    name = told.rpartition(".")[2]
+    if name == "CANCELLED":
+        return Failure("cancelled", "", None)
+    failure = classify_names(name, None)
+    return failure._replace(kind="connection") if "failed to connect" in str(error) else failure
+
+
+def _fail(draft: Draft, error: BaseException) -> None:
+    draft.error = error
+    draft.outcome, draft.error_type, draft.error_kind = _failure(error)
+
+
+def _settle(draft: Draft, result: Any, error: Any) -> None:
+    try:
+        if error is not None:
+            _fail(draft, error)
+        elif result is not None:
+            _read(draft, result)
+    except Exception as failure:
+        _guard.contain("triton.reply", failure)
+    _runtime.close_call(draft)
+
+
+def _arrived(draft: Draft, greenlet: Any) -> None:
+    try:
+        if greenlet.exception is not None:
+            _fail(draft, greenlet.exception)
+        elif greenlet.value.status_code != 200:
+            status = greenlet.value.status_code
+            draft.outcome, draft.error_type, draft.error_kind = classify_names(str(status), status)
+    except Exception as failure:
+        _guard.contain("triton.reply", failure)
+    _runtime.close_call(draft)
+
+
+# --- patching -------------------------------------------------------------------------
+
+
+class Clients:
+    """The provider."""
+
+    def patch(self, patches: Patches) -> None:
+        """Patch the clients that the application has imported: each needs packages of its own."""
+        for module, asynchronous, later in (
+            ("tritonclient.http", False, Greenlets()),
+            ("tritonclient.grpc", False, Callbacks()),
+            ("tritonclient.http.aio", True, None),
+            ("tritonclient.grpc.aio", True, None),
+        ):
+            cls = getattr(sys.modules.get(module), "InferenceServerClient", None)
+            if cls is None:
+                continue
+            patches.wrap(cls, "infer", (async_wrapper if asynchronous else sync_wrapper)(Triton()))
+            if later is not None:
+                patches.wrap(cls, "async_infer", sync_wrapper(later))
+
+
+def provider() -> Clients:
+    """The reader of the ``tritonclient`` package."""
+    return Clients()
