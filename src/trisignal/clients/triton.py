@@ -7,14 +7,17 @@ A model behind them may be anything: tensors have no tokens, so that none are to
 from __future__ import annotations
 
 import sys
+from contextvars import Context, copy_context
 from typing import Any
 from urllib.parse import urlsplit
+
+from opentelemetry import trace
 
 from trisignal import _guard, _runtime, providers
 from trisignal._patch import Patches
 from trisignal.call import Draft
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
-from trisignal.formats import text
+from trisignal.formats import text, view
 from trisignal.outcomes import Failure, classify, classify_names
 
 _OPERATION = "request"
@@ -67,15 +70,18 @@ class Greenlets(Triton):
 class Callbacks(Triton):
     """Reader of ``async_infer`` over gRPC."""
 
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """Keep what the application has bound, without our span."""
+        draft = super().begin(instance, args, kwargs)
+        if draft is not None:
+            draft.owner = copy_context()
+        return draft
+
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """See what the application's callback gets, before it does."""
         args, kwargs = super().adjust(draft, instance, args, kwargs)
         given = kwargs["callback"] if "callback" in kwargs else args[_CALLBACK]
-
-        def called(result: Any, error: Any) -> None:
-            _settle(draft, result, error)
-            given(result=result, error=error)
-
+        called = _callback(draft, given)
         if "callback" in kwargs:
             return args, {**kwargs, "callback": called}
         return (*args[:_CALLBACK], called, *args[_CALLBACK + 1 :]), kwargs
@@ -83,6 +89,20 @@ class Callbacks(Triton):
     def answer(self, draft: Draft, result: Any) -> bool:
         """The reply is still to come."""
         return False
+
+
+def _callback(draft: Draft, given: Any) -> Any:
+    around, span = draft.owner, draft.span
+
+    def called(result: Any, error: Any) -> None:
+        _settle(draft, result, error)
+        if span is not None and trace.get_current_span() is span and isinstance(around, Context):
+            # gRPC calls back in the context of the request, which is ours.
+            around.run(given, result=result, error=error)
+        else:
+            given(result=result, error=error)
+
+    return called
 
 
 def _address(client: Any) -> tuple[str, int]:
@@ -95,7 +115,7 @@ def _address(client: Any) -> tuple[str, int]:
     channel = client._channel
     while not hasattr(channel, "target"):  # instrumentations of gRPC put channels around channels
         channel = channel._channel
-    target = channel.target()
+    target = channel.target() if callable(channel.target) else channel.target
     name = target.decode() if isinstance(target, bytes) else target
     if name.startswith("unix"):
         return "", 0
@@ -104,8 +124,7 @@ def _address(client: Any) -> tuple[str, int]:
 
 
 def _read(draft: Draft, result: Any) -> None:
-    reply = result.get_response()  # a dict over HTTP, a message over gRPC
-    told = reply if isinstance(reply, dict) else {"model_name": reply.model_name, "id": reply.id}
+    told = view(result.get_response())  # a dict over HTTP, a message over gRPC
     draft.response_model = text(told.get("model_name"))
     draft.response_id = text(told.get("id"))
 
