@@ -1,7 +1,8 @@
-"""NVIDIA Triton's clients, for HTTP and gRPC, plain and asynchronous: ``infer`` and ``async_infer``.
+"""NVIDIA Triton's clients, for HTTP and gRPC, plain and asynchronous.
 
 A model behind them may be anything: tensors have no tokens, so that none are told. The reply of
 ``async_infer`` comes later, to a callback (gRPC) or through a greenlet (HTTP): the call ends with it.
+On a stream of gRPC each request is a call, which ends with its last reply.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from trisignal import _guard, _runtime, providers
 from trisignal._patch import Patches
 from trisignal.call import Draft
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
+from trisignal.clients._triton_streams import fail, read_reply, start_stream, started, stop_stream, stream_infer
 from trisignal.formats import text, view
-from trisignal.outcomes import Failure, classify, classify_names
+from trisignal.outcomes import classify_names
 
 _OPERATION = "request"
 """The conventions have no name for an inference of any kind."""
 _BEFORE_HEADERS = 10
 """Every method takes as many arguments, or more, before its headers."""
-_CALLBACK = 2
-"""Where the callback of gRPC's ``async_infer`` stands among the arguments."""
+_CALLBACK, _ID = 2, 4
+"""Where ``async_infer`` of gRPC has its callback among the arguments, ``async_stream_infer`` the request's id."""
 
 
 class Triton:
@@ -51,7 +53,7 @@ class Triton:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """The client's exception has the status in a method."""
-        _fail(draft, error)
+        fail(draft, error)
 
 
 class Greenlets(Triton):
@@ -91,6 +93,23 @@ class Callbacks(Triton):
         return False
 
 
+class Requests(Triton):
+    """Reader of ``async_stream_infer``."""
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """A request on a stream that we see."""
+        return super().begin(instance, args, kwargs) if instance in started else None
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """The reply may come before the method returns; headers were sent when the stream began."""
+        started[instance].add(draft, text(args[_ID] if len(args) > _ID else kwargs.get("request_id")))
+        return args, kwargs
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """The reply is still to come."""
+        return False
+
+
 def _callback(draft: Draft, given: Any) -> Any:
     around, span = draft.owner, draft.span
 
@@ -124,32 +143,13 @@ def _address(client: Any) -> tuple[str, int]:
 
 
 def _read(draft: Draft, result: Any) -> None:
-    told = view(result.get_response())  # a dict over HTTP, a message over gRPC
-    draft.response_model = text(told.get("model_name"))
-    draft.response_id = text(told.get("id"))
-
-
-def _failure(error: BaseException) -> Failure:
-    status = getattr(error, "status", None)
-    told = text(status()) if callable(status) else ""
-    if not told:
-        return classify(error)
-    name = told.rpartition(".")[2]
-    if name == "CANCELLED":
-        return Failure("cancelled", "", None)
-    failure = classify_names(name, None)
-    return failure._replace(kind="connection") if "failed to connect" in str(error) else failure
-
-
-def _fail(draft: Draft, error: BaseException) -> None:
-    draft.error = error
-    draft.outcome, draft.error_type, draft.error_kind = _failure(error)
+    read_reply(draft, view(result.get_response()))
 
 
 def _settle(draft: Draft, result: Any, error: Any) -> None:
     try:
         if error is not None:
-            _fail(draft, error)
+            fail(draft, error)
         elif result is not None:
             _read(draft, result)
     except Exception as failure:
@@ -159,10 +159,11 @@ def _settle(draft: Draft, result: Any, error: Any) -> None:
 
 def _arrived(draft: Draft, greenlet: Any) -> None:
     try:
-        if greenlet.exception is not None:
-            _fail(draft, greenlet.exception)
-        elif greenlet.value.status_code != 200:
-            status = greenlet.value.status_code
+        reply = greenlet.exception or greenlet.value
+        if isinstance(reply, BaseException):  # one that was killed returns its exception
+            fail(draft, reply)
+        elif reply.status_code != 200:
+            status = reply.status_code
             draft.outcome, draft.error_type, draft.error_kind = classify_names(str(status), status)
     except Exception as failure:
         _guard.contain("triton.reply", failure)
@@ -189,6 +190,10 @@ class Clients:
             patches.wrap(cls, "infer", (async_wrapper if asynchronous else sync_wrapper)(Triton()))
             if later is not None:
                 patches.wrap(cls, "async_infer", sync_wrapper(later))
+            patches.wrap(cls, "start_stream", start_stream)
+            patches.wrap(cls, "async_stream_infer", sync_wrapper(Requests()))
+            patches.wrap(cls, "stop_stream", stop_stream)
+            patches.wrap(cls, "stream_infer", stream_infer(Triton().begin))
 
 
 def provider() -> Clients:

@@ -94,11 +94,21 @@ def test_a_greenlet_that_fails(seen: testing.Seen, reply: Reply, kind: str | Non
     with Loopback() as server, client(server.url) as made:
         server.play(replace(reply, delay_s=0.05))
         handle = made.async_infer(MODEL, tensors(plain))
-        with pytest.raises((InferenceServerException, OSError, Exception)):
+        with pytest.raises(Exception):
             handle.get_result()
         [span] = seen.spans
     assert span.status.status_code is StatusCode.ERROR
     assert kind in (None, (span.attributes or {})["llm.error_kind"])
+
+
+def test_a_greenlet_that_is_killed(seen: testing.Seen) -> None:
+    """What the application kills was cancelled, and is no error."""
+    with Loopback() as server, client(server.url) as made:
+        server.play(Reply(hang=True))
+        made.async_infer(MODEL, tensors(plain))
+        made._pool.kill()
+    assert seen.value("llm_requests_total", llm_outcome="cancelled") == 1
+    assert seen.value("llm_errors_total") == 0
 
 
 def test_trace_context_is_sent_where_it_is_asked_for() -> None:
