@@ -11,7 +11,6 @@ from contract.shapes import MODES, Mode, check_same, run
 from loopback import Loopback, Reply, json_reply
 from opentelemetry.trace import StatusCode
 from tritonclient import http as plain
-from tritonclient.utils import InferenceServerException
 
 import trisignal
 from trisignal import testing
