@@ -25,15 +25,20 @@ def read_reply(draft: Draft, reply: View) -> None:
 
 
 def _failure(error: BaseException) -> Failure:
-    status = getattr(error, "status", None) or getattr(error, "code", None)  # the client's; gRPC's own
-    told = str(status() or "") if callable(status) else ""
+    # The client's methods, and gRPC's own. An exception may hold what cannot be printed.
+    told, said = _asked(error, "status", "code"), _asked(error, "message", "details")
     if not told:
         return classify(error)
     name = told.rpartition(".")[2]
     if name == "CANCELLED":
         return Failure("cancelled", "", None)
     failure = classify_names(name, None)
-    return failure._replace(kind="connection") if "failed to connect" in str(error) else failure
+    return failure._replace(kind="connection") if "failed to connect" in said else failure
+
+
+def _asked(error: BaseException, *methods: str) -> str:
+    found = next(filter(callable, (getattr(error, name, None) for name in methods)), None)
+    return str(found() or "") if found is not None else ""
 
 
 def fail(draft: Draft, error: BaseException) -> None:

@@ -7,6 +7,7 @@ On a stream of gRPC each request is a call, which ends with its last reply.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from contextvars import Context, copy_context
 from typing import Any
@@ -193,7 +194,8 @@ class Clients:
             patches.wrap(cls, "start_stream", start_stream)
             patches.wrap(cls, "async_stream_infer", sync_wrapper(Requests()))
             patches.wrap(cls, "stop_stream", stop_stream)
-            patches.wrap(cls, "stream_infer", stream_infer(Triton().begin))
+            if not inspect.isasyncgenfunction(getattr(cls, "stream_infer", None)):  # as in early versions
+                patches.wrap(cls, "stream_infer", stream_infer(Triton().begin))
 
 
 def provider() -> Clients:

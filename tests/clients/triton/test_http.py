@@ -11,6 +11,7 @@ from contract.shapes import MODES, Mode, check_same, run
 from loopback import Loopback, Reply, json_reply
 from opentelemetry.trace import StatusCode
 from tritonclient import http as plain
+from tritonclient.utils import InferenceServerException
 
 import trisignal
 from trisignal import testing
@@ -51,7 +52,8 @@ FAULTS: dict[str, tuple[Reply, float]] = {
 def test_faults(name: str, mode: Mode) -> None:
     """The application sees what it would see without us, the operator one call that ended the same way."""
     reply, timeout_s = FAULTS[name]
-    shape = replace(KIT.shapes[0], replies=(reply,), timeout_s=timeout_s)
+    # Some versions send again what was not answered.
+    shape = replace(KIT.shapes[0], replies=(reply,) * 3, timeout_s=timeout_s)
     bare = run(KIT, shape, mode)
     with testing.capture() as seen:
         trisignal.instrument("triton")
@@ -108,6 +110,16 @@ def test_a_greenlet_that_is_killed(seen: testing.Seen) -> None:
         made._pool.kill()
     assert seen.value("llm_requests_total", llm_outcome="cancelled") == 1
     assert seen.value("llm_errors_total") == 0
+
+
+def test_an_error_that_cannot_be_printed(seen: testing.Seen) -> None:
+    """Servers may tell an error in more than a text, which the client's exception cannot show."""
+    with Loopback() as server, client(server.url) as made:
+        server.play(json_reply({"error": {"code": 8}}, status=503))
+        with pytest.raises(InferenceServerException):
+            create(made)
+    assert (seen.span.attributes or {})["error.type"] == "503"
+    assert seen.value("llm_errors_total", llm_error_kind="overloaded") == 1
 
 
 def test_trace_context_is_sent_where_it_is_asked_for() -> None:
