@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 from clients.mistral import shapes
@@ -213,19 +214,43 @@ def test_trace_context_is_sent_where_it_is_asked_for() -> None:
             assert [head and head.split("-")[2] for head in sent] == (ids if wanted else [None, None])
 
 
-def test_a_dropped_stream_is_freed_at_once() -> None:
-    """A stream that nobody reads frees its connection when it is dropped, as without us, not some time later."""
+def test_a_dropped_stream_ends_its_call_at_once() -> None:
+    """A stream that nobody reads is over when it is dropped, though its response may live on for some time."""
     with Loopback() as server, testing.capture() as seen:
         trisignal.instrument("mistral")
         server.play(STREAMED)
+        made = shapes.client(server.url)
         gc.disable()
         try:
-            opened = shapes.stream(shapes.client(server.url))
+            opened = shapes.stream(made)
+            held = opened.response
             del opened
             assert [span.name for span in seen.spans] == [f"chat {MODEL}"]
+            assert not held.is_closed
         finally:
             gc.enable()
             trisignal.uninstrument()
+
+
+def test_a_dropped_stream_is_freed_as_without_us() -> None:
+    """We keep nothing of a stream alive that would be freed without us."""
+    alive = []
+    for instrumented in (False, True):
+        with Loopback() as server, testing.capture():
+            if instrumented:
+                trisignal.instrument("mistral")
+            server.play(STREAMED)
+            made = shapes.client(server.url)
+            gc.disable()
+            try:
+                opened = shapes.stream(made)
+                response, reader = ref(opened.response), ref(opened.generator)
+                del opened
+                alive.append((response() is None, reader() is None))
+            finally:
+                gc.enable()
+                trisignal.uninstrument()
+    assert alive[0] == alive[1]
 
 
 def _content(call: Callable[[Any], Any], *replies: Reply) -> tuple[Any, Any]:
