@@ -34,6 +34,9 @@ MIX = {
 }
 """Kinds of calls per model."""
 
+SNAPSHOTS = {"gpt-4o": "2024-08-06", "gpt-4o-mini": "2024-07-18", "gpt-4.1": "2025-04-14"}
+"""Date of the model that a name stands for."""
+
 Counts = Counter[tuple[str, str]]
 """Calls by model and outcome."""
 
@@ -76,7 +79,7 @@ def played(request: Recorded) -> Reply:
     if kind in ERRORS:
         status, code = ERRORS[kind]
         return json_reply({"error": {"message": kind, "type": code, "code": code}}, status=status)
-    head = {"id": "chatcmpl-1", "created": 1, "model": body["model"] + "-2025-01-01"}
+    head = {"id": "chatcmpl-1", "created": 1, "model": f"{body['model']}-{SNAPSHOTS[body['model']]}"}
     if not body.get("stream"):
         message = {"role": "assistant", "content": "".join(WORDS)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}

@@ -14,16 +14,17 @@ from statistics import quantiles
 from typing import Any
 
 import pytest
+from e2e.collectors import Rotel
 from e2e.job import WARM
 from e2e.load import Load, Provider, one_call
-from e2e.servers import Rotel, Uvicorn, clean_environ, free_port, get, wait_equal, wait_for
+from e2e.servers import Uvicorn, clean_environ, free_port, get, wait_equal, wait_for
 from loopback import Loopback, Recorded, Reply
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-CALLS = 400
+CALLS = 300
 FAULTS: dict[str, Reply | None] = {
     "healthy": Reply(),
     "slow": Reply(delay_s=3),

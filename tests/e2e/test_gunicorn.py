@@ -7,11 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from e2e.collectors import Rotel
 from e2e.load import Load, Provider
-from e2e.servers import Gunicorn, Prometheus, Rotel, get, wait_equal, wait_for
+from e2e.servers import Gunicorn, Prometheus, get, wait_equal, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 COUNTS = "sum by (gen_ai_request_model, llm_outcome) (llm_requests_total) > 0"
 LABELS = ("gen_ai_request_model", "llm_outcome")

@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from e2e.collectors import Filelog, Rotel
 from e2e.load import Load, Provider
-from e2e.servers import Filelog, Gunicorn, Rotel, wait_equal, wait_for
+from e2e.servers import Gunicorn, wait_equal, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SEVERITY = {"ok": "SEVERITY_NUMBER_INFO(9)", "abandoned": "SEVERITY_NUMBER_WARN(13)"}
 

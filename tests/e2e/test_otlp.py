@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.collectors import Received, Rotel
 from e2e.load import MIX, OUTCOMES, Counts, Provider, one_call
-from e2e.servers import Received, Rotel, Uvicorn, free_port, wait_equal
+from e2e.servers import Uvicorn, free_port, wait_equal
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 ALL = {
     "OTEL_TRACES_EXPORTER": "otlp",

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from e2e.collectors import Rotel
 from e2e.load import Load, Provider
-from e2e.servers import ROOT, Alertmanager, Prometheus, Rotel, Uvicorn, wait_equal, wait_for
+from e2e.servers import ROOT, Alertmanager, Prometheus, Uvicorn, wait_equal, wait_for
 from loopback import Loopback, Recorded, Reply, json_reply
 
 from trisignal.operate import objectives, rule_files
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 WINDOWS_FASTER, HOLDS_FASTER = 60, 300
