@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo serve test coexistence lint types docs bench clean
+.PHONY: help demo serve test e2e coexistence lint types docs bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,7 +31,11 @@ serve: $(VENV)/.demo  ## The demo, with /metrics left up until Ctrl-C
 	@$(BIN)/trisignal demo --serve
 
 test: $(VENV)/.test  ## Run the tests
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=20
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=20 -m "not e2e and not nightly"
+
+e2e: $(VENV)/.test  ## Real servers: Prometheus, Alertmanager, gunicorn, collectors (needs the Debian packages in .ci/run)
+	@$(PIP) install --group e2e
+	@$(BIN)/python -m pytest -q --durations=10 -m e2e tests/e2e
 
 coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
 	@$(PIP) install uv

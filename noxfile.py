@@ -79,7 +79,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite; further arguments go to pytest."""
     session.install("-e", ".", *TEST)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-m", "not e2e and not nightly", *session.posargs)
 
 
 @nox.session
@@ -114,6 +114,22 @@ def coexistence(session: nox.Session) -> None:
     folder = Path(session.create_tmp(), "environments").resolve()
     session.run("python", "scripts/environments.py", str(folder))
     session.run("pytest", "tests/coexistence", env={"TRISIGNAL_ENVIRONMENTS": str(folder)})
+
+
+@nox.session(python="3.11")
+def e2e(session: nox.Session) -> None:
+    """Real servers: Prometheus, Alertmanager (Debian's packages, see .ci/run), gunicorn, collectors."""
+    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, "e2e"))
+    session.run("pytest", "-m", "e2e", "tests/e2e", *session.posargs)
+
+
+@nox.session(python="3.11")
+def backends(session: nox.Session) -> None:
+    """What Phoenix and MLflow make of the spans; each in an environment of its own, of half a gigabyte."""
+    session.install("-e", ".", *TEST, "uv")
+    folder = Path(session.create_tmp(), "backends").resolve()
+    session.run("python", "scripts/environments.py", str(folder), "phoenix", "mlflow")
+    session.run("pytest", "-m", "nightly", "tests/e2e", *session.posargs, env={"TRISIGNAL_BACKENDS": str(folder)})
 
 
 @nox.session
@@ -172,4 +188,4 @@ def package(session: nox.Session) -> None:
     for page in (*map(str, Path().glob("*.md")), "LICENSE", "NOTICE", "mkdocs.yml", "pyproject.toml"):
         shutil.copy(page, tree)
     session.chdir(tree)
-    session.run("pytest", "-o", "pythonpath=tests", *session.posargs)
+    session.run("pytest", "-o", "pythonpath=tests", "-m", "not e2e and not nightly", *session.posargs)

@@ -22,6 +22,8 @@ PACKAGES = {
     "pydantic_ai": ["pydantic-ai-slim[openai]"],
     "litellm": ["litellm"],
 }
+BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"]}
+"""Servers to send to, made only when they are named; trisignal is not installed beside them."""
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2
 
@@ -31,7 +33,7 @@ def make(folder: Path, name: str) -> str:
 
     Args:
         folder: Where the environments are.
-        name: Key of `PACKAGES`.
+        name: Key of `PACKAGES` or `BACKENDS`.
 
     Returns:
         The name.
@@ -43,7 +45,7 @@ def make(folder: Path, name: str) -> str:
     uv = [sys.executable, "-m", "uv"]
     if not python.exists():
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder / name)], check=True)
-    wanted = ["--editable", str(ROOT), *PACKAGES[name]]
+    wanted = BACKENDS.get(name) or ["--editable", str(ROOT), *PACKAGES[name]]
     subprocess.run([*uv, "pip", "install", "--quiet", "--upgrade", "--python", str(python), *wanted], check=True)
     return name
 

@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (4, "_observe _signals"),
     (4, "_authoring"),
     (5, "clients clients.* middleware _exposition _redacting"),
+    (5, "_delivery"),
     (5, "_serving"),
     (5, "_exporters _bridge"),
     (6, "logs _telemetry"),

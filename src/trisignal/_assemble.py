@@ -16,6 +16,7 @@ from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 from trisignal import _exposition, _guard, _runtime, config
 from trisignal import semconv as names
 from trisignal._bridge import BridgeSpanProcessor
+from trisignal._delivery import LogFile
 from trisignal._exporters import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal._telemetry import Telemetry, after_fork
 from trisignal.policy import Policy
@@ -199,7 +200,7 @@ def _own_handler(target: str) -> logging.Handler | None:
     if target in ("stderr", "root"):
         return logging.StreamHandler()
     Path(target).parent.mkdir(parents=True, exist_ok=True)
-    return logging.FileHandler(target, encoding="utf-8", delay=True)
+    return LogFile(target)
 
 
 def _version() -> str:

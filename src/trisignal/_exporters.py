@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import (
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import Attributes
 
+from trisignal._delivery import bounded, watched
 from trisignal._redacting import RedactingExporter
 from trisignal.config import Settings
 from trisignal.errors import ConfigError
@@ -126,7 +127,8 @@ def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Bui
         provider.sampler = RecordingSampler(provider.sampler)
     if kind:
         exporter = ConsoleSpanExporter() if kind == "console" else _otlp_spans()
-        provider.add_span_processor(BatchSpanProcessor(RedactingExporter(exporter, clean)))
+        sending = watched(RedactingExporter(exporter, clean), "traces")
+        provider.add_span_processor(bounded(BatchSpanProcessor(sending), "traces"))
     return Built("traces" if kind else IDS_ONLY, provider)
 
 
@@ -187,5 +189,5 @@ def logger_provider_from(settings: Settings) -> Built | None:
 
         exporter = Http()
     provider = LoggerProvider(resource=_resource(settings))
-    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    provider.add_log_record_processor(bounded(BatchLogRecordProcessor(watched(exporter, "logs")), "logs"))
     return Built("logs", provider)

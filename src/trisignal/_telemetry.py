@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from threading import RLock
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from threading import RLock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
@@ -17,6 +19,43 @@ from trisignal.sinks.tally import Summary, TallySink
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+
+
+SHUTDOWN_S = 10.0
+"""Longest wait for a backend at the end, in seconds: what one export may take by OTLP's default."""
+
+
+def _all_within(timeout_s: float, acts: Sequence[Callable[[], Any]]) -> bool:
+    """Do all at once, and wait no longer than said: the SDK's own processors do not keep to a timeout.
+
+    Returns:
+        Whether all were done in time, and all answered yes.
+
+    Raises:
+        Exception: What one of them raised.
+    """
+    answers: list[Any] = []
+
+    def run(act: Callable[[], Any]) -> None:
+        try:
+            answers.append(act())
+        except Exception as error:
+            answers.append(error)
+
+    deadline = monotonic() + timeout_s
+    threads = [Thread(target=run, args=(act,), name="trisignal-flush", daemon=True) for act in acts]
+    for thread, act in zip(threads, acts):
+        try:
+            thread.start()
+        except RuntimeError:  # an interpreter that ends starts no threads any more
+            run(act)
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(max(0.0, deadline - monotonic()))
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return len(answers) == len(acts) and all(answers)
 
 
 class _Current:
@@ -59,23 +98,23 @@ class Telemetry:
         """Finish abandoned streams and send what is queued.
 
         Args:
-            timeout_s: Longest wait, in seconds, for each exporter.
+            timeout_s: Longest wait, in seconds.
 
         Returns:
             Whether everything was sent in time.
         """
         _runtime.drain()
-        done = True
-        flush = getattr(self.tracer_provider, "force_flush", None)
-        if flush is not None:
-            done = bool(flush(int(timeout_s * 1000)))
-        for built in self.built:
-            if built.provider is not self.tracer_provider:
-                done = bool(built.provider.force_flush(int(timeout_s * 1000))) and done
-        return done
+        providers = [self.tracer_provider, *(built.provider for built in self.built)]
+        flushes = [getattr(one, "force_flush", None) for one in dict.fromkeys(providers)]
+        wait_ms = int(timeout_s * 1000)
+        return _all_within(timeout_s, [partial(flush, wait_ms) for flush in flushes if flush is not None])
 
     def shutdown(self) -> None:
-        """Undo setup(): metrics unregistered, handlers removed, own providers shut down."""
+        """Undo setup(): metrics unregistered, handlers removed, own providers shut down.
+
+        Own providers send what is queued first; a backend that does not answer is waited for
+        10 seconds at most.
+        """
         with CURRENT.lock:
             if CURRENT.telemetry is not self:
                 return
@@ -89,8 +128,8 @@ class Telemetry:
         """Undo every change made to the host."""
         while self.undo:
             self.undo.pop()()
-        while self.built:
-            self.built.pop().provider.shutdown()
+        built, self.built = self.built, []
+        _all_within(SHUTDOWN_S, [one.provider.shutdown for one in built])
 
     def __enter__(self) -> Telemetry:
         return self

@@ -331,7 +331,7 @@ _SHARED: dict[str, Metric] = {
     "label_overflow": _metric(
         "trisignal.label_overflow", "counter", "{call}", ("metric",), "Label sets replaced by _OTHER"),
     "dropped": _metric(
-        "trisignal.dropped", "counter", "{item}", ("queue",), "Items dropped as a queue of ours was full"),
+        "trisignal.dropped", "counter", "{item}", ("queue",), "Telemetry lost: a queue was full, nobody took it, or a line could not be written"),
     "price_table_timestamp": _metric(
         "trisignal.price_table_timestamp", "gauge", "s", (), "Unix time at which the price table was made", (),
         "livemostrecent"),

@@ -163,7 +163,7 @@ def _telemetry(plan: Plan, queries: Queries) -> list[Alert]:
         Alert("LlmLabelOverflow", grew("label_overflow", "metric"), "info", "Too many label values",
               "{{ $value | humanize }} calls of {{ $labels.metric }} were counted under _OTHER."),
         Alert("LlmTelemetryDropped", grew("dropped", "queue"), "warning", "Telemetry is dropped",
-              "{{ $value | humanize }} items were dropped as the queue {{ $labels.queue }} was full."),
+              "{{ $value | humanize }} items of {{ $labels.queue }} were lost: the queue was full, or none took them."),
         Alert("LlmRedactionFailures", grew("redaction_failures", "detector"), "critical", "The redactor fails",
               "{{ $value | humanize }} contents were dropped, as the redactor raised: not leaked, but lost."),
         Alert("LlmPriceTableOld", f"time() - max({queries.name('price_table_timestamp')}) > {days * 86400:g}", "info",

@@ -1,0 +1,125 @@
+"""What backends that read the conventions make of the spans: the right tokens, and their own idea of the cost.
+
+``nox -s backends`` makes an environment for each and runs these; without them they are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e.load import Provider, one_call
+from e2e.servers import Server, Uvicorn, clean_environ, free_port, get, wait_for
+from prometheus_client.parser import text_string_to_metric_families
+
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(400)]
+
+FOLDER = os.environ.get("TRISIGNAL_BACKENDS", "")
+START_S = 240.0
+CALLS = (("gpt-4o", "plain"), ("gpt-4o", "stream"), ("gpt-4o-mini", "plain"), ("gpt-4.1", "retried"))
+FAST = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+
+
+def installed(name: str, program: str) -> str:
+    """Path of a backend's program in its environment."""
+    found = Path(FOLDER) / name / "bin" / program
+    return str(found) if FOLDER and found.exists() else pytest.skip(f"needs {name} (nox -s backends)")
+
+
+class Phoenix(Server):
+    """PyPI's ``arize-phoenix``, started with ``phoenix serve``; takes OTLP over HTTP at its own port."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        settings = {"HOST": "127.0.0.1", "PORT": str(port), "GRPC_PORT": str(free_port()), "WORKING_DIR": str(folder)}
+        environ = clean_environ(**{f"PHOENIX_{name}": value for name, value in settings.items()})
+        del environ["PYTHONPATH"]
+        command = [installed("phoenix", "phoenix"), "serve"]
+        super().__init__(folder, command, lambda: get(self.url + "/healthz"), environ, START_S)
+
+
+class Mlflow(Server):
+    """PyPI's ``mlflow``, started with ``mlflow server`` on SQLite; takes OTLP over HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        command = [installed("mlflow", "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--backend-store-uri", "sqlite:///mlflow.db", "--workers", "1"]
+        environ = clean_environ(PATH=os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]]))
+        del environ["PYTHONPATH"]
+        super().__init__(folder, command, lambda: get(self.url + "/health"), environ, START_S)
+
+
+def post(url: str, **body: object) -> Any:
+    """The answer to a JSON request."""
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        return json.load(reply)
+
+
+def total(address: str, name: str, **labels: str) -> float:
+    """Sum of the samples of a name on the application's page."""
+    return sum(
+        one.value
+        for family in text_string_to_metric_families(get(f"http://{address}/metrics"))
+        for one in family.samples
+        if one.name == name and labels.items() <= one.labels.items()
+    )
+
+
+def figures(address: str) -> tuple[float, float]:
+    """Make the calls; tokens and US dollars that trisignal has counted for them."""
+    for model, kind in CALLS:
+        assert one_call(address, model, kind)["outcome"] == "ok"
+    return total(address, "gen_ai_client_token_usage_sum"), total(address, "llm_cost_usd_total")
+
+
+def test_phoenix_shows_tokens_and_cost(tmp_path: Path) -> None:
+    """Phoenix counts the same calls and tokens, and its own prices come to the same sum."""
+    asked = "{projects{edges{node{name recordCount tokenCountTotal costSummary{total{cost}}}}}}"
+    with Phoenix(tmp_path / "phoenix") as phoenix, Provider() as provider:
+        sent = {"OTEL_EXPORTER_OTLP_ENDPOINT": phoenix.url, **FAST}
+        with Uvicorn(tmp_path / "app", **provider.variables, **sent) as app:
+            tokens, cost_usd = figures(app.address)
+
+            def project() -> dict[str, Any] | None:
+                edges = post(phoenix.url + "/graphql", query=asked)["data"]["projects"]["edges"]
+                found = [edge["node"] for edge in edges if edge["node"]["recordCount"] == len(CALLS)]
+                return found[0] if found and found[0]["costSummary"]["total"]["cost"] else None
+
+            seen = wait_for(project, "a project with all calls and their cost", 60)
+    assert seen["tokenCountTotal"] == tokens == 28 * len(CALLS)
+    assert seen["costSummary"]["total"]["cost"] == pytest.approx(cost_usd)
+
+
+def test_mlflow_shows_tokens_and_cost(tmp_path: Path) -> None:
+    """MLflow has one trace per call, and its tokens and costs come to the same sums."""
+    with Mlflow(tmp_path / "mlflow") as mlflow, Provider() as provider:
+        experiment = post(mlflow.url + "/api/2.0/mlflow/experiments/create", name="e2e")["experiment_id"]
+        sent = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": mlflow.url,
+            "OTEL_EXPORTER_OTLP_HEADERS": f"x-mlflow-experiment-id={experiment}",
+            **FAST,
+        }
+        where = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]
+        with Uvicorn(tmp_path / "app", **provider.variables, **sent) as app:
+            tokens, cost_usd = figures(app.address)
+
+            def traces() -> list[dict[str, Any]] | None:
+                path = "/api/3.0/mlflow/traces/search"
+                found = post(mlflow.url + path, locations=where, max_results=10).get("traces", [])
+                told = [trace["trace_metadata"] for trace in found]
+                return told if len(told) == len(CALLS) and all("mlflow.trace.cost" in one for one in told) else None
+
+            seen = wait_for(traces, "all traces with their cost", 60)
+    counted = [json.loads(one["mlflow.trace.tokenUsage"]) for one in seen]
+    priced = [json.loads(one["mlflow.trace.cost"]) for one in seen]
+    assert sum(one["total_tokens"] for one in counted) == tokens == 28 * len(CALLS)
+    assert sum(one["total_cost"] for one in priced) == pytest.approx(cost_usd)
