@@ -71,6 +71,7 @@ THIRD_PARTY: dict[str, str] = {
     "pythonjsonlogger": "logs",
     "orjson": "policy.truncate",
     "click": "cli.*",
+    "grafana_foundation_sdk": "operate.dashboards.grafana",
     "rich": "cli.*",
 }
 """Who may import what when it is imported itself; everybody may import anything later, but a vendor's SDK."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import click
 
 COMMANDS = {
+    "dashboards": "trisignal.cli.dashboards",
     "demo": "trisignal.cli.demo",
     "prices": "trisignal.cli.prices",
     "rules": "trisignal.cli.rules",

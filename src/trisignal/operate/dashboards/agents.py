@@ -1,0 +1,67 @@
+"""What agents do: runs, calls per run, tools, workflows, and the look-ups in between."""
+
+from __future__ import annotations
+
+from trisignal import semconv as names
+from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
+from trisignal.operate.dashboards.selection import ENDED, ERROR, Selection, legend
+from trisignal.operate.queries import label
+
+AGENT, TOOL, WORKFLOW = names.AGENT_NAME, names.TOOL_NAME, names.WORKFLOW_NAME
+_SEARCH = f'{label(names.OPERATION)}="{names.RETRIEVAL}"'
+_VECTORS = f'{label(names.OPERATION)}="{names.EMBEDDINGS}"'
+
+
+def page(chosen: Selection) -> Page:
+    """The dashboard."""
+    rows = (
+        Row("Agents", (*_timed(chosen, "agent_duration", AGENT, "Agent runs", 6), *_per_run(chosen))),
+        Row("Tools", _timed(chosen, "tool_duration", TOOL, "Tool calls", 6)),
+        Row("Workflows", _timed(chosen, "workflow_duration", WORKFLOW, "Workflows", 6)),
+        Row("Search", _search(chosen)),
+    )
+    return Page("agents", "LLM agents and tools", "What do agents do, how often, and how long?", rows)
+
+
+def _timed(chosen: Selection, key: str, attribute: str, what: str, width: int) -> tuple[Panel, ...]:
+    """The same four panels for everything that is timed and may fail."""
+    each = legend(attribute)
+    bad, ended = (chosen.sum(key, attribute, matcher=m, suffix="_count") for m in (ERROR, ENDED))
+    buckets = chosen.sum(key, "le", suffix="_bucket")
+    return (
+        Panel(what, "stack", "cps", (Query(chosen.sum(key, attribute, suffix="_count"), each),), width=width),
+        Panel(f"{what}: error ratio", "lines", "percentunit", (Query(chosen.ratio(bad, ended), each),), width=width),
+        Panel(f"{what}: p95 duration", "lines", "s",
+              (Query(chosen.quantile(0.95, key, attribute), each, exemplars=True),), width=width),
+        Panel(f"{what}: durations", "heatmap", "s", (Query(buckets, "{{le}}"),), width=width),
+    )  # fmt: skip
+
+
+def _per_run(chosen: Selection) -> tuple[Panel, ...]:
+    each = legend(AGENT)
+
+    def pair(key: str) -> tuple[Query, ...]:
+        return (
+            Query(chosen.mean(key, AGENT), f"{each} average"),
+            Query(chosen.quantile(0.95, key, AGENT), f"{each} p95"),
+        )
+
+    return (
+        Panel("Model calls per run", "lines", "short", pair("agent_inference_calls"),
+              "An agent that loops shows here before it shows in the bill.", 12),
+        Panel("Tool calls per run", "lines", "short", pair("agent_tool_calls"), width=12),
+    )  # fmt: skip
+
+
+def _search(chosen: Selection) -> tuple[Panel, ...]:
+    def p95(key: str, matcher: str, name: str) -> Query:
+        return Query(chosen.quantile(0.95, key, matcher=matcher), name, exemplars=True)
+
+    def count(key: str, matcher: str, name: str) -> Query:
+        return Query(chosen.sum(key, matcher=matcher, suffix="_count"), name)
+
+    kinds = (("operation_duration", _SEARCH, "retrieval"), ("inference_duration", _VECTORS, "embeddings"))
+    return (
+        Panel("Look-ups", "stack", "cps", tuple(count(*kind) for kind in kinds), width=12),
+        Panel("p95 of look-ups", "lines", "s", tuple(p95(*kind) for kind in kinds), width=12),
+    )  # fmt: skip

@@ -1,0 +1,114 @@
+"""What it costs: by model, by kind of token, for nothing, and until the end of the month."""
+
+from __future__ import annotations
+
+from trisignal import semconv as names
+from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
+from trisignal.operate.dashboards.selection import HOUR, OK, RANGE, Selection, legend
+from trisignal.operate.queries import label
+
+MODEL, BUCKET = names.REQUEST_MODEL, names.LABEL_COST_BUCKET
+USD, ORANGE, RED = "currencyUSD", "orange", "red"
+_REST_OF_MONTH = "((days_in_month() - day_of_month() + 1) * 86400 - hour() * 3600 - minute() * 60)"
+"""Seconds until the month ends, in UTC."""
+
+
+def page(chosen: Selection) -> Page:
+    """The dashboard."""
+    rows = (
+        Row("In short", _short(chosen)),
+        Row("Cost", _cost(chosen)),
+        Row("Tokens", _tokens(chosen)),
+        Row("For nothing, and unknown", _nothing(chosen)),
+    )
+    return Page("cost", "LLM cost and tokens", "Who spends what, on what, and what for?", rows)
+
+
+def _hourly(query: str) -> str:
+    return f"{query} * 3600"
+
+
+def _short(chosen: Selection) -> tuple[Panel, ...]:
+    told = chosen.plan.thresholds
+    projected = f"{chosen.grown('cost')} + {chosen.sum('cost', window='1d')} * {_REST_OF_MONTH}"
+    wasted = chosen.ratio(chosen.grown("wasted_cost"), chosen.grown("cost"))
+    unpriced = chosen.ratio(chosen.grown("unpriced"), chosen.grown("requests"))
+    return (
+        Panel("Cost per hour", "stat", USD, (Query(_hourly(chosen.sum("cost", window=HOUR))),),
+              "US dollars over the last hour.", 4),
+        Panel("In this time range", "stat", USD, (Query(chosen.grown("cost")),), "US dollars.", 4),
+        Panel("Projected for the month", "stat", USD, (Query(projected),),
+              "Spent since the month began, and the pace of the last 24 hours until it ends (UTC).", 4, since="now/M"),
+        Panel("Per call", "stat", USD, (Query(chosen.mean("request_cost", window=RANGE)),),
+              "Average cost of a call with a known price.", 4),
+        Panel("Wasted", "stat", "percentunit", (Query(wasted),),
+              "Share of the cost that went into calls that failed, were cancelled or left.", 4,
+              ((told.wasted_cost_ratio / 2, ORANGE), (told.wasted_cost_ratio, RED))),
+        Panel("Without price", "stat", "percentunit", (Query(unpriced),),
+              "Share of the calls that have usage but no known price: the cost lacks them.", 4, ((0.01, ORANGE),)),
+    )  # fmt: skip
+
+
+def _cost(chosen: Selection) -> tuple[Panel, ...]:
+    return (
+        Panel("Cost per hour by model", "stack", USD,
+              (Query(_hourly(chosen.sum("cost", MODEL, window=HOUR)), legend(MODEL)),), "Over the last hour.", 12),
+        Panel("Cost per hour by kind of token", "stack", USD,
+              (Query(_hourly(chosen.sum("cost", BUCKET, window=HOUR)), legend(BUCKET)),),
+              "The kinds are disjoint: they add up to the cost.", 12),
+        Panel("Cost per call by model", "lines", USD,
+              (Query(chosen.mean("request_cost", MODEL), legend(MODEL)),), "Average."),
+        Panel("p95 cost per call by model", "lines", USD,
+              (Query(chosen.quantile(0.95, "request_cost", MODEL), legend(MODEL), exemplars=True),)),
+        Panel("Cost distribution", "heatmap", USD,
+              (Query(chosen.sum("request_cost", "le", suffix="_bucket"), "{{le}}"),),
+              "Calls per second in each bucket."),
+        *(Panel(f"Cost per hour by {name.replace('_', ' ')}", "stack", USD,
+                (Query(_hourly(chosen.sum("cost", name, window=HOUR)), f"{{{{{name}}}}}"),), width=12)
+          for name in chosen.plan.dimensions),
+    )  # fmt: skip
+
+
+def _tokens(chosen: Selection) -> tuple[Panel, ...]:
+    sides = tuple(
+        Query(chosen.sum(key, matcher=matcher, suffix="_sum"), name)
+        for name, (key, matcher) in (("input", chosen.input_length()), ("output", chosen.output_length()))
+    )
+    key, matcher = chosen.input_length()
+    length = chosen.mean(key, MODEL, matcher=matcher)
+    output, side = chosen.output_length()
+    return (
+        Panel("Tokens per second", "stack", "suffix: tok/s", sides,
+              "Cached tokens are input, reasoning is output: totals as the conventions define them.", 6),
+        Panel("Output tokens by model", "stack", "suffix: tok/s",
+              (Query(chosen.sum(output, MODEL, matcher=side, suffix="_sum"), legend(MODEL)),), width=6),
+        Panel("Input tokens per call", "lines", "short", (Query(length, legend(MODEL)),),
+              "Average by model: prompts that grow, cost more.", 6),
+        _cached(chosen),
+    )  # fmt: skip
+
+
+def _cached(chosen: Selection) -> Panel:
+    if chosen.has("usage_cache_read"):
+        share = chosen.ratio(chosen.sum("usage_cache_read", MODEL), chosen.sum("usage_input", MODEL))
+        told = "Part of the input tokens that the provider read from its cache."
+        return Panel("Cached share of input", "lines", "percentunit", (Query(share, legend(MODEL)),), told, 6)
+    bucket = label(BUCKET)
+    cached = chosen.sum("cost", MODEL, matcher=f'{bucket}="cache_read"')
+    paid = chosen.sum("cost", MODEL, matcher=f'{bucket}=~"input|cache_read|cache_write"')
+    told = "Part of the money for input that went into cache reads; they are cheaper than other input."
+    return Panel("Cached share of input cost", "lines", "percentunit",
+                 (Query(chosen.ratio(cached, paid), legend(MODEL)),), told, 6)  # fmt: skip
+
+
+def _nothing(chosen: Selection) -> tuple[Panel, ...]:
+    missing = chosen.ratio(chosen.sum("usage_missing", MODEL), chosen.sum("requests", MODEL, matcher=OK))
+    return (
+        Panel("Wasted per hour", "stack", USD,
+              (Query(_hourly(chosen.sum("wasted_cost", names.OUTCOME, window=HOUR)), legend(names.OUTCOME)),),
+              "Paid for, and not used."),
+        Panel("Calls without a price", "lines", "reqps", (Query(chosen.sum("unpriced", MODEL), legend(MODEL)),),
+              "Put their prices into a file, see `trisignal prices`."),
+        Panel("Calls without usage", "lines", "percentunit", (Query(missing, legend(MODEL)),),
+              "Share of the successful calls that told no tokens; streams may have to ask for them."),
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""What it runs on: our metrics beside those of GPUs, model servers and pods, and telemetry's own health.
+
+The names of others are those of their documentation: NVIDIA's DCGM exporter, vLLM (engine V1),
+Text Generation Inference, Triton, kube-state-metrics and cAdvisor.
+"""
+
+from __future__ import annotations
+
+from trisignal import semconv as names
+from trisignal.operate.dashboards.pages import Page, Panel, Query, Row, Variable
+from trisignal.operate.dashboards.selection import RATE, Selection, legend
+
+MODEL = names.REQUEST_MODEL
+PODS = 'namespace=~"$namespace"'
+_GPU = "GPU {{gpu}} {{Hostname}}"
+_MIB = 1024 * 1024
+
+
+def page(chosen: Selection) -> Page:
+    """The dashboard."""
+    rows = (
+        Row("Served and waiting", _ours(chosen)),
+        Row("Model servers (vLLM, TGI, Triton)", _servers(chosen)),
+        Row("GPUs (DCGM exporter)", _gpus()),
+        Row("Pods (kube-state-metrics, cAdvisor)", _pods()),
+        Row("Telemetry itself", _telemetry(chosen)),
+    )
+    namespace = Variable("namespace", "Namespace", "kube_pod_info", "namespace")
+    return Page("infrastructure", "LLM infrastructure", "Is it the machine?", rows, (namespace,))
+
+
+def _theirs(*queries: tuple[str, str]) -> tuple[Query, ...]:
+    return tuple(Query(expr, shown, foreign=True) for expr, shown in queries)
+
+
+def _p95(name: str, by: str = "model_name") -> str:
+    return f"histogram_quantile(0.95, sum by ({by}, le) (rate({name}_bucket[{RATE}])))"
+
+
+def _ours(chosen: Selection) -> tuple[Panel, ...]:
+    served = chosen.sum("server_duration", MODEL, suffix="_count")
+    waiting = (
+        Query(chosen.gauge("active", MODEL), f"{legend(MODEL)} in flight"),
+        Query(chosen.gauge("queue_depth", "queue"), "queue {{queue}}"),
+    )
+    return (
+        Panel("In flight and queued", "lines", "short", waiting, "On the side of the application.", 6),
+        Panel("Served requests", "stack", "reqps", (Query(served, legend(MODEL)),),
+              "By `ServerMiddleware`, where this application is the server.", 6),
+        Panel("Served: p95 to first token", "lines", "s",
+              (Query(chosen.quantile(0.95, "server_first_token", MODEL), legend(MODEL)),), width=6),
+        Panel("Served: p95 per output token", "lines", "s",
+              (Query(chosen.quantile(0.95, "server_per_token", MODEL), legend(MODEL)),), width=6),
+    )  # fmt: skip
+
+
+def _servers(chosen: Selection) -> tuple[Panel, ...]:
+    first = (
+        Query(chosen.quantile(0.95, "first_token", MODEL), f"client {legend(MODEL)}"),
+        *_theirs((_p95("vllm:time_to_first_token_seconds"), "vLLM {{model_name}}"),
+                 (_p95("vllm:request_queue_time_seconds"), "vLLM {{model_name}}, of that queued")),
+    )  # fmt: skip
+    running = _theirs(
+        ("sum by (model_name) (vllm:num_requests_running)", "vLLM {{model_name}}"),
+        ("sum by (instance) (tgi_batch_current_size)", "TGI {{instance}}"),
+    )
+    waiting = _theirs(
+        ("sum by (model_name) (vllm:num_requests_waiting)", "vLLM {{model_name}}"),
+        ("sum by (instance) (tgi_queue_size)", "TGI {{instance}}"),
+        ("sum by (model) (nv_inference_pending_request_count)", "Triton {{model}}"),
+    )
+    triton = (f"sum by (model) (rate(nv_inference_queue_duration_us[{RATE}])) / 1e6 / "
+              f"(sum by (model) (rate(nv_inference_request_success[{RATE}])) > 0)")  # fmt: skip
+    return (
+        Panel("Time to first token: client and server", "lines", "s", first,
+              "What the client sees and the server does not, is network and gateway.", 12),
+        Panel("Requests running", "lines", "short", running, "In the batch right now.", 6),
+        Panel("Requests waiting", "lines", "short", waiting, "Queued in the server.", 6),
+        Panel("KV cache in use", "lines", "percentunit",
+              _theirs(("max by (model_name) (vllm:kv_cache_usage_perc)", "vLLM {{model_name}}")),
+              "A full cache makes requests wait or be preempted.", top=1),
+        Panel("Preemptions", "lines", "cps",
+              _theirs((f"sum by (model_name) (rate(vllm:num_preemptions_total[{RATE}]))", "vLLM {{model_name}}"))),
+        Panel("Time in the server's queue", "lines", "s", _theirs(
+            (_p95("vllm:request_queue_time_seconds"), "vLLM p95 {{model_name}}"),
+            (_p95("tgi_request_queue_duration", "instance"), "TGI p95 {{instance}}"),
+            (triton, "Triton average {{model}}"))),
+    )  # fmt: skip
+
+
+def _gpus() -> tuple[Panel, ...]:
+    used, free = (f"sum by (Hostname, gpu) (DCGM_FI_DEV_FB_{which})" for which in ("USED", "FREE"))
+    return (
+        Panel("GPU utilization", "lines", "percent",
+              _theirs(("avg by (Hostname, gpu) (DCGM_FI_DEV_GPU_UTIL)", _GPU)), width=6, top=100),
+        Panel("GPU memory", "lines", "percentunit", _theirs((f"{used} / ({used} + {free})", _GPU)), width=6, top=1),
+        Panel("GPU power", "lines", "watt", _theirs(("sum by (Hostname, gpu) (DCGM_FI_DEV_POWER_USAGE)", _GPU)),
+              width=6),
+        Panel("GPU temperature", "lines", "celsius",
+              _theirs(("max by (Hostname, gpu) (DCGM_FI_DEV_GPU_TEMP)", _GPU)), width=6),
+    )  # fmt: skip
+
+
+def _pods() -> tuple[Panel, ...]:
+    own = f'{PODS},container!=""'
+    cpu = f"sum by (pod) (rate(container_cpu_usage_seconds_total{{{own}}}[{RATE}]))"
+    memory = f"sum by (pod) (container_memory_working_set_bytes{{{own}}})"
+    restarts = f"sum by (pod) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h])) > 0"
+    return (
+        Panel("CPU by pod", "lines", "short", _theirs((cpu, "{{pod}}")), "Cores.", 6),
+        Panel("Memory by pod", "lines", "bytes", _theirs((memory, "{{pod}}")), width=6),
+        Panel("Restarts per hour", "lines", "short", _theirs((restarts, "{{pod}}")), width=6),
+        Panel("Pods by phase", "stack", "short",
+              _theirs((f"sum by (phase) (kube_pod_status_phase{{{PODS}}}) > 0", "{{phase}}")), width=6),
+    )  # fmt: skip
+
+
+def _telemetry(chosen: Selection) -> tuple[Panel, ...]:
+    def count(title: str, key: str, told: str, colour: str = "red") -> Panel:
+        limits = ((1, colour),) if colour else ()
+        return Panel(title, "stat", "short", (Query(chosen.grown(key), or_zero=True),), told, 4, limits)
+
+    age = f"time() - max({chosen.series('price_table_timestamp')})"
+    days = chosen.plan.thresholds.price_table_days
+    return (
+        count("Own errors", "internal_errors", "Errors of trisignal, contained: some facts of some calls are missing."),
+        count("Label overflow", "label_overflow", "Calls that were counted under `_OTHER`.", "orange"),
+        count("Dropped", "dropped", "Items dropped as a queue of ours was full."),
+        count("Redacted", "redactions", "Texts that the redactor replaced.", ""),
+        count("Redaction failed", "redaction_failures", "Contents dropped as the redactor raised."),
+        Panel("Age of the prices", "stat", "s", (Query(age),), "Of the price table.", 4, ((days * 86400, "orange"),)),
+    )  # fmt: skip

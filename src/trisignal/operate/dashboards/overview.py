@@ -1,0 +1,86 @@
+"""Is it working: traffic, errors by kind, what is in flight, and how fast the error budgets burn."""
+
+from __future__ import annotations
+
+from trisignal import semconv as names
+from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
+from trisignal.operate.dashboards.selection import ENDED, HOUR, OK, Selection, legend
+from trisignal.operate.queries import label
+from trisignal.operate.slos import PAGE, TICKET
+
+MODEL, KIND = names.REQUEST_MODEL, names.ERROR_KIND
+RED, ORANGE = "red", "orange"
+
+
+def page(chosen: Selection) -> Page:
+    """The dashboard."""
+    rows = [Row("Now", _now(chosen)), Row("Traffic and errors", _traffic(chosen))]
+    if chosen.plan.dimensions:
+        rows.append(Row("By dimension", tuple(p for name in chosen.plan.dimensions for p in _cohort(chosen, name))))
+    rows.append(Row("Objectives (recorded by the rules of `trisignal rules`)", _objectives()))
+    return Page("overview", "LLM overview", "Is it working, and for whom is it not?", tuple(rows))
+
+
+def _now(chosen: Selection) -> tuple[Panel, ...]:
+    told = chosen.plan.thresholds
+    slow = ((told.first_token_p95_seconds, ORANGE), (told.latency_p95_seconds, RED))
+    return (
+        Panel("Calls", "stat", "reqps", (Query(chosen.sum("requests")),), "Ended calls per second.", 4),
+        Panel("Failing", "stat", "percentunit", (Query(chosen.failing()),),
+              "Share of the calls that failed; cancelled and abandoned calls are left out.", 4,
+              ((told.error_ratio / 5, ORANGE), (told.error_ratio, RED))),
+        Panel("In flight", "stat", "short", (Query(chosen.gauge("active")),), "Calls that have not ended.", 4),
+        Panel("p95 latency", "stat", "s", (Query(chosen.quantile(0.95, "inference_duration", matcher=OK)),),
+              "95 of 100 successful calls took no longer.", 4, slow),
+        Panel("p95 to first token", "stat", "s", (Query(chosen.quantile(0.95, "first_token")),),
+              "95 of 100 streams had begun by then.", 4, ((told.first_token_p95_seconds, RED),)),
+        Panel("Cost per hour", "stat", "currencyUSD", (Query(f"{chosen.sum('cost', window=HOUR)} * 3600"),),
+              "US dollars over the last hour.", 4),
+    )  # fmt: skip
+
+
+def _traffic(chosen: Selection) -> tuple[Panel, ...]:
+    by_kind = f"{chosen.sum('errors', KIND)} / on () group_left () ({chosen.sum('requests', matcher=ENDED)} > 0)"
+    return (
+        Panel("Calls by outcome", "stack", "reqps",
+              (Query(chosen.sum("requests", names.OUTCOME), legend(names.OUTCOME)),),
+              "Cancelled and abandoned calls are no errors: the application did not want the rest."),
+        Panel("Error ratio by kind", "stack", "percentunit", (Query(by_kind, legend(KIND)),),
+              "Kinds mean the same for every vendor."),
+        Panel("Error ratio by model", "lines", "percentunit", (Query(chosen.failing(MODEL), legend(MODEL)),)),
+        Panel("Calls by model", "stack", "reqps", (Query(chosen.sum("requests", MODEL), legend(MODEL)),)),
+        Panel("In flight by model", "lines", "short", (Query(chosen.gauge("active", MODEL), legend(MODEL)),)),
+        Panel("Calls by provider", "stack", "reqps",
+              (Query(chosen.sum("requests", names.PROVIDER), legend(names.PROVIDER)),)),
+    )  # fmt: skip
+
+
+def _cohort(chosen: Selection, dimension: str) -> tuple[Panel, ...]:
+    name, shown = dimension.replace("_", " "), f"{{{{{dimension}}}}}"
+    return (
+        Panel(f"Calls by {name}", "stack", "reqps", (Query(chosen.sum("requests", dimension), shown),)),
+        Panel(f"Error ratio by {name}", "lines", "percentunit", (Query(chosen.failing(dimension), shown),)),
+        Panel(f"p95 latency by {name}", "lines", "s",
+              (Query(chosen.quantile(0.95, "inference_duration", dimension, matcher=OK), shown),)),
+    )  # fmt: skip
+
+
+def _objectives() -> tuple[Panel, ...]:
+    which = 'model=~"$model",provider=~"$provider"'
+    bad, events = (f"llm:slo_{name}1h{{{which}}}" for name in ("errors:ratio_rate", "events:rate"))
+    budget = "(1 - max by (slo) (llm:slo:target))"
+    burn = f"max by (slo) ({bad}) / on (slo) {budget}"
+    window = "[$__range:$__interval]"
+    spent = f"sum by (slo) (sum_over_time(({bad} * {events}){window}))"
+    left = f"1 - {spent} / sum by (slo) (sum_over_time({events}{window})) / on (slo) {budget}"
+    firing = 'ALERTS{alertname=~"Llm.+",alertstate="firing"}'
+    return (
+        Panel("Burn rate over 1 h", "lines", "short", (Query(burn, "{{slo}}"),),
+              f"Of the worst model: at 1 the budget lasts as long as the period; {PAGE[0].factor:g} pages.", 10,
+              ((TICKET[0].factor, ORANGE), (PAGE[0].factor, RED)), rules=True),
+        Panel("Error budget left in this time range", "bars", "percentunit", (Query(left, "{{slo}}"),),
+              "1 is all of it; below 0 the objective is missed. Choose the last 30 days for the usual period.", 10,
+              rules=True, good_is_high=True, top=1),
+        Panel("Alerts firing", "stat", "short", (Query(f"count({firing})", or_zero=True),),
+              f"Alerts of `trisignal rules`, with `{label('severity')}` as its label.", 4, ((1, RED),), rules=True),
+    )  # fmt: skip

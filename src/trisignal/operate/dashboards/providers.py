@@ -1,0 +1,74 @@
+"""Who is to blame: health, retries and rate limits of providers, and the queues and caches before them."""
+
+from __future__ import annotations
+
+from trisignal import semconv as names
+from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
+from trisignal.operate.dashboards.selection import ENDED, Selection, legend
+from trisignal.operate.queries import label
+
+MODEL, PROVIDER, KIND = names.REQUEST_MODEL, names.PROVIDER, names.ERROR_KIND
+THEIRS = f'{label(KIND)}=~"connection|server|overloaded|timeout|rate_limit"'
+"""Kinds of errors that the application did not cause."""
+PERCENT = "percentunit"
+
+
+def page(chosen: Selection) -> Page:
+    """The dashboard."""
+    rows = (
+        Row("Health", _health(chosen)),
+        Row("Rate limits and retries", _limits(chosen)),
+        Row("Queues and caches", _before(chosen)),
+    )
+    return Page("providers", "LLM providers", "Is it us, or is it them?", rows)
+
+
+def _health(chosen: Selection) -> tuple[Panel, ...]:
+    ended = chosen.sum("requests", PROVIDER, matcher=ENDED)
+    theirs = chosen.ratio(chosen.sum("errors", PROVIDER, matcher=THEIRS), ended)
+    errors = Query(chosen.sum("errors", PROVIDER, KIND), legend(PROVIDER, KIND))
+    found = [
+        Panel("Health", "history", PERCENT, (Query(f"1 - ({theirs})", legend(PROVIDER)),),
+              "Share of the calls without an error of the provider, the network or a limit.", 12,
+              top=1, good_is_high=True),
+        Panel("Errors by provider and kind", "stack", "cps", (errors,), width=12),
+    ]  # fmt: skip
+    return tuple(found)
+
+
+def _limits(chosen: Selection) -> tuple[Panel, ...]:
+    told, by = chosen.plan.thresholds, (PROVIDER, MODEL, "resource")
+    left = chosen.gauge("ratelimit_remaining", *by, over="min")
+    room = f"{left} / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0)"
+    limited = chosen.sum("errors", MODEL, matcher=f'{label(KIND)}="rate_limit"')
+    refused = chosen.ratio(limited, chosen.sum("requests", MODEL, matcher=ENDED))
+    each = legend(MODEL, "resource")
+    return (
+        Panel("Headroom", "lines", PERCENT, (Query(room, each),),
+              "Part of the rate limit that is left, as the provider told last.",
+              limits=((told.headroom_ratio, "green"),), top=1),
+        Panel("Left of the limit", "bars", "short", (Query(left, each),), "Requests or tokens, as told last."),
+        Panel("Refused by rate limits", "lines", PERCENT, (Query(refused, legend(MODEL)),),
+              "Share of the calls that ended so, retries and all.", limits=((told.rate_limited_ratio, "red"),)),
+        Panel("Retries per call", "lines", "short",
+              (Query(chosen.ratio(chosen.sum("retries", MODEL), chosen.sum("requests", MODEL, matcher=ENDED)),
+                     legend(MODEL)),),
+              "Hidden in the client: they add to latency before they show as errors.", 12,
+              ((told.retries_per_request, "red"),)),
+        Panel("Retries by kind", "stack", "cps", (Query(chosen.sum("retries", KIND), legend(KIND)),), width=12),
+    )  # fmt: skip
+
+
+def _before(chosen: Selection) -> tuple[Panel, ...]:
+    hits, all_of_them = (
+        chosen.sum("cache_requests", "cache", matcher=which) for which in ('result="hit"', "")
+    )  # fmt: skip
+    waits = tuple(Query(chosen.quantile(q, "queue_wait", "queue"), f"{{{{queue}}}} p{q * 100:g}") for q in (0.5, 0.95))
+    return (
+        Panel("Queue depth", "lines", "short", (Query(chosen.gauge("queue_depth", "queue"), "{{queue}}"),), width=6),
+        Panel("Wait in the queue", "lines", "s", waits, width=6),
+        Panel("Cache hits", "lines", PERCENT, (Query(chosen.ratio(hits, all_of_them), "{{cache}}"),),
+              "Of the application's own caches.", 6, top=1),
+        Panel("Cache look-ups", "stack", "cps",
+              (Query(chosen.sum("cache_requests", "cache", "result"), "{{cache}} {{result}}"),), width=6),
+    )  # fmt: skip
