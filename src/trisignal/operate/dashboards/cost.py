@@ -42,7 +42,7 @@ def _short(chosen: Selection) -> tuple[Panel, ...]:
         Panel("Per call", "stat", USD, (Query(chosen.mean("request_cost", window=RANGE)),),
               "Average cost of a call with a known price.", 4),
         Panel("Wasted", "stat", "percentunit", (Query(wasted),),
-              "Share of the cost that went into calls that failed, were cancelled or left.", 4,
+              "Share of the cost that went into calls that were cancelled, or left before their end.", 4,
               ((told.wasted_cost_ratio / 2, ORANGE), (told.wasted_cost_ratio, RED))),
         Panel("Without price", "stat", "percentunit", (Query(unpriced),),
               "Share of the calls that have usage but no known price: the cost lacks them.", 4, ((0.01, ORANGE),)),
