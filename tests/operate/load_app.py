@@ -1,9 +1,10 @@
 """An application under load that moves every metric: what dashboards and rules are tried on.
 
-    python tests/operate/load_app.py --port 9464 --profile 1.41
+    python tests/operate/load_app.py --profile 1.41
 
-The provider is tests' loopback server: calls are made with the real OpenAI client, and with decorators
-where another provider is played. It runs until it is ended, or for ``--seconds``.
+It prints the address of its metrics page. The provider is tests' loopback server: calls are made with
+the real OpenAI client, and with decorators where another provider is played. It runs until it is ended,
+or for ``--seconds``.
 """
 
 from __future__ import annotations
@@ -322,7 +323,7 @@ async def load(base_url: str, tracer: Tracer, seconds: float) -> None:
 def main() -> None:
     """Serve the page, and make traffic."""
     parser = argparse.ArgumentParser(description="Moves every metric.")
-    parser.add_argument("--port", type=int, default=9464)
+    parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--profile", default="1.41")
     parser.add_argument("--seconds", type=float, default=3600.0)
     told = parser.parse_args()
@@ -334,7 +335,7 @@ def main() -> None:
     trisignal.instrument("openai")
     with Loopback() as loopback:
         loopback.handle(Provider().answer)
-        trisignal.serve_metrics(told.port)
+        print(trisignal.serve_metrics(told.port).url, flush=True)
         asyncio.run(load(f"{loopback.url}/v1", provider.get_tracer("spans.without.end"), told.seconds))
 
 

@@ -8,8 +8,7 @@ from trisignal.operate.dashboards.selection import ENDED, ERROR, Selection, lege
 from trisignal.operate.queries import label
 
 AGENT, TOOL, WORKFLOW = names.AGENT_NAME, names.TOOL_NAME, names.WORKFLOW_NAME
-_SEARCH = f'{label(names.OPERATION)}="{names.RETRIEVAL}"'
-_VECTORS = f'{label(names.OPERATION)}="{names.EMBEDDINGS}"'
+_SEARCH = f'{label(names.OPERATION)}=~"{names.RETRIEVAL}|{names.EMBEDDINGS}"'
 
 
 def page(chosen: Selection) -> Page:
@@ -54,14 +53,10 @@ def _per_run(chosen: Selection) -> tuple[Panel, ...]:
 
 
 def _search(chosen: Selection) -> tuple[Panel, ...]:
-    def p95(key: str, matcher: str, name: str) -> Query:
-        return Query(chosen.quantile(0.95, key, matcher=matcher), name, exemplars=True)
-
-    def count(key: str, matcher: str, name: str) -> Query:
-        return Query(chosen.sum(key, matcher=matcher, suffix="_count"), name)
-
-    kinds = (("operation_duration", _SEARCH, "retrieval"), ("inference_duration", _VECTORS, "embeddings"))
+    key, shown = "operation_duration", legend(names.OPERATION)
+    count = Query(chosen.sum(key, names.OPERATION, matcher=_SEARCH, suffix="_count"), shown)
+    p95 = Query(chosen.quantile(0.95, key, names.OPERATION, matcher=_SEARCH), shown, exemplars=True)
     return (
-        Panel("Look-ups", "stack", "cps", tuple(count(*kind) for kind in kinds), width=12),
-        Panel("p95 of look-ups", "lines", "s", tuple(p95(*kind) for kind in kinds), width=12),
-    )  # fmt: skip
+        Panel("Look-ups", "stack", "cps", (count,), width=12),
+        Panel("p95 of look-ups", "lines", "s", (p95,), width=12),
+    )

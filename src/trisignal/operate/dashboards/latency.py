@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
-from trisignal.operate.dashboards.selection import OK, Selection, legend
+from trisignal.operate.dashboards.selection import ANSWERED, Selection, legend
 
 MODEL = names.REQUEST_MODEL
 QUANTILES = (0.5, 0.95, 0.99)
@@ -39,10 +39,10 @@ def _heatmap(chosen: Selection, title: str, key: str, matcher: str = "", unit: s
 
 def _calls(chosen: Selection) -> tuple[Panel, ...]:
     return (
-        Panel("Latency", "lines", "s", _quantiles(chosen, "inference_duration", OK),
+        Panel("Latency", "lines", "s", _quantiles(chosen, "inference_duration", ANSWERED),
               "Successful calls. A dot is one call: it leads to its trace."),
-        _heatmap(chosen, "Latency distribution", "inference_duration", OK),
-        _by_model(chosen, "p95 latency by model", "inference_duration", OK),
+        _heatmap(chosen, "Latency distribution", "inference_duration", ANSWERED),
+        _by_model(chosen, "p95 latency by model", "inference_duration", ANSWERED),
     )  # fmt: skip
 
 

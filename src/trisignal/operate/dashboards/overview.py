@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
-from trisignal.operate.dashboards.selection import ENDED, HOUR, OK, Selection, legend
+from trisignal.operate.dashboards.selection import ANSWERED, ENDED, HOUR, Selection, legend
 from trisignal.operate.queries import label
 from trisignal.operate.slos import PAGE, TICKET
 
@@ -30,7 +30,7 @@ def _now(chosen: Selection) -> tuple[Panel, ...]:
               "Share of the calls that failed; cancelled and abandoned calls are left out.", 4,
               ((told.error_ratio / 5, ORANGE), (told.error_ratio, RED))),
         Panel("In flight", "stat", "short", (Query(chosen.gauge("active")),), "Calls that have not ended.", 4),
-        Panel("p95 latency", "stat", "s", (Query(chosen.quantile(0.95, "inference_duration", matcher=OK)),),
+        Panel("p95 latency", "stat", "s", (Query(chosen.quantile(0.95, "inference_duration", matcher=ANSWERED)),),
               "95 of 100 successful calls took no longer.", 4, slow),
         Panel("p95 to first token", "stat", "s", (Query(chosen.quantile(0.95, "first_token")),),
               "95 of 100 streams had begun by then.", 4, ((told.first_token_p95_seconds, RED),)),
@@ -61,7 +61,7 @@ def _cohort(chosen: Selection, dimension: str) -> tuple[Panel, ...]:
         Panel(f"Calls by {name}", "stack", "reqps", (Query(chosen.sum("requests", dimension), shown),)),
         Panel(f"Error ratio by {name}", "lines", "percentunit", (Query(chosen.failing(dimension), shown),)),
         Panel(f"p95 latency by {name}", "lines", "s",
-              (Query(chosen.quantile(0.95, "inference_duration", dimension, matcher=OK), shown),)),
+              (Query(chosen.quantile(0.95, "inference_duration", dimension, matcher=ANSWERED), shown),)),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Variable
 from trisignal.operate.objectives import Plan
-from trisignal.operate.queries import Queries, label
+from trisignal.operate.queries import Queries, label, one_of
 
 RATE = "$__rate_interval"
 RANGE = "$__range"
@@ -17,6 +17,9 @@ OK = f'{label(names.OUTCOME)}="ok"'
 ERROR = f'{label(names.OUTCOME)}="error"'
 ENDED = f'{label(names.OUTCOME)}=~"ok|error"'
 """Calls that the application cancelled or left tell nothing of the provider."""
+INFERENCE = f'{label(names.OPERATION)}=~"{one_of(tuple(sorted(names.INFERENCE)))}"'
+"""The metric of durations may hold embeddings and retrievals too, which are much faster."""
+ANSWERED = f"{INFERENCE},{OK}"
 CHOSEN = {names.PROVIDER: "provider", names.REQUEST_MODEL: "model"}
 """Attributes that variables are about."""
 

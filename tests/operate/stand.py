@@ -1,0 +1,126 @@
+"""A real Prometheus that scrapes a real application under load, with our rules."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+from trisignal.operate import rule_files
+from trisignal.operate.objectives import Plan
+
+PROMETHEUS = shutil.which("prometheus")
+APP = Path(__file__).parent / "load_app.py"
+SOURCES = Path(__file__).parents[2] / "src"
+JOB = "load"
+START_S = 60.0
+
+
+class Stand:
+    """What runs.
+
+    Args:
+        url: Where Prometheus answers.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.began = time.time()
+
+    def ask(self, path: str, **arguments: Any) -> Any:
+        """The data of an answer of Prometheus' HTTP API."""
+        try:
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(arguments, doseq=True)}", timeout=30) as answer:
+                return json.load(answer)["data"]
+        except HTTPError as error:
+            raise AssertionError(f"{arguments}: {error.read().decode()}") from None
+
+    def vector(self, expr: str) -> list[tuple[dict[str, str], float]]:
+        """An instant query's labels and values, those aside that are no number."""
+        found = self.ask("query", query=expr)
+        if found["resultType"] == "scalar":
+            return [({}, float(found["result"][1]))]
+        values = ((series["metric"], float(series["value"][1])) for series in found["result"])
+        return [(labels, value) for labels, value in values if value == value]
+
+
+@contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """End a process with the block."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(plan: Plan, folder: Path) -> Iterator[Stand]:
+    """Start application and Prometheus.
+
+    Args:
+        plan: What the rules are made from; the application is set up alike.
+        folder: Where Prometheus keeps its data.
+    """
+    assert PROMETHEUS is not None
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("TRISIGNAL_", "OTEL_"))}
+    environ["PYTHONPATH"] = str(SOURCES)
+    app = [sys.executable, str(APP), "--profile", plan.metric_profile]
+    with ExitStack() as stack:
+        loaded = stack.enter_context(
+            ended(subprocess.Popen(app, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+        )
+        assert loaded.stdout is not None
+        page = loaded.stdout.readline().strip()
+        assert page, "the application did not start"
+        port = free_port()
+        command = [PROMETHEUS, *_arguments(plan, folder, page, port)]
+        stack.enter_context(
+            ended(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True))
+        )
+        stand = Stand(f"http://127.0.0.1:{port}")
+        _wait(stand)
+        yield stand
+
+
+def _arguments(plan: Plan, folder: Path, page: str, port: int) -> list[str]:
+    rules, config = folder / "rules.json", folder / "prometheus.json"
+    rules.write_text(json.dumps(rule_files.plain(plan)))
+    target = page.removeprefix("http://").partition("/")[0]
+    told = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": [target]}]}],
+    }
+    config.write_text(json.dumps(told))
+    return [
+        f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
+        "--enable-feature=exemplar-storage", "--log.level=error",
+    ]  # fmt: skip
+
+
+def _wait(stand: Stand) -> None:
+    while time.time() < stand.began + START_S:
+        with suppress(URLError, ConnectionError, AssertionError):
+            if stand.vector("up == 1"):
+                return
+        time.sleep(0.2)
+    raise AssertionError("Prometheus scraped nothing")
