@@ -1,6 +1,6 @@
 """An application under load that moves every metric: what dashboards and rules are tried on.
 
-    python tests/operate/load_app.py --profile 1.41
+    PYTHONPATH=src:tests python tests/operate/load_app.py --profile 1.41
 
 It prints the address of its metrics page. The provider is tests' loopback server: calls are made with
 the real OpenAI client, and with decorators where another provider is played. It runs until it is ended,
@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
+import math
 import random
-import sys
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import httpx
 import openai
@@ -62,7 +61,7 @@ class Provider:
     def answer(self, request: Recorded) -> Reply:
         """The reply to one request."""
         body, scene = request.json(), request.header(SCENE) or ""
-        self.left = LIMIT if self.left < BUSY else self.left - CHANCE.randint(1, 9)
+        self.left = LIMIT if self.left < BUSY else self.left - CHANCE.randint(1, 4)
         headers = {
             "x-request-id": f"req_{CHANCE.randrange(10**9)}",
             "x-ratelimit-limit-requests": str(LIMIT),
@@ -116,7 +115,10 @@ def _stream(body: dict[str, Any], scene: str) -> list[bytes]:
     def chunk(delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
         return head | {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}], "usage": None}
 
-    told = [chunk({"role": "assistant", "content": ""}), *(chunk({"content": "word "}) for _ in range(words))]
+    told = [chunk({"role": "assistant", "content": ""})]
+    if "gpt-5" in body["model"]:
+        told += [chunk({"reasoning_content": "hm "}) for _ in range(words)]
+    told += [chunk({"content": "word "}) for _ in range(words)]
     told.append(chunk({}, "stop"))
     if scene != "no usage":
         told.append(head | {"choices": [], "usage": _usage(CHANCE.choice((200, 1500)), words)})
@@ -143,6 +145,8 @@ class App:
         self.client = client
         self.queue = trisignal.queue("questions")
         self.cache = trisignal.cache("answers")
+        self.workers = asyncio.Semaphore(4)
+        self.scenes = itertools.cycle(("400", "retry", "leave", "429", "cancel", "503", "no usage"))
 
     async def chat(self, scene: str = "", model: str = "", **more: Any) -> Any:
         """One call."""
@@ -163,39 +167,45 @@ class App:
     async def question(self) -> None:
         """All that is done for one question of a user."""
         name, version = CHANCE.choice(PROMPTS)
-        with trisignal.context(tenant=CHANCE.choice(TENANTS), prompt_name=name, prompt_version=version):
+        with trisignal.context(prompt_name=name, prompt_version=version):
             carrier = self.queue.put()
-            await asyncio.sleep(CHANCE.expovariate(20))
-            with self.queue.get(carrier), trisignal.workflow("answer_question"):
-                self.cache.record(CHANCE.random() < 0.4)
-                with trisignal.stage("retrieve"):
-                    await self.client.embeddings.create(model="text-embedding-3-small", input="where")
-                    with trisignal.retrieval("handbook", top_k=3):
-                        await asyncio.sleep(CHANCE.uniform(0.01, 0.05))
-                with trisignal.stage("answer"), suppress(ToolError):
-                    await self.agent()
-                judge(0.95 if version == "4" else 0.8)
+            async with self.workers:
+                with self.queue.get(carrier), trisignal.workflow("refund" if name == "refund" else "answer_question"):
+                    self.cache.record(CHANCE.random() < 0.4)
+                    await self.prepare()
+                    with trisignal.stage("answer"):
+                        await self.agent(name)
+                    judge(0.95 if version == "4" else 0.85)
 
-    @trisignal.agent("planner")
-    async def agent(self) -> None:
+    async def prepare(self) -> None:
+        """What comes before the answer."""
+        with trisignal.stage("check"):
+            await asyncio.sleep(CHANCE.uniform(0.02, 0.06))
+        with trisignal.stage("retrieve"):
+            await self.client.embeddings.create(model="text-embedding-3-small", input="where")
+            with trisignal.retrieval("handbook", top_k=3):
+                await asyncio.sleep(CHANCE.uniform(0.01, 0.15))
+
+    async def agent(self, prompt: str) -> None:
         """Calls, a tool that fails sometimes, and an answer."""
-        await self.chat()
-        for _ in range(CHANCE.choice((1, 1, 2))):
-            await self.look_up()
-        await self.stream()
+        with trisignal.agent("clerk" if prompt == "refund" else "planner"):
+            await self.chat()
+            for _ in range(CHANCE.choice((1, 1, 2))):
+                await self.use(CHANCE.choice(("look_up_order", "search_handbook")))
+            await self.stream()
 
-    @trisignal.tool("look_up_order")
-    async def look_up(self) -> None:
+    async def use(self, name: str) -> None:
         """A tool."""
-        await asyncio.sleep(CHANCE.uniform(0.01, 0.06))
-        if CHANCE.random() < 0.08:
-            raise ToolError
+        with trisignal.tool(name):
+            await asyncio.sleep(CHANCE.uniform(0.01, 0.06) * (4 if name == "search_handbook" else 1))
+            if CHANCE.random() < 0.03:
+                raise ToolError
 
     async def other(self) -> None:
         """A call of another provider, as a decorated function sees it."""
         (provider, model, operation), slow = CHANCE.choice(list(OTHERS.items()))
         told = trisignal.llm(provider=provider, model=model, operation=operation)  # type: ignore[arg-type]
-        with trisignal.context(tenant=CHANCE.choice(TENANTS)), told as call:
+        with told as call:
             await asyncio.sleep(slow * CHANCE.lognormvariate(0, 0.3))
             call.set_usage(input_tokens=CHANCE.choice((200, 800)), output_tokens=CHANCE.randint(30, 300))
             await asyncio.sleep(0.02)
@@ -212,8 +222,8 @@ class App:
 
     async def trouble(self) -> None:
         """What does not go well."""
-        scene = CHANCE.choice(("400", "429", "503", "retry", "leave", "cancel", "no usage"))
-        with trisignal.context(tenant=CHANCE.choice(TENANTS)), suppress(openai.APIError, asyncio.TimeoutError):
+        scene = next(self.scenes)
+        with suppress(openai.APIError, asyncio.TimeoutError):
             if scene == "leave":
                 await self.stream(most=5)
             elif scene == "cancel":
@@ -246,15 +256,13 @@ async def model_server(scope: Any, receive: Any, send: Any) -> None:
 
 
 def judge(usual: float) -> None:
-    """Evaluations and feedback of the call before."""
+    """Evaluations and feedback of an answer, by the reference that was stored with it."""
+    ref = {"model": CHANCE.choice(list(MODELS))}
     for name, best in (("faithfulness", usual), ("retrieval_relevance", usual - 0.1)):
-        trisignal.evaluate(name, min(1.0, CHANCE.betavariate(9, 2) * best + 0.08), ref=ANSWERED)
-    trisignal.evaluate("hallucination", CHANCE.betavariate(1, 8), ref=ANSWERED)
+        trisignal.evaluate(name, min(1.0, CHANCE.betavariate(9, 2) * best + 0.1), ref=ref)
+    trisignal.evaluate("hallucination", CHANCE.betavariate(1, 6), ref=ref)
     if CHANCE.random() < 0.7:
-        trisignal.feedback(CHANCE.choice((1, 1, 1, 0, -1)), ref=ANSWERED)
-
-
-ANSWERED = {"gen_ai.request.model": "gpt-4o"}
+        trisignal.feedback(CHANCE.choice((1, 1, 1, 0, -1)), ref=ref)
 
 
 # --- what telemetry has to cope with -------------------------------------------------
@@ -279,38 +287,39 @@ def censor(text: str) -> str:
 
 async def strain(app: App, tracer: Tracer) -> None:
     """Errors inside of telemetry, labels without bound, spans without end, texts that cannot be redacted."""
-    while True:
+    await asyncio.sleep(5)  # what is usual has its labels by then
+    for number in itertools.count():
         with trisignal.llm(provider="vllm", model="misfiled") as call:
             call.set_usage(input_tokens=1, output_tokens=1)
         await app.client.chat.completions.create(
             model="gpt-4o-mini", messages=[{"role": "user", "content": "unreadable"}]
         )
-        for number in range(10_100):
+        for span in range(20 if number else 10_020):
             tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"})
-            if number % 500 == 0:
+            if span % 500 == 0:
                 await asyncio.sleep(0.01)
-        for number in range(300):
-            with trisignal.context(prompt_version=f"draft-{number}"):
-                trisignal.feedback(1, ref=ANSWERED)
-        await asyncio.sleep(8)
+        for draft in range(3 if number else 203):
+            trisignal.feedback(0, ref={"model": "gpt-4o", "prompt_version": f"draft-{number}-{draft}"})
+        await asyncio.sleep(4)
 
 
 async def repeat(action: Callable[[], Awaitable[None]], pause_s: float) -> None:
-    """Do something again and again."""
+    """Do something again and again, in waves."""
     while True:
-        with suppress(ToolError, openai.APIError):
+        with suppress(ToolError, openai.APIError), trisignal.context(tenant=CHANCE.choice(TENANTS)):
             await action()
-        await asyncio.sleep(CHANCE.expovariate(1 / pause_s))
+        wave = 1 + 0.7 * math.sin(time.monotonic() / 20)
+        await asyncio.sleep(CHANCE.expovariate(1 / pause_s) * wave)
 
 
 async def load(base_url: str, tracer: Tracer, seconds: float) -> None:
     """All traffic at once."""
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=1) as client:
         app = App(client)
-        tasks = [asyncio.create_task(repeat(app.question, 0.6)) for _ in range(4)]
+        tasks = [asyncio.create_task(repeat(app.question, 0.6)) for _ in range(6)]
         tasks += [
             asyncio.create_task(repeat(action, pause_s))
-            for action, pause_s in ((app.other, 0.3), (app.trouble, 0.3), (app.serve, 0.5), (app.impatient, 2.0))
+            for action, pause_s in ((app.other, 0.3), (app.trouble, 1.0), (app.serve, 0.5), (app.impatient, 4.0))
         ]
         tasks.append(asyncio.create_task(strain(app, tracer)))
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes a real application under load, with our rules."""
+"""A real Prometheus with our rules: it scrapes an application under load, and a stand-in for other exporters."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from trisignal.operate import rule_files
 from trisignal.operate.objectives import Plan
 
 PROMETHEUS = shutil.which("prometheus")
-APP = Path(__file__).parent / "load_app.py"
-SOURCES = Path(__file__).parents[2] / "src"
-JOB = "load"
+APP, OTHERS = (Path(__file__).parent / name for name in ("load_app.py", "other_exporters.py"))
+SOURCES = os.pathsep.join(str(Path(__file__).parents[2] / name) for name in ("src", "tests"))
+JOBS = ("load", "others")
 START_S = 60.0
 
 
@@ -81,18 +81,13 @@ def running(plan: Plan, folder: Path) -> Iterator[Stand]:
         folder: Where Prometheus keeps its data.
     """
     assert PROMETHEUS is not None
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("TRISIGNAL_", "OTEL_"))}
-    environ["PYTHONPATH"] = str(SOURCES)
-    app = [sys.executable, str(APP), "--profile", plan.metric_profile]
     with ExitStack() as stack:
-        loaded = stack.enter_context(
-            ended(subprocess.Popen(app, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
-        )
-        assert loaded.stdout is not None
-        page = loaded.stdout.readline().strip()
-        assert page, "the application did not start"
+        pages = [
+            stack.enter_context(_serving(APP, "--profile", plan.metric_profile)),
+            stack.enter_context(_serving(OTHERS)),
+        ]
         port = free_port()
-        command = [PROMETHEUS, *_arguments(plan, folder, page, port)]
+        command = [PROMETHEUS, *_arguments(plan, folder, pages, port)]
         stack.enter_context(
             ended(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True))
         )
@@ -101,14 +96,33 @@ def running(plan: Plan, folder: Path) -> Iterator[Stand]:
         yield stand
 
 
-def _arguments(plan: Plan, folder: Path, page: str, port: int) -> list[str]:
+@contextmanager
+def _serving(script: Path, *arguments: str) -> Iterator[str]:
+    """A script that prints the address of its metrics page."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("TRISIGNAL_", "OTEL_"))}
+    environ["PYTHONPATH"] = SOURCES
+    command = [sys.executable, str(script), *arguments]
+    started = subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )  # fmt: skip
+    with ended(started):
+        assert started.stdout is not None
+        page = started.stdout.readline().strip()
+        assert page, f"{script.name} did not start"
+        yield page
+
+
+def _arguments(plan: Plan, folder: Path, pages: list[str], port: int) -> list[str]:
     rules, config = folder / "rules.json", folder / "prometheus.json"
     rules.write_text(json.dumps(rule_files.plain(plan)))
-    target = page.removeprefix("http://").partition("/")[0]
+    targets = [page.removeprefix("http://").partition("/")[0] for page in pages]
     told = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
         "rule_files": [str(rules)],
-        "scrape_configs": [{"job_name": JOB, "static_configs": [{"targets": [target]}]}],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [target]}]}
+            for job, target in zip(JOBS, targets, strict=True)
+        ],
     }
     config.write_text(json.dumps(told))
     return [
@@ -120,7 +134,7 @@ def _arguments(plan: Plan, folder: Path, page: str, port: int) -> list[str]:
 def _wait(stand: Stand) -> None:
     while time.time() < stand.began + START_S:
         with suppress(URLError, ConnectionError, AssertionError):
-            if stand.vector("up == 1"):
+            if stand.vector(f"sum(up) == {len(JOBS)}"):
                 return
         time.sleep(0.2)
     raise AssertionError("Prometheus scraped nothing")

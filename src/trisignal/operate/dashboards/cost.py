@@ -50,6 +50,7 @@ def _short(chosen: Selection) -> tuple[Panel, ...]:
 
 
 def _cost(chosen: Selection) -> tuple[Panel, ...]:
+    width = 24 if len(chosen.plan.dimensions) == 1 else 12
     return (
         Panel("Cost per hour by model", "stack", USD,
               (Query(_hourly(chosen.sum("cost", MODEL, window=HOUR)), legend(MODEL)),), "Over the last hour.", 12),
@@ -64,7 +65,7 @@ def _cost(chosen: Selection) -> tuple[Panel, ...]:
               (Query(chosen.sum("request_cost", "le", suffix="_bucket"), "{{le}}"),),
               "Calls per second in each bucket."),
         *(Panel(f"Cost per hour by {name.replace('_', ' ')}", "stack", USD,
-                (Query(_hourly(chosen.sum("cost", name, window=HOUR)), f"{{{{{name}}}}}"),), width=12)
+                (Query(_hourly(chosen.sum("cost", name, window=HOUR)), f"{{{{{name}}}}}"),), width=width)
           for name in chosen.plan.dimensions),
     )  # fmt: skip
 

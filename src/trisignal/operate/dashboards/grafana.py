@@ -161,6 +161,9 @@ def _panel(panel: Panel) -> Any:
         made = made.description(panel.description)
     if panel.top is not None:
         made = made.min(0).max(panel.top)
+    for name, colour in panel.colours:
+        fixed = {"mode": models.FieldColorModeId.FIXED, "fixedColor": colour}
+        made = made.override_by_name(name, [models.DynamicConfigValue("color", fixed)])
     if panel.since:
         made = made.time_from(panel.since)
     return made

@@ -33,8 +33,13 @@ def _theirs(*queries: tuple[str, str]) -> tuple[Query, ...]:
     return tuple(Query(expr, shown, foreign=True) for expr, shown in queries)
 
 
-def _p95(name: str, by: str = "model_name") -> str:
-    return f"histogram_quantile(0.95, sum by ({by}, le) (rate({name}_bucket[{RATE}])))"
+def _vllm(name: str) -> str:
+    # Late versions of prometheus_client write the colon as _ to scrapers that ask for OpenMetrics 1.0.
+    return f'{{__name__=~"vllm[:_]{name}"}}'
+
+
+def _p95(buckets: str, by: str) -> str:
+    return f"histogram_quantile(0.95, sum by ({by}, le) (rate({buckets}[{RATE}])))"
 
 
 def _ours(chosen: Selection) -> tuple[Panel, ...]:
@@ -55,35 +60,37 @@ def _ours(chosen: Selection) -> tuple[Panel, ...]:
 
 
 def _servers(chosen: Selection) -> tuple[Panel, ...]:
+    queued = _p95(_vllm("request_queue_time_seconds_bucket"), "model_name")
     first = (
         Query(chosen.quantile(0.95, "first_token", MODEL), f"client {legend(MODEL)}"),
-        *_theirs((_p95("vllm:time_to_first_token_seconds"), "vLLM {{model_name}}"),
-                 (_p95("vllm:request_queue_time_seconds"), "vLLM {{model_name}}, of that queued")),
+        *_theirs((_p95(_vllm("time_to_first_token_seconds_bucket"), "model_name"), "vLLM {{model_name}}"),
+                 (queued, "vLLM {{model_name}}, of that queued")),
     )  # fmt: skip
     running = _theirs(
-        ("sum by (model_name) (vllm:num_requests_running)", "vLLM {{model_name}}"),
+        (f"sum by (model_name) ({_vllm('num_requests_running')})", "vLLM {{model_name}}"),
         ("sum by (instance) (tgi_batch_current_size)", "TGI {{instance}}"),
     )
     waiting = _theirs(
-        ("sum by (model_name) (vllm:num_requests_waiting)", "vLLM {{model_name}}"),
+        (f"sum by (model_name) ({_vllm('num_requests_waiting')})", "vLLM {{model_name}}"),
         ("sum by (instance) (tgi_queue_size)", "TGI {{instance}}"),
         ("sum by (model) (nv_inference_pending_request_count)", "Triton {{model}}"),
     )
     triton = (f"sum by (model) (rate(nv_inference_queue_duration_us[{RATE}])) / 1e6 / "
               f"(sum by (model) (rate(nv_inference_request_success[{RATE}])) > 0)")  # fmt: skip
+    preempted = f"sum by (model_name) (rate({_vllm('num_preemptions_total')}[{RATE}]))"
     return (
         Panel("Time to first token: client and server", "lines", "s", first,
               "What the client sees and the server does not, is network and gateway.", 12),
         Panel("Requests running", "lines", "short", running, "In the batch right now.", 6),
         Panel("Requests waiting", "lines", "short", waiting, "Queued in the server.", 6),
         Panel("KV cache in use", "lines", "percentunit",
-              _theirs(("max by (model_name) (vllm:kv_cache_usage_perc)", "vLLM {{model_name}}")),
+              _theirs((f"max by (model_name) ({_vllm('kv_cache_usage_perc')})", "vLLM {{model_name}}")),
               "A full cache makes requests wait or be preempted.", top=1),
         Panel("Preemptions", "lines", "cps",
-              _theirs((f"sum by (model_name) (rate(vllm:num_preemptions_total[{RATE}]))", "vLLM {{model_name}}"))),
+              _theirs((preempted, "vLLM {{model_name}}"))),
         Panel("Time in the server's queue", "lines", "s", _theirs(
-            (_p95("vllm:request_queue_time_seconds"), "vLLM p95 {{model_name}}"),
-            (_p95("tgi_request_queue_duration", "instance"), "TGI p95 {{instance}}"),
+            (queued, "vLLM p95 {{model_name}}"),
+            (_p95("tgi_request_queue_duration_bucket", "instance"), "TGI p95 {{instance}}"),
             (triton, "Triton average {{model}}"))),
     )  # fmt: skip
 

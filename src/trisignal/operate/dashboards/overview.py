@@ -5,11 +5,11 @@ from __future__ import annotations
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
 from trisignal.operate.dashboards.selection import ANSWERED, ENDED, HOUR, Selection, legend
-from trisignal.operate.queries import label
 from trisignal.operate.slos import PAGE, TICKET
 
 MODEL, KIND = names.REQUEST_MODEL, names.ERROR_KIND
 RED, ORANGE = "red", "orange"
+_OUTCOMES = (("ok", "green"), ("error", RED), ("cancelled", ORANGE), ("abandoned", "purple"))
 
 
 def page(chosen: Selection) -> Page:
@@ -44,7 +44,7 @@ def _traffic(chosen: Selection) -> tuple[Panel, ...]:
     return (
         Panel("Calls by outcome", "stack", "reqps",
               (Query(chosen.sum("requests", names.OUTCOME), legend(names.OUTCOME)),),
-              "Cancelled and abandoned calls are no errors: the application did not want the rest."),
+              "Cancelled and abandoned calls are no errors: the application did not want the rest.", colours=_OUTCOMES),
         Panel("Error ratio by kind", "stack", "percentunit", (Query(by_kind, legend(KIND)),),
               "Kinds mean the same for every vendor."),
         Panel("Error ratio by model", "lines", "percentunit", (Query(chosen.failing(MODEL), legend(MODEL)),)),
@@ -73,7 +73,7 @@ def _objectives() -> tuple[Panel, ...]:
     window = "[$__range:$__interval]"
     spent = f"sum by (slo) (sum_over_time(({bad} * {events}){window}))"
     left = f"1 - {spent} / sum by (slo) (sum_over_time({events}{window})) / on (slo) {budget}"
-    firing = 'ALERTS{alertname=~"Llm.+",alertstate="firing"}'
+    firing = 'count(ALERTS{alertname=~"Llm.+",alertstate="firing"}) or count(llm:slo:target) * 0'
     return (
         Panel("Burn rate over 1 h", "lines", "short", (Query(burn, "{{slo}}"),),
               f"Of the worst model: at 1 the budget lasts as long as the period; {PAGE[0].factor:g} pages.", 10,
@@ -81,6 +81,6 @@ def _objectives() -> tuple[Panel, ...]:
         Panel("Error budget left in this time range", "bars", "percentunit", (Query(left, "{{slo}}"),),
               "1 is all of it; below 0 the objective is missed. Choose the last 30 days for the usual period.", 10,
               rules=True, good_is_high=True, top=1),
-        Panel("Alerts firing", "stat", "short", (Query(f"count({firing})", or_zero=True),),
-              f"Alerts of `trisignal rules`, with `{label('severity')}` as its label.", 4, ((1, RED),), rules=True),
+        Panel("Alerts firing", "stat", "short", (Query(firing),), "Alerts of `trisignal rules`.", 4,
+              ((1, RED),), rules=True, tall=True),
     )  # fmt: skip

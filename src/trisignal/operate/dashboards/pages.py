@@ -43,17 +43,21 @@ class Panel(NamedTuple):
     """From which value on which colour; below the first it is green."""
     top: float | None = None
     """End of the axis, where the values have one."""
+    colours: tuple[tuple[str, str], ...] = ()
+    """Series that always have the same colour, by their names in the legend."""
     good_is_high: bool = False
     """Of a history: high values are green."""
     since: str = ""
     """Time range of its own, e.g. ``now/M``; "": that of the dashboard."""
     rules: bool = False
     """It needs the series that ``trisignal rules`` records."""
+    tall: bool = False
+    """A number as high as the charts beside it."""
 
     @property
     def height(self) -> int:
         """Height in units of the grid."""
-        return STAT_HEIGHT if self.kind == "stat" else HEIGHT
+        return STAT_HEIGHT if self.kind == "stat" and not self.tall else HEIGHT
 
 
 class Row(NamedTuple):

@@ -45,11 +45,10 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
     each = legend(MODEL, "resource")
     return (
         Panel("Headroom", "lines", PERCENT, (Query(room, each),),
-              "Part of the rate limit that is left, as the provider told last.",
-              limits=((told.headroom_ratio, "green"),), top=1),
-        Panel("Left of the limit", "bars", "short", (Query(left, each),), "Requests or tokens, as told last."),
+              "Part of the rate limit that is left, as the provider told last.", 12,
+              ((told.headroom_ratio, "green"),), top=1),
         Panel("Refused by rate limits", "lines", PERCENT, (Query(refused, legend(MODEL)),),
-              "Share of the calls that ended so, retries and all.", limits=((told.rate_limited_ratio, "red"),)),
+              "Share of the calls that ended so, retries and all.", 12, ((told.rate_limited_ratio, "red"),)),
         Panel("Retries per call", "lines", "short",
               (Query(chosen.ratio(chosen.sum("retries", MODEL), chosen.sum("requests", MODEL, matcher=ENDED)),
                      legend(MODEL)),),

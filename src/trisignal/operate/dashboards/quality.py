@@ -85,7 +85,8 @@ def _feedback(chosen: Selection) -> tuple[Panel, ...]:
     told = chosen.sum("feedback", MODEL, matcher='rating=~"positive|negative"', window=HOUR)
     return (
         Panel("Feedback per hour", "stack", "short",
-              (Query(chosen.grown("feedback", "rating", window=HOUR), "{{rating}}"),), width=12),
+              (Query(chosen.grown("feedback", "rating", window=HOUR), "{{rating}}"),), width=12,
+              colours=(("positive", "green"), ("negative", "red"), ("neutral", "blue"))),
         Panel("Positive share by model", "lines", PERCENT, (Query(chosen.ratio(good, told), legend(MODEL)),),
               "Of the ratings that are positive or negative, over the last hour.", 12, top=1),
     )  # fmt: skip
