@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,6 +224,17 @@ def test_command_tells_of_a_folder_that_cannot_be_written(tmp_path: Path) -> Non
     assert done.exit_code == 2
     assert done.stderr.startswith("trisignal: ")
     assert "--output" in done.stderr
+
+
+def test_command_tells_which_extra_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Grafana's SDK the command says what to install, and writes nothing."""
+    monkeypatch.delitem(sys.modules, "trisignal.operate.dashboards.grafana")
+    monkeypatch.delattr(dashboards, "grafana")
+    monkeypatch.setitem(sys.modules, "grafana_foundation_sdk.builders", None)
+    done = testing.CliRunner().invoke(cli.group(), ["dashboards", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert "pip install 'trisignal[dashboards]'" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 # --- on a real Prometheus ------------------------------------------------------------

@@ -41,6 +41,6 @@ def _rendered(plan: Plan) -> dict[str, dict[str, Any]]:
     try:
         from trisignal.operate.dashboards import grafana
     except ImportError:
-        raise MissingExtraError("trisignal dashboards", "dashboards") from None
+        raise MissingExtraError("trisignal dashboards (Python 3.11 or later)", "dashboards") from None
     variables = dashboards.Selection(plan).variables()
     return {page.uid: grafana.render(page, variables) for page in dashboards.pages(plan)}
