@@ -59,7 +59,8 @@ class Window:
 
     def __init__(self, stand: Stand, seconds: float) -> None:
         self.stand = stand
-        self.end = time.time()
+        # A busy machine scrapes late: the picture ends with the last scrape that came.
+        self.end = stand.vector('max(timestamp(up{job="load"} == 1))')[0][1]
         self.start = self.end - seconds
 
     def filled(self, expr: str) -> str:
@@ -103,7 +104,9 @@ class Window:
 
 
 def _legend(form: str, labels: dict[str, str]) -> str:
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), form)
+    name = re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), form)
+    # Matplotlib leaves out names that begin with an underscore.
+    return name.replace("_", "\u2009_", 1) if name.startswith("_") else name or "(none)"
 
 
 # --- numbers -------------------------------------------------------------------------

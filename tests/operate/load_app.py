@@ -287,7 +287,9 @@ def censor(text: str) -> str:
 
 async def strain(app: App, tracer: Tracer) -> None:
     """Errors inside of telemetry, labels without bound, spans without end, texts that cannot be redacted."""
-    await asyncio.sleep(5)  # what is usual has its labels by then
+    for rating, model, (name, version) in itertools.product((1, 0, -1), MODELS, PROMPTS):
+        # What is usual has its labels before there are too many.
+        trisignal.feedback(rating, ref={"model": model, "prompt_name": name, "prompt_version": version})
     for number in itertools.count():
         with trisignal.llm(provider="vllm", model="misfiled") as call:
             call.set_usage(input_tokens=1, output_tokens=1)
@@ -300,7 +302,7 @@ async def strain(app: App, tracer: Tracer) -> None:
                 await asyncio.sleep(0.01)
         for draft in range(3 if number else 203):
             trisignal.feedback(0, ref={"model": "gpt-4o", "prompt_version": f"draft-{number}-{draft}"})
-        await asyncio.sleep(4)
+        await asyncio.sleep(6)
 
 
 async def repeat(action: Callable[[], Awaitable[None]], pause_s: float) -> None:
@@ -321,7 +323,8 @@ async def load(base_url: str, tracer: Tracer, seconds: float) -> None:
             asyncio.create_task(repeat(action, pause_s))
             for action, pause_s in ((app.other, 0.3), (app.trouble, 1.0), (app.serve, 0.5), (app.impatient, 4.0))
         ]
-        tasks.append(asyncio.create_task(strain(app, tracer)))
+        with trisignal.context(tenant=TENANTS[0]):
+            tasks.append(asyncio.create_task(strain(app, tracer)))
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for task in tasks:
             task.cancel()

@@ -298,9 +298,10 @@ def check_choice(stand: Stand, pages: list[Page]) -> None:
     [panel] = [panel for panel in pages[0].panels if panel.title == "Calls by model"]
     [query] = panel.queries
     label = LABEL.findall(query.legend)[0]
-    assert len({labels[label] for labels, _ in stand.vector(filled(query.expr))}) > 3
+    assert len({labels[label] for labels, _ in stand.vector(filled(query.expr))}) > 2
     shown = stand.vector(filled(query.expr, model="gpt-4o|gpt-4o-mini", provider="openai", tenant="acme"))
-    assert {labels[label] for labels, _ in shown} == {"gpt-4o", "gpt-4o-mini"}
+    assert shown
+    assert {labels[label] for labels, _ in shown} <= {"gpt-4o", "gpt-4o-mini"}
     assert stand.vector(filled(query.expr, service="another")) == []
 
 

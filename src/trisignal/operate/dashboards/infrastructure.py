@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Page, Panel, Query, Row, Variable
-from trisignal.operate.dashboards.selection import RATE, Selection, legend
+from trisignal.operate.dashboards.selection import NAMED, RATE, Selection, legend
 
 MODEL = names.REQUEST_MODEL
 PODS = 'namespace=~"$namespace"'
@@ -45,8 +45,8 @@ def _p95(buckets: str, by: str) -> str:
 def _ours(chosen: Selection) -> tuple[Panel, ...]:
     served = chosen.sum("server_duration", MODEL, suffix="_count")
     waiting = (
-        Query(chosen.gauge("active", MODEL), f"{legend(MODEL)} in flight"),
-        Query(chosen.gauge("queue_depth", "queue"), "queue {{queue}}"),
+        Query(chosen.gauge("active", MODEL, matcher=NAMED, within="avg"), legend(MODEL)),
+        Query(chosen.gauge("queue_depth", "queue", within="max"), "queue {{queue}}"),
     )
     return (
         Panel("In flight and queued", "lines", "short", waiting, "On the side of the application.", 6),

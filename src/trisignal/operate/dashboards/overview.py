@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
-from trisignal.operate.dashboards.selection import ANSWERED, ENDED, HOUR, Selection, legend
+from trisignal.operate.dashboards.selection import ANSWERED, ENDED, HOUR, NAMED, Selection, legend
 from trisignal.operate.slos import PAGE, TICKET
 
 MODEL, KIND = names.REQUEST_MODEL, names.ERROR_KIND
@@ -49,7 +49,9 @@ def _traffic(chosen: Selection) -> tuple[Panel, ...]:
               "Kinds mean the same for every vendor."),
         Panel("Error ratio by model", "lines", "percentunit", (Query(chosen.failing(MODEL), legend(MODEL)),)),
         Panel("Calls by model", "stack", "reqps", (Query(chosen.sum("requests", MODEL), legend(MODEL)),)),
-        Panel("In flight by model", "lines", "short", (Query(chosen.gauge("active", MODEL), legend(MODEL)),)),
+        Panel("In flight by model", "lines", "short",
+              (Query(chosen.gauge("active", MODEL, matcher=NAMED, within="avg"), legend(MODEL)),),
+              "Average between two points."),
         Panel("Calls by provider", "stack", "reqps",
               (Query(chosen.sum("requests", names.PROVIDER), legend(names.PROVIDER)),)),
     )  # fmt: skip
@@ -73,7 +75,8 @@ def _objectives() -> tuple[Panel, ...]:
     window = "[$__range:$__interval]"
     spent = f"sum by (slo) (sum_over_time(({bad} * {events}){window}))"
     left = f"1 - {spent} / sum by (slo) (sum_over_time({events}{window})) / on (slo) {budget}"
-    firing = 'count(ALERTS{alertname=~"Llm.+",alertstate="firing"}) or count(llm:slo:target) * 0'
+    firing = 'count(count by (alertname) (ALERTS{alertname=~"Llm.+",alertstate="firing"}))'
+    firing += " or count(llm:slo:target) * 0"
     return (
         Panel("Burn rate over 1 h", "lines", "short", (Query(burn, "{{slo}}"),),
               f"Of the worst model: at 1 the budget lasts as long as the period; {PAGE[0].factor:g} pages.", 10,
@@ -81,6 +84,6 @@ def _objectives() -> tuple[Panel, ...]:
         Panel("Error budget left in this time range", "bars", "percentunit", (Query(left, "{{slo}}"),),
               "1 is all of it; below 0 the objective is missed. Choose the last 30 days for the usual period.", 10,
               rules=True, good_is_high=True, top=1),
-        Panel("Alerts firing", "stat", "short", (Query(firing),), "Alerts of `trisignal rules`.", 4,
+        Panel("Alerts firing", "stat", "short", (Query(firing),), "Different alerts of `trisignal rules`.", 4,
               ((1, RED),), rules=True, tall=True),
     )  # fmt: skip

@@ -64,7 +64,9 @@ def _before(chosen: Selection) -> tuple[Panel, ...]:
     )  # fmt: skip
     waits = tuple(Query(chosen.quantile(q, "queue_wait", "queue"), f"{{{{queue}}}} p{q * 100:g}") for q in (0.5, 0.95))
     return (
-        Panel("Queue depth", "lines", "short", (Query(chosen.gauge("queue_depth", "queue"), "{{queue}}"),), width=6),
+        Panel("Queue depth", "lines", "short",
+              (Query(chosen.gauge("queue_depth", "queue", within="max"), "{{queue}}"),),
+              "The highest between two points.", 6),
         Panel("Wait in the queue", "lines", "s", waits, width=6),
         Panel("Cache hits", "lines", PERCENT, (Query(chosen.ratio(hits, all_of_them), "{{cache}}"),),
               "Of the application's own caches.", 6, top=1),

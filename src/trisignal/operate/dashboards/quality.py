@@ -44,7 +44,7 @@ def _scores(chosen: Selection, other: str, hallucination: Score | None) -> tuple
     ]  # fmt: skip
     if hallucination is not None:
         found.append(_hallucination(chosen, hallucination))
-    retrieved = Query(_mean(chosen, "evaluation", MODEL, matcher=RETRIEVAL), "{{evaluation}} " + legend(MODEL))
+    retrieved = Query(_mean(chosen, "evaluation", MODEL, matcher=RETRIEVAL), legend(MODEL, "evaluation"))
     found += [
         Panel("Retrieval relevance", "lines", PERCENT, (retrieved,),
               "Evaluations whose name speaks of retrieval, relevance or context.", top=1),

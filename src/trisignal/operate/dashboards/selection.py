@@ -13,6 +13,8 @@ HOUR = "1h"
 """Window where events are few: cost, evaluations, feedback."""
 SERVICE = "job"
 """Label that Prometheus gives to a scraped service, and its OTLP receiver to ``service.name``."""
+NAMED = f'{label(names.REQUEST_MODEL)}!=""'
+"""What a server is asked for is known only when the request has been read."""
 OK = f'{label(names.OUTCOME)}="ok"'
 ERROR = f'{label(names.OUTCOME)}="error"'
 ENDED = f'{label(names.OUTCOME)}=~"ok|error"'
@@ -67,9 +69,18 @@ class Selection:
         """Growth of a counter, or of a part of a histogram, summed by attributes."""
         return f"{_over('sum', by)}(increase({self.series(key, matcher, suffix)}[{window}]))"
 
-    def gauge(self, key: str, *by: str, over: str = "sum") -> str:
-        """A gauge, aggregated by attributes."""
-        return f"{_over(over, by)}({self.series(key)})"
+    def gauge(self, key: str, *by: str, over: str = "sum", matcher: str = "", within: str = "") -> str:
+        """A gauge, aggregated by attributes.
+
+        Args:
+            key: Key of the metric in `semconv`.
+            *by: Attributes to keep.
+            over: How series are put together.
+            matcher: Further matchers.
+            within: ``avg`` or ``max`` between two points of the chart; "": the last value.
+        """
+        series = self.series(key, matcher)
+        return f"{_over(over, by)}({f'{within}_over_time({series}[{RATE}])' if within else series})"
 
     def quantile(self, q: float, key: str, *by: str, matcher: str = "", window: str = RATE) -> str:
         """A quantile over the buckets of a histogram."""
