@@ -218,6 +218,8 @@ def draw_stat(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
         for step in steps if len(steps) > 1 else []:
             if step["value"] is None or value >= step["value"]:
                 colour = NAMED.get(step["color"], step["color"])
+        if panel["fieldConfig"]["defaults"].get("decimals") == 0:
+            value = round(value)
         axes.text(0.5, 0.45, shown(value, _unit(panel)), ha="center", va="center", fontsize=19, color=colour,
                   transform=axes.transAxes)  # fmt: skip
     return bool(lines)
@@ -325,7 +327,8 @@ def draw(told: dict[str, Any], window: Window, file: Path) -> None:
         _draw_panel(figure, panel, window, (left, bottom, wide, tall), height)
     figure.savefig(file, facecolor=PAPER)
     plt.close(figure)
-    Image.open(file).convert("RGB").quantize(96).save(file, optimize=True)
+    few = Image.open(file).convert("RGB").quantize(240, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(file, optimize=True)
 
 
 def _draw_panel(

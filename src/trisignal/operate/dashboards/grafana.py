@@ -205,6 +205,8 @@ def _stack(panel: Panel) -> Any:
 def _stat(panel: Panel) -> Any:
     mode = choices.BigValueColorMode.VALUE if panel.limits else choices.BigValueColorMode.NONE
     made = stat.Panel().graph_mode(choices.BigValueGraphMode.NONE).color_mode(mode).thresholds(_limits(panel))
+    if panel.unit == "short":
+        made = made.decimals(0)  # increase() of a counter is seldom whole
     return made.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
 
 
