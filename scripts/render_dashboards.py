@@ -33,6 +33,7 @@ from trisignal.operate.dashboards import grafana  # noqa: E402
 
 WIDTH_IN, ROW_IN, DPI = 16.0, 0.36, 85
 PAPER, CARD, INK, FAINT = "#f4f5f5", "#ffffff", "#24292e", "#8e8e8e"
+GRID, EDGE = "#e6e6e6", "#dcdee0"
 PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#705da0", "#37872d", "#fade2a")
 NAMED = {"green": "#56a64b", "orange": "#ff780a", "red": "#e02f44", "purple": "#8f3bb8", "blue": "#8ab8ff"}
 RATE_S = 30
@@ -60,7 +61,7 @@ class Window:
     def __init__(self, stand: Stand, seconds: float) -> None:
         self.stand = stand
         # A busy machine scrapes late: the picture ends with the last scrape that came.
-        self.end = stand.vector('max(timestamp(up{job="load"} == 1))')[0][1]
+        self.end = stand.vector("max(max_over_time(timestamp(llm_requests_total)[2m:2s]))")[0][1]
         self.start = self.end - seconds
 
     def filled(self, expr: str) -> str:
@@ -192,7 +193,7 @@ def draw_lines(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
     axes.set_ylim(0, defaults.get("max", None))
     if "max" not in defaults:
         axes.set_ylim(0, max(axes.get_ylim()[1], top * 1.1, 1e-9))
-    axes.grid(axis="y", color="#e6e6e6", linewidth=0.6)
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
     axes.set_yticks(axes.get_yticks(), [shown(mark, unit) for mark in axes.get_yticks()])
     axes.locator_params(axis="y", nbins=5)
     axes.yaxis.set_major_formatter(lambda value, _: shown(value, unit))
@@ -327,8 +328,23 @@ def draw(told: dict[str, Any], window: Window, file: Path) -> None:
         _draw_panel(figure, panel, window, (left, bottom, wide, tall), height)
     figure.savefig(file, facecolor=PAPER)
     plt.close(figure)
-    few = Image.open(file).convert("RGB").quantize(240, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few = Image.open(file).convert("RGB").quantize(palette=_few_colours(), dither=Image.Dither.NONE)
     few.save(file, optimize=True)
+
+
+def _few_colours() -> Image.Image:
+    """A palette of what is drawn with, and how its edges fade into white; what a quantizer finds shifts the colours."""
+    to_rgb = mpl.colors.to_rgb
+    found = [
+        tuple(1 - share * (1 - part) for part in to_rgb(colour))
+        for colour in (PAPER, CARD, INK, FAINT, GRID, EDGE, *PALETTE, *NAMED.values())
+        for share in (1, 0.75, 0.6, 0.4, 0.2)
+    ]
+    for name in ("Blues", "RdYlGn"):
+        found += [mpl.colormaps[name](level / 47)[:3] for level in range(48)]
+    made = Image.new("P", (1, 1))
+    made.putpalette([round(part * 255) for colour in dict.fromkeys(found) for part in colour])
+    return made
 
 
 def _draw_panel(
@@ -336,7 +352,7 @@ def _draw_panel(
 ) -> None:
     left, bottom, wide, tall = box
     gap_x, gap_y = 0.0025, 0.12 / height
-    look = {"facecolor": CARD, "edgecolor": "#dcdee0", "linewidth": 0.8, "zorder": -1}
+    look = {"facecolor": CARD, "edgecolor": EDGE, "linewidth": 0.8, "zorder": -1}
     corner, size = (left + gap_x, bottom + gap_y), (wide - 2 * gap_x, tall - 2 * gap_y)
     figure.add_artist(mpl.patches.Rectangle(corner, *size, transform=figure.transFigure, **look))
     figure.text(left + 0.008, bottom + tall - 0.55 / height, panel["title"], fontsize=8.5, color=INK, va="center")
