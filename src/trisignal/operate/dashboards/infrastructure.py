@@ -132,7 +132,7 @@ def _telemetry(chosen: Selection) -> tuple[Panel, ...]:
     return (
         count("Own errors", "internal_errors", "Errors of trisignal, contained: some facts of some calls are missing."),
         count("Label overflow", "label_overflow", "Calls that were counted under `_OTHER`.", "orange"),
-        count("Dropped", "dropped", "Items dropped as a queue of ours was full."),
+        count("Dropped", "dropped", "Telemetry that was lost; its label `queue` says where."),
         count("Redacted", "redactions", "Texts that the redactor replaced.", ""),
         count("Redaction failed", "redaction_failures", "Contents dropped as the redactor raised."),
         Panel("Age of the prices", "stat", "s", (Query(age),), "Of the price table.", 4, ((days * 86400, "orange"),)),
