@@ -19,6 +19,7 @@ import trisignal
 PACKAGE = Path(trisignal.__file__).parent
 
 LAYERS: tuple[tuple[int, str], ...] = (
+    (0, "_instruments"),
     (0, "errors call semconv _guard _decode providers"),
     (0, "_vocabularies"),
     (0, "_log_values"),
@@ -26,7 +27,10 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (2, "policy policy.*"),
     (2, "sinks sinks.*"),
     (3, "_nesting"),
+    (3, "_relations"),
     (3, "_runtime"),
+    (3, "_measuring"),
+    (4, "budgets"),
     (4, "_patch _streams"),
     (4, "_active _drive _translate"),
     (4, "_observe _signals"),

@@ -17,7 +17,9 @@ from trisignal._serving import ServerMiddleware
 from trisignal._setup import redacting, setup
 from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal._telemetry import Telemetry, summary
+from trisignal.budgets import Budget
 from trisignal.clients import instrument, uninstrument
+from trisignal.errors import BudgetExceeded
 from trisignal.middleware import RequestIdMiddleware, WsgiRequestIdMiddleware
 from trisignal.policy.price import PriceSource, Rates
 from trisignal.policy.redact import Redactor
@@ -26,6 +28,8 @@ from trisignal.sinks.tally import Summary
 __all__ = [
     "ActiveCall",
     "BridgeSpanProcessor",
+    "Budget",
+    "BudgetExceeded",
     "Cache",
     "ContextThreadPoolExecutor",
     "PriceSource",
