@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (3, "_relations"),
     (3, "_runtime"),
     (3, "_measuring"),
-    (4, "budgets"),
+    (4, "_health budgets"),
     (4, "_patch _streams"),
     (4, "_active _drive _translate"),
     (4, "_observe _signals"),

@@ -13,6 +13,7 @@ from trisignal._context import (
     suppress,
 )
 from trisignal._exposition import metrics_app, metrics_wsgi_app, serve_metrics
+from trisignal._health import Health, health, http_probe
 from trisignal._serving import ServerMiddleware
 from trisignal._setup import redacting, setup
 from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
@@ -32,6 +33,7 @@ __all__ = [
     "BudgetExceeded",
     "Cache",
     "ContextThreadPoolExecutor",
+    "Health",
     "PriceSource",
     "Queue",
     "Rates",
@@ -50,6 +52,8 @@ __all__ = [
     "embeddings",
     "evaluate",
     "feedback",
+    "health",
+    "http_probe",
     "inject",
     "instrument",
     "llm",

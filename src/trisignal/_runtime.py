@@ -24,8 +24,10 @@ from trisignal.policy import Policy
 from trisignal.sinks import Meter, Sink
 
 
-class Watcher(Sink, Protocol):
-    """A sink that comes and goes while setup() stays; see `attach`."""
+class Watcher(Protocol):
+    """What comes and goes while setup() stays; it may have any method of a `Sink`. See `attach`."""
+
+    name: str
 
     def detached(self) -> None:
         """It is no longer told of calls: stop whatever runs."""
@@ -115,11 +117,12 @@ def detach(watcher: Watcher) -> None:
 
 
 def _compile() -> None:
-    sinks = (*STATE.sinks, *STATE.attached)
+    sinks: tuple[Any, ...] = (*STATE.sinks, *STATE.attached)
     STATE.meters = (*STATE.own_meters, *(s for s in STATE.attached if isinstance(s, Meter)))
-    STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks)
-    STATE.closes = tuple((f"sink.{s.name}.close", s.close) for s in sinks)
-    STATE.records = tuple((f"sink.{s.name}.close", s.close) for s in sinks if getattr(s, "takes_recorded", True))
+    closing = [s for s in sinks if hasattr(s, "close")]
+    STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks if hasattr(s, "open"))
+    STATE.closes = tuple((f"sink.{s.name}.close", s.close) for s in closing)
+    STATE.records = tuple((f"sink.{s.name}.close", s.close) for s in closing if getattr(s, "takes_recorded", True))
     STATE.verdicts = tuple(tell for tell in (getattr(s, "verdict", None) for s in sinks) if tell is not None)
     STATE.gates = tuple(gate for gate in (getattr(s, "gate", None) for s in STATE.attached) if gate is not None)
 

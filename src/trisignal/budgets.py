@@ -232,9 +232,6 @@ class _Ledger:
         count("budget_refused", (self.budget, label))
         return BudgetExceeded(self.budget, self._key, value, *over, resets_at)
 
-    def open(self, draft: Draft) -> None:
-        """Use is known at the end."""
-
     def close(self, draft: Draft, call: Call) -> None:
         """Add what an ended call, or the late reply of a background response, has used."""
         usage, cost = call.usage, call.cost
