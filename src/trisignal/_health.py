@@ -68,7 +68,7 @@ def http_probe(url: str, *, headers: Mapping[str, str] | None = None, timeout_s:
         from urllib.request import Request, urlopen
 
         try:
-            with urlopen(Request(url, headers=dict(headers or {})), timeout=timeout_s) as reply:  # noqa: S310
+            with urlopen(Request(url, headers=dict(headers or {})), timeout=timeout_s) as reply:
                 return int(reply.status) < 500
         except HTTPError as error:
             with error:
@@ -198,7 +198,7 @@ class Health:
             self._tell(target, now_s - target.began_s, "timeout")
         if now_s >= target.due_s:
             # Many processes started together are not to ask together.
-            target.due_s = now_s + self._every_s * (1 + self._jitter * random.uniform(-1, 1))  # noqa: S311
+            target.due_s = now_s + self._every_s * (1 + self._jitter * random.uniform(-1, 1))
             if not target.running:
                 target.running, target.timed_out, target.began_s = True, False, now_s
                 Thread(target=self._ask, args=(target, wake), name="trisignal-probe", daemon=True).start()

@@ -101,8 +101,7 @@ def configure(
 def attach(watcher: Watcher) -> None:
     """Tell a further sink of calls, now or as soon as setup() has run, until `detach` or shutdown().
 
-    Args:
-        watcher: A sink; it may be a `Meter` too, take a ``verdict``, and be a ``gate``.
+    It may be a `Meter` too, take a ``verdict``, and be a ``gate``.
     """
     with attaching:
         STATE.attached = (*STATE.attached, watcher)
@@ -119,12 +118,12 @@ def detach(watcher: Watcher) -> None:
 def _compile() -> None:
     sinks: tuple[Any, ...] = (*STATE.sinks, *STATE.attached)
     STATE.meters = (*STATE.own_meters, *(s for s in STATE.attached if isinstance(s, Meter)))
-    closing = [s for s in sinks if hasattr(s, "close")]
     STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks if hasattr(s, "open"))
-    STATE.closes = tuple((f"sink.{s.name}.close", s.close) for s in closing)
-    STATE.records = tuple((f"sink.{s.name}.close", s.close) for s in closing if getattr(s, "takes_recorded", True))
-    STATE.verdicts = tuple(tell for tell in (getattr(s, "verdict", None) for s in sinks) if tell is not None)
-    STATE.gates = tuple(gate for gate in (getattr(s, "gate", None) for s in STATE.attached) if gate is not None)
+    ends = [(s, f"sink.{s.name}.close", s.close) for s in sinks if hasattr(s, "close")]
+    STATE.closes = tuple((site, close) for _, site, close in ends)
+    STATE.records = tuple((site, close) for s, site, close in ends if getattr(s, "takes_recorded", True))
+    STATE.verdicts = tuple(tell for s in sinks if (tell := getattr(s, "verdict", None)) is not None)
+    STATE.gates = tuple(gate for s in STATE.attached if (gate := getattr(s, "gate", None)) is not None)
 
 
 def reset() -> None:
