@@ -1,6 +1,8 @@
 """trisignal: one LLM call becomes a GenAI span, Prometheus metrics and a JSON log line."""
 
 from trisignal._active import ActiveCall, current_call
+from trisignal._alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
+from trisignal._alert_rules import AlertRule
 from trisignal._authoring import agent, embeddings, llm, retrieval, stage, tool, workflow
 from trisignal._bridge import BridgeSpanProcessor
 from trisignal._context import (
@@ -18,6 +20,7 @@ from trisignal._serving import ServerMiddleware
 from trisignal._setup import redacting, setup
 from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal._telemetry import Telemetry, summary
+from trisignal.alerts import Alerts
 from trisignal.budgets import Budget
 from trisignal.clients import instrument, uninstrument
 from trisignal.errors import BudgetExceeded
@@ -28,6 +31,9 @@ from trisignal.sinks.tally import Summary
 
 __all__ = [
     "ActiveCall",
+    "Alert",
+    "AlertRule",
+    "Alerts",
     "BridgeSpanProcessor",
     "Budget",
     "BudgetExceeded",
@@ -44,6 +50,9 @@ __all__ = [
     "Telemetry",
     "WsgiRequestIdMiddleware",
     "agent",
+    "alert_to_log",
+    "alert_to_slack",
+    "alert_to_webhook",
     "cache",
     "carry",
     "context",
