@@ -43,6 +43,7 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (5, "_serving"),
     (5, "_exporters _bridge"),
     (6, "logs _telemetry"),
+    (6, "_push"),
     (6, "_assemble"),
     (6, "_setup"),
     (6, "_zero_code"),

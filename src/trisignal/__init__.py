@@ -16,6 +16,7 @@ from trisignal._context import (
 )
 from trisignal._exposition import metrics_app, metrics_wsgi_app, serve_metrics
 from trisignal._health import Health, health, http_probe
+from trisignal._push import push, push_at_exit, pushing
 from trisignal._serving import ServerMiddleware
 from trisignal._setup import redacting, setup
 from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
@@ -68,6 +69,9 @@ __all__ = [
     "llm",
     "metrics_app",
     "metrics_wsgi_app",
+    "push",
+    "push_at_exit",
+    "pushing",
     "queue",
     "redacting",
     "request_id",

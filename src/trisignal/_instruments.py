@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
@@ -43,3 +44,15 @@ class Metric(NamedTuple):
         if self.unit == "s":
             base += "_seconds"
         return base + "_total" if self.instrument == "counter" else base
+
+
+def sample_names(table: Mapping[str, Metric], prefix: str) -> set[str]:
+    """Every name that a Prometheus sample of these metrics, or one of the metrics, may have.
+
+    Args:
+        table: What `semconv.profile` returns.
+        prefix: Put before every name.
+    """
+    found = {prefix + metric.prometheus_name for metric in table.values()}
+    found |= {name.removesuffix("_total") for name in found}
+    return found | {name + suffix for name in found for suffix in ("_bucket", "_count", "_sum", "_created")}

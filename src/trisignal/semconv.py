@@ -22,6 +22,7 @@ from trisignal._instruments import (
     WORKFLOW_SECONDS as WORKFLOW_SECONDS,
     Instrument as Instrument,
     Metric as Metric,
+    sample_names as sample_names,
 )
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"

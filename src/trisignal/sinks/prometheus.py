@@ -96,10 +96,7 @@ class PrometheusSink:
 
     def _refuse_collisions(self) -> None:
         taken = getattr(self._registry, "_names_to_collectors", {})
-        wanted = {self._full_name(metric) for metric in self._table.values()}
-        wanted |= {name.removesuffix("_total") for name in wanted}
-        wanted |= {name + suffix for name in tuple(wanted) for suffix in ("_bucket", "_count", "_sum", "_created")}
-        clash = sorted(wanted & set(taken))
+        clash = sorted(names.sample_names(self._table, self._prefix) & set(taken))
         if clash:
             raise MetricCollisionError(clash)
 
