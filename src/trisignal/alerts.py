@@ -178,14 +178,19 @@ class _Watcher:
             count("dropped", ("alert_samples",))
             return
         self._samples.append(Sample(source, _runtime.STATE.perf_ns() * 1e-9, groups, value, marked, ok, cost_usd))
-        if self._thread is None:
+        if self._thread is None and not self._stopping.is_set():
             self._start()
 
     def _start(self) -> None:
         with self._lock:
             if self._thread is None and not self._stopping.is_set():
-                self._thread = Thread(target=self._run, args=(self._stopping,), name="trisignal-alerts", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, args=(self._stopping,), name="trisignal-alerts", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # an interpreter that ends starts no threads any more
+                    self._stopping.set()
+                else:
+                    self._thread = thread
 
     # --- on the thread ------------------------------------------------------------------
 
