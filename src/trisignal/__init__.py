@@ -1,6 +1,8 @@
 """trisignal: one LLM call becomes a GenAI span, Prometheus metrics and a JSON log line."""
 
 from trisignal._active import ActiveCall, current_call
+from trisignal._alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
+from trisignal._alert_rules import AlertRule
 from trisignal._authoring import agent, embeddings, llm, retrieval, stage, tool, workflow
 from trisignal._bridge import BridgeSpanProcessor
 from trisignal._context import (
@@ -13,11 +15,16 @@ from trisignal._context import (
     suppress,
 )
 from trisignal._exposition import metrics_app, metrics_wsgi_app, serve_metrics
+from trisignal._health import Health, health, http_probe
+from trisignal._push import push, push_at_exit, pushing
 from trisignal._serving import ServerMiddleware
 from trisignal._setup import redacting, setup
 from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal._telemetry import Telemetry, summary
+from trisignal.alerts import Alerts
+from trisignal.budgets import Budget
 from trisignal.clients import instrument, uninstrument
+from trisignal.errors import BudgetExceeded
 from trisignal.middleware import RequestIdMiddleware, WsgiRequestIdMiddleware
 from trisignal.policy.price import PriceSource, Rates
 from trisignal.policy.redact import Redactor
@@ -25,9 +32,15 @@ from trisignal.sinks.tally import Summary
 
 __all__ = [
     "ActiveCall",
+    "Alert",
+    "AlertRule",
+    "Alerts",
     "BridgeSpanProcessor",
+    "Budget",
+    "BudgetExceeded",
     "Cache",
     "ContextThreadPoolExecutor",
+    "Health",
     "PriceSource",
     "Queue",
     "Rates",
@@ -38,6 +51,9 @@ __all__ = [
     "Telemetry",
     "WsgiRequestIdMiddleware",
     "agent",
+    "alert_to_log",
+    "alert_to_slack",
+    "alert_to_webhook",
     "cache",
     "carry",
     "context",
@@ -46,11 +62,16 @@ __all__ = [
     "embeddings",
     "evaluate",
     "feedback",
+    "health",
+    "http_probe",
     "inject",
     "instrument",
     "llm",
     "metrics_app",
     "metrics_wsgi_app",
+    "push",
+    "push_at_exit",
+    "pushing",
     "queue",
     "redacting",
     "request_id",

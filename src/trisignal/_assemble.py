@@ -71,6 +71,7 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     _add_handler(made, handler)
     _serve(made)
     _add_bridge(made)
+    prometheus.before_collect = _refresh
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     _runtime.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
     _hook_fork()
@@ -210,6 +211,17 @@ def _version() -> str:
         return version("trisignal")
     except PackageNotFoundError:
         return "0"
+
+
+def _refresh() -> None:
+    """Bring up to date what changes by the clock alone."""
+    for watcher in _runtime.STATE.attached:
+        refresh = getattr(watcher, "refresh", None)
+        if refresh is not None:
+            try:
+                refresh()
+            except Exception as error:
+                _guard.contain(f"{watcher.name}.refresh", error)
 
 
 def _count_redaction(detector: str, hits: int) -> None:

@@ -70,6 +70,20 @@ def _registry(given: CollectorRegistry | None) -> CollectorRegistry:
     return merged
 
 
+def settled(given: CollectorRegistry | None) -> CollectorRegistry:
+    """What is to be shown or sent now: the given registry, or the files of all processes where there are several.
+
+    Args:
+        given: A registry; that of the running `setup()` when None.
+    """
+    for hook in tuple(before_scrape):
+        try:
+            hook()
+        except Exception as error:
+            contain("_exposition.before_scrape", error)
+    return _registry(given)
+
+
 def _accepts_gzip(accept_encoding: str) -> bool:
     for part in accept_encoding.lower().split(","):
         coding, _, weight = part.replace(" ", "").partition(";q=")
@@ -81,12 +95,7 @@ def _accepts_gzip(accept_encoding: str) -> bool:
 def _page(given: CollectorRegistry | None, accept: str, accept_encoding: str) -> _Answer:
     from prometheus_client.exposition import choose_encoder
 
-    for hook in tuple(before_scrape):
-        try:
-            hook()
-        except Exception as error:
-            contain("_exposition.before_scrape", error)
-    registry = _registry(given)
+    registry = settled(given)
     try:
         encode, content_type = choose_encoder(accept)
     except TypeError:  # a version in the Accept header that is none

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from threading import get_ident
+from threading import Lock, get_ident
 from time import perf_counter_ns, time_ns
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
-from trisignal import _context, _guard, _nesting
-from trisignal import semconv as names
+from trisignal import _context, _guard, _nesting, _relations
 from trisignal.call import Call, Draft
 from trisignal.config import Settings
 from trisignal.outcomes import classify
@@ -25,12 +24,21 @@ from trisignal.policy import Policy
 from trisignal.sinks import Meter, Sink
 
 
+class Watcher(Protocol):
+    """What comes and goes while setup() stays; it may have any method of a `Sink`. See `attach`."""
+
+    name: str
+
+    def detached(self) -> None:
+        """It is no longer told of calls: stop whatever runs."""
+
+
 class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "adjusts", "closes", "meters", "opens", "perf_ns", "policy", "records", "settings", "sinks",
-        "tracer_provider", "unix_ns", "verdicts",
+        "active", "adjusts", "attached", "closes", "gates", "meters", "opens", "own_meters", "perf_ns", "policy",
+        "records", "settings", "sinks", "tracer_provider", "unix_ns", "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,7 +53,13 @@ class State:
         self.closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
         self.records: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
         """The same for calls whose span is somebody else's."""
+        self.own_meters: tuple[Meter, ...] = ()
+        """Those that setup() made."""
         self.meters: tuple[Meter, ...] = ()
+        self.attached: tuple[Watcher, ...] = ()
+        """What the application put beside the sinks, before or after setup()."""
+        self.gates: tuple[Callable[[Draft], Exception | None], ...] = ()
+        """Asked before a call begins; what one answers is raised, and the call is not made."""
         self.tracer_provider: Any = None
         """Where spans go."""
         self.verdicts: tuple[Callable[[Any], None], ...] = ()
@@ -54,6 +68,7 @@ class State:
 
 
 STATE = State()
+attaching = Lock()
 
 dropped: deque[Callable[[], None]] = deque(maxlen=10_000)
 """What finalizers left to do: they may run inside the garbage collector, inside any lock, so
@@ -78,22 +93,50 @@ def configure(
     STATE.adjusts = settings.propagate_trace_context or settings.inject_stream_usage
     STATE.policy = policy
     STATE.sinks = sinks
-    STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks)
-    STATE.closes = tuple((f"sink.{s.name}.close", s.close) for s in sinks)
-    STATE.records = tuple((f"sink.{s.name}.close", s.close) for s in sinks if getattr(s, "takes_recorded", True))
-    STATE.meters = meters
-    STATE.verdicts = tuple(tell for tell in (getattr(s, "verdict", None) for s in sinks) if tell is not None)
+    STATE.own_meters = meters
     STATE.active = not settings.disabled
+    _compile()
+
+
+def attach(watcher: Watcher) -> None:
+    """Tell a further sink of calls, now or as soon as setup() has run, until `detach` or shutdown().
+
+    It may be a `Meter` too, take a ``verdict``, and be a ``gate``.
+    """
+    with attaching:
+        STATE.attached = (*STATE.attached, watcher)
+        _compile()
+
+
+def detach(watcher: Watcher) -> None:
+    """Undo `attach`; does nothing when it was undone before."""
+    with attaching:
+        STATE.attached = tuple(other for other in STATE.attached if other is not watcher)
+        _compile()
+
+
+def _compile() -> None:
+    sinks: tuple[Any, ...] = (*STATE.sinks, *STATE.attached)
+    STATE.meters = (*STATE.own_meters, *(s for s in STATE.attached if isinstance(s, Meter)))
+    STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks if hasattr(s, "open"))
+    ends = [(s, f"sink.{s.name}.close", s.close) for s in sinks if hasattr(s, "close")]
+    STATE.closes = tuple((site, close) for _, site, close in ends)
+    STATE.records = tuple((site, close) for s, site, close in ends if getattr(s, "takes_recorded", True))
+    STATE.verdicts = tuple(tell for s in sinks if (tell := getattr(s, "verdict", None)) is not None)
+    STATE.gates = tuple(gate for s in STATE.attached if (gate := getattr(s, "gate", None)) is not None)
 
 
 def reset() -> None:
     """Back to the state before setup()."""
     drain()
+    attached = STATE.attached
     fresh = State()
     for slot in State.__slots__:
         setattr(STATE, slot, getattr(fresh, slot))
     dropped.clear()
     _nesting.clear()
+    for watcher in attached:
+        watcher.detached()
 
 
 def drain() -> None:
@@ -115,10 +158,16 @@ def is_off() -> bool:
 
 
 def open_call(draft: Draft) -> None:
-    """Begin a call: relations, policy, then every sink; never raises."""
+    """Begin a call: relations, policy, then every sink.
+
+    Raises:
+        Exception: What a gate answered; nothing has begun then. Nothing else is ever raised.
+    """
     if dropped:
         drain()
     state = STATE
+    if state.gates:
+        _ask(state.gates, draft)
     draft.start_unix_ns = state.unix_ns()
     draft.start_ns = state.perf_ns()
     try:
@@ -127,7 +176,7 @@ def open_call(draft: Draft) -> None:
         if _nesting.OPEN or (parent is None and _nesting.OURS):
             parent = _nesting.around()
         if parent is not None:
-            _relate(draft, parent)
+            _relations.relate(draft, parent)
         if state.policy is not None:
             state.policy.admit(draft)
     except Exception as error:
@@ -141,6 +190,17 @@ def open_call(draft: Draft) -> None:
         trace_id, span_id, *_ = draft.span.get_span_context()
         draft.key = trace_id, span_id
         _nesting.OURS[draft.key] = draft
+
+
+def _ask(gates: tuple[Callable[[Draft], Exception | None], ...], draft: Draft) -> None:
+    for gate in gates:
+        try:
+            refusal = gate(draft)
+        except Exception as error:
+            _guard.contain("gate", error)
+            continue
+        if refusal is not None:
+            raise refusal
 
 
 def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
@@ -192,7 +252,7 @@ def record(draft: Draft, parent: _nesting.Outer | None, ids: SpanContext) -> Cal
         return None
     try:
         if parent is not None:
-            _inherit(draft, parent)
+            _relations.inherit(draft, parent)
         draft.parent = parent
         draft.span = NonRecordingSpan(ids)
         state.policy.admit(draft)
@@ -207,7 +267,7 @@ def _finish(draft: Draft, closes: tuple[tuple[str, Callable[[Draft, Call], None]
     assert policy is not None
     try:
         if draft.parent is not None:
-            _account(draft)
+            _relations.account(draft)
         call = policy.finish(draft)
     except Exception as failure:
         _guard.contain("policy.finish", failure)
@@ -247,63 +307,6 @@ def _abort(draft: Draft) -> None:
             abort(draft)
         except Exception as error:
             _guard.contain(f"sink.{sink.name}.abort", error)
-
-
-def _inherit(draft: Draft, parent: _nesting.Outer) -> None:
-    if not draft.agent:
-        draft.agent = parent.name if parent.operation == names.INVOKE_AGENT else parent.agent
-    if not draft.conversation_id:
-        draft.conversation_id = parent.conversation_id
-
-
-def _relate(draft: Draft, parent: _nesting.Outer) -> None:
-    draft.parent = parent
-    _inherit(draft, parent)
-    operation = draft.operation
-    if _nesting.OPEN:
-        _nesting.began(draft)
-    if operation in names.INFERENCE or operation == names.EMBEDDINGS:
-        _relate_inference(draft, parent)
-
-
-def _relate_inference(draft: Draft, parent: _nesting.Outer) -> None:
-    """Law 2: tokens and cost belong to the innermost call of a client, else to the served one."""
-    operation = draft.operation
-    outer = _nesting.own(parent)
-    while outer is not None:
-        same = outer.operation == operation or (outer.operation in names.INFERENCE and operation in names.INFERENCE)
-        if same and draft.role == "server":
-            draft.counted = False
-            if outer.role == "server":
-                # One request is served once: the outer call measures it, this one is a step of it.
-                draft.role, draft.kind = "client", "internal"
-            return
-        if same:
-            outer.encloses_call = True
-        if outer.role == "server":
-            # Who asked this server, in the same process, has made a call of its own.
-            return
-        outer = _nesting.own(outer.parent)
-
-
-def _account(draft: Draft) -> None:
-    """Tell the enclosing agent and workflow what happened inside them."""
-    if draft.operation != names.STAGE:
-        inference = draft.operation in names.INFERENCE and draft.counted and not draft.encloses_call
-        if inference or draft.operation == names.EXECUTE_TOOL:
-            _nesting.credit(draft.parent, int(inference), int(not inference))
-        return
-    around = outer = _nesting.own(draft.parent)
-    while outer is not None and outer.operation == names.STAGE:
-        outer = _nesting.own(outer.parent)
-    if outer is not None:
-        stages = outer.stages if outer.stages is not None else {}
-        outer.stages = stages
-        seconds = (draft.end_ns - draft.start_ns) * 1e-9
-        stages[draft.name] = stages.get(draft.name, 0.0) + seconds
-        if around is outer:
-            # A stage inside of a stage is part of the outer one's time already.
-            outer.stages_total_s += seconds
 
 
 Activation = tuple["Token[Draft | None]", Any, Any]

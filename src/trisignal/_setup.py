@@ -89,7 +89,10 @@ def setup(
     with CURRENT.lock:
         present = CURRENT.telemetry
         if present is not None and present.automatic and explicit:
+            # Budgets and alerts of the application stay.
+            attached, _runtime.STATE.attached = _runtime.STATE.attached, ()
             present.shutdown()
+            _runtime.STATE.attached = attached
             present = None
         if present is None:
             present = CURRENT.telemetry = start(explicit)

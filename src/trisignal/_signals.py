@@ -9,31 +9,11 @@ from typing import Any, Literal
 from trisignal import _context, _guard, _runtime
 from trisignal import semconv as names
 from trisignal._active import current_call
+from trisignal._measuring import clean, count, observe
 from trisignal.errors import ConfigError
 from trisignal.sinks import Verdict
 
 ENQUEUED_KEY = "x-trisignal-enqueued-ns"
-
-
-def _count(key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
-    for meter in _runtime.STATE.meters:
-        try:
-            meter.count(key, labels, amount)
-        except Exception as error:
-            _guard.contain(f"meter.{key}", error)
-
-
-def _observe(key: str, labels: tuple[str, ...], value: float) -> None:
-    for meter in _runtime.STATE.meters:
-        try:
-            meter.observe(key, labels, value)
-        except Exception as error:
-            _guard.contain(f"meter.{key}", error)
-
-
-def _clean(value: str) -> str:
-    policy = _runtime.STATE.policy
-    return policy.known(value) if policy is not None else value
 
 
 class Queue:
@@ -59,7 +39,7 @@ class Queue:
         carrier = _context.inject(carrier)
         carrier[ENQUEUED_KEY] = str(_runtime.STATE.unix_ns())
         if not _runtime.is_off():
-            _count("queue_depth", (_clean(self.name),), 1.0)
+            count("queue_depth", (clean(self.name),), 1.0)
         return carrier
 
     @contextmanager
@@ -70,14 +50,14 @@ class Queue:
             carrier: What `put` returned.
         """
         if not _runtime.is_off():
-            _count("queue_depth", (_clean(self.name),), -1.0)
+            count("queue_depth", (clean(self.name),), -1.0)
             try:
                 waited_s = (_runtime.STATE.unix_ns() - int(carrier.get(ENQUEUED_KEY, ""))) * 1e-9
             except (TypeError, ValueError, OverflowError):
                 waited_s = -1.0
             # Clocks of two machines differ: a negative wait is no measurement.
             if waited_s >= 0:
-                _observe("queue_wait", (_clean(self.name),), waited_s)
+                observe("queue_wait", (clean(self.name),), waited_s)
         with _context.continue_from(carrier):
             yield
 
@@ -112,7 +92,7 @@ class Cache:
     def record(self, hit: bool) -> None:
         """Record one look-up."""
         if not _runtime.is_off():
-            _count("cache_requests", (_clean(self.name), "hit" if hit else "miss"))
+            count("cache_requests", (clean(self.name), "hit" if hit else "miss"))
 
 
 def cache(name: str) -> Cache:
@@ -149,7 +129,7 @@ def evaluate(
     if _runtime.is_off():
         return
     verdict = _verdict(name, float(score), label, explanation, ref)
-    _observe("quality_score", (verdict.name, *_prompt_labels(verdict)), verdict.score or 0.0)
+    observe("quality_score", (verdict.name, *_prompt_labels(verdict)), verdict.score or 0.0)
     _tell(verdict)
     if ref is None and score < _runtime.STATE.settings.event_score_threshold:
         _mark_span(verdict)
@@ -174,7 +154,7 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
     if _runtime.is_off():
         return
     verdict = _verdict("user_feedback", None, word, comment, ref)
-    _count("feedback", (word, *_prompt_labels(verdict)))
+    count("feedback", (word, *_prompt_labels(verdict)))
     _tell(verdict)
 
 
@@ -191,8 +171,8 @@ def _verdict(name: str, score: float | None, label: str, explanation: str, ref: 
     elif explanation:
         explanation = policy.clean(explanation)
     # Ids are kept as they are: a hexadecimal id may look like a card number to a detector.
-    cleaned = {k: v if k in ("trace_id", "span_id") else _clean(v) for k, v in found.items()}
-    return Verdict(_clean(name), score, _clean(label), explanation, cleaned)
+    cleaned = {k: v if k in ("trace_id", "span_id") else clean(v) for k, v in found.items()}
+    return Verdict(clean(name), score, clean(label), explanation, cleaned)
 
 
 def _prompt_labels(verdict: Verdict) -> tuple[str, str, str]:

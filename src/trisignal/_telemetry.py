@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from threading import RLock, Thread
+from threading import Lock, RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -150,10 +150,11 @@ def running() -> Telemetry | None:
 def after_fork() -> None:
     """The child starts clean: no inherited work, no lock that another thread held."""
     CURRENT.lock = RLock()
+    _runtime.attaching = Lock()
     _runtime.dropped.clear()
     _runtime.inside.clear()
     _nesting.clear()
-    for sink in _runtime.STATE.sinks:
+    for sink in (*_runtime.STATE.sinks, *_runtime.STATE.attached):
         clean = getattr(sink, "after_fork", None)
         if clean is not None:
             clean()
@@ -180,6 +181,8 @@ def put_aside() -> Aside:
     _runtime.drain()
     aside = Aside(CURRENT.telemetry)
     CURRENT.telemetry = None
+    # What the application attached is put aside, too, not stopped.
+    _runtime.STATE.attached = ()
     _runtime.reset()
     return aside
 
@@ -196,4 +199,4 @@ def add_sink(sink: Sink) -> None:
     """Give finished calls to one more sink."""
     state = _runtime.STATE
     if state.policy is not None:
-        _runtime.configure(state.settings, state.policy, (*state.sinks, sink), state.meters, state.tracer_provider)
+        _runtime.configure(state.settings, state.policy, (*state.sinks, sink), state.own_meters, state.tracer_provider)

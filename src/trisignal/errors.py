@@ -1,10 +1,14 @@
-"""The exceptions that trisignal raises at set-up time; none is ever raised into a running call.
+"""The exceptions that trisignal raises: all at set-up time, but for the one that was asked for.
+
+`BudgetExceeded` alone reaches a running application: before a call that a budget refuses.
 
 TrisignalError
  +-- ConfigError            a setting has a wrong value
  +-- PriceFileError         a price override file is wrong
  +-- MetricCollisionError   a metric name is already taken in the registry
  +-- MissingExtraError      an optional dependency is not installed
+ +-- ClientNotInstalledError  a client to be instrumented is not installed
+ +-- BudgetExceeded         a budget that refuses calls is used up
 """
 
 from __future__ import annotations
@@ -93,3 +97,35 @@ class ClientNotInstalledError(TrisignalError, ImportError):
         super().__init__(f"cannot instrument {client!r}: the package {module!r} is not installed")
         self.client = client
         self.module = module
+
+
+class BudgetExceeded(TrisignalError):
+    """A model call was refused before it was made, as a budget is used up.
+
+    Args:
+        budget: Name of the budget.
+        key: Name of the bound value that the budget is kept by; "" for one of all calls.
+        value: That value in this call, redacted.
+        resource: What is used up: ``usd`` or ``tokens``.
+        used: How much was used in this period, in US dollars or tokens.
+        limit: How much there was.
+        resets_at_unix_s: When the next period begins, as Unix time in seconds.
+    """
+
+    def __init__(
+        self, budget: str, key: str, value: str, resource: str, used: float, limit: float, resets_at_unix_s: float
+    ) -> None:
+        whose = f" of {key} {value!r}" if key else ""
+        super().__init__(f"budget {budget!r}{whose} is used up: {used:.10g} of {limit:.10g} {resource}")
+        self.budget = budget
+        self.key = key
+        self.value = value
+        self.resource = resource
+        self.used = used
+        self.limit = limit
+        self.resets_at_unix_s = resets_at_unix_s
+
+    def __reduce__(self) -> tuple[type[BudgetExceeded], tuple[object, ...]]:
+        # Applications send it between processes; by default only the text would be passed on.
+        told = (self.budget, self.key, self.value, self.resource, self.used, self.limit, self.resets_at_unix_s)
+        return type(self), told

@@ -8,7 +8,22 @@ names here and nowhere else.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from trisignal._instruments import (
+    AGENT_SECONDS as AGENT_SECONDS,
+    CALLS as CALLS,
+    EXTRA_SECONDS as EXTRA_SECONDS,
+    FIRST_TOKEN_SECONDS as FIRST_TOKEN_SECONDS,
+    LONG_SECONDS as LONG_SECONDS,
+    PER_TOKEN_SECONDS as PER_TOKEN_SECONDS,
+    SCORES as SCORES,
+    SECONDS as SECONDS,
+    TOKENS as TOKENS,
+    USD as USD,
+    WORKFLOW_SECONDS as WORKFLOW_SECONDS,
+    Instrument as Instrument,
+    Metric as Metric,
+    sample_names as sample_names,
+)
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 SCOPE = "trisignal"
@@ -194,47 +209,6 @@ EVENT_EVALUATION = "gen_ai.evaluation.result"
 # --- metrics -------------------------------------------------------------------------
 PROFILES = ("1.41", "2026-10")
 
-SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-EXTRA_SECONDS = (5.0, 30.0, 160.0, 320.0, 640.0)
-"""Added to the conventions' bounds: common objectives, and agents that run for minutes."""
-LONG_SECONDS = tuple(sorted(SECONDS + EXTRA_SECONDS))
-TOKENS = tuple(4**n for n in range(14))
-AGENT_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6)
-WORKFLOW_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
-CALLS = (1, 2, 4, 8, 16, 32, 64, 128)
-PER_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
-FIRST_TOKEN_SECONDS = (
-    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
-)  # fmt: skip
-USD = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-SCORES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-
-Instrument = Literal["counter", "histogram", "gauge", "updowncounter"]
-
-
-class Metric(NamedTuple):
-    """One metric under its OpenTelemetry name; the Prometheus name is derived."""
-
-    name: str
-    instrument: Instrument
-    unit: str
-    labels: tuple[str, ...]
-    help: str
-    bounds: tuple[float, ...] = ()
-    dimensioned: bool = False
-    """The configured metric dimensions are added to the labels."""
-    multiprocess: str = "livesum"
-    """How prometheus_client merges a gauge over processes."""
-
-    @property
-    def prometheus_name(self) -> str:
-        """Name that the OpenTelemetry to Prometheus translation gives."""
-        base = self.name.replace(".", "_")
-        if self.unit == "s":
-            base += "_seconds"
-        return base + "_total" if self.instrument == "counter" else base
-
-
 R = (OPERATION, PROVIDER, REQUEST_MODEL)
 COMMON = (*R, RESPONSE_MODEL, SERVER_ADDRESS, SERVER_PORT)
 
@@ -310,6 +284,20 @@ _SHARED: dict[str, Metric] = {
     "ratelimit_limit": _metric(
         "llm.ratelimit_limit", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
         "Limit the provider told last", (), "livemostrecent"),
+    "provider_up": _metric(
+        "llm.provider_up", "gauge", "1", (PROVIDER,), "Last probe of the provider: 1 it answered, 0 it did not", (),
+        "livemostrecent"),
+    "probe_duration": _metric(
+        "llm.provider_probe_duration", "histogram", "s", (PROVIDER, "result"), "Duration of probes of the provider",
+        SECONDS),
+    "budget_used": _metric(
+        "llm.budget_used", "gauge", "{unit}", ("budget", "key", "resource"),
+        "Used of a budget in its current period", (), "livesum"),
+    "budget_remaining": _metric(
+        "llm.budget_remaining", "gauge", "{unit}", ("budget", "key", "resource"),
+        "Left of a budget in its current period", (), "livesum"),
+    "budget_refused": _metric(
+        "llm.budget_refused", "counter", "{request}", ("budget", "key"), "Model calls refused as a budget was used up"),
     "cache_requests": _metric(
         "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
     "quality_score": _metric(

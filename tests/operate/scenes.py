@@ -133,6 +133,8 @@ def request_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     yield "LlmErrorRatioHigh", Scene(bad, good, 20)
     down = stage.series("errors", growing(20, 60), llm_error_kind="connection")
     yield "LlmProviderDown", Scene([*stage.requests("0x60", growing(20, 60)), down], [*bad, down], 20)
+    silent, answers = (stage.series("provider_up", f"{n}x60", "", "", gen_ai_operation_name="") for n in (0, 1))
+    yield "LlmProviderProbeFails", Scene([silent], [answers], 20)
     limited = stage.series("errors", growing(20, 60), llm_error_kind="rate_limit")
     other = stage.series("errors", growing(20, 60), llm_error_kind="server")
     yield "LlmRateLimited", Scene([*bad, limited], [*bad, other], 20)
@@ -182,6 +184,16 @@ def cost_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
             [stage.series("cost", growing(1, DAY + 60), **bucket)],
             [stage.series("cost", growing(0.01, DAY + 60), **bucket)],
             DAY + 30,
+        ),
+    )
+    none = {"model": "", "gen_ai_operation_name": "", "gen_ai_provider_name": ""}
+    house = {"budget": "house", "key": "acme", "resource": "usd", **none}
+    yield (
+        "LlmBudgetUsedUp",
+        Scene(
+            [stage.series("budget_remaining", "0x60", **house)],
+            [stage.series("budget_remaining", "0.5x60", **house)],
+            20,
         ),
     )
     paid = stage.series("cost", growing(1, 120), **bucket)

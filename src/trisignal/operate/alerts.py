@@ -32,6 +32,7 @@ def _requests(plan: Plan, queries: Queries) -> list[Alert]:
         queries.rate("errors", "5m", f'{kind}=~"connection|server|overloaded|timeout"'), by=("provider",)
     )
     good = queries.short(queries.rate("requests", "5m", f'{outcome}="ok"'), by=("provider",))
+    up = queries.short(queries.name("provider_up"), by=("provider",)).replace("sum by", "max by", 1)
     return [
         Alert("LlmErrorRatioHigh", f"llm:errors:ratio > {told.error_ratio:g}", "critical",
               f"Calls fail: {_WHO}", f"{_SHARE} of the calls failed over 5 minutes; the limit is "
@@ -40,6 +41,9 @@ def _requests(plan: Plan, queries: Queries) -> list[Alert]:
               "No call succeeds: {{ $labels.provider }}",
               "{{ $value | humanize }} calls per second fail with errors of the provider or of the connection, and "
               "none has succeeded for 5 minutes.", "5m"),
+        Alert("LlmProviderProbeFails", f"{up} == 0", "critical",
+              "No probe is answered: {{ $labels.provider }}",
+              "No process that probes the provider has had an answer for 5 minutes.", "5m"),
         Alert("LlmRateLimited", f"llm:rate_limited:ratio > {told.rate_limited_ratio:g}", "warning",
               f"Rate limits refuse calls: {_WHO}", f"{_SHARE} of the calls were refused over 5 minutes.", "5m"),
         Alert("LlmRetriesHigh", f"llm:retries:per_request > {told.retries_per_request:g}", "warning",
@@ -91,6 +95,9 @@ def _cost(plan: Plan, queries: Queries) -> list[Alert]:
         Alert("LlmBudgetBurn", f"sum(llm:cost:daily_usd) > {told.budget_usd_per_day:g}", "critical",
               "The day's budget is used up", "{{ $value | humanize }} USD in the last 24 hours; the budget is "
               f"{told.budget_usd_per_day:g} USD.", "5m"),
+        Alert("LlmBudgetUsedUp", f"min by (budget, key, resource) ({queries.name('budget_remaining')}) <= 0", "warning",
+              "A budget is used up: {{ $labels.budget }} {{ $labels.key }}",
+              "Nothing is left of its {{ $labels.resource }} in the current period; calls may be refused."),
         Alert("LlmWastedCostHigh", f"llm:cost:wasted_ratio > {told.wasted_cost_ratio:g} and llm:cost:hourly_usd > 0.01",
               "warning", f"Paid for and not used: {_WHO}", f"{_SHARE} of the last hour's cost went into calls that "
               "failed, were cancelled or left.", "15m"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trisignal.call import AttributeValue, Call, Draft
 
@@ -52,6 +52,7 @@ class Verdict:
         self.prompt_version = self.ref.get("prompt_version", "")
 
 
+@runtime_checkable
 class Meter(Protocol):
     """A sink that takes measurements which are no calls."""
 

@@ -79,6 +79,8 @@ class PrometheusSink:
         self._active: dict[tuple[Any, ...], Active] = {}
         self._told: dict[tuple[str, tuple[str, ...]], float] = {}
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
+        self.before_collect: Callable[[], None] | None = None
+        """Sets gauges that change without a call."""
         self._split_by_modality = "tokens" not in self._table
         self._input = "input_tokens" if self._split_by_modality else "tokens:input"
         self._output = "output_tokens" if self._split_by_modality else "tokens:output"
@@ -94,10 +96,7 @@ class PrometheusSink:
 
     def _refuse_collisions(self) -> None:
         taken = getattr(self._registry, "_names_to_collectors", {})
-        wanted = {self._full_name(metric) for metric in self._table.values()}
-        wanted |= {name.removesuffix("_total") for name in wanted}
-        wanted |= {name + suffix for name in tuple(wanted) for suffix in ("_bucket", "_count", "_sum", "_created")}
-        clash = sorted(wanted & set(taken))
+        clash = sorted(names.sample_names(self._table, self._prefix) & set(taken))
         if clash:
             raise MetricCollisionError(clash)
 
@@ -331,6 +330,8 @@ class PrometheusSink:
 
     def flush(self) -> None:
         """Move what was accumulated into the labelled children."""
+        if self.before_collect is not None:
+            self.before_collect()
         with self._lock:
             for row in self._rows.values():
                 if row.calls or row.counters or row.histograms:
