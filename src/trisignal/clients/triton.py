@@ -132,10 +132,10 @@ def _address(client: Any) -> tuple[str, int]:
     if hasattr(client, "_url"):
         url = urlsplit(client._url)
         return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-    channel = client._channel
+    channel: Any = client._channel
     while not hasattr(channel, "target"):  # instrumentations of gRPC put channels around channels
         channel = channel._channel
-    target = channel.target() if callable(channel.target) else channel.target
+    target: Any = channel.target() if callable(channel.target) else channel.target
     name = target.decode() if isinstance(target, bytes) else target
     if name.startswith("unix"):
         return "", 0
