@@ -62,8 +62,10 @@ def bounded(processor: Any, queue: str) -> Any:
     Returns:
         The same processor.
     """
-    batch = processor._batch_processor
-    waiting, emit = batch._queue, batch.emit
+    batch = getattr(processor, "_batch_processor", None)
+    waiting, emit = getattr(batch, "_queue", None), getattr(batch, "emit", None)
+    if batch is None or waiting is None or emit is None:
+        return processor  # an SDK with other insides: failed exports are counted still
 
     def counting(item: Any) -> None:
         if len(waiting) == waiting.maxlen:
