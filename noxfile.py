@@ -119,7 +119,7 @@ def coexistence(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def e2e(session: nox.Session) -> None:
     """Real servers: Prometheus, Alertmanager (Debian's packages, see .ci/run), gunicorn, collectors."""
-    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, "e2e"))
+    session.install("-e", ".", *TEST, *nox.project.dependency_groups(PROJECT, "e2e"))
     session.run("pytest", "-m", "e2e", "tests/e2e", *session.posargs)
 
 
