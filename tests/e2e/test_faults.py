@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-CALLS = 300
+CALLS = 200
 FAULTS: dict[str, Reply | None] = {
     "healthy": Reply(),
     "slow": Reply(delay_s=3),
