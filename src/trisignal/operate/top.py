@@ -102,9 +102,7 @@ class _Moved:
                 found[_key(series)] = found.get(_key(series), 0.0) + series.value
         return found
 
-    def buckets(
-        self, key: str, keep: Callable[[Series], bool] = lambda series: True
-    ) -> dict[Key, dict[float, float]]:
+    def buckets(self, key: str, keep: Callable[[Series], bool] = lambda series: True) -> dict[Key, dict[float, float]]:
         """Increase of a histogram's buckets per provider and model."""
         found: dict[Key, dict[float, float]] = {}
         for series in self.series(key, "_bucket"):

@@ -103,7 +103,9 @@ def _workers() -> int:
 def _forks() -> Iterator[Finding]:
     method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
     preload = any(word.startswith("--preload") for word in _gunicorn())
-    yield Finding(CHECK, "ok", f"multiprocessing starts processes by {method}" + (", gunicorn preloads" if preload else ""))
+    yield Finding(
+        CHECK, "ok", f"multiprocessing starts processes by {method}" + (", gunicorn preloads" if preload else "")
+    )
     if preload and _sends_by_grpc():
         yield Finding(CHECK, "warning", "the application is loaded before workers are forked, and spans go by gRPC: "
                       "a gRPC channel does not survive a fork", "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or call "

@@ -26,7 +26,7 @@ _FROM_OUTSIDE = frozenset({"job", "instance", "le", "quantile", "__name__"})
 """Labels that Prometheus or the format adds."""
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'")
-_SELECTOR = re.compile(r"(?<![\w:$.])([a-zA-Z_:][\w:]*)\s*(?:\{([^{}]*)\})?(?!\s*[\w(:{])")
+_NAME = re.compile(r"(?<![\w:$.])([a-zA-Z_:][\w:]*)\s*(\(|\{[^{}]*\})?")
 _MATCHER = re.compile(r"([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)")
 _GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\b\s*(\([^()]*\))?")
 _WORDS = frozenset({"and", "or", "unless", "bool", "offset", "inf", "nan", "atan2", "start", "end"})
@@ -49,9 +49,9 @@ def asked(query: str) -> list[Asked]:
     bare = _GROUPING.sub(" ", _TEXT.sub('""', re.sub(r"(?m)#.*$", "", query)))
     bare = re.sub(r"\[[^\]]*\]", "", re.sub(r"\$\{[^}]*\}|\$\w+", "", bare))
     found = []
-    for name, selector in _SELECTOR.findall(bare):
-        if name.lower() not in _WORDS:
-            found.append(Asked(name, frozenset(_MATCHER.findall(selector))))
+    for name, follows in _NAME.findall(bare):
+        if follows != "(" and name.lower() not in _WORDS:  # else it is a function or an operator
+            found.append(Asked(name, frozenset(_MATCHER.findall(follows))))
     return found
 
 
