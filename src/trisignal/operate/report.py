@@ -206,6 +206,7 @@ def _changes(prometheus: Prometheus, queries: Queries, plan: Plan, end_s: float)
         tokens = total("tokens", suffix="_sum")
     else:
         tokens = f"{total('input_tokens', suffix='_sum')} + {total('output_tokens', suffix='_sum')}"
+    cost = total("request_cost", suffix="_sum")
     asked = [
         ("Calls", f"{total('requests')} * {WEEK_S}", "count"),
         ("Error ratio", f"({total('requests', _ERROR)} or vector(0)) / ({settled} > 0)", "ratio"),
@@ -213,7 +214,7 @@ def _changes(prometheus: Prometheus, queries: Queries, plan: Plan, end_s: float)
         ("Time to first token, p95", p95("first_token"), "seconds"),
         ("Tokens", f"{tokens} * {WEEK_S}", "count"),
         ("Cost", f"{total('cost')} * {WEEK_S}", "usd"),
-        ("Cost per call", f"{total('request_cost', suffix='_sum')} / ({total('request_cost', suffix='_count')} > 0)", "usd"),
+        ("Cost per call", f"{cost} / ({total('request_cost', suffix='_count')} > 0)", "usd"),
         ("Wasted cost", f"{total('wasted_cost')} * {WEEK_S}", "usd"),
         ("Calls without a price", f"{total('unpriced')} * {WEEK_S}", "count"),
         ("Calls without usage", f"{total('usage_missing')} * {WEEK_S}", "count"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import Any, NamedTuple
@@ -177,11 +177,11 @@ def parse(answer: Answer) -> Page:
     if answer.content_type.startswith(OPENMETRICS):
         from prometheus_client.openmetrics.parser import text_string_to_metric_families as of_openmetrics
 
-        families: Iterator[Any] = of_openmetrics(answer.body.decode())
+        families: Iterable[Any] = of_openmetrics(answer.body.decode())  # type: ignore[no-untyped-call]
     else:
         from prometheus_client.parser import text_string_to_metric_families as of_text
 
-        families = iter(of_text(answer.body.decode()))
+        families = of_text(answer.body.decode())  # type: ignore[no-untyped-call,unused-ignore]
     return Page(families, time.monotonic())
 
 

@@ -110,7 +110,7 @@ def _http(target: Target, timeout_s: float) -> tuple[str, str, float | None]:
 
 
 def _grpc(target: Target, timeout_s: float) -> tuple[str, str]:
-    import grpc
+    import grpc  # type: ignore[import-untyped,unused-ignore]  # it has none of its own
 
     url = target.url if "://" in target.url else f"http://{target.url}"
     parts = urlsplit(url)
@@ -153,7 +153,8 @@ def gates(provider: object) -> Iterator[Finding]:
             yield Finding(CHECK, "ok", f"{type(exporter.inner).__name__} is behind the redaction gate")
         else:
             yield Finding(
-                CHECK, "warning", f"{name} is not behind the redaction gate: spans of other libraries leave as they are",
+                CHECK, "warning",
+                f"{name} is not behind the redaction gate: spans of other libraries leave as they are",
                 f"trisignal.redacting({name}(...)) where you make it",
             )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shlex
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -107,12 +106,12 @@ def _forks() -> Iterator[Finding]:
         CHECK, "ok", f"multiprocessing starts processes by {method}" + (", gunicorn preloads" if preload else "")
     )
     if preload and _sends_by_grpc():
-        yield Finding(CHECK, "warning", "the application is loaded before workers are forked, and spans go by gRPC: "
-                      "a gRPC channel does not survive a fork", "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or call "
-                      "setup() in gunicorn's post_fork")  # fmt: skip
-    others = sorted({thread.name for thread in threading.enumerate()} - {"MainThread", threading.current_thread().name})
-    if preload and others and "trisignal" in sys.modules:
-        yield Finding(CHECK, "warning", f"importing the application starts threads that workers will lack: {', '.join(others)}",
+        yield Finding(CHECK, "warning", "the application is loaded before workers are forked, and a gRPC channel does "
+                      "not survive a fork", "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf, or call setup() in "
+                      "gunicorn's post_fork")  # fmt: skip
+    others = ", ".join(sorted(t.name for t in threading.enumerate() if t is not threading.main_thread()))
+    if preload and others:
+        yield Finding(CHECK, "warning", f"the import starts threads that forked workers will lack: {others}",
                       "start them in gunicorn's post_fork")  # fmt: skip
 
 

@@ -39,13 +39,15 @@ def check(url: str, headers: Mapping[str, str], max_label_sets: int, timeout_s: 
     yield from machine.clock(urlsplit(url).netloc.rpartition("@")[2], answer.ahead_s)
     if answer.status != 200:
         first = answer.body[:200].decode("utf-8", "replace").strip().partition("\n")[0]
+        path = urlsplit(url).path or "/"
         yield Finding(CHECK, "error", f"{url} answered {answer.status}: {first}",
-                      f"route {urlsplit(url).path or '/'} to trisignal.metrics_app(), or call serve_metrics()")  # fmt: skip
+                      f"route {path} to trisignal.metrics_app(), or call serve_metrics()")  # fmt: skip
         return
     try:
         page = parse(answer)
     except Exception as error:  # their parsers raise whatever a broken line leads to
-        yield Finding(CHECK, "error", f"{url} is no valid page ({answer.content_type}): {type(error).__name__}: {error}",
+        why = f"{answer.content_type or 'no content type'}; {type(error).__name__}: {error}"
+        yield Finding(CHECK, "error", f"{url} is no valid page ({why})",
                       "find the library that writes this line: Prometheus refuses the whole page")  # fmt: skip
         return
     yield _form(url, answer, page, took_s)
@@ -86,21 +88,22 @@ def _size(page: Page, max_label_sets: int) -> Iterator[Finding]:
         found = page.samples.get(f"{name}_count" if metric.instrument == "histogram" else name, [])
         sets[name] = len(found)
     largest = max(sets, key=lambda name: sets[name])
-    said = f"{sum(sets.values())} label sets of ours in {page.count()} samples; most of one metric: {sets[largest]}, {largest}"
+    said = f"{sum(sets.values())} label sets of ours in {page.count()} samples; most: {sets[largest]} of {largest}"
     if sets[largest] >= _NEARLY * max_label_sets and not page.total("label_overflow"):
         yield Finding(CARDINALITY, "warning", f"{said}; the limit is {max_label_sets}",
                       "drop a metric dimension with many values, or raise max_label_sets")  # fmt: skip
     else:
         yield Finding(CARDINALITY, "ok", said)
     if page.count() > _MANY_SAMPLES:
-        name = max(page.samples, key=lambda name: len(page.samples[name]))
-        yield Finding(CARDINALITY, "warning", f"{page.count()} samples on one page, {len(page.samples[name])} of {name}",
+        name, most = max(((name, len(found)) for name, found in page.samples.items()), key=lambda pair: pair[1])
+        yield Finding(CARDINALITY, "warning", f"{page.count()} samples on one page, {most} of {name}",
                       "drop labels with many values: Prometheus keeps a series for each")  # fmt: skip
     for series in page.series("label_overflow"):
         if series.value:
             yield Finding(
-                CARDINALITY, "warning", f"label sets of {series.labels.get('metric', '?')} overflowed: {series.value:g} "
-                "calls are under _OTHER", "drop a metric dimension with many values, or raise max_label_sets",
+                CARDINALITY, "warning",
+                f"label sets of {series.labels.get('metric', '?')} overflowed: {series.value:g} calls are under _OTHER",
+                "drop a metric dimension with many values, or raise max_label_sets",
             )  # fmt: skip
 
 

@@ -173,8 +173,9 @@ def _labels(page: Page, wanted: dict[str, set[str]], known: dict[str, names.Metr
             continue  # its dimensions are not to be seen yet
         for one in sorted(used - has):
             likely = _MODEL if one in _OTHER_MODELS else next(iter(get_close_matches(one, has, n=1)), "")
-            yield Finding(CHECK, "error" if likely else "warning", f"{source} select {name} by {one}, a label that it has not",
-                          f"use {likely}" if likely else "use one of " + ", ".join(sorted(has - _FROM_OUTSIDE)))  # fmt: skip
+            do = f"use {likely}" if likely else f"use one of {', '.join(sorted(has - _FROM_OUTSIDE))}"
+            said = f"{source} select {name} by {one}, a label that it has not"
+            yield Finding(CHECK, "error" if likely else "warning", said, do)
 
 
 def _seen(page: Page, name: str) -> set[str]:
