@@ -17,6 +17,7 @@ class Served:
         self.body, self.content_type, self.status, self.date = body, content_type, status, date
         self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
         self.url = ""
+        self.location = ""
 
 
 @contextmanager
@@ -30,6 +31,8 @@ def served(body: str = "", content_type: str = OPENMETRICS, status: int = 200, d
             told.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
             self.send_response(told.status)
             self.send_header("Content-Type", told.content_type)
+            if told.location:
+                self.send_header("Location", told.location)
             self.end_headers()
             self.wfile.write(told.body.encode())
 

@@ -130,7 +130,7 @@ def check(page: Page, queries: Iterable[str], series: frozenset[str], source: st
     yield from wrong
     waiting = sorted(name for name in wanted if name in known and not _has_samples(page, name))
     there = len(wanted) - len(missing)
-    if not missing and not wrong:
+    if there and not missing and not wrong:
         yield Finding(CHECK, "ok", f"{source}: all {there} metrics that they read are of this page")
     if waiting:
         shown = ", ".join(waiting[:5]) + (" …" if len(waiting) > 5 else "")
