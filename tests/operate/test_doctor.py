@@ -185,7 +185,9 @@ def test_rules_of_another_profile_and_prefix_are_errors() -> None:
 )
 def test_dashboards_that_ask_for_what_is_not_there(query: str, said: str, do: str) -> None:
     """A metric or a label that the page has not is an error with the likely name."""
-    [found] = [one for one in readers.check(page_of(exposed()), [query], frozenset(), "board.json") if one.level == "error"]
+    [found] = [
+        one for one in readers.check(page_of(exposed()), [query], frozenset(), "board.json") if one.level == "error"
+    ]
     assert said in found.said
     assert do in found.do
 
@@ -224,7 +226,12 @@ def test_an_http_endpoint_is_asked(status: int, level: str, monkeypatch: pytest.
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=se%20cret")
         found = [one for one in export.check(None, 2.0) if one.check == "export"]
         [(method, path, headers, body)] = server.asked
-    assert (method, path, body, headers["X-Key" if "X-Key" in headers else "X-key"]) == ("POST", "/v1/traces", b"", "se cret")
+    assert (method, path, body, headers["X-Key" if "X-Key" in headers else "X-key"]) == (
+        "POST",
+        "/v1/traces",
+        b"",
+        "se cret",
+    )
     [one] = found
     assert (one.level, str(status) in one.said) == (level, True)
 

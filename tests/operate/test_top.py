@@ -138,7 +138,10 @@ def test_what_is_no_page_is_told() -> None:
         read(f"http://127.0.0.1:{port}/metrics")
     with served("no", status=500) as server, pytest.raises(Unreachable, match="answered 500"):
         read(server.url)
-    with served("<html><body>{</body></html>", "text/html") as server, pytest.raises(Unreachable, match="no metrics page"):
+    with (
+        served("<html><body>{</body></html>", "text/html") as server,
+        pytest.raises(Unreachable, match="no metrics page"),
+    ):
         read(server.url)
     for wrong in ("ftp://x/metrics", "localhost:8000", "file:///etc/passwd"):
         with pytest.raises(ConfigError, match="an address such as"):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _BAD_RATIO, _MOST_FAILURES = 0.05, 3
+_HEADINGS = ("calls/s", "errors", "p50", "p95", "TTFT p50", "TTFT p95", "in tok/s", "out tok/s", "USD/h", "open")
+_FEWER = ("calls/s", "errors", "p50", "p95", "TTFT p95", "out tok/s", "USD/h", "open")
+_ROOMY = 120
+"""From this many columns on every figure is shown."""
 
 
 @click.command(name="top", short_help="Watch a metrics page: rate, errors, latency, tokens and cost per model.")
@@ -45,8 +49,11 @@ def command(
             for row in rows:
                 click.echo(json.dumps(row._asdict()))
         else:
-            _console().print(_table(rows))
+            console = _console()
+            console.print(_table(rows, console.width))
         return
+    if not _console().is_terminal:
+        raise click.UsageError("standard output is no terminal: use --once")
     _watch(url, sent, first, interval_s, window_s)
 
 
@@ -62,7 +69,8 @@ def _watch(url: str, headers: Mapping[str, str], first: scrape.Page, interval_s:
 
     pages = deque([first])
     failures = 0
-    with Live(_frame(url, pages, ""), console=_console(), screen=True, auto_refresh=False) as live:
+    console = _console()
+    with Live(_frame(url, pages, "", console.width), console=console, screen=True, auto_refresh=False) as live:
         try:
             while failures < _MOST_FAILURES:
                 time.sleep(interval_s)
@@ -73,7 +81,7 @@ def _watch(url: str, headers: Mapping[str, str], first: scrape.Page, interval_s:
                     failures, trouble = failures + 1, str(error)
                 while len(pages) > 2 and pages[-1].at_s - pages[1].at_s >= window_s:
                     pages.popleft()
-                live.update(_frame(url, pages, trouble), refresh=True)
+                live.update(_frame(url, pages, trouble, console.width), refresh=True)
         except KeyboardInterrupt:
             return
     raise scrape.Unreachable(url, f"no page {_MOST_FAILURES} times in a row")
@@ -82,10 +90,12 @@ def _watch(url: str, headers: Mapping[str, str], first: scrape.Page, interval_s:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(highlight=False)
+    console = Console(highlight=False)
+    # What reads from a pipe has no margin to fit into.
+    return console if console.is_terminal else Console(highlight=False, width=_ROOMY)
 
 
-def _frame(url: str, pages: deque[scrape.Page], trouble: str) -> RenderableType:
+def _frame(url: str, pages: deque[scrape.Page], trouble: str, columns: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
@@ -93,37 +103,53 @@ def _frame(url: str, pages: deque[scrape.Page], trouble: str) -> RenderableType:
     passed_s = pages[-1].at_s - pages[0].at_s
     head = Text.assemble((url, "bold"), f"   {time.strftime('%H:%M:%S')}   last {passed_s:.0f} s")
     foot = Text(trouble, "bold red") if trouble else Text("Ctrl-C ends", "dim")
-    return Group(head, "", _table(rows), "", foot)
+    return Group(head, "", _table(rows, columns), "", foot)
 
 
-def _table(rows: list[top.Rates]) -> RenderableType:
+def _table(rows: list[top.Rates], columns: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
     if not rows:
         return Text("no model call yet", "dim")
+    roomy = columns >= _ROOMY
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("model", overflow="ellipsis", no_wrap=True, min_width=8)
-    table.add_column("provider", overflow="ellipsis", no_wrap=True, min_width=6)
-    for heading in ("calls/s", "errors", "p50", "p95", "TTFT p50", "p95", "in tok/s", "out tok/s", "USD/h", "open"):
+    if roomy:
+        table.add_column("provider", overflow="ellipsis", no_wrap=True, min_width=6)
+    for heading in _HEADINGS if roomy else _FEWER:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         bad = row.error_ratio is not None and row.error_ratio > _BAD_RATIO
-        table.add_row(
-            row.model or "(unknown)", row.provider, f"{row.requests_per_s:.2f}",
-            Text("–" if row.error_ratio is None else f"{row.error_ratio:.1%}", "bold red" if bad else ""),
-            _seconds(row.p50_s), _seconds(row.p95_s), _seconds(row.first_token_p50_s), _seconds(row.first_token_p95_s),
-            f"{row.input_tokens_per_s:,.0f}", f"{row.output_tokens_per_s:,.0f}", f"{row.usd_per_hour:,.2f}",
-            f"{row.in_flight:.0f}",
-        )  # fmt: skip
+        cells: dict[str, RenderableType] = {
+            "calls/s": f"{row.requests_per_s:.2f}",
+            "errors": Text("–" if row.error_ratio is None else f"{row.error_ratio:.1%}", "bold red" if bad else ""),
+            "p50": _seconds(row.p50_s),
+            "p95": _seconds(row.p95_s),
+            "TTFT p50": _seconds(row.first_token_p50_s),
+            "TTFT p95": _seconds(row.first_token_p95_s),
+            "in tok/s": f"{row.input_tokens_per_s:,.0f}",
+            "out tok/s": f"{row.output_tokens_per_s:,.0f}",
+            "USD/h": f"{row.usd_per_hour:,.2f}",
+            "open": f"{row.in_flight:.0f}",
+        }
+        who = [row.model or "(unknown)", row.provider] if roomy else [row.model or "(unknown)"]
+        table.add_row(*who, *(cells[heading] for heading in (_HEADINGS if roomy else _FEWER)))
     if len(rows) > 1:
-        sums = [sum(getattr(row, name) for row in rows) for name in (
-            "requests_per_s", "input_tokens_per_s", "output_tokens_per_s", "usd_per_hour", "in_flight")]  # fmt: skip
-        table.add_row(
-            "all", "", f"{sums[0]:.2f}", "", "", "", "", "", f"{sums[1]:,.0f}", f"{sums[2]:,.0f}", f"{sums[3]:,.2f}",
-            f"{sums[4]:.0f}", style="bold",
-        )  # fmt: skip
+        table.add_row(*_sums(rows, roomy), style="bold")
     return table
+
+
+def _sums(rows: list[top.Rates], roomy: bool) -> list[str]:
+    told = {
+        "calls/s": f"{sum(row.requests_per_s for row in rows):.2f}",
+        "in tok/s": f"{sum(row.input_tokens_per_s for row in rows):,.0f}",
+        "out tok/s": f"{sum(row.output_tokens_per_s for row in rows):,.0f}",
+        "USD/h": f"{sum(row.usd_per_hour for row in rows):,.2f}",
+        "open": f"{sum(row.in_flight for row in rows):.0f}",
+    }
+    who = ["all", ""] if roomy else ["all"]
+    return [*who, *(told.get(heading, "") for heading in (_HEADINGS if roomy else _FEWER))]
 
 
 def _seconds(value: float | None) -> str:
