@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -48,11 +48,12 @@ class Answer(NamedTuple):
 class _SecretStays(HTTPRedirectHandler):
     """Follows a redirection without the headers that were meant for the first server."""
 
-    def redirect_request(self, *arguments: Any) -> Request | None:
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:  # fmt: skip
         """The next request, if there is to be one."""
-        made = super().redirect_request(*arguments)
-        before = arguments[0]
-        if made is not None and urlsplit(made.full_url).netloc != urlsplit(before.full_url).netloc:
+        made = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if made is not None and urlsplit(made.full_url).netloc != urlsplit(req.full_url).netloc:
             made.headers = {k: v for k, v in made.headers.items() if k.lower() in ("accept", "user-agent")}
         return made
 
