@@ -72,7 +72,7 @@ SHARED = {"sinks": "_", "clients": "_"}
 
 THIRD_PARTY: dict[str, str] = {
     "opentelemetry.sdk": "sinks._light_span _redacting _exporters _bridge _assemble testing",
-    "opentelemetry": "_bridge _exporters _nesting _translate _context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble _setup",
+    "opentelemetry": "_bridge _exporters _nesting _translate _context _runtime sinks.* clients.* middleware logs _redacting _telemetry _assemble _setup operate.doctor operate.doctor.*",
     "prometheus_client": "sinks.prometheus sinks._series testing",
     "wrapt": "_patch clients",
     "pydantic": "config operate.objectives",

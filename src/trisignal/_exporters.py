@@ -51,7 +51,7 @@ def _variable(*names: str) -> str:
     return ""
 
 
-def _exporter_of(signal: str, *, general_endpoint: bool) -> str:
+def exporter_of(signal: str, *, general_endpoint: bool) -> str:
     """``otlp``, ``console``, or "" for no export of a signal."""
     chosen = _variable(f"OTEL_{signal}_EXPORTER").lower()
     if chosen:
@@ -64,7 +64,8 @@ def _exporter_of(signal: str, *, general_endpoint: bool) -> str:
     return "otlp" if _variable(*endpoints) else ""
 
 
-def _protocol(signal: str) -> str:
+def protocol(signal: str) -> str:
+    """``grpc`` or ``http/protobuf``, by the standard variables of a signal."""
     name = f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL"
     chosen = _variable(name, "OTEL_EXPORTER_OTLP_PROTOCOL") or "grpc"
     if chosen not in _PROTOCOLS:
@@ -116,7 +117,7 @@ def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Bui
     Without an exporter nothing is recorded, but spans still have ids, so that log lines and
     outgoing requests can be correlated.
     """
-    kind = _exporter_of("TRACES", general_endpoint=True)
+    kind = exporter_of("TRACES", general_endpoint=True)
     sampler: Sampler | None = None
     if not kind:
         sampler = ALWAYS_OFF
@@ -133,7 +134,7 @@ def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Bui
 
 
 def _otlp_spans() -> SpanExporter:
-    if _protocol("TRACES") == "grpc":
+    if protocol("TRACES") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 
         return Grpc()
@@ -148,7 +149,7 @@ def meter_provider_from(settings: Settings) -> Built | None:
     The general endpoint does not switch it on: the same numbers would be in one backend twice
     where it is scraped as well.
     """
-    kind = _exporter_of("METRICS", general_endpoint=False)
+    kind = exporter_of("METRICS", general_endpoint=False)
     if not kind:
         return None
     from opentelemetry.sdk.metrics import MeterProvider
@@ -157,7 +158,7 @@ def meter_provider_from(settings: Settings) -> Built | None:
     exporter: Any
     if kind == "console":
         exporter = ConsoleMetricExporter()
-    elif _protocol("METRICS") == "grpc":
+    elif protocol("METRICS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as Grpc
 
         exporter = Grpc()
@@ -171,7 +172,7 @@ def meter_provider_from(settings: Settings) -> Built | None:
 
 def logger_provider_from(settings: Settings) -> Built | None:
     """A provider for the conventions' log events, if an endpoint for logs is configured."""
-    kind = _exporter_of("LOGS", general_endpoint=False)
+    kind = exporter_of("LOGS", general_endpoint=False)
     if not kind:
         return None
     from opentelemetry.sdk._logs import LoggerProvider
@@ -180,7 +181,7 @@ def logger_provider_from(settings: Settings) -> Built | None:
     exporter: Any
     if kind == "console":
         exporter = ConsoleLogRecordExporter()
-    elif _protocol("LOGS") == "grpc":
+    elif protocol("LOGS") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as Grpc
 
         exporter = Grpc()

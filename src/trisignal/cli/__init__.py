@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 COMMANDS = {
     "dashboards": "trisignal.cli.dashboards",
     "demo": "trisignal.cli.demo",
+    "doctor": "trisignal.cli.doctor",
     "prices": "trisignal.cli.prices",
+    "report": "trisignal.cli.report",
     "rules": "trisignal.cli.rules",
     "run": "trisignal.cli.run",
+    "top": "trisignal.cli.top",
 }
 """Subcommand to the module whose ``command`` it is."""
 

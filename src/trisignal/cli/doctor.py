@@ -1,0 +1,99 @@
+"""``trisignal doctor``: what is set up, what is wrong with it, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from importlib import import_module
+
+import click
+
+from trisignal.errors import ConfigError
+from trisignal.operate import doctor, objectives, scrape
+from trisignal.operate.doctor import readers
+from trisignal.operate.doctor.findings import LEVELS, Finding, worst
+
+_STYLES = {"ok": "green", "info": "blue", "warning": "yellow", "error": "bold red"}
+
+
+@click.command(name="doctor", short_help="Tell what is set up, what is wrong with it, and what to do.")
+@click.option("--app", metavar="MODULE[:ATTR]", help="Import the application first, so that its setup() is looked at.")
+@click.option("--url", default="", metavar="URL", help="Metrics page of the running application.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent to the metrics page.")
+@click.option("--config", "path", default="", metavar="FILE", help="Plan of your rules, as for trisignal rules.")
+@click.option("--queries", "files", multiple=True, metavar="FILE", help="Dashboard (JSON) or rule file to check, too.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 60), default=5.0, show_default=True,
+              help="Seconds to wait for each server.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option("--quiet", "-q", is_flag=True, help="Show warnings and errors only.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+@click.pass_context
+def command(
+    ctx: click.Context, app: str | None, url: str, headers: tuple[str, ...], path: str, files: tuple[str, ...],
+    timeout_s: float, strict: bool, quiet: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Look at what is installed, at the settings of this environment, at exporters and at a metrics page.
+
+    Run it where the application runs: same machine or container, same user, same variables. Settings that are
+    arguments of setup() are seen with --app, which imports the module as its server does; metrics of the
+    running application with --url.
+
+    Exit code: 0 nothing is wrong, 1 an error was found (with --strict also a warning), 2 wrong input.
+    """
+    plan = objectives.load(path) if path else None
+    queries = {file: readers.of_file(file) for file in files}
+    if files and not url:
+        raise click.UsageError("--queries are compared with a metrics page: add --url")
+    if app:
+        _import(app)
+    examined = doctor.examine(
+        url=url, headers=scrape.header(headers), plan=plan, queries=queries, timeout_s=timeout_s
+    )  # fmt: skip
+    found = list(examined)
+    shown = [finding for finding in found if not quiet or finding.level in ("warning", "error")]
+    if as_json:
+        for finding in shown:
+            click.echo(json.dumps(finding._asdict()))
+    else:
+        _print(shown, found)
+    failed = LEVELS.index("warning" if strict else "error")
+    ctx.exit(int(LEVELS.index(worst(found)) >= failed))
+
+
+def _import(app: str) -> None:
+    """Import an application as its server does, from the current folder."""
+    module, _, attribute = app.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        target = import_module(module)
+        for name in filter(None, attribute.split(".")):
+            target = getattr(target, name)
+    except (Exception, SystemExit) as error:
+        wanted = f"a module that can be imported from here ({type(error).__name__}: {error})"
+        raise ConfigError("--app", app, wanted) from None
+
+
+def _print(shown: list[Finding], found: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    before = ""
+    for finding in shown:
+        said = Text(finding.said)
+        if finding.do:
+            said.append(f"\n→ {finding.do}", "dim" if finding.level == "info" else "")
+        first = "" if finding.check == before else finding.check
+        table.add_row(first, Text(finding.level, _STYLES[finding.level]), said)
+        before = finding.check
+    console.print(table)
+    counts = Counter(finding.level for finding in found)
+    told = ", ".join(f"{counts[level]} {level}" for level in reversed(LEVELS) if counts[level])
+    console.print(Text(told, _STYLES[worst(found)]))

@@ -1,0 +1,158 @@
+"""``trisignal top``: a metrics page, live in the terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trisignal.operate import scrape, top
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BAD_RATIO, _MOST_FAILURES = 0.05, 3
+_HEADINGS = ("calls/s", "errors", "p50", "p95", "TTFT p50", "TTFT p95", "in tok/s", "out tok/s", "USD/h", "open")
+_FEWER = ("calls/s", "errors", "p50", "p95", "TTFT p95", "out tok/s", "USD/h", "open")
+_ROOMY = 120
+"""From this many columns on every figure is shown."""
+
+
+@click.command(name="top", short_help="Watch a metrics page: rate, errors, latency, tokens and cost per model.")
+@click.argument("url")
+@click.option("--interval", "interval_s", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True,
+              help="Seconds between scrapes.")  # fmt: skip
+@click.option("--window", "window_s", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True,
+              help="Seconds that rates and quantiles are taken over.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Scrape twice, one interval apart, print the difference, and end.")
+@click.option("--json", "as_json", is_flag=True, help="With --once: one JSON object per model and line.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with each scrape.")
+def command(
+    url: str, interval_s: float, window_s: float, once: bool, as_json: bool, headers: tuple[str, ...]
+) -> None:  # fmt: skip
+    """Show what happens per model at URL, the metrics page of an application, until Ctrl-C.
+
+    All figures are of the last --window seconds: nothing of them is since the start. Prometheus is not needed.
+    """
+    if as_json and not once:
+        raise click.UsageError("--json has no effect without --once")
+    sent = scrape.header(headers)
+    first = _ours(url, sent)
+    if once:
+        time.sleep(interval_s)
+        rows = top.rates(first, scrape.read(url, sent))
+        if as_json:
+            for row in rows:
+                click.echo(json.dumps(row._asdict()))
+        else:
+            console = _console()
+            console.print(_table(rows, console.width))
+        return
+    if not _console().is_terminal:
+        raise click.UsageError("standard output is no terminal: use --once")
+    _watch(url, sent, first, interval_s, window_s)
+
+
+def _ours(url: str, headers: Mapping[str, str]) -> scrape.Page:
+    page = scrape.read(url, headers)
+    if not page.ours:
+        raise scrape.Unreachable(url, "the page has no metric of trisignal")
+    return page
+
+
+def _watch(url: str, headers: Mapping[str, str], first: scrape.Page, interval_s: float, window_s: float) -> None:
+    from rich.live import Live
+
+    pages = deque([first])
+    failures = 0
+    console = _console()
+    with Live(_frame(url, pages, "", console.width), console=console, screen=True, auto_refresh=False) as live:
+        try:
+            while failures < _MOST_FAILURES:
+                time.sleep(interval_s)
+                try:
+                    pages.append(scrape.read(url, headers))
+                    failures, trouble = 0, ""
+                except scrape.Unreachable as error:
+                    failures, trouble = failures + 1, str(error)
+                while len(pages) > 2 and pages[-1].at_s - pages[1].at_s >= window_s:
+                    pages.popleft()
+                live.update(_frame(url, pages, trouble, console.width), refresh=True)
+        except KeyboardInterrupt:
+            return
+    raise scrape.Unreachable(url, f"no page {_MOST_FAILURES} times in a row")
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    # What reads from a pipe has no margin to fit into.
+    return console if console.is_terminal else Console(highlight=False, width=_ROOMY)
+
+
+def _frame(url: str, pages: deque[scrape.Page], trouble: str, columns: int) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    rows = top.rates(pages[0], pages[-1])
+    passed_s = pages[-1].at_s - pages[0].at_s
+    head = Text.assemble((url, "bold"), f"   {time.strftime('%H:%M:%S')}   last {passed_s:.0f} s")
+    foot = Text(trouble, "bold red") if trouble else Text("Ctrl-C ends", "dim")
+    return Group(head, "", _table(rows, columns), "", foot)
+
+
+def _table(rows: list[top.Rates], columns: int) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        return Text("no model call yet", "dim")
+    roomy = columns >= _ROOMY
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("model", overflow="ellipsis", no_wrap=True, min_width=8)
+    if roomy:
+        table.add_column("provider", overflow="ellipsis", no_wrap=True, min_width=6)
+    for heading in _HEADINGS if roomy else _FEWER:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        bad = row.error_ratio is not None and row.error_ratio > _BAD_RATIO
+        cells: dict[str, RenderableType] = {
+            "calls/s": f"{row.requests_per_s:.2f}",
+            "errors": Text("–" if row.error_ratio is None else f"{row.error_ratio:.1%}", "bold red" if bad else ""),
+            "p50": _seconds(row.p50_s),
+            "p95": _seconds(row.p95_s),
+            "TTFT p50": _seconds(row.first_token_p50_s),
+            "TTFT p95": _seconds(row.first_token_p95_s),
+            "in tok/s": f"{row.input_tokens_per_s:,.0f}",
+            "out tok/s": f"{row.output_tokens_per_s:,.0f}",
+            "USD/h": f"{row.usd_per_hour:,.2f}",
+            "open": f"{row.in_flight:.0f}",
+        }
+        who = [row.model or "(unknown)", row.provider] if roomy else [row.model or "(unknown)"]
+        table.add_row(*who, *(cells[heading] for heading in (_HEADINGS if roomy else _FEWER)))
+    if len(rows) > 1:
+        table.add_row(*_sums(rows, roomy), style="bold")
+    return table
+
+
+def _sums(rows: list[top.Rates], roomy: bool) -> list[str]:
+    told = {
+        "calls/s": f"{sum(row.requests_per_s for row in rows):.2f}",
+        "in tok/s": f"{sum(row.input_tokens_per_s for row in rows):,.0f}",
+        "out tok/s": f"{sum(row.output_tokens_per_s for row in rows):,.0f}",
+        "USD/h": f"{sum(row.usd_per_hour for row in rows):,.2f}",
+        "open": f"{sum(row.in_flight for row in rows):.0f}",
+    }
+    who = ["all", ""] if roomy else ["all"]
+    return [*who, *(told.get(heading, "") for heading in (_HEADINGS if roomy else _FEWER))]
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

@@ -1,0 +1,55 @@
+"""Settings in force with their source, and what of them deserves a second look."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from trisignal import config
+from trisignal._telemetry import running
+from trisignal.errors import ConfigError, TrisignalError
+from trisignal.operate.doctor.findings import Finding
+from trisignal.policy.price_file import FilePrices
+
+CHECK = "settings"
+
+
+def check() -> Iterator[Finding]:
+    """Every setting that is not the default, then what to doubt."""
+    telemetry = running()
+    try:
+        loaded = config.load() if telemetry is None else config.Loaded(telemetry.settings, telemetry.sources)
+    except ConfigError as error:
+        yield Finding(CHECK, "error", str(error), "correct it: setup() raises the same")
+        return
+    told = {name: source for name, source in loaded.sources.items() if source != "default"}
+    for name, source in told.items():
+        yield Finding(CHECK, "ok", f"{name} = {getattr(loaded.settings, name)!r} (from {source})")
+    yield Finding(CHECK, "ok", f"{len(loaded.sources) - len(told)} settings have their default")
+    yield from _doubts(loaded.settings)
+
+
+def _doubts(settings: config.Settings) -> Iterator[Finding]:
+    if settings.disabled:
+        yield Finding(CHECK, "error", "trisignal is disabled: no call is recorded",
+                      "unset TRISIGNAL_DISABLED and OTEL_SDK_DISABLED")  # fmt: skip
+    captured = settings.content_on_spans or settings.content_in_events
+    if captured and not settings.redact and not settings.redact_patterns:
+        yield Finding(CHECK, "warning", "content is captured and no detector redacts it",
+                      "set redact or redact_patterns, unless setup() has a redactor of your own")  # fmt: skip
+    elif captured:
+        detectors = ", ".join((*settings.redact, *settings.redact_patterns))
+        yield Finding(CHECK, "info", f"content is captured ({settings.capture_content}), redacted by {detectors}")
+    if settings.prices_file:
+        yield _price_file(settings.prices_file)
+    if not settings.service_name and "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        yield Finding(CHECK, "warning", "the service has no name: its spans are those of unknown_service",
+                      "set OTEL_SERVICE_NAME")  # fmt: skip
+
+
+def _price_file(path: str) -> Finding:
+    try:
+        prices = FilePrices(path)
+    except TrisignalError as error:
+        return Finding(CHECK, "error", str(error), "correct it: setup() raises the same")
+    return Finding(CHECK, "ok", f"{path}: {prices.models} models, no mistake")
