@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# uv finds versions that fit in seconds; pip needs minutes for some clients.
+INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) install $(1); }
 
 .PHONY: help demo serve test e2e coexistence lint types docs bench clean
 
@@ -12,16 +14,16 @@ help:  ## Show this list
 $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --upgrade pip
+	@$(PIP) install --upgrade pip uv
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	@echo "Installing trisignal with its demo ..."
-	@$(PIP) install --editable '.[demo]'
+	@$(call INSTALL,--editable '.[demo]')
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "Installing trisignal with what its tests need ..."
-	@$(PIP) install --editable . --group test
+	@$(call INSTALL,--editable . --group test)
 	@touch $@
 
 demo: $(VENV)/.demo  ## Real calls against a loopback provider: span, metrics and log line side by side
@@ -34,23 +36,22 @@ test: $(VENV)/.test  ## Run the tests
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=20 -m "not e2e and not nightly"
 
 e2e: $(VENV)/.test  ## Real servers: Prometheus, Alertmanager, gunicorn, collectors (needs the Debian packages in .ci/run)
-	@$(PIP) install --group e2e
+	@$(call INSTALL,--group e2e)
 	@$(BIN)/python -m pytest -q --durations=10 -m e2e tests/e2e
 
 coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
-	@$(PIP) install uv
 	@$(BIN)/python scripts/environments.py $(VENV)/environments
 	@TRISIGNAL_ENVIRONMENTS=$(abspath $(VENV)/environments) $(BIN)/python -m pytest -q tests/coexistence
 
 lint: $(VENV)/.test  ## Check style
-	@$(PIP) install ruff
+	@$(call INSTALL,ruff)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(VENV)/.test  ## Check types
 	@$(BIN)/mypy && $(BIN)/pyright
 
 docs: $(VENV)/.test  ## Build the documentation into site/
-	@$(PIP) install --group docs
+	@$(call INSTALL,--group docs)
 	@$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.test  ## Measure overhead
