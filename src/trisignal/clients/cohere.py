@@ -238,7 +238,7 @@ def _see_response(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> An
     again = wrapped(*args, **kwargs)
     found = _exchange()
     if again and found is not None:
-        response = args[0] if args else kwargs.get("response")
+        response: Any = args[0] if args else kwargs.get("response")
         found[1].lost = kind_of_status(response.status_code)
     return again
 
