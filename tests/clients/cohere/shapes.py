@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import cohere
-from contract.shapes import ClientKit, Expected, Shape
+from cohere.core.http_client import HttpClient
+from contract.shapes import ClientKit, Expected, FaultRules, Shape
 from contract.ways import BrokenOut, Cancelled, ClosedEarly, Plain, ReadAll, Start, Trail
 from loopback import Reply, json_reply, sse
 
@@ -150,21 +151,21 @@ EMBEDDED = {
 }
 
 
-def options(url: str, max_retries: int, timeout_s: float) -> dict[str, Any]:
-    """Arguments of a client; early versions can be told of retries per request only."""
-    retries = {"max_retries": max_retries} if "max_retries" in _ARGUMENTS else {}
-    return {"api_key": "loopback", "base_url": url, "timeout": timeout_s, **retries}
-
-
-_ARGUMENTS = inspect.signature(cohere.ClientV2.__init__).parameters
-
-
 def built(cls: Callable[..., Any]) -> Callable[[str, int, float], Any]:
     """What makes a client of a class."""
-    return lambda url, max_retries, timeout_s: cls(**options(url, max_retries, timeout_s))
+
+    def make(url: str, max_retries: int, timeout_s: float) -> Any:
+        client = cls(api_key="loopback", base_url=url, timeout=timeout_s)
+        # Not all versions have an argument for it.
+        client._client_wrapper.httpx_client.base_max_retries = max_retries
+        return client
+
+    return make
 
 
-_ABSENT = frozenset() if "max_retries" in _ARGUMENTS else frozenset({"retried"})
+_RETRIES = "base_max_retries" in inspect.signature(HttpClient.__init__).parameters
+"""Early versions take the first request for their third."""
+_ABSENT = frozenset() if _RETRIES else frozenset({"retried"})
 
 KIT = ClientKit(
     name="cohere",
@@ -209,4 +210,6 @@ KIT = ClientKit(
         }
         | _ABSENT
     ),
+    # A stream's request is sent once.
+    faults=FaultRules(lacks=frozenset({"limited-once-on-stream"}) if _RETRIES else frozenset()),
 )
