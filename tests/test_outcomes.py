@@ -135,6 +135,15 @@ def test_what_is_no_status_is_none(error: Exception) -> None:
     assert status_of(error) is None
 
 
+def test_a_status_that_the_client_made_up_tells_nothing() -> None:
+    """aiohttp says 400 of what it cannot read as HTTP: no server has refused anything."""
+    unreadable = type("BadStatusLine", (Exception,), {"__module__": "aiohttp.http_exceptions"})
+    error = named("ClientResponseError", status_code=400)
+    assert classify(error).kind == "invalid_request"
+    error.__cause__ = unreadable()
+    assert classify(error).kind == "connection"
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

@@ -192,15 +192,20 @@ def _type(error: BaseException) -> str:
     return _identifier(told)
 
 
+def _made_up(error: BaseException) -> bool:
+    """Whether the status is not the server's: aiohttp gives one to what it cannot read as HTTP."""
+    return type(error.__cause__).__module__ == "aiohttp.http_exceptions"
+
+
 def _kind(error: BaseException, code: str, class_name: str) -> ErrorKind:
     words = f"{code} {_type(error)}".lower()
     if "content_filter" in words or "content_policy" in words:
         return "content_filter"
     status = status_of(error)
-    if status is not None and status >= 400:
+    if status is not None and status >= 400 and not _made_up(error):
         return kind_of_status(status)
     if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError) or _made_up(error):
         return "connection"
     return _by_word(words) or _by_word(class_name.lower()) or "other"

@@ -21,6 +21,7 @@ _BY_SUFFIX: dict[str, str] = {
     "aiplatform.googleapis.com": "gcp.vertex_ai",
     "googleapis.com": "gcp.gen_ai",
     "amazonaws.com": "aws.bedrock",
+    "oraclecloud.com": "oci",
     "cohere.com": "cohere",
     "cohere.ai": "cohere",
     "groq.com": "groq",
@@ -66,6 +67,7 @@ _BY_SUFFIX: dict[str, str] = {
 _BY_LOCAL_PORT = {11434: "ollama", 1234: "lm_studio"}
 _GOOGLE = ".googleapis.com"
 """Hosts of Vertex AI have a region in their first label, or behind it."""
+_SAGEMAKER = "runtime.sagemaker."
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
 
 
@@ -103,6 +105,8 @@ def by_host(host: str, port: int, named: Mapping[str, str], fallback: str) -> st
     suffix = host.lower()
     if suffix.endswith(_GOOGLE) and "aiplatform" in suffix.partition(".")[0]:
         return "gcp.vertex_ai"
+    if suffix.startswith(_SAGEMAKER):
+        return "aws.sagemaker"
     while suffix:
         found = _BY_SUFFIX.get(suffix)
         if found:

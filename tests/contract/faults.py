@@ -87,7 +87,8 @@ def faults(kit: ClientKit) -> list[Fault]:
         for fault in make(kit)
     ]
     rules = kit.faults
-    unknown = {*rules.lacks, *rules.replies, *rules.kinds} - {fault.name for fault in found}
+    lacks = {name.removesuffix("-sync").removesuffix("-async") for name in rules.lacks}
+    unknown = {*lacks, *rules.replies, *rules.kinds, *rules.changes} - {fault.name for fault in found}
     assert not unknown, f"{kit.name} has rules for faults that do not exist: {sorted(unknown)}"
     return [
         replace(
@@ -95,6 +96,7 @@ def faults(kit: ClientKit) -> list[Fault]:
             replies=rules.replies.get(fault.name, fault.replies),
             kinds=rules.kinds.get(fault.name, fault.kinds),
             retried=fault.retried if rules.counts_retries else (),
+            **rules.changes.get(fault.name, {}),
         )
         for fault in found
         if fault.name not in rules.lacks
@@ -260,7 +262,7 @@ def _odd_values(kit: ClientKit) -> Iterator[Fault]:
         shallow = json.dumps(dict.fromkeys(json.loads(body), value)).encode()
         yield Fault(f"values-{name}", "create", (replace(good, body=shallow),), tokens="none")
         for depth, change in (("leaves", _leaves), ("values", lambda data, value: dict.fromkeys(data, value))):
-            changed = [_in_event(event, change, value) for event in events]
+            changed = [_in_event(kit, event, change, value) for event in events]
             yield Fault(f"{depth}-{name}-on-stream", "stream-read", (replace(stream, body=changed),))
 
 
@@ -270,14 +272,18 @@ def _leaves(data: Any, value: Any) -> Any:
     return [_leaves(item, value) for item in data] if isinstance(data, list) else value
 
 
-def _in_event(event: bytes, change: Callable[[Any, Any], Any], value: Any) -> bytes:
+def _in_event(kit: ClientKit, event: bytes, change: Callable[[Any, Any], Any], value: Any) -> bytes:
     """The event with its JSON object changed; as it is where it has none."""
     start, end = event.find(b"{"), event.rfind(b"}") + 1
     try:
         data = json.loads(event[start:end])
     except ValueError:
         return event
-    return event[:start] + json.dumps(change(data, value)).encode() + event[end:]
+    return _repaired(kit, event[:start] + json.dumps(change(data, value)).encode() + event[end:])
+
+
+def _repaired(kit: ClientKit, event: bytes) -> bytes:
+    return kit.faults.repair(event) if kit.faults.repair is not None else event
 
 
 def _connections(kit: ClientKit) -> Iterator[Fault]:
@@ -325,12 +331,12 @@ def _streams(kit: ClientKit) -> Iterator[Fault]:
     for name, spoilt in (
         ("cut", _cut_event(events[1])),
         ("no-utf-8", events[1].replace(b"e", b"\xff")),
-        ("null", _with(events[1], b"null")),
-        ("number", _with(events[1], b"42")),
-        ("list", _with(events[1], b"[]")),
-        ("text", _with(events[1], b'"odd"')),
-        ("object", _with(events[1], b"{}")),
-        ("blank", _with(events[1], b"")),
+        ("null", _with(kit, events[1], b"null")),
+        ("number", _with(kit, events[1], b"42")),
+        ("list", _with(kit, events[1], b"[]")),
+        ("text", _with(kit, events[1], b'"odd"')),
+        ("object", _with(kit, events[1], b"{}")),
+        ("blank", _with(kit, events[1], b"")),
     ):
         replies = (replace(stream, body=[events[0], spoilt, *events[2:]]),)
         yield Fault(f"event-{name}", "stream-read", replies)
@@ -340,9 +346,9 @@ def _streams(kit: ClientKit) -> Iterator[Fault]:
     yield Fault("events-reversed", "stream-read", (replace(stream, body=events[::-1]),))
 
 
-def _with(event: bytes, data: bytes) -> bytes:
+def _with(kit: ClientKit, event: bytes, data: bytes) -> bytes:
     start, end = event.find(b"{"), event.rfind(b"}") + 1
-    return event[:start] + data + event[end:]
+    return _repaired(kit, event[:start] + data + event[end:])
 
 
 def _cut_event(event: bytes) -> bytes:

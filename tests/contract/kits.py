@@ -28,6 +28,11 @@ def package_of(kit: ClientKit) -> str:
     return next(row.module for row in REGISTRY if row.name == kit.name)
 
 
+def kits_under_faults() -> list[ClientKit]:
+    """Return the kits that say what a good reply and a good stream look like, which all faults are made from."""
+    return [kit for kit in kits() if {"create", "stream-read"} <= {shape.name for shape in kit.shapes}]
+
+
 def stainless_kits() -> list[ClientKit]:
     """Return the kits of SDKs with the client structure of ``clients/_stainless.py``."""
     return [kit for kit in kits() if importlib.util.find_spec(f"{package_of(kit)}._base_client") is not None]

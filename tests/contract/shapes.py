@@ -97,9 +97,12 @@ class FaultRules:
     """Where a client differs in the faults of ``contract/faults.py``; keys and items are names of faults.
 
     Args:
-        lacks: Faults that this client's protocol cannot have.
+        lacks: Faults that this client's protocol cannot have, or that the client itself does not survive;
+            with ``-sync`` or ``-async`` behind it, in one mode only.
         replies: What the server answers in place of the replies that are derived from the good ones.
         kinds: Error kinds to expect where this client's exceptions tell less, or other than usual.
+        changes: Other fields of a `Fault` that are different, as where a client takes for good what others refuse.
+        repair: Makes an event well-formed again after its JSON was changed, where the framing tells lengths.
         retry_headers: Response headers that make this client retry without a wait.
         counts_retries: Whether this client shows its retries.
     """
@@ -107,6 +110,8 @@ class FaultRules:
     lacks: frozenset[str] = frozenset()
     replies: Mapping[str, tuple[Reply, ...]] = field(default_factory=dict)
     kinds: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    repair: Callable[[bytes], bytes] | None = None
     retry_headers: Mapping[str, str] = field(default_factory=lambda: {"retry-after": "0", "retry-after-ms": "1"})
     counts_retries: bool = True
 

@@ -48,6 +48,7 @@ REGISTRY: tuple[Row, ...] = (
         ">=1.10",
         also=("mistralai.azure.client", "mistralai.gcp.client", "mistralai_azure", "mistralai_gcp"),
     ),
+    Row("cohere", "cohere", "trisignal.clients.cohere:provider", ">=5.16"),
     Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
     Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.6"),
     Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=1.0"),

@@ -61,7 +61,10 @@ class _Lines(_streams.Fold):
         except Exception as error:
             _guard.contain("huggingface_hub.line", error)
             return
-        if isinstance(event, dict):
+        refusal = _refusal("ChatCompletionStreamOutput", event) if self._format is CHAT else None
+        if refusal is not None:
+            self.failed(refusal)
+        elif isinstance(event, dict):
             super().step(_with_error(event))
             if self.state.error is not None:
                 self.closed()  # whoever parses this line raises
@@ -73,6 +76,31 @@ def _with_error(event: dict[str, Any]) -> dict[str, Any]:
     if isinstance(error, str):
         return {**event, "error": {"message": error, "type": event.get("error_type")}}
     return event
+
+
+def _odd(told: Any) -> bool:
+    """Whether JSON holds what replies do not: lists of anything but objects, numbers that are none."""
+    if isinstance(told, dict):
+        return any(map(_odd, told.values()))
+    if isinstance(told, list):
+        return any(not isinstance(item, dict) or _odd(item) for item in told)
+    return told.__class__ is float and told != told
+
+
+def _refusal(name: str, told: Any) -> Exception | None:
+    """What the client will raise once it reads a chat reply, or a chunk of one, that has the wrong shape.
+
+    Args:
+        name: The class that the client reads it with.
+        told: Decoded JSON.
+    """
+    if isinstance(told, dict) and (told.get("error") or not _odd(told)):
+        return None
+    try:
+        getattr(importlib.import_module("huggingface_hub"), name).parse_obj_as_instance(told)
+    except Exception as error:
+        return error
+    return None
 
 
 def _format(operation: str, body: Mapping[str, Any]) -> Format:
@@ -134,11 +162,13 @@ class HuggingFace:
             return Watched(watch(result, fold))
         if (isinstance(result, bytes) and result[:1] == b"{") or draft.operation in names.INFERENCE:
             try:
-                reply = _document(result)
-            except ValueError as error:
-                if draft.operation in names.INFERENCE:  # the client is about to read it in the same way
-                    draft.outcome, draft.error_type, draft.error_kind = classify(error)
-                return True
+                loaded = json.loads(result.decode() if isinstance(result, bytes) else result)
+                refusal = _refusal("ChatCompletionOutput", loaded) if format is CHAT else None
+            except ValueError as error:  # the client is about to read it in the same way
+                loaded, refusal = None, error
+            if refusal is not None and draft.operation in names.INFERENCE:
+                draft.outcome, draft.error_type, draft.error_kind = classify(refusal)
+            reply = _first(loaded)
             if reply:
                 format.read_response(draft, view(reply))
                 if draft.content is not None:
@@ -150,13 +180,8 @@ class HuggingFace:
         draft.vendor_request_id = text(getattr(error, "request_id", None))
 
 
-def _document(raw: bytes) -> dict[str, Any]:
-    """The reply, or the first one of a list; none when it is neither.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
-    loaded = json.loads(raw)
+def _first(loaded: Any) -> dict[str, Any]:
+    """The reply, or the first one of a list; none when it is neither."""
     first = loaded[0] if isinstance(loaded, list) and loaded else loaded
     return first if isinstance(first, dict) else {}
 

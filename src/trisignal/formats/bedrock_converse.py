@@ -136,7 +136,7 @@ def _keep(content: dict[Any, Any], event: View) -> None:
     told = view(event.get("contentBlockStart") or event.get("contentBlockDelta"))
     if not told:
         return
-    block = content.setdefault(told.get("contentBlockIndex") or 0, {})
+    block = content.setdefault(count(told.get("contentBlockIndex")) or 0, {})
     tool = view(view(told.get("start")).get("toolUse"))
     if tool:
         block["toolUse"] = dict(tool)

@@ -16,7 +16,7 @@ import boto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
-from contract.shapes import ClientKit, Expected, Shape
+from contract.shapes import ClientKit, Expected, FaultRules, Shape
 from contract.ways import BrokenOut, Cancelled, NeverIterated, Plain, ReadAll, Start, Trail
 from loopback import Reply, json_reply
 
@@ -80,6 +80,15 @@ def frame(payload: Mapping[str, Any], **headers: str) -> bytes:
         packed += bytes([len(key)]) + key + b"\x07" + struct.pack("!H", len(value)) + value.encode()
     data = json.dumps(payload).encode()
     prelude = struct.pack("!II", 16 + len(packed) + len(data), len(packed))
+    body = prelude + struct.pack("!I", binascii.crc32(prelude)) + packed + data
+    return body + struct.pack("!I", binascii.crc32(body))
+
+
+def repaired(message: bytes) -> bytes:
+    """A message whose payload was changed, with lengths and checksums that fit it."""
+    (length,) = struct.unpack_from("!I", message, 4)
+    packed, data = message[12 : 12 + length], message[12 + length : -4]
+    prelude = struct.pack("!II", 16 + len(packed) + len(data), length)
     body = prelude + struct.pack("!I", binascii.crc32(prelude)) + packed + data
     return body + struct.pack("!I", binascii.crc32(body))
 
@@ -367,6 +376,8 @@ async def _async_client(url: str, max_retries: int, timeout_s: float) -> AsyncIt
         yield client
 
 
+_LIMITED = failure("ThrottlingException", 429)
+
 KIT = ClientKit(
     name="bedrock",
     provider="aws.bedrock",
@@ -386,4 +397,29 @@ KIT = ClientKit(
         }
     ),
     varying_headers=frozenset({"host", "x-amz-date", "authorization", "amz-sdk-invocation-id", "amz-sdk-request"}),
+    faults=FaultRules(
+        lacks=frozenset(
+            {
+                # Its error code, not the status, says that a call may be tried again.
+                "status-529-once",
+                "status-529-twice",
+                "no-content-on-stream-async",  # aiobotocore reads such a stream for ever
+            }
+        ),
+        replies={
+            "limited-for-good": (_LIMITED, _LIMITED),
+            "limited-once": (_LIMITED, _WHOLE),
+            "limited-once-on-stream": (_LIMITED, _STREAM),
+        },
+        changes={
+            # botocore takes half a head for a whole one, and an early end for the end.
+            "head-cut": {"outcome": None},
+            "head-cut-on-stream": {"outcome": None},
+            "body-dropped": {"tokens": "part"},
+            # It does not look at this header.
+            "gzip-not-really": {"tokens": "part"},
+            "deflate-not-really": {"tokens": "part"},
+        },
+        repair=repaired,
+    ),
 )

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from contract.shapes import ClientKit, Expected, Shape
+from contract.shapes import ClientKit, Expected, FaultRules, Shape
 from contract.ways import BrokenOut, Cancelled, ClosedEarly, Plain, ReadAll
 from google import genai
 from google.genai import models, types
@@ -221,6 +221,12 @@ KIT = ClientKit(
     async_client=_async_client,
     shapes=tuple(shape for shape in (*_answers(), *_streams(), *_failures()) if shape.name not in _ABSENT),
     lacks=frozenset(NOT_OFFERED | _ABSENT),
+    faults=FaultRules(
+        # The SDK does not try this status again.
+        lacks=frozenset({"status-529-once", "status-529-twice"} if "retried" not in _ABSENT else ()),
+        # To the SDK it is a refusal like all others but 200.
+        changes={"created": {"tokens": "none"}},
+    ),
 )
 
 OTHERS = (

@@ -101,6 +101,18 @@ def test_unreadable_replies_are_the_applications_to_find(body: bytes) -> None:
     assert "gen_ai.usage.output_tokens" not in told
 
 
+def test_numbers_in_lists_are_good_where_the_client_takes_them() -> None:
+    """Log probabilities with their bytes look odd, but the client reads them: the call is ok."""
+    token = {"token": "Yes", "logprob": -0.1, "bytes": [89, 101, 115], "top_logprobs": []}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Yes"}}
+    reply = {"id": "1", "model": MODEL, "choices": [{**choice, "logprobs": {"content": [token]}}]}
+    with Loopback() as server, testing.capture() as seen, KIT.client(server.url, 0, 5.0) as client:
+        trisignal.instrument("huggingface_hub")
+        server.play(json_reply(reply))
+        client.chat_completion([{"role": "user", "content": "Really?"}], logprobs=True)
+        assert seen.value("llm_requests_total", llm_outcome="ok") == 1
+
+
 @pytest.mark.parametrize(("kind", "type_"), [("overloaded", "overloaded"), ("invalid_request", "invalid_request")])
 def test_error_in_a_stream_has_its_kind(kind: str, type_: str) -> None:
     """The type that TGI tells beside the text of an error decides its kind."""
