@@ -241,7 +241,7 @@ class _Ledger:
         value = self._value(call.bound, call.provider, call.request_model)
         self.refresh()
         with self._lock:
-            account = self._account(value)
+            account, over, first = self._account(value), None, False
             if account is not None:
                 account.usd += cost.total_usd if cost is not None else 0.0
                 account.tokens += usage.total

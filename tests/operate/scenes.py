@@ -46,7 +46,7 @@ class Stage:
         self._queries = Queries(plan)
         self.plan = plan
 
-    def series(self, key: str, values: str, suffix: str = "", model: str = "gpt-4o", **labels: str) -> Series:
+    def series(self, key: str, values: str, /, suffix: str = "", model: str = "gpt-4o", **labels: str) -> Series:
         """One series of a metric."""
         metric = self._queries.name(key, suffix)
         told = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai", "gen_ai_request_model": model}
