@@ -184,7 +184,6 @@ def run(kit: ClientKit, shape: Shape, mode: Mode) -> Run:
 
 
 async def _arun(kit: ClientKit, shape: Shape, url: str, trail: Trail) -> None:
-    asyncio.get_running_loop().set_exception_handler(lambda loop, told: trail.left_over(told))
     async with kit.async_client(url, shape.max_retries, shape.timeout_s) as client:
         await shape.way.ause(lambda: shape.start(client), trail)
 

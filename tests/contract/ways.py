@@ -7,7 +7,7 @@ import gc
 import inspect
 import re
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,10 +55,6 @@ class Trail:
         details = [getattr(error, name, None) for name in ("status_code", "request_id", "code", "body")]
         told, because = (_ADDRESS.sub("127.0.0.1", str(said)) for said in (error, cause))
         self.steps.append(("error", type(error), told, type(cause), because, details, _no_current_span()))
-
-    def left_over(self, told: Mapping[str, Any]) -> None:
-        """Record what the event loop would log: an error that nobody was there to take."""
-        self.steps.append(("left over", told["message"], type(told.get("exception")), str(told.get("exception"))))
 
 
 def _no_current_span() -> bool:
