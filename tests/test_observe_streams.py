@@ -317,3 +317,20 @@ async def test_a_collected_stream_leaves_the_event_loop_nothing_to_report(seen: 
     await asyncio.sleep(0.1)
     assert reported == []
     assert [log["llm_outcome"] for log in seen.logs] == ["abandoned"]
+
+
+def test_a_stream_that_its_event_loop_outlives_by_nothing_is_abandoned(seen: Seen) -> None:
+    """A loop that ends cancels the closing of what was dropped just before: that is no cancelled call."""
+
+    @LLM
+    async def opened() -> Any:
+        return _Vendor()
+
+    async def main() -> None:
+        stream = await opened()
+        chunks = stream._iterator
+        await chunks.__anext__()
+        stream._iterator = None
+
+    asyncio.run(main())
+    assert [log["llm_outcome"] for log in seen.logs] == ["abandoned"]

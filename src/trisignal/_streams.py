@@ -132,21 +132,22 @@ class Fold:
         if self._draft.ended:
             return
         if _collecting == threading.get_ident():
-            _runtime.dropped.append(self._abandon)
+            _runtime.dropped.append(self.abandon)
             return
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, (Exception, GeneratorExit)):
             self._settle(error)
         else:
-            self._abandon()
+            self.abandon()
 
     def __del__(self) -> None:
         # The stream was freed unread or half read. This may run inside the garbage collector,
         # inside any lock: it must only leave a note.
         if not self._draft.ended:
-            _runtime.dropped.append(self._abandon)
+            _runtime.dropped.append(self.abandon)
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """The application has left the stream, maybe after its finish chunk."""
         state = self.state
         self._settle(None if state.finished or state.error is not None else GeneratorExit())
 
@@ -221,7 +222,12 @@ async def aiterate(inner: AsyncIterator[Any], fold: Fold, *, owned: bool = True)
                 step(chunk)
             yield chunk
     except BaseException as error:
-        _left(fold, error)
+        # A loop that ends cancels what it still had to close: that arrives at the ``yield``, in no further frame.
+        place = error.__traceback__
+        if isinstance(error, (Exception, GeneratorExit)) or place is None or place.tb_next is not None:
+            _left(fold, error)
+        else:
+            fold.abandon()
         close = getattr(inner, "aclose", None)
         if close is not None and (owned or not isinstance(error, GeneratorExit)):
             await close()
