@@ -52,7 +52,7 @@ CLIENTS = {
     "openai": Client(
         "openai",
         ("tests/contract",),
-        {"1.40.0": OLD_HTTP, "1.65.1": (), "1.101.0": (), "2.0.0": (), "2.54.0": (), NEWEST: ()},
+        {"1.40.0": (*OLD_HTTP, "numpy"), "1.65.1": ("numpy",), "1.101.0": (), "2.0.0": (), "2.54.0": (), NEWEST: ()},
     ),
     "anthropic": Client(
         "anthropic",
