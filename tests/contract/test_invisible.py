@@ -41,7 +41,8 @@ def _attributes(package: str) -> dict[tuple[str, str], Any]:
         (f"{cls.__module__}.{cls.__qualname__}", name): value
         for module in [loaded for key, loaded in sys.modules.items() if key.partition(".")[0] == package]
         for cls in vars(module).values()
-        if isinstance(cls, type) and cls.__module__.startswith(package)
+        # Not `isinstance`, which wakes the stand-ins that some versions have for optional packages.
+        if issubclass(type(cls), type) and cls.__module__.startswith(package)
         for name, value in vars(cls).items()
         if not name.startswith(("__pydantic", "__annotations", "_abc", "__abstract", "__weakref", "__dict"))
     }

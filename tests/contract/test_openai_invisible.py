@@ -105,6 +105,8 @@ def test_pages_iterate_as_they_do() -> None:
         {"object": "list", "data": [{"id": f"job-{n}", "object": "fine_tuning.job"}], "has_more": n < 2}
         for n in range(3)
     ]
+    # Early versions go on until a page is empty.
+    pages.append({"object": "list", "data": [], "has_more": False})
 
     def app(url: str) -> Any:
         with SDK.client(url) as client:
