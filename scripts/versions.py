@@ -78,6 +78,8 @@ CLIENTS = {
     "cerebras": Client("cerebras-cloud-sdk", ("tests/clients/cerebras", *_STAINLESS), {"1.50.1": (), NEWEST: ()}),
     "ollama": Client("ollama", ("tests/clients/ollama",), {"0.6.0": (), NEWEST: ()}),
     "huggingface_hub": Client("huggingface_hub", ("tests/clients/huggingface",), {"1.1.4": (), NEWEST: ()}),
+    "mistral": Client("mistralai", ("tests/clients/mistral",), {"1.12.4": (), "2.0.0": (), NEWEST: ()}),
+    "triton": Client("tritonclient[http,grpc]", ("tests/clients/triton",), {"2.40.0": ("numpy<2",), NEWEST: ()}),
     "litellm": Client("litellm", (), {"1.63.6": ("openai<2",), NEWEST: ()}, scenario="litellm"),
     "langchain": Client(
         "langchain-core",
@@ -157,7 +159,9 @@ def test(folder: Path, name: str, version: str) -> Result:
     home = folder / f"{name}-{version or 'newest'}"
     environment = home / (client.scenario or "environment")
     python = prepare(environment, client, version)
-    found = told(python, f"from importlib.metadata import version; print(version({client.package!r}))")
+    found = told(
+        python, f"from importlib.metadata import version; print(version({client.package.partition('[')[0]!r}))"
+    )
     report = home / "report.xml"
     report.unlink(missing_ok=True)
     runner, selected = str(python), [*client.tests, "--ignore-glob=*_replay.py"]
