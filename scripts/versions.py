@@ -78,13 +78,13 @@ CLIENTS = {
     "cerebras": Client("cerebras-cloud-sdk", ("tests/clients/cerebras", *_STAINLESS), {"1.50.1": (), NEWEST: ()}),
     "ollama": Client("ollama", ("tests/clients/ollama",), {"0.6.0": (), NEWEST: ()}),
     "huggingface_hub": Client("huggingface_hub", ("tests/clients/huggingface",), {"1.1.4": (), NEWEST: ()}),
-    "mistral": Client("mistralai", ("tests/clients/mistral",), {"1.12.4": (), "2.0.0": (), NEWEST: ()}),
-    "triton": Client("tritonclient[http,grpc]", ("tests/clients/triton",), {"2.40.0": ("numpy<2",), NEWEST: ()}),
+    "mistral": Client("mistralai", ("tests/clients/mistral",), {"1.12.2": (), "2.0.0": (), NEWEST: ()}),
+    "triton": Client("tritonclient[http,grpc]", ("tests/clients/triton",), {"2.41.0": ("numpy<2",), NEWEST: ()}),
     "litellm": Client("litellm", (), {"1.63.6": ("openai<2",), NEWEST: ()}, scenario="litellm"),
     "langchain": Client(
         "langchain-core",
         (),
-        {"0.3.77": ("langchain<1", "langchain-openai<1"), NEWEST: _ON_OPENAI},
+        {NEWEST: _ON_OPENAI},
         scenario="langchain",
     ),
     "llama-index": Client(
