@@ -55,7 +55,7 @@ REGISTRY: tuple[Row, ...] = (
         "triton",
         "tritonclient",
         "trisignal.clients.triton:provider",
-        ">=2.40",
+        ">=2.41",
         also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
     ),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
