@@ -19,8 +19,13 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 TEST = nox.project.dependency_groups(PROJECT, "test")
 
-OLDEST_CLIENT = ["openai==1.40.0", "httpx<0.28"]
-"""openai 1.40 passes httpx an argument that later versions do not have."""
+OLDEST_CLIENT = ["openai==1.40.0", "httpx<0.28", "numpy"]
+"""openai 1.40 passes httpx an argument that later versions do not have, and reads embeddings with numpy."""
+CLIENTS = (
+    "openai", "anthropic", "google-genai", "boto3", "aiobotocore", "mistralai", "cohere", "groq", "together",
+    "cerebras-cloud-sdk", "ollama", "huggingface_hub", "tritonclient",
+)  # fmt: skip
+"""What the session ``versions`` tests in its oldest version, each in an environment of its own."""
 
 BARE = """
 import io, json, logging, subprocess, sys
@@ -96,7 +101,7 @@ def tests_oldest(session: nox.Session) -> None:
     """The oldest versions that are supported, of the client and of each dependency."""
     oldest = [one.replace(">=", "==") for one in PROJECT["project"]["dependencies"]]
     # Those of the test tools that stand in the way, or pull in newer versions, stay out.
-    apart = ("openai", "httpx", "anthropic", "google-genai", "genai-prices", "fastapi")
+    apart = (*CLIENTS, "httpx", "genai-prices", "fastapi")
     tools = [one for one in TEST if not one.startswith(apart)]
     session.install("-e", ".", *oldest, *OLDEST_CLIENT, *tools)
     tests = [
@@ -130,6 +135,14 @@ def backends(session: nox.Session) -> None:
     folder = Path(session.create_tmp(), "backends").resolve()
     session.run("python", "scripts/environments.py", str(folder), "phoenix", "mlflow")
     session.run("pytest", "-m", "nightly", "tests/e2e", *session.posargs, env={"TRISIGNAL_BACKENDS": str(folder)})
+
+
+@nox.session
+def versions(session: nox.Session) -> None:
+    """Every client from its oldest supported version to the newest; writes the table of the documentation."""
+    session.install("-e", ".", *TEST, "uv")
+    folder = Path(session.create_tmp(), "versions").resolve()
+    session.run("python", "scripts/versions.py", str(folder), *session.posargs)
 
 
 @nox.session

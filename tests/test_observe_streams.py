@@ -279,3 +279,58 @@ async def test_a_cancelled_task_cancels_its_stream(seen: Seen) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [call.outcome for call in seen.calls] == ["cancelled"]
+
+
+class _Vendor:
+    """A stream as the vendors make them: it holds the generator of its chunks, which holds the stream."""
+
+    def __init__(self) -> None:
+        self._iterator = self.__stream__()
+
+    async def __stream__(self) -> AsyncGenerator[Any, Any]:
+        try:
+            while True:
+                yield TEXT
+        finally:
+            await asyncio.sleep(0.01)  # closes its response
+
+    async def __aiter__(self) -> AsyncGenerator[Any, Any]:
+        async for chunk in self._iterator:
+            yield chunk
+
+
+async def test_a_collected_stream_leaves_the_event_loop_nothing_to_report(seen: Seen) -> None:
+    """The stream's own generator is collected together with ours: each is closed once, by the event loop."""
+    reported: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, told: reported.append(told))
+
+    @LLM
+    async def opened() -> Any:
+        return _Vendor()
+
+    stream = await opened()
+    async for _ in stream:
+        break
+    del stream
+    await asyncio.sleep(0.01)  # the loop closes the iterator, which held the stream
+    gc.collect()
+    await asyncio.sleep(0.1)
+    assert reported == []
+    assert [log["llm_outcome"] for log in seen.logs] == ["abandoned"]
+
+
+def test_a_stream_that_its_event_loop_outlives_by_nothing_is_abandoned(seen: Seen) -> None:
+    """A loop that ends cancels the closing of what was dropped just before: that is no cancelled call."""
+
+    @LLM
+    async def opened() -> Any:
+        return _Vendor()
+
+    async def main() -> None:
+        stream = await opened()
+        chunks = stream._iterator
+        await chunks.__anext__()
+        stream._iterator = None
+
+    asyncio.run(main())
+    assert [log["llm_outcome"] for log in seen.logs] == ["abandoned"]

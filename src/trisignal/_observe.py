@@ -157,9 +157,9 @@ class Observation:
             return False
         fold = self._fold(draft)
         if hasattr(inner, "__anext__"):
-            result._iterator = aiterate(inner, fold)
+            result._iterator = aiterate(inner, fold, owned=False)
         else:
-            result._iterator = iterate(inner, fold)
+            result._iterator = iterate(inner, fold, owned=False)
         return True
 
     async def _await(self, draft: Draft, pending: Any) -> Any:

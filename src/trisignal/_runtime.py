@@ -316,7 +316,7 @@ def activate(draft: Draft) -> Activation:
     """Make a call the current one, its span the current span; undo with `deactivate`."""
     token = _context.current.set(draft)
     span = draft.span
-    if span is None:
+    if span is None or draft.hidden:
         return token, None, None
     context = set_span_in_context(span)
     return token, context, otel_context.attach(context)

@@ -132,21 +132,22 @@ class Fold:
         if self._draft.ended:
             return
         if _collecting == threading.get_ident():
-            _runtime.dropped.append(self._abandon)
+            _runtime.dropped.append(self.abandon)
             return
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, (Exception, GeneratorExit)):
             self._settle(error)
         else:
-            self._abandon()
+            self.abandon()
 
     def __del__(self) -> None:
         # The stream was freed unread or half read. This may run inside the garbage collector,
         # inside any lock: it must only leave a note.
         if not self._draft.ended:
-            _runtime.dropped.append(self._abandon)
+            _runtime.dropped.append(self.abandon)
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
+        """The application has left the stream, maybe after its finish chunk."""
         state = self.state
         self._settle(None if state.finished or state.error is not None else GeneratorExit())
 
@@ -171,8 +172,14 @@ class Fold:
         _runtime.close_call(draft)
 
 
-def iterate(inner: Iterator[Any], fold: Fold) -> Iterator[Any]:
+def iterate(inner: Iterator[Any], fold: Fold, *, owned: bool = True) -> Iterator[Any]:
     """Yield the chunks of a stream as they are, telling the fold of each.
+
+    Args:
+        inner: The chunks.
+        fold: Told of each, and of the end.
+        owned: Nobody else holds the inner generator: it is to end when this one does. One that a stream
+            holds is closed by whoever closes that stream, or is collected together with this one.
 
     The loop keeps to local names: with its asynchronous twin it is the hot path of streams.
     """
@@ -189,7 +196,7 @@ def iterate(inner: Iterator[Any], fold: Fold) -> Iterator[Any]:
     except BaseException as error:
         _left(fold, error)
         close = getattr(inner, "close", None)
-        if close is not None:  # a generator of the client, which is to end when ours does
+        if close is not None and (owned or not isinstance(error, GeneratorExit)):
             close()
         raise
     fold.exhausted()
@@ -202,7 +209,7 @@ def _left(fold: Fold, error: BaseException) -> None:
         fold.failed(error)
 
 
-async def aiterate(inner: AsyncIterator[Any], fold: Fold) -> AsyncIterator[Any]:
+async def aiterate(inner: AsyncIterator[Any], fold: Fold, *, owned: bool = True) -> AsyncIterator[Any]:
     """The same for an asynchronous stream."""
     step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
     try:
@@ -215,9 +222,14 @@ async def aiterate(inner: AsyncIterator[Any], fold: Fold) -> AsyncIterator[Any]:
                 step(chunk)
             yield chunk
     except BaseException as error:
-        _left(fold, error)
+        # A loop that ends cancels what it still had to close: that arrives at the ``yield``, in no further frame.
+        place = error.__traceback__
+        if isinstance(error, (Exception, GeneratorExit)) or place is None or place.tb_next is not None:
+            _left(fold, error)
+        else:
+            fold.abandon()
         close = getattr(inner, "aclose", None)
-        if close is not None:
+        if close is not None and (owned or not isinstance(error, GeneratorExit)):
             await close()
         raise
     fold.exhausted()
@@ -286,7 +298,7 @@ class Tap:
         if begun is not None and (getattr(begun, "gi_frame", None) or getattr(begun, "ag_frame", None)):
             inner = stream._iterator
             watch: Any = aiterate if hasattr(inner, "__anext__") else iterate
-            stream._iterator = self._parsed = watch(inner, self._fold)
+            stream._iterator = self._parsed = watch(inner, self._fold, owned=False)
 
     def _broken(self, error: BaseException) -> None:
         # Whoever parses the stream raises the vendor's own error, which says more.

@@ -180,6 +180,7 @@ class Draft:
         "fields",
         "finish_reasons",
         "gauge",
+        "hidden",
         "key",
         "kind",
         "leaf",
@@ -260,6 +261,8 @@ class Draft:
         """False: the call is told by its span only (an enclosing call counts it)."""
         self.encloses_call = False
         """An inference ran inside this one, so this one must not be counted."""
+        self.hidden = False
+        """Its span does not become the current one: what happens inside is not to be parented to it."""
         self.leaf = False
         """Made by a patched client: another call seen inside is this very one, seen lower down."""
         self.key: tuple[int, int] | None = None

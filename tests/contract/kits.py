@@ -1,4 +1,4 @@
-"""All kits, found by convention: every `ClientKit` in ``clients/*/shapes.py``."""
+"""All kits, found by convention: every `ClientKit` in ``clients/*/shapes.py``, and openai's."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import importlib
 import importlib.util
 from pathlib import Path
 
-from contract.openai_shapes import OPENAI
 from contract.shapes import ClientKit
 
 from trisignal.clients import REGISTRY
 
-_CLIENTS = Path(__file__).parent.parent / "clients"
+_TESTS = Path(__file__).parent.parent
+_CLIENTS = _TESTS / "clients"
+_OWN = {"trisignal", *(path.stem for path in _TESTS.iterdir())}
 
 
 def kits() -> list[ClientKit]:
-    """Return one kit per name."""
-    found = {OPENAI.name: OPENAI}
-    for path in sorted(_CLIENTS.glob("*/shapes.py")):
-        module = importlib.import_module(f"clients.{path.parent.name}.shapes")
+    """Return one kit per name, of the clients that are installed: some environments are for one of them."""
+    found: dict[str, ClientKit] = {}
+    shapes = [f"clients.{path.parent.name}.shapes" for path in sorted(_CLIENTS.glob("*/shapes.py"))]
+    for name in ("contract.openai_shapes", *shapes):
+        try:
+            module = importlib.import_module(name)
+        except ImportError as missing:
+            if (missing.name or "").partition(".")[0] in _OWN:
+                raise
+            continue
         found.update((kit.name, kit) for kit in vars(module).values() if isinstance(kit, ClientKit))
     return list(found.values())
 

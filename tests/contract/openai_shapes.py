@@ -157,13 +157,23 @@ def _stream(client: Any) -> Any:
     return client.chat.completions.create(**_STREAM)
 
 
+_NOT_OFFERED = frozenset(() if hasattr(openai.resources, "Responses") else ("responses",))
+"""Early versions have one interface less."""
+
+
+def _helpers(client: Any) -> Any:
+    """Where the version at hand has ``parse`` and ``stream``."""
+    completions = client.chat.completions
+    return completions if hasattr(completions, "parse") else client.beta.chat.completions
+
+
 def _answers() -> tuple[Shape, ...]:
     trip = _completion('{"city": "Lisbon", "days": 3}')
     return (
         Shape("create", _create, Plain(), (_completion("Three days in Alfama."),), _ANSWERED),
         Shape(
             "parse",
-            lambda client: client.chat.completions.parse(**_CHAT, response_format=Trip),
+            lambda client: _helpers(client).parse(**_CHAT, response_format=Trip),
             Plain(),
             (trip,),
             _ANSWERED,
@@ -197,7 +207,7 @@ def _streams() -> tuple[Shape, ...]:
         Shape("stream-in-context", _stream, InContext(), _STREAMED, _STREAM_READ),
         Shape(
             "stream-helper",
-            lambda client: client.chat.completions.stream(**_CHAT, stream_options={"include_usage": True}),
+            lambda client: _helpers(client).stream(**_CHAT, stream_options={"include_usage": True}),
             Helper("get_final_completion"),
             _STREAMED,
             _STREAM_READ,
@@ -301,7 +311,10 @@ OPENAI = ClientKit(
     provider="openai",
     client=_client,
     async_client=_async_client,
-    shapes=(*_answers(), *_streams(), *_raw(), *_failures()),
+    shapes=tuple(
+        shape for shape in (*_answers(), *_streams(), *_raw(), *_failures()) if shape.name not in _NOT_OFFERED
+    ),
+    lacks=_NOT_OFFERED,
 )
 
 LEFT_AFTER_FINISH = Shape(

@@ -76,8 +76,10 @@ def test_websockets_are_untouched() -> None:
 
     def look() -> list[Any]:
         client = SDK.client()
-        found = [client.realtime.connect, client.beta.realtime.connect]
+        found = [holder.realtime.connect for holder in (client, client.beta) if hasattr(holder, "realtime")]
         client.close()
+        if not found:
+            pytest.skip("this version has none")
         return [(method.__func__, inspect.signature(method)) for method in found]
 
     bare = look()
@@ -100,13 +102,15 @@ def test_azure_paths_are_sent_unchanged() -> None:
 def test_pages_iterate_as_they_do() -> None:
     """A list that fetches its pages by itself is one of the SDK's, page by page, unrecorded."""
     pages = [
-        {"object": "list", "data": [{"id": f"file-{n}", "object": "file"}], "has_more": n < 2, "last_id": f"file-{n}"}
+        {"object": "list", "data": [{"id": f"job-{n}", "object": "fine_tuning.job"}], "has_more": n < 2}
         for n in range(3)
     ]
+    # Early versions go on until a page is empty.
+    pages.append({"object": "list", "data": [], "has_more": False})
 
     def app(url: str) -> Any:
         with SDK.client(url) as client:
-            page = client.files.list(limit=1)
+            page = client.fine_tuning.jobs.list(limit=1)
             return type(page), [item.id for item in page]
 
     assert twice(SDK, app, *map(json_reply, pages)).spans == []

@@ -36,7 +36,7 @@ _COMPATIBLE = "trisignal.clients.openai:provider"
 REGISTRY: tuple[Row, ...] = (
     Row("openai", "openai", _COMPATIBLE, ">=1.40", ("openai", "openai")),
     Row("anthropic", "anthropic", "trisignal.clients.anthropic:provider", ">=0.40"),
-    Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.91", ("cerebras.cloud.sdk", "cerebras")),
+    Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.50", ("cerebras.cloud.sdk", "cerebras")),
     Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
     Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
     Row("google-genai", "google.genai", "trisignal.clients.google_genai:provider", ">=1.9"),
@@ -56,7 +56,7 @@ REGISTRY: tuple[Row, ...] = (
         "triton",
         "tritonclient",
         "trisignal.clients.triton:provider",
-        ">=2.40",
+        ">=2.41",
         also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
     ),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.

@@ -244,7 +244,7 @@ class Stainless:
         inner = getattr(result, "_iterator", None)
         if inner is not None:
             watch = _streams.aiterate if hasattr(inner, "__anext__") else _streams.iterate
-            result._iterator = tap._parsed = watch(inner, fold)
+            result._iterator = tap._parsed = watch(inner, fold, owned=False)
         elif response is not None and response.is_closed:
             self._read(draft, exchange, result, response)
             return True

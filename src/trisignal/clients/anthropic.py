@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 
 from trisignal import _context, _guard, _runtime, _streams
 from trisignal import semconv as names
@@ -183,6 +185,9 @@ class Anthropic(Stainless):
             draft.conversation_id = text(conversation)
         if getattr(options, "span_name", None):
             exchange.native = _StandIn(draft)
+        # A client that was told that its spans go nowhere is not to send its requests within one.
+        told = getattr(instance, "_open_telemetry", None) or {}
+        draft.hidden = isinstance(told.get("tracer_provider"), _NOWHERE)
         return draft
 
     # --- patching ---------------------------------------------------------------------
@@ -242,7 +247,7 @@ class _StandIn:
         self._draft = draft
         # An enclosing call of ours is nothing that the client would see without us.
         enclosed = _context.current.get() is not None
-        self._outer = trace.INVALID_SPAN if enclosed else trace.get_current_span()
+        self._around = Context() if enclosed else otel_context.get_current()
         self.tracer: Any = None
         """The client's own, where its spans go elsewhere than ours."""
         self.used = False
@@ -253,11 +258,10 @@ class _StandIn:
         """The span of a call, as far as the client needs one."""
         self.used = True
         if self.tracer is not None:
-            around = trace.set_span_in_context(self._outer)
-            own: trace.Span = self.tracer.start_span(name, context=around, attributes=attributes, **others)
+            own: trace.Span = self.tracer.start_span(name, context=self._around, attributes=attributes, **others)
             return own
         if not self.shadows:
-            return trace.NonRecordingSpan(self._outer.get_span_context())
+            return trace.NonRecordingSpan(trace.get_current_span(self._around).get_span_context())
         self._draft.attributes.update(attributes or {})
         return _Shadow(self._draft)
 

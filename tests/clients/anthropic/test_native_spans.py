@@ -11,6 +11,7 @@ import pytest
 from anthropic._base_client import BaseClient
 from clients.anthropic import shapes
 from loopback import Loopback, Reply, json_reply
+from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -303,3 +304,38 @@ def test_the_conversation_of_the_block_wins(seen: testing.Seen) -> None:
         server.play(*replies)
         use(call, client(server, seen.telemetry.tracer_provider, conversation_id="conv_client"))
     assert (seen.span.attributes or {})["gen_ai.conversation.id"] == "conv_bound"
+
+
+def test_a_client_that_was_told_to_make_no_spans_sends_its_requests_within_none(seen: testing.Seen) -> None:
+    """A provider of no spans, given to the client, leaves the current span as it is; the call is recorded."""
+    current = []
+
+    def look(request: Any, go_on: Any) -> Any:
+        current.append(trace.get_current_span().get_span_context())
+        return go_on(request)
+
+    around = trace.NonRecordingSpan(trace.SpanContext(0x1234, 0x5678, is_remote=False, trace_flags=trace.TraceFlags(1)))
+    with Loopback() as server:
+        server.play(*[_answered(shapes.message("Yes."))] * 2)
+        made = client(server, trace.NoOpTracerProvider(), propagation=False).with_options(middleware=[look])
+        made.messages.create(**shapes.CHAT)
+        with trace.use_span(around):
+            made.messages.create(**shapes.CHAT)
+    assert [(seen_by.trace_id, seen_by.span_id) for seen_by in current] == [(0, 0), (0x1234, 0x5678)]
+    assert len(seen.spans) == seen.value("llm_requests_total") == 2
+
+
+def test_a_client_without_spans_asks_opentelemetry_for_nothing(
+    seen: testing.Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the client's tracing is off, a call works, and is recorded, while OpenTelemetry's functions raise."""
+    asked = []
+    for name in ("get_tracer_provider", "get_tracer", "get_current_span", "use_span", "set_span_in_context"):
+        monkeypatch.setattr(trace, name, lambda *_args, name=name, **_kwargs: asked.append(name))
+    call, replies = CALLS["create"]
+    with Loopback() as server:
+        server.play(*replies)
+        use(call, client(server, None, traces=False))
+    assert asked == []
+    assert seen.value("trisignal_internal_errors_total") == 0
+    assert seen.value("llm_requests_total") == 1

@@ -16,6 +16,8 @@ import boto3
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
+from botocore.response import StreamingBody
+from botocore.session import get_session as get_botocore_session
 from contract.shapes import ClientKit, Expected, FaultRules, Shape
 from contract.ways import BrokenOut, Cancelled, NeverIterated, Plain, ReadAll, Start, Trail
 from loopback import Reply, json_reply
@@ -32,9 +34,15 @@ CHAT: dict[str, Any] = {
     "messages": [{"role": "user", "content": [{"text": "Plan a trip to Lisbon."}]}],
     "inferenceConfig": {"temperature": 0.2, "maxTokens": 256},
 }
-USAGE = {"inputTokens": 12, "outputTokens": 9, "totalTokens": 30, "cacheReadInputTokens": 4, "cacheWriteInputTokens": 5}
+_SERVICE = get_botocore_session().get_service_model("bedrock-runtime")
+KNOWN_EVENTS = frozenset(_SERVICE.shape_for("ConverseStreamOutput").members)
+COUNTS_TOKENS = "CountTokens" in _SERVICE.operation_names
 INPUT = 21
 """Fresh, cached and cache-written tokens of `USAGE`."""
+USAGE = {"inputTokens": 12, "outputTokens": 9, "totalTokens": 30, "cacheReadInputTokens": 4, "cacheWriteInputTokens": 5}
+if "cacheReadInputTokens" not in _SERVICE.shape_for("TokenUsage").members:
+    # Early versions of the client drop what they do not know.
+    USAGE = {"inputTokens": INPUT, "outputTokens": 9, "totalTokens": 30}
 ANSWER: dict[str, Any] = {
     "output": {"message": {"role": "assistant", "content": [{"text": "Three days in Alfama."}]}},
     "stopReason": "end_turn",
@@ -317,7 +325,8 @@ def _shapes() -> tuple[Shape, ...]:
 
 BODIES = (
     *(Shape(f"body-{how}", invoke, Body(how), (_MESSAGE,), INVOKED)
-      for how in ("whole", "pieces", "chunks", "lines", "into", "raw")),
+      for how in ("whole", "pieces", "chunks", "lines", "into", "raw")
+      if how != "into" or hasattr(StreamingBody, "readinto")),
     Shape("body-closed", invoke, BodyLeft(True), (_MESSAGE,), replace(ASKED, outcome="abandoned")),
     Shape("body-dropped", invoke, BodyLeft(False), (_MESSAGE,), replace(ASKED, outcome="abandoned")),
     Shape(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.eventstream import EventStream
@@ -24,6 +25,7 @@ from clients.bedrock.shapes import (
     ANSWER,
     BODY,
     CHAT,
+    COUNTS_TOKENS,
     HEAD,
     KIT,
     MESSAGE,
@@ -165,6 +167,8 @@ def test_other_services_and_operations_are_left_alone() -> None:
         assert s3.get_object(Bucket="a", Key="b")["Body"].read() == b"data"
         s3.close()
         with KIT.client(server.url, 0, 10.0) as client:
+            if not COUNTS_TOKENS:
+                pytest.skip("this version has no such call")
             assert client.count_tokens(modelId=MODEL, input={"converse": {"messages": []}})["inputTokens"] == 3
         trisignal.uninstrument()
     assert not seen.spans

@@ -13,6 +13,10 @@ CHAT = ChatShapes(
     extra={"system_fingerprint": "fp_3f3b593e33", "service_tier": "on_demand"},
 )
 
+_SHAPES = (*CHAT.shapes(), embeddings("nomic-embed-text-v1_5"))
+RAISES_IN_STREAMS = hasattr(groq._streaming, "APIError")
+"""Early versions give the application the error as a chunk."""
+
 
 def _client(url: str, max_retries: int, timeout_s: float) -> groq.Groq:
     return groq.Groq(api_key="gsk-loopback", base_url=url, max_retries=max_retries, timeout=timeout_s)
@@ -27,6 +31,6 @@ KIT = ClientKit(
     provider="groq",
     client=_client,
     async_client=_async_client,
-    shapes=(*CHAT.shapes(), embeddings("nomic-embed-text-v1_5")),
-    lacks=NOT_OFFERED,
+    shapes=tuple(shape for shape in _SHAPES if RAISES_IN_STREAMS or shape.name != "error-in-stream"),
+    lacks=NOT_OFFERED if RAISES_IN_STREAMS else NOT_OFFERED | {"error-in-stream"},
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -106,19 +107,28 @@ GENERATE = Shape(
 )
 
 
-def _client(url: str, max_retries: int, timeout_s: float) -> ollama.Client:
-    return ollama.Client(url, timeout=timeout_s)
+# Early versions of the client are no context managers: what is closed is the one below.
+@contextmanager
+def opened(url: str, timeout_s: float = 10.0) -> Iterator[ollama.Client]:
+    """A client."""
+    client = ollama.Client(url, timeout=timeout_s)
+    with closing(client._client):
+        yield client
 
 
-def _async_client(url: str, max_retries: int, timeout_s: float) -> ollama.AsyncClient:
-    return ollama.AsyncClient(url, timeout=timeout_s)
+@asynccontextmanager
+async def aopened(url: str, timeout_s: float = 10.0) -> AsyncIterator[ollama.AsyncClient]:
+    """An asynchronous client."""
+    client = ollama.AsyncClient(url, timeout=timeout_s)
+    async with aclosing(client._client):
+        yield client
 
 
 KIT = ClientKit(
     name="ollama",
     provider="ollama",
-    client=_client,
-    async_client=_async_client,
+    client=lambda url, max_retries, timeout_s: opened(url, timeout_s),
+    async_client=lambda url, max_retries, timeout_s: aopened(url, timeout_s),
     shapes=(
         Shape("create", create, Plain(), (WHOLE,), ANSWERED),
         Shape(

@@ -8,7 +8,7 @@ from typing import Any
 
 import ollama
 import pytest
-from clients.ollama.shapes import GENERATE, KIT, MODEL, STREAMED, WHOLE, create, lines, said, stream
+from clients.ollama.shapes import GENERATE, KIT, MODEL, STREAMED, WHOLE, aopened, create, lines, opened, said, stream
 from contract.shapes import MODES, Mode, check
 from loopback import Loopback, json_reply
 
@@ -24,7 +24,7 @@ def test_generate_is_a_text_completion(mode: Mode) -> None:
 
 def test_functions_of_the_module_are_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     """``ollama.chat`` is a method of a client made at import: it is observed like any other."""
-    with Loopback() as server, testing.capture() as seen, ollama.Client(server.url) as client:
+    with Loopback() as server, testing.capture() as seen, opened(server.url) as client:
         trisignal.instrument("ollama")
         server.play(WHOLE)
         monkeypatch.setattr(ollama._client, "_client", client._client)
@@ -34,7 +34,7 @@ def test_functions_of_the_module_are_observed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_managing_models_is_no_call() -> None:
     """Listing and deleting models is recorded nowhere."""
-    with Loopback() as server, testing.capture() as seen, ollama.Client(server.url) as client:
+    with Loopback() as server, testing.capture() as seen, opened(server.url) as client:
         trisignal.instrument("ollama")
         server.play(json_reply({"models": []}), json_reply({"status": "success"}))
         client.list()
@@ -46,7 +46,7 @@ def test_managing_models_is_no_call() -> None:
 def test_options_are_the_conventions_parameters() -> None:
     """What the application asks for in ``options`` is told under the conventions' names."""
     options = {"temperature": 0, "top_p": 0.5, "top_k": 4, "seed": 7, "num_predict": 64, "stop": ["END"]}
-    with Loopback() as server, testing.capture() as seen, ollama.Client(server.url) as client:
+    with Loopback() as server, testing.capture() as seen, opened(server.url) as client:
         trisignal.instrument("ollama")
         server.play(WHOLE, WHOLE)
         messages = [{"role": "user", "content": "Hello"}]
@@ -68,7 +68,7 @@ def test_options_are_the_conventions_parameters() -> None:
 
 def test_counts_that_are_absent_stay_unknown() -> None:
     """A reply without counts has no tokens, not none of them."""
-    with Loopback() as server, testing.capture() as seen, ollama.Client(server.url) as client:
+    with Loopback() as server, testing.capture() as seen, opened(server.url) as client:
         trisignal.instrument("ollama")
         server.play(json_reply(said("Yes.", done=True, done_reason="stop")))
         create(client)
@@ -78,7 +78,7 @@ def test_counts_that_are_absent_stay_unknown() -> None:
 
 def test_streams_stay_generators() -> None:
     """The application gets a generator, and closing it closes the connection before the close returns."""
-    with Loopback() as server, testing.capture(), ollama.Client(server.url) as client:
+    with Loopback() as server, testing.capture(), opened(server.url) as client:
         trisignal.instrument("ollama")
         server.play(STREAMED)
         made = stream(client)
@@ -94,7 +94,7 @@ async def test_closing_an_async_stream_closes_the_connection() -> None:
     with Loopback() as server, testing.capture():
         trisignal.instrument("ollama")
         server.play(STREAMED)
-        async with ollama.AsyncClient(server.url) as client:
+        async with aopened(server.url) as client:
             made = await stream(client)
             assert inspect.isasyncgen(made)
             await made.__anext__()
@@ -107,7 +107,7 @@ def test_trace_context_is_sent_where_it_is_asked_for() -> None:
     """Requests carry ``traceparent`` with the setting on, and only then."""
     for wanted in (False, True):
         with Loopback() as server, testing.capture(propagate_trace_context=wanted) as seen:
-            with ollama.Client(server.url) as client:
+            with opened(server.url) as client:
                 trisignal.instrument("ollama")
                 server.play(WHOLE, STREAMED)
                 create(client)
@@ -121,7 +121,7 @@ def _captured(*chunks: dict[str, Any], **asked: Any) -> tuple[Any, Any]:
     with (
         Loopback() as server,
         testing.capture(capture_content="span_only") as seen,
-        ollama.Client(server.url) as client,
+        opened(server.url) as client,
     ):
         trisignal.instrument("ollama")
         server.play(lines(*chunks) if asked.get("stream") else json_reply(chunks[0]))
