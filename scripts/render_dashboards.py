@@ -268,13 +268,19 @@ def draw_heatmap(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
     lines = lines[max(0, used[0] - 1) : used[-1] + 1]
     at = sorted({moment for line in lines for moment in line.times})
     cells = [[dict(zip(line.times, line.values)).get(moment, 0.0) for moment in at] for line in lines]
-    axes.pcolormesh(at, range(len(lines)), cells, cmap="Blues", shading="nearest")
+    axes.pcolormesh(*_edges(at, len(lines), window), cells, cmap="Blues")
     unit = str(panel["options"]["yAxis"].get("unit", "short"))
     each = max(1, len(lines) // 8)
     marks = list(range(0, len(lines), each))
     axes.set_yticks(marks, [_bound(lines[mark].labels["le"], unit) for mark in marks], fontsize=7, color=FAINT)
     _time_axis(axes, window)
     return True
+
+
+def _edges(at: list[float], rows: int, window: Window) -> tuple[list[float], list[float]]:
+    """Where cells begin and end, whose middles are moments and whole numbers."""
+    half = (window.end - window.start) / COLUMNS / 2
+    return [*(moment - half for moment in at), at[-1] + half], [row - 0.5 for row in range(rows + 1)]
 
 
 def draw_history(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
@@ -284,7 +290,7 @@ def draw_history(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
         return False
     at = sorted({moment for line in lines for moment in line.times})
     cells = [[dict(zip(line.times, line.values)).get(moment, float("nan")) for moment in at] for line in lines]
-    axes.pcolormesh(at, range(len(lines)), cells, cmap="RdYlGn", vmin=0, vmax=1, shading="nearest", edgecolors=CARD,
+    axes.pcolormesh(*_edges(at, len(lines), window), cells, cmap="RdYlGn", vmin=0, vmax=1, edgecolors=CARD,
                     linewidth=0.4)  # fmt: skip
     axes.set_yticks(range(len(lines)), [line.name for line in lines], fontsize=7, color=INK)
     axes.invert_yaxis()

@@ -41,6 +41,7 @@ OTHERS = {
 """Provider, model and operation of calls that are only described; vLLM's have no price."""
 TENANTS = ("acme", "globex", "initech")
 PROMPTS = (("order-status", "3"), ("order-status", "4"), ("refund", "1"))
+BUDGET_TOKENS = 5_000_000
 CHANCE = random.Random(7)
 
 
@@ -60,6 +61,8 @@ class Provider:
 
     def answer(self, request: Recorded) -> Reply:
         """The reply to one request."""
+        if request.method == "GET":  # a probe
+            return json_reply({"data": []})
         body, scene = request.json(), request.header(SCENE) or ""
         self.left = LIMIT if self.left < BUSY else self.left - CHANCE.randint(1, 4)
         headers = {
@@ -285,6 +288,13 @@ def censor(text: str) -> str:
     return text
 
 
+async def spend() -> None:
+    """Calls of a tenant that uses up its budget with the first one, and is refused from then on."""
+    with trisignal.context(tenant="thrifty"), suppress(trisignal.BudgetExceeded):
+        with trisignal.llm(provider="vllm", model="qwen3-8b") as call:
+            call.set_usage(input_tokens=BUDGET_TOKENS, output_tokens=1)
+
+
 async def strain(app: App, tracer: Tracer) -> None:
     """Errors inside of telemetry, labels without bound, spans without end, texts that cannot be redacted."""
     for rating, model, (name, version) in itertools.product((1, 0, -1), MODELS, PROMPTS):
@@ -321,7 +331,13 @@ async def load(base_url: str, tracer: Tracer, seconds: float) -> None:
         tasks = [asyncio.create_task(repeat(app.question, 0.6)) for _ in range(6)]
         tasks += [
             asyncio.create_task(repeat(action, pause_s))
-            for action, pause_s in ((app.other, 0.3), (app.trouble, 1.0), (app.serve, 0.5), (app.impatient, 4.0))
+            for action, pause_s in (
+                (app.other, 0.3),
+                (app.trouble, 1.0),
+                (app.serve, 0.5),
+                (app.impatient, 4.0),
+                (spend, 3.0),
+            )
         ]
         with trisignal.context(tenant=TENANTS[0]):
             tasks.append(asyncio.create_task(strain(app, tracer)))
@@ -347,6 +363,8 @@ def main() -> None:
     trisignal.instrument("openai")
     with Loopback() as loopback:
         loopback.handle(Provider().answer)
+        trisignal.health({"openai": trisignal.http_probe(f"{loopback.url}/v1/models")}, every_s=3)
+        trisignal.Budget(tokens=BUDGET_TOKENS, per="day", key="tenant", action="raise")
         print(trisignal.serve_metrics(told.port).url, flush=True)
         asyncio.run(load(f"{loopback.url}/v1", provider.get_tracer("spans.without.end"), told.seconds))
 

@@ -117,7 +117,7 @@ def _arguments(plan: Plan, folder: Path, pages: list[str], port: int) -> list[st
     rules.write_text(json.dumps(rule_files.plain(plan)))
     targets = [page.removeprefix("http://").partition("/")[0] for page in pages]
     told = {
-        "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "2s"},
+        "global": {"scrape_interval": "3s", "scrape_timeout": "3s", "evaluation_interval": "2s"},
         "rule_files": [str(rules)],
         "scrape_configs": [
             {"job_name": job, "static_configs": [{"targets": [target]}]}

@@ -28,8 +28,8 @@ from trisignal.operate.dashboards.pages import Page, Query  # noqa: E402
 from trisignal.operate.rules import Record  # noqa: E402
 
 PROFILES = ("1.41", "2026-10")
-DATA_S = 45.0
-"""How long the load may take until every panel has data."""
+DATA_S = 150.0
+"""How long the load may take until every panel has data; 20 s are enough where a processor is free."""
 FOREIGN = {
     "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_GPU_UTIL",
     "DCGM_FI_DEV_POWER_USAGE",
@@ -42,7 +42,7 @@ FOREIGN = {
 }  # fmt: skip
 """Metrics of other programs, as their documentation names them."""
 OF_PROMETHEUS = {"ALERTS", "process_start_time_seconds"}
-TIMES = {"$__rate_interval": "15s", "$__range": "60s", "$__interval": "2s"}
+TIMES = {"$__rate_interval": "30s", "$__range": "60s", "$__interval": "2s"}
 VARIABLE = re.compile(r"\$(\w+)")
 LABEL = re.compile(r"\{\{(\w+)\}\}")
 VALUES = re.compile(r"label_values\((.*), (\w+)\)")
@@ -259,7 +259,7 @@ def await_data(stand: Stand, wanted: list[tuple[str, str]]) -> list[tuple[str, s
     """What stays without data; each query has to have some only once."""
     deadline = time.time() + DATA_S
     while (wanted := empty(stand, wanted)) and time.time() < deadline:
-        time.sleep(1)
+        time.sleep(2)
     return wanted
 
 

@@ -15,13 +15,15 @@ _REST_OF_MONTH = "((days_in_month() - day_of_month() + 1) * 86400 - hour() * 360
 
 def page(chosen: Selection) -> Page:
     """The dashboard."""
-    rows = (
+    rows = [
         Row("In short", _short(chosen)),
         Row("Cost", _cost(chosen)),
         Row("Tokens", _tokens(chosen)),
         Row("For nothing, and unknown", _nothing(chosen)),
-    )
-    return Page("cost", "LLM cost and tokens", "Who spends what, on what, and what for?", rows)
+    ]
+    if chosen.has("budget_used"):
+        rows.append(Row("Budgets", _budgets(chosen)))
+    return Page("cost", "LLM cost and tokens", "Who spends what, on what, and what for?", tuple(rows))
 
 
 def _hourly(query: str) -> str:
@@ -112,4 +114,16 @@ def _nothing(chosen: Selection) -> tuple[Panel, ...]:
               "Put their prices into a file, see `trisignal prices`."),
         Panel("Calls without usage", "lines", "percentunit", (Query(missing, legend(MODEL)),),
               "Share of the successful calls that told no tokens; streams may have to ask for them."),
+    )  # fmt: skip
+
+
+def _budgets(chosen: Selection) -> tuple[Panel, ...]:
+    by = ("budget", "key", "resource")
+    used, left = (chosen.gauge(key, *by) for key in ("budget_used", "budget_remaining"))
+    share = Query(f"{used} / ({used} + {left} > 0)", legend(*by))
+    refused = Query(chosen.sum("budget_refused", "budget", "key"), legend("budget", "key"))
+    return (
+        Panel("Used of the budgets", "lines", "percentunit", (share,),
+              "Of the current period; each process has budgets of its own, added up here.", 12, ((1, RED),)),
+        Panel("Refused by budgets", "stack", "reqps", (refused,), "Calls that were not made.", 12),
     )  # fmt: skip

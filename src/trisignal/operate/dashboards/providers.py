@@ -33,6 +33,15 @@ def _health(chosen: Selection) -> tuple[Panel, ...]:
               top=1, good_is_high=True),
         Panel("Errors by provider and kind", "stack", "cps", (errors,), width=12),
     ]  # fmt: skip
+    if chosen.has("provider_up"):
+        up = Query(chosen.gauge("provider_up", PROVIDER, over="min"), legend(PROVIDER))
+        slow = Query(chosen.quantile(0.95, "probe_duration", PROVIDER), legend(PROVIDER))
+        found += [
+            Panel("Probes", "history", PERCENT, (up,),
+                  "Of `trisignal.health`: whether the provider answered, without any call of the application.", 12,
+                  top=1, good_is_high=True),
+            Panel("p95 duration of probes", "lines", "s", (slow,), width=12),
+        ]  # fmt: skip
     return tuple(found)
 
 
