@@ -154,6 +154,17 @@ class _Account:
         """Somebody was told that a limit was reached."""
 
 
+class _Added(NamedTuple):
+    """What an account shows after a call."""
+
+    label: str
+    shown: _Account
+    """Its own figures, or those of all without gauges of their own."""
+    over: tuple[str, float, float] | None
+    first: bool
+    """Somebody has to be told that it is over."""
+
+
 class _Ledger:
     """The accounts of one budget: the sink that fills them and the gate that asks them."""
 
@@ -208,6 +219,19 @@ class _Ledger:
             self._labelled.add(value)
         return value
 
+    def _add(self, value: str, usd: float, tokens: int) -> _Added | None:
+        """Add to an account; None when there is no room for it."""
+        account = self._account(value)
+        if account is None:
+            return None
+        account.usd += usd
+        account.tokens += tokens
+        over = self._over(account)
+        first = over is not None and not account.told
+        account.told = account.told or first
+        label, shown = self._shown(value, account)
+        return _Added(label, shown, over, first)
+
     # --- calls -------------------------------------------------------------------------
 
     def _value(self, bound: Mapping[str, str], provider: str, model: str) -> str:
@@ -241,18 +265,12 @@ class _Ledger:
         value = self._value(call.bound, call.provider, call.request_model)
         self.refresh()
         with self._lock:
-            account, over, first = self._account(value), None, False
-            if account is not None:
-                account.usd += cost.total_usd if cost is not None else 0.0
-                account.tokens += usage.total
-                over = self._over(account)
-                first = over is not None and not account.told
-                account.told = account.told or first
-                shown = self._shown(value, account)
-        if account is None:
+            told = self._add(value, cost.total_usd if cost is not None else 0.0, usage.total)
+        if told is None:
             count("dropped", ("budget",))
             return
-        self._show(*shown)
+        label, account, over, first = told
+        self._show(label, account)
         if first and over is not None:
             self._warn(value, *over)
 

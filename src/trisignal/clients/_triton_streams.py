@@ -96,7 +96,7 @@ class Stream:
             _guard.contain("triton.stream", failure)
 
     def _settle(self, reply: Any, error: Any) -> None:
-        id = reply.id if reply is not None else ""
+        id: str = getattr(reply, "id", "")
         self._open = [replies for replies in self._open if not replies.ended]
         replies = next((found for found in self._open if not id or found.id == id), None)
         if replies is None:

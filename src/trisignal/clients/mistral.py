@@ -90,8 +90,8 @@ class _Events(_streams.Fold):
 
 
 def _error_event(error: BaseException) -> dict[str, Any] | None:
-    told = _object(getattr(error, "body", None)).get("data")
-    problems = getattr(error, "errors", None)
+    told: Any = _object(getattr(error, "body", None)).get("data")
+    problems: Any = getattr(error, "errors", None)
     if told is None and callable(problems):  # early versions let pydantic's own error through
         told = problems()[0].get("input")
     return told if isinstance(told, dict) and told.get("object") == "error" else None

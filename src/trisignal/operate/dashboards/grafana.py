@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# The enumerations of the SDK are made by a fallback for older Pythons, which pyright cannot see through.
+# pyright: reportArgumentType=false
 import json
 from collections.abc import Callable
 from typing import Any

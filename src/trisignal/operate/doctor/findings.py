@@ -22,4 +22,4 @@ class Finding(NamedTuple):
 
 def worst(findings: list[Finding]) -> Level:
     """The highest level among findings."""
-    return max((found.level for found in findings), key=LEVELS.index, default="ok")
+    return LEVELS[max((LEVELS.index(found.level) for found in findings), default=0)]
