@@ -93,7 +93,8 @@ def _error_event(error: BaseException) -> dict[str, Any] | None:
     told: Any = _object(getattr(error, "body", None)).get("data")
     problems: Any = getattr(error, "errors", None)
     if told is None and callable(problems):  # early versions let pydantic's own error through
-        told = problems()[0].get("input")
+        listed: Any = problems()
+        told = listed[0].get("input")
     return told if isinstance(told, dict) and told.get("object") == "error" else None
 
 
