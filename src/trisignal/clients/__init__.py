@@ -45,7 +45,7 @@ REGISTRY: tuple[Row, ...] = (
         "mistral",
         "mistralai",
         "trisignal.clients.mistral:provider",
-        ">=1.10",
+        ">=1.12.2",
         also=("mistralai.azure.client", "mistralai.gcp.client", "mistralai_azure", "mistralai_gcp"),
     ),
     Row("cohere", "cohere", "trisignal.clients.cohere:provider", ">=5.16"),
@@ -60,7 +60,7 @@ REGISTRY: tuple[Row, ...] = (
         also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
     ),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
-    Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=0.3"),
+    Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=1.0"),
     Row("langgraph", "langgraph", "trisignal.clients.langchain:graphs", ">=0.4"),
     Row("llama-index", "llama_index.core", "trisignal.clients.llama_index:provider", ">=0.12"),
     Row("mcp", "mcp", "trisignal.clients.mcp:provider", ">=1.0"),
