@@ -15,15 +15,14 @@ _REST_OF_MONTH = "((days_in_month() - day_of_month() + 1) * 86400 - hour() * 360
 
 def page(chosen: Selection) -> Page:
     """The dashboard."""
-    rows = [
+    rows = (
         Row("In short", _short(chosen)),
         Row("Cost", _cost(chosen)),
         Row("Tokens", _tokens(chosen)),
         Row("For nothing, and unknown", _nothing(chosen)),
-    ]
-    if chosen.has("budget_used"):
-        rows.append(Row("Budgets", _budgets(chosen)))
-    return Page("cost", "LLM cost and tokens", "Who spends what, on what, and what for?", tuple(rows))
+        Row("Budgets", _budgets(chosen)),
+    )
+    return Page("cost", "LLM cost and tokens", "Who spends what, on what, and what for?", rows)
 
 
 def _hourly(query: str) -> str:

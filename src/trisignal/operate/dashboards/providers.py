@@ -27,22 +27,18 @@ def _health(chosen: Selection) -> tuple[Panel, ...]:
     ended = chosen.sum("requests", PROVIDER, matcher=ENDED)
     theirs = chosen.ratio(chosen.sum("errors", PROVIDER, matcher=THEIRS), ended)
     errors = Query(chosen.sum("errors", PROVIDER, KIND), legend(PROVIDER, KIND))
-    found = [
+    up = Query(chosen.gauge("provider_up", PROVIDER, over="min"), legend(PROVIDER))
+    slow = Query(chosen.quantile(0.95, "probe_duration", PROVIDER), legend(PROVIDER))
+    return (
         Panel("Health", "history", PERCENT, (Query(f"1 - ({theirs})", legend(PROVIDER)),),
               "Share of the calls without an error of the provider, the network or a limit.", 12,
               top=1, good_is_high=True),
         Panel("Errors by provider and kind", "stack", "cps", (errors,), width=12),
-    ]  # fmt: skip
-    if chosen.has("provider_up"):
-        up = Query(chosen.gauge("provider_up", PROVIDER, over="min"), legend(PROVIDER))
-        slow = Query(chosen.quantile(0.95, "probe_duration", PROVIDER), legend(PROVIDER))
-        found += [
-            Panel("Probes", "history", PERCENT, (up,),
-                  "Of `trisignal.health`: whether the provider answered, without any call of the application.", 12,
-                  top=1, good_is_high=True),
-            Panel("p95 duration of probes", "lines", "s", (slow,), width=12),
-        ]  # fmt: skip
-    return tuple(found)
+        Panel("Probes", "history", PERCENT, (up,),
+              "Of `trisignal.health`: whether the provider answered, without any call of the application.", 12,
+              top=1, good_is_high=True),
+        Panel("p95 duration of probes", "lines", "s", (slow,), width=12),
+    )  # fmt: skip
 
 
 def _limits(chosen: Selection) -> tuple[Panel, ...]:
