@@ -86,6 +86,15 @@ def test_a_window_holds_what_is_young_and_nothing_that_is_old(
     assert got.total <= upper + tolerance
 
 
+def test_a_window_has_as_many_slots_as_it_says() -> None:
+    """It holds the slot of this moment and those before it, up to its length and no further."""
+    window = Window(SLOTS, before=1)
+    for second in range(3 * SLOTS):
+        window.add(second + 0.5, 1.0)
+    now_s = 3 * SLOTS - 0.5
+    assert (window.recent(now_s).samples, window.earlier(now_s).samples) == (SLOTS, SLOTS)
+
+
 @given(TIMES, st.floats(0.5, 60), st.integers(1, 6))
 def test_forgetting_changes_nothing(samples: list[tuple[float, float, bool]], length_s: float, before: int) -> None:
     """What is dropped is in no sum; window and the time before it share no sample; memory is bounded."""

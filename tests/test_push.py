@@ -146,6 +146,15 @@ def test_the_exit_of_the_process_pushes(gateway: str, tmp_path: Path) -> None:
     assert first["llm_requests_total"] == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_pushes_nothing() -> None:
+    """It would replace what its parent pushes: there is one request, whoever exits last."""
+    with Loopback() as server:
+        server.play(Reply(), Reply())
+        run(SCRIPT, server.url)
+        assert [request.path for request in server.requests] == ["/metrics/job/exit"]
+
+
 MULTIPROCESS = """
 import os, sys
 import trisignal

@@ -43,7 +43,7 @@ def _requests(plan: Plan, queries: Queries) -> list[Alert]:
               "none has succeeded for 5 minutes.", "5m"),
         Alert("LlmProviderProbeFails", f"{up} == 0", "critical",
               "No probe is answered: {{ $labels.provider }}",
-              "No process that probes the provider has had an answer for 5 minutes.", "5m"),
+              "The probes' metric is {{ $value }}: no process that asks it has had an answer for 5 minutes.", "5m"),
         Alert("LlmRateLimited", f"llm:rate_limited:ratio > {told.rate_limited_ratio:g}", "warning",
               f"Rate limits refuse calls: {_WHO}", f"{_SHARE} of the calls were refused over 5 minutes.", "5m"),
         Alert("LlmRetriesHigh", f"llm:retries:per_request > {told.retries_per_request:g}", "warning",
@@ -97,7 +97,7 @@ def _cost(plan: Plan, queries: Queries) -> list[Alert]:
               f"{told.budget_usd_per_day:g} USD.", "5m"),
         Alert("LlmBudgetUsedUp", f"min by (budget, key, resource) ({queries.name('budget_remaining')}) <= 0", "warning",
               "A budget is used up: {{ $labels.budget }} {{ $labels.key }}",
-              "Nothing is left of its {{ $labels.resource }} in the current period; calls may be refused."),
+              "{{ $value | humanize }} {{ $labels.resource }} are left of it in this period; calls may be refused."),
         Alert("LlmWastedCostHigh", f"llm:cost:wasted_ratio > {told.wasted_cost_ratio:g} and llm:cost:hourly_usd > 0.01",
               "warning", f"Paid for and not used: {_WHO}", f"{_SHARE} of the last hour's cost went into calls that "
               "failed, were cancelled or left.", "15m"),
