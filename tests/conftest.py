@@ -7,14 +7,18 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from opentelemetry import context as otel_context
 
 from trisignal import testing
 
 # Example after example is fast, but the first one imports what the library loads late.
 settings.register_profile("trisignal", deadline=None)
-settings.load_profile("trisignal")
+# A parallel run is to end in time and to say the same each time; run alone, a test tries other examples.
+settings.register_profile(
+    "parallel", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate), print_blob=True
+)
+settings.load_profile("parallel" if "PYTEST_XDIST_WORKER" in os.environ else "trisignal")
 
 PREFIXES = ("TRISIGNAL_", "OTEL_", "PROMETHEUS_")
 

@@ -6,6 +6,7 @@ for counts that the provider did not tell, so that only the fields which were se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trisignal import semconv as names
@@ -39,8 +40,15 @@ def _told(usage: Any) -> Any:
     return {name: seen[name] for name in given if name in seen}
 
 
-def _reply(reply: View) -> dict[str, Any]:
-    return {**reply, "usage": _told(reply.get("usage"))}
+def _fields(raw: Any) -> dict[str, Any]:
+    """The fields of an object, to be changed; what is no object has none."""
+    found = view(raw)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _reply(reply: Any) -> dict[str, Any]:
+    fields = _fields(reply)
+    return {**fields, "usage": _told(fields.get("usage"))}
 
 
 def _read_tier(draft: Draft, reply: View) -> None:
@@ -84,7 +92,7 @@ def ends(event: Any) -> bool:
 
 def fold(draft: Draft, state: StreamState, event: View) -> None:
     """Take the facts of one event."""
-    chunk = _reply(view(event.get("data")))
+    chunk = _reply(event.get("data"))
     if state.content is not None:
         chunk["choices"] = [_plain_choice(choice, "delta") for choice in listed(chunk.get("choices"))]
     CHAT.fold(draft, state, chunk)
@@ -107,7 +115,7 @@ def _plain_part(raw: Any) -> Any:
 
 def _plain(raw: Any, streamed: bool = False) -> dict[str, Any]:
     """A message as OpenAI's vendors write it: thinking apart, addresses in objects, streamed text as text."""
-    message = dict(view(raw))
+    message = _fields(raw)
     content = message.get("content")
     if isinstance(content, (list, tuple)):
         thoughts = [part for part in content if view(part).get("type") == "thinking"]
@@ -118,14 +126,14 @@ def _plain(raw: Any, streamed: bool = False) -> dict[str, Any]:
 
 
 def _plain_choice(raw: Any, key: str) -> dict[str, Any]:
-    choice = dict(view(raw))
+    choice = _fields(raw)
     held = choice.get(key)
     return {**choice, key: _plain(held, streamed=key == "delta")} if held is not None else choice
 
 
 def read_messages(request: Any, response: Any, state: StreamState | None) -> Content:
     """Messages of request and reply."""
-    body = dict(view(request))
+    body = _fields(request)
     body["messages"] = [_plain(message) for message in listed(body.get("messages"))]
     reply = None
     if response is not None:
@@ -136,7 +144,7 @@ def read_messages(request: Any, response: Any, state: StreamState | None) -> Con
 
 def read_embeddings_request(draft: Draft, body: View) -> None:
     """Facts of an embeddings request."""
-    EMBEDDINGS.read_request(draft, {**body, "dimensions": body.get("output_dimension")})
+    EMBEDDINGS.read_request(draft, {**_fields(body), "dimensions": body.get("output_dimension")})
 
 
 def read_embeddings_response(draft: Draft, reply: View) -> None:

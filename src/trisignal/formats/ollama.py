@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
 from trisignal.formats.openai_chat import end, read_numbers
 from trisignal.formats.openai_content import keep
 from trisignal.formats.openai_content import read_content as read_chat
@@ -150,8 +150,8 @@ def read_embed_response(draft: Draft, reply: View) -> None:
     taken = count(reply.get("prompt_eval_count"))
     if taken is not None:
         draft.usage = Usage(input=taken)
-    vectors = reply.get("embeddings")
-    vector = vectors[0] if vectors else reply.get("embedding")
+    vectors = listed(reply.get("embeddings"))
+    vector = listed(vectors[0] if vectors else reply.get("embedding"))
     if vector and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:
         draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = len(vector)
 
