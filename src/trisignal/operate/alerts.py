@@ -100,7 +100,7 @@ def _cost(plan: Plan, queries: Queries) -> list[Alert]:
               "{{ $value | humanize }} {{ $labels.resource }} are left of it in this period; calls may be refused."),
         Alert("LlmWastedCostHigh", f"llm:cost:wasted_ratio > {told.wasted_cost_ratio:g} and llm:cost:hourly_usd > 0.01",
               "warning", f"Paid for and not used: {_WHO}", f"{_SHARE} of the last hour's cost went into calls that "
-              "failed, were cancelled or left.", "15m"),
+              "were cancelled or left.", "15m"),
         Alert("LlmCallsUnpriced", f"{queries.short(queries.rate('unpriced', '1h'))} > 0", "info",
               f"Calls without a price: {_WHO}", "{{ $value | humanize }} calls per second have usage but no known "
               "price: the cost figures lack them.", "15m"),
