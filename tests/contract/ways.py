@@ -256,6 +256,10 @@ class Cancelled:
         first_chunk = asyncio.create_task(waiting.wait())
         await asyncio.wait({task, first_chunk}, return_when=asyncio.FIRST_COMPLETED)
         first_chunk.cancel()
+        seen = -1
+        while seen < len(trail.steps):  # until no further chunk comes: how many come at once is chance
+            seen = len(trail.steps)
+            await asyncio.sleep(_INTERRUPT_AFTER_S)
         task.cancel()
         await task
 
