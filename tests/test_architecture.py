@@ -289,13 +289,14 @@ def test_modules_are_named_after_what_they_do() -> None:
 
 
 def test_all_tells_the_public_names() -> None:
-    """``__all__`` is sorted and holds every public name of the package, modules aside."""
-    public = {
+    """``__all__`` is sorted and holds every public name of the package, modules aside, and each can be had."""
+    public = set(trisignal._LATER) | {
         name
         for name, value in vars(trisignal).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
     assert list(trisignal.__all__) == sorted(public)
+    assert all(callable(getattr(trisignal, name)) for name in public)
 
 
 PROBE = """
