@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # uv finds versions that fit in seconds; pip needs minutes for some clients.
 INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) install $(1); }
 
-.PHONY: help demo serve test e2e coexistence lint types docs bench clean
+.PHONY: help demo serve test again e2e coexistence lint types docs bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -34,6 +34,9 @@ serve: $(VENV)/.demo  ## The demo, with /metrics left up until Ctrl-C
 
 test: $(VENV)/.test  ## Run the tests
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=20 -m "not e2e and not nightly"
+
+again: $(VENV)/.test  ## Run what failed last once more, alone
+	@$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
 
 e2e: $(VENV)/.test  ## Real servers: Prometheus, Alertmanager, gunicorn, collectors (needs the Debian packages in .ci/run)
 	@$(call INSTALL,--group e2e)
