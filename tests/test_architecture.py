@@ -50,6 +50,7 @@ LAYERS: tuple[tuple[int, str], ...] = (
     (7, "_startup.*"),
     (6, "testing"),
     (6, "operate operate.*"),
+    (6, "analysis analysis.*"),
     (7, "cli cli.*"),
     (8, "."),
 )

@@ -9,6 +9,7 @@ TrisignalError
  +-- MissingExtraError      an optional dependency is not installed
  +-- ClientNotInstalledError  a client to be instrumented is not installed
  +-- BudgetExceeded         a budget that refuses calls is used up
+ +-- SourceError            a store or trace backend cannot answer
 """
 
 from __future__ import annotations
@@ -129,3 +130,17 @@ class BudgetExceeded(TrisignalError):
         # Applications send it between processes; by default only the text would be passed on.
         told = (self.budget, self.key, self.value, self.resource, self.used, self.limit, self.resets_at_unix_s)
         return type(self), told
+
+
+class SourceError(TrisignalError):
+    """A store or a trace backend cannot answer a question.
+
+    Args:
+        source: Which one: the folder, or the URL without credentials.
+        problem: What is wrong, and what helps.
+    """
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(f"{source}: {problem}")
+        self.source = source
+        self.problem = problem
