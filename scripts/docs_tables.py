@@ -1,4 +1,4 @@
-"""Write the generated tables of README and docs, between ``<!-- table: NAME -->`` and ``<!-- end -->``.
+"""Write the generated tables of README, CONTRIBUTING and docs, between ``<!-- table: NAME -->`` and ``<!-- end -->``.
 
 Every row comes from the code or from running it. ``--check`` changes nothing and exits with 1
 when a table is out of date.
@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,20 @@ def series() -> str:
     return table(("after", "series on the page", "without `_created`"), iter(rows))
 
 
+def layers() -> str:
+    """Modules and folders from the bottom up, as the test of the architecture has them."""
+    spec = spec_from_file_location("architecture", ROOT / "tests" / "test_architecture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    rows = []
+    for name, purpose in module.LAYERS:
+        place = "__init__" if name == "." else f"{name}/" if (module.PACKAGE / name).is_dir() else name
+        rows.append((f"`{place}`", purpose))
+    return table(("module or folder", "holds"), iter(rows))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "metrics-full": metrics_full,
@@ -320,12 +335,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "hosts": hosts,
     "log-line": log_line,
     "series": series,
+    "layers": layers,
 }
 
 
 def pages() -> list[Path]:
-    """README and every page of the documentation."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """README, CONTRIBUTING and every page of the documentation."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def render(text: str, made: dict[str, str]) -> str:

@@ -17,11 +17,13 @@ from loopback import Loopback, Reply, json_reply
 from prometheus_client import CollectorRegistry
 
 import trisignal
-from trisignal import Alert, AlertRule, _alert_handlers, _alert_rules, alerts
-from trisignal._alert_rules import Sample, Watch
-from trisignal._windows import SLOTS, Window
+from trisignal import Alert, AlertRule
 from trisignal.errors import ConfigError
 from trisignal.testing import Seen, capture
+from trisignal.watch import alert_handlers, alert_rules, alerts
+from trisignal.watch.alert_rules import Sample, Watch
+from trisignal.watch.alerts import _Sender
+from trisignal.watch.sliding_windows import SLOTS, Window
 
 WAIT_S = 10.0
 """Longest wait of a test for something that takes milliseconds."""
@@ -192,7 +194,7 @@ def test_some_signals_are_bad_when_low(signal: Any, source: str) -> None:
 
 def test_groups_are_judged_apart_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each model has a window, until there are too many: they share one."""
-    monkeypatch.setattr(_alert_rules, "MAX_GROUPS", 2)
+    monkeypatch.setattr(alert_rules, "MAX_GROUPS", 2)
     watch = Watch(AlertRule("error_rate", 0.5, min_samples=2, by="model"))
     feed(watch, 0, 2, groups=("good", "openai"))
     assert [a.group for a in feed(watch, 0, 2, groups=("bad", "openai"), marked=True)] == ["bad"]
@@ -269,7 +271,7 @@ def test_slack_gets_its_format() -> None:
 
 def test_a_webhook_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the server or of the connection is not the end; three of them are."""
-    monkeypatch.setattr(_alert_handlers, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(alert_handlers, "FIRST_PAUSE_S", 0.01)
     alert = Alert("r", "firing", "quality", "", 0.1, 0.7, 5, 60.0, 1.0, None)
     with Loopback() as server:
         server.play(json_reply({}, status=503), Reply(drop=True), json_reply({}))
@@ -286,7 +288,7 @@ def test_a_bad_webhook_holds_up_nothing(
     trouble: str, seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calls are as quick as ever, other handlers are told at once, and the log says what was not told."""
-    monkeypatch.setattr(_alert_handlers, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(alert_handlers, "FIRST_PAUSE_S", 0.01)
     told: list[Alert] = []
     with Loopback() as server:
         server.play(*[Reply(hang=True)] * 3)
@@ -319,7 +321,7 @@ def test_a_stuck_handler_drops_alerts(seen: Seen, monkeypatch: pytest.MonkeyPatc
     """Alerts that wait for a handler have a limit, and what is over it is counted."""
     monkeypatch.setattr(alerts, "MAX_UNSENT", 1)
     release = threading.Event()
-    handler = alerts._Sender(lambda _: release.wait(WAIT_S))
+    handler = _Sender(lambda _: release.wait(WAIT_S))
     alert = Alert("r", "firing", "quality", "", 0.1, 0.7, 5, 60.0, 1.0, None)
     for _ in range(4):
         handler.send(alert)

@@ -20,10 +20,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 import trisignal
-from trisignal import BudgetExceeded, _runtime, budgets
-from trisignal.budgets import period_of
+from trisignal import BudgetExceeded
+from trisignal.engine import state
 from trisignal.errors import ConfigError
 from trisignal.testing import FakeClock, Seen, capture
+from trisignal.watch import budgets
+from trisignal.watch.budgets import _Ledger, period_of
 
 REPLY = {
     "id": "chatcmpl-1",
@@ -443,7 +445,7 @@ def test_shutdown_ends_it() -> None:
     with trisignal.setup(tracer_provider=TracerProvider(), registry=CollectorRegistry()):
         ask()
         ask()
-    assert _runtime.STATE.gates == ()
+    assert state.STATE.gates == ()
 
 
 def test_a_capture_does_not_see_the_budgets_around_it() -> None:
@@ -465,7 +467,7 @@ def test_a_bug_of_ours_lets_calls_through(monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(budgets._Ledger, "_turn", broken)
+    monkeypatch.setattr(_Ledger, "_turn", broken)
     with capture(strict=False) as seen:
         trisignal.Budget(tokens=1, action="raise")
         assert ask() is REPLY
@@ -498,7 +500,7 @@ def test_wrong_settings_are_named(arguments: Any, setting: str, allowed: str) ->
     with pytest.raises(ConfigError, match=allowed) as wrong:
         trisignal.Budget(**arguments)
     assert wrong.value.setting == setting
-    assert _runtime.STATE.attached == ()
+    assert state.STATE.attached == ()
 
 
 def test_two_budgets_need_two_names() -> None:

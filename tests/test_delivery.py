@@ -19,8 +19,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from prometheus_client import CollectorRegistry
 
 import trisignal
-from trisignal import _telemetry
-from trisignal._delivery import LogFile, bounded, watched
+from trisignal.assembly import telemetry as telemetry_module
+from trisignal.export.log_file import LogFile
+from trisignal.export.losses import bounded, watched
 
 
 @pytest.fixture(name="registry")
@@ -102,7 +103,7 @@ def test_flush_and_shutdown_keep_to_their_time(
     registry: CollectorRegistry, silent_collector: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a collector that never answers, a flush tells after its time that it is not done, and the end is near."""
-    monkeypatch.setattr(_telemetry, "SHUTDOWN_S", 0.3)
+    monkeypatch.setattr(telemetry_module, "SHUTDOWN_S", 0.3)
     telemetry = trisignal.setup(registry=registry)
     call()
     start = time.monotonic()

@@ -12,7 +12,9 @@ from loopback import Loopback, Reply, json_reply, sse
 from observed import NOWHERE, current
 
 import trisignal
-from trisignal import _guard, _runtime, _telemetry
+from trisignal import _guard
+from trisignal.assembly import telemetry
+from trisignal.engine import state
 from trisignal.policy import Policy
 from trisignal.sinks.json_log import JsonLogSink
 from trisignal.sinks.prometheus import PrometheusSink
@@ -210,7 +212,7 @@ async def test_a_sink_that_breaks_while_it_gives_up(
 
 async def test_a_broken_reader(seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader of replies that raises costs the facts of the reply, never the call."""
-    monkeypatch.setattr("trisignal._active.recognise", broken)
+    monkeypatch.setattr("trisignal.observe.active_call.recognise", broken)
     await check(seen, caplog, "observe.result", "active_call")
     assert seen.value("llm_requests_total", llm_outcome="ok") > 0
 
@@ -219,7 +221,7 @@ async def test_a_broken_reader_of_chunks(
     seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader of chunks that raises costs the facts of the stream, never a chunk."""
-    monkeypatch.setattr("trisignal._observe.recognise", broken)
+    monkeypatch.setattr("trisignal.observe.observation.recognise", broken)
     await check(seen, caplog, "stream.step")
     assert seen.value("llm_requests_total", llm_outcome="ok") > 0
 
@@ -228,7 +230,7 @@ async def test_a_broken_reader_of_arguments(
     seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader of arguments that raises costs the facts of the request."""
-    monkeypatch.setattr("trisignal._observe.Arguments.request", broken)
+    monkeypatch.setattr("trisignal.observe.observation.Arguments.request", broken)
     await check(seen, caplog, "observe.arguments")
     assert seen.value("llm_requests_total", gen_ai_request_model="gpt-4o") > 0
 
@@ -239,7 +241,7 @@ async def test_a_broken_meter(seen: Seen, caplog: pytest.LogCaptureFixture) -> N
     class Meter:
         count = observe = gauge = staticmethod(broken)
 
-    _runtime.STATE.meters = (Meter(), *_runtime.STATE.meters)
+    state.STATE.meters = (Meter(), *state.STATE.meters)
     sites = ("cache_requests", "queue_depth", "queue_wait", "quality_score", "feedback")
     await check(seen, caplog, *(f"meter.{key}" for key in sites))
     assert seen.value("llm_cache_requests_total") == 2
@@ -258,7 +260,7 @@ async def test_a_broken_sink_of_verdicts(seen: Seen, caplog: pytest.LogCaptureFi
         def close(self, draft: Any, call: Any) -> None:
             """Nothing."""
 
-    _telemetry.add_sink(Sink())
+    telemetry.add_sink(Sink())
     await check(seen, caplog, "verdict")
     assert seen.value("llm_feedback_total") == 2
 
@@ -303,7 +305,7 @@ async def test_a_reader_of_the_users_own(seen: Seen, caplog: pytest.LogCaptureFi
 def test_a_broken_listener_and_a_broken_note(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even the counting may fail, and so may what a finalizer has left to do."""
     monkeypatch.setattr(_guard.STATE, "listener", broken)
-    _runtime.dropped.append(broken)
+    state.dropped.append(broken)
     assert answer(REPLY) is REPLY
     assert dict(_guard.STATE.counts) == {"drain": 1}
     assert [call.outcome for call in seen.calls] == ["ok"]
@@ -312,7 +314,7 @@ def test_a_broken_listener_and_a_broken_note(seen: Seen, monkeypatch: pytest.Mon
 def test_tests_see_what_is_contained() -> None:
     """In strict mode, which `capture` switches on, an error of ours is raised."""
     with capture():
-        _runtime.dropped.append(broken)
+        state.dropped.append(broken)
         with pytest.raises(RuntimeError, match=PRIVATE):
             answer(REPLY)
 
@@ -327,7 +329,7 @@ async def test_a_broken_provider(
     """A patched client whose reader raises answers, streams and fails as if it were not patched."""
     openai: Any = pytest.importorskip("openai")
     trisignal.instrument("openai")
-    monkeypatch.setattr(f"trisignal.clients._stainless.Stainless.{method}", broken)
+    monkeypatch.setattr(f"trisignal.clients.sdks.stainless.Stainless.{method}", broken)
     ask = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Well?"}]}
     with Loopback() as server:
         replies = (json_reply(REPLY), Reply(body=sse(CHUNK)), json_reply({"error": {"message": "no"}}, status=400))
@@ -382,7 +384,7 @@ def test_what_is_no_exception_passes(kind: type[BaseException], place: str) -> N
     read: Callable[..., Any] | None = interrupt if place == "reader" else None
     with capture(strict=False, **given.get(place, {})) as seen:
         if place == "sink":
-            _telemetry.add_sink(Sink())
+            telemetry.add_sink(Sink())
         decorated = trisignal.llm(provider="openai", model="gpt-4o", read_response=read)(lambda: REPLY)
         with pytest.raises(kind):
             decorated()

@@ -16,9 +16,9 @@ from loopback import Loopback, json_reply
 from prometheus_client import CollectorRegistry
 
 import trisignal
-from trisignal._health import Health
 from trisignal.errors import ConfigError
 from trisignal.testing import Seen, capture
+from trisignal.watch.health import Health
 
 WAIT_S = 10.0
 """Longest wait of a test for something that takes milliseconds."""

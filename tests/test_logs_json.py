@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from trisignal import _guard
 from trisignal._context import context
-from trisignal._log_values import REDACTION_FAILED
 from trisignal.logs import JsonFormatter
+from trisignal.logs.values import REDACTION_FAILED
 from trisignal.semconv import RECORD_CLEAN
 
 TRACER = TracerProvider().get_tracer("tests")

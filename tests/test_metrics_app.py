@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from trisignal import _guard
 
 # By name: the package may hold a function of the module's name.
-page = importlib.import_module("trisignal._exposition")
+page = importlib.import_module("trisignal.web.metrics_page")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PROMETHEUS_ACCEPT = (
@@ -208,12 +208,12 @@ def test_a_failing_hook_costs_nothing_but_itself(
     """A hook that raises is contained and counted; later hooks and the page go on."""
     monkeypatch.setattr(_guard.STATE, "strict", False)
     monkeypatch.setattr(_guard.STATE, "listener", None)
-    _guard.STATE.counts.pop("_exposition.before_scrape", None)
+    _guard.STATE.counts.pop("metrics_page.before_scrape", None)
     ran: list[int] = []
     page.before_scrape.extend([lambda: 1 / 0, lambda: ran.append(1)])
     assert ask(registry).status == 200
     assert ran == [1]
-    assert _guard.STATE.counts["_exposition.before_scrape"] == 1
+    assert _guard.STATE.counts["metrics_page.before_scrape"] == 1
 
 
 class Broken:

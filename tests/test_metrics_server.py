@@ -20,7 +20,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 # By name: the package may hold a function of the module's name.
-page = importlib.import_module("trisignal._exposition")
+page = importlib.import_module("trisignal.web.metrics_page")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 parse_openmetrics: Any = openmetrics.text_string_to_metric_families
@@ -63,7 +63,7 @@ WORKERS = """
 
     from importlib import import_module
     from urllib.request import urlopen
-    page = import_module("trisignal._exposition")
+    page = import_module("trisignal.web.metrics_page")
     server = page.serve_metrics()
     for _ in range(2):
         text = urlopen(server.url, timeout=10).read().decode()
@@ -146,7 +146,7 @@ FORKING = """
     import os
     from importlib import import_module
     from urllib.request import urlopen
-    page = import_module("trisignal._exposition")
+    page = import_module("trisignal.web.metrics_page")
     server = page.serve_metrics()
     ready, done = os.pipe(), os.pipe()
     child = os.fork()
@@ -184,9 +184,9 @@ def test_importing_the_module_loads_nothing_heavy() -> None:
     # The package itself may import more: the module and what it needs are loaded on their own.
     code = (
         "import sys, types; p = types.ModuleType('trisignal'); p.__path__ = [sys.argv[1]]; "
-        "sys.modules['trisignal'] = p; import trisignal._exposition; "
+        "sys.modules['trisignal'] = p; import trisignal.web.metrics_page; "
         "print([m for m in ('prometheus_client', 'asyncio', 'http.server', 'wsgiref') if m in sys.modules])"
     )
-    package = Path(page.__file__ or "").parent
+    package = Path(page.__file__ or "").parents[1]
     done = subprocess.run([sys.executable, "-c", code, package], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -27,7 +27,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from trisignal._context import bind, bound, context, request_id
-from trisignal.middleware import RequestIdMiddleware
+from trisignal.web.request_id import RequestIdMiddleware
 
 TRACER = TracerProvider().get_tracer("tests")
 TRACE_ID, OTHER_TRACE_ID = "a" * 32, "c" * 32

@@ -20,7 +20,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from trisignal._context import bind, bound, request_id
-from trisignal.middleware import WsgiRequestIdMiddleware
+from trisignal.web.request_id import WsgiRequestIdMiddleware
 
 TRACER = TracerProvider().get_tracer("tests")
 TRACE_ID, OTHER_TRACE_ID = "a" * 32, "c" * 32

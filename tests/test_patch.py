@@ -12,7 +12,7 @@ import wrapt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trisignal._patch import Ours, Patches
+from trisignal.clients._patch import Ours, Patches
 
 NAMES = ("own", "own_static", "own_class", "inherited", "inherited_static", "inherited_class")
 Log = list[str]

@@ -21,7 +21,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 import trisignal
 from trisignal import _guard
-from trisignal._redacting import RedactingExporter, redacted
+from trisignal.export.redaction_gate import RedactingExporter, redacted
 from trisignal.testing import capture
 
 SECRET = "ann@example.com"

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 import trisignal
-from trisignal import _telemetry
+from trisignal.assembly.telemetry import running
 from trisignal.errors import ConfigError, MetricCollisionError, PriceFileError
 from trisignal.testing import capture
 
@@ -177,7 +177,7 @@ def test_a_setup_that_fails_leaves_nothing(
     with pytest.raises(error):
         trisignal.setup(registry=registry, **arguments)
     assert Host(registry) == before
-    assert _telemetry.running() is None
+    assert running() is None
     call()
     for name in (*environ, "OTEL_EXPORTER_OTLP_ENDPOINT"):
         monkeypatch.delenv(name)

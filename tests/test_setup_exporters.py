@@ -208,7 +208,8 @@ FORK = """
 import os, sys, threading
 import trisignal
 from prometheus_client import CollectorRegistry
-from trisignal import _runtime, _telemetry
+from trisignal.assembly import telemetry as running
+from trisignal.engine import state
 
 def call(model):
     with trisignal.llm(provider="p", model=model):
@@ -225,7 +226,7 @@ stream = trisignal.llm(model="dropped")(lambda: (number for number in range(3)))
 next(stream)
 
 held, forked = threading.Event(), threading.Event()
-locks = [_telemetry.CURRENT.lock, *(sink._lock for sink in _runtime.STATE.sinks if hasattr(sink, "_lock"))]
+locks = [running.CURRENT.lock, *(sink._lock for sink in state.STATE.sinks if hasattr(sink, "_lock"))]
 
 def hold():
     for lock in locks:
@@ -235,7 +236,7 @@ def hold():
 
 threading.Thread(target=hold, daemon=True).start()
 held.wait()
-_runtime.dropped.append(lambda: os._exit(3))
+state.dropped.append(lambda: os._exit(3))
 child = os.fork()
 if child == 0:
     import faulthandler
@@ -249,7 +250,7 @@ if child == 0:
     telemetry.force_flush()
     telemetry.shutdown()
     os._exit(0)
-_runtime.dropped.clear()
+state.dropped.clear()
 status = os.waitpid(child, 0)[1]
 os._exit(os.waitstatus_to_exitcode(status))
 """

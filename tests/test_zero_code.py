@@ -17,8 +17,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client import CollectorRegistry
 
 import trisignal
-from trisignal import _zero_code, clients
-from trisignal._telemetry import running
+from trisignal import clients
+from trisignal.assembly import zero_code
+from trisignal.assembly.telemetry import running
 
 ROOT = Path(trisignal.__file__).parents[2]
 CHOICES = [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}]
@@ -36,7 +37,7 @@ with OpenAI(api_key="k") as client:
 @pytest.fixture(name="instrumentor")
 def _instrumentor() -> Iterator[Any]:
     """The entry point's object, undone afterwards."""
-    made = _zero_code.Instrumentor()
+    made = zero_code.Instrumentor()
     yield made
     if running() is not None:
         made.uninstrument()
@@ -46,7 +47,7 @@ def test_the_entry_point_leads_to_it() -> None:
     """The package's metadata name the class."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     _, _, rest = text.partition("[project.entry-points.opentelemetry_instrumentor]\n")
-    assert rest.splitlines()[0] == f'trisignal = "{_zero_code.__name__}:{_zero_code.Instrumentor.__name__}"'
+    assert rest.splitlines()[0] == f'trisignal = "{zero_code.__name__}:{zero_code.Instrumentor.__name__}"'
 
 
 def test_it_sets_up_instruments_and_undoes_both(instrumentor: Any) -> None:
@@ -127,7 +128,7 @@ def test_opentelemetry_instrument_finds_it(tmp_path: Path) -> None:
     info = tmp_path / "trisignal_entry-0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: trisignal-entry\nVersion: 0\n", encoding="utf-8")
-    point = "[opentelemetry_instrumentor]\ntrisignal = trisignal._zero_code:Instrumentor\n"
+    point = "[opentelemetry_instrumentor]\ntrisignal = trisignal.assembly.zero_code:Instrumentor\n"
     (info / "entry_points.txt").write_text(point, encoding="utf-8")
     with Loopback() as server:
         server.handle(answer)
@@ -170,5 +171,5 @@ def test_calls_in_flight_of_ended_processes_are_forgotten(tmp_path: Path) -> Non
     kept = {f"gauge_livesum_{os.getpid()}.db", f"counter_{ended.pid}.db"}
     for name in (*kept, f"gauge_livesum_{ended.pid}.db", f"gauge_livemostrecent_{ended.pid}.db"):
         (tmp_path / name).touch()
-    _zero_code._forget_ended(str(tmp_path))
+    zero_code._forget_ended(str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == kept

@@ -3,9 +3,6 @@
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from trisignal._active import ActiveCall, current_call
-from trisignal._authoring import agent, embeddings, llm, retrieval, stage, tool, workflow
-from trisignal._bridge import BridgeSpanProcessor
 from trisignal._context import (
     ContextThreadPoolExecutor,
     carry,
@@ -15,25 +12,28 @@ from trisignal._context import (
     request_id,
     suppress,
 )
-from trisignal._exposition import metrics_app, metrics_wsgi_app, serve_metrics
-from trisignal._serving import ServerMiddleware
-from trisignal._setup import redacting, setup
-from trisignal._signals import Cache, Queue, cache, evaluate, feedback, queue
-from trisignal._telemetry import Telemetry, summary
+from trisignal.assembly.setup import redacting, setup
+from trisignal.assembly.telemetry import Telemetry, summary
+from trisignal.bridge.processor import BridgeSpanProcessor
 from trisignal.clients import instrument, uninstrument
 from trisignal.errors import BudgetExceeded
-from trisignal.middleware import RequestIdMiddleware, WsgiRequestIdMiddleware
+from trisignal.observe.active_call import ActiveCall, current_call
+from trisignal.observe.decorators import agent, embeddings, llm, retrieval, stage, tool, workflow
+from trisignal.observe.measurements import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal.policy.price import PriceSource, Rates
 from trisignal.policy.redact import Redactor
 from trisignal.sinks.tally import Summary
+from trisignal.web.metrics_page import metrics_app, metrics_wsgi_app, serve_metrics
+from trisignal.web.model_server import ServerMiddleware
+from trisignal.web.request_id import RequestIdMiddleware, WsgiRequestIdMiddleware
 
 if _TYPE_CHECKING:
-    from trisignal._alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
-    from trisignal._alert_rules import AlertRule
-    from trisignal._health import Health, health, http_probe
-    from trisignal._push import push, push_at_exit, pushing
-    from trisignal.alerts import Alerts
-    from trisignal.budgets import Budget
+    from trisignal.assembly.pushgateway import push, push_at_exit, pushing
+    from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
+    from trisignal.watch.alert_rules import AlertRule
+    from trisignal.watch.alerts import Alerts
+    from trisignal.watch.budgets import Budget
+    from trisignal.watch.health import Health, health, http_probe
 
 __all__ = [
     "ActiveCall",
@@ -92,19 +92,19 @@ __all__ = [
 ]
 
 _LATER = {
-    "Alert": "trisignal._alert_handlers",
-    "alert_to_log": "trisignal._alert_handlers",
-    "alert_to_slack": "trisignal._alert_handlers",
-    "alert_to_webhook": "trisignal._alert_handlers",
-    "AlertRule": "trisignal._alert_rules",
-    "Health": "trisignal._health",
-    "health": "trisignal._health",
-    "http_probe": "trisignal._health",
-    "push": "trisignal._push",
-    "push_at_exit": "trisignal._push",
-    "pushing": "trisignal._push",
-    "Alerts": "trisignal.alerts",
-    "Budget": "trisignal.budgets",
+    "Alert": "trisignal.watch.alert_handlers",
+    "alert_to_log": "trisignal.watch.alert_handlers",
+    "alert_to_slack": "trisignal.watch.alert_handlers",
+    "alert_to_webhook": "trisignal.watch.alert_handlers",
+    "AlertRule": "trisignal.watch.alert_rules",
+    "Health": "trisignal.watch.health",
+    "health": "trisignal.watch.health",
+    "http_probe": "trisignal.watch.health",
+    "push": "trisignal.assembly.pushgateway",
+    "push_at_exit": "trisignal.assembly.pushgateway",
+    "pushing": "trisignal.assembly.pushgateway",
+    "Alerts": "trisignal.watch.alerts",
+    "Budget": "trisignal.watch.budgets",
 }
 """What many programs do without, and the modules that are loaded when it is first asked for."""
 

@@ -24,9 +24,11 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from trisignal import _context, _guard, _runtime, _telemetry
-from trisignal._setup import setup
+from trisignal import _context, _guard
+from trisignal.assembly import aside, telemetry
+from trisignal.assembly.setup import setup
 from trisignal.call import Call, Draft
+from trisignal.engine import state
 
 FIRST_INSTANT_NS = 1_700_000_000_000_000_000
 """Where the fake clock starts: 14 November 2023, 22:13:20 UTC."""
@@ -103,7 +105,7 @@ class Seen:
     def __init__(self, clock: FakeClock | None) -> None:
         self.clock = clock
         self.registry = CollectorRegistry()
-        self.telemetry: _telemetry.Telemetry
+        self.telemetry: telemetry.Telemetry
         self._exporter = InMemorySpanExporter()
         self._stream = StringIO()
         self._keep = _Keep()
@@ -113,7 +115,7 @@ class Seen:
     @property
     def spans(self) -> list[ReadableSpan]:
         """Finished spans, in the order of their ends."""
-        _runtime.drain()
+        state.drain()
         return list(self._exporter.get_finished_spans())
 
     @property
@@ -130,19 +132,19 @@ class Seen:
     @property
     def calls(self) -> list[Call]:
         """Finished records, in the order of their ends."""
-        _runtime.drain()
+        state.drain()
         return list(self._keep.calls)
 
     @property
     def logs(self) -> list[dict[str, Any]]:
         """Call log lines, parsed."""
-        _runtime.drain()
+        state.drain()
         return [json.loads(line) for line in self._stream.getvalue().splitlines()]
 
     @property
     def log_text(self) -> str:
         """Call log lines as they were written."""
-        _runtime.drain()
+        state.drain()
         return self._stream.getvalue()
 
     def value(self, metric: str, **labels: str) -> float:
@@ -154,7 +156,7 @@ class Seen:
             metric: Sample name, e.g. ``llm_requests_total`` or ``..._seconds_count``.
             **labels: Labels that must have these values; others may have any.
         """
-        _runtime.drain()
+        state.drain()
         total = 0.0
         for family in self.registry.collect() if self._families is None else self._families:
             for sample in family.samples:
@@ -164,7 +166,7 @@ class Seen:
 
     def clear(self) -> None:
         """Forget spans, calls and log lines; metrics stay."""
-        _runtime.drain()
+        state.drain()
         self._exporter.clear()
         self._keep.calls.clear()
         self._stream.seek(0)
@@ -190,7 +192,7 @@ def capture(
         What was seen.
     """
     seen = Seen(clock)
-    outer = _telemetry.put_aside()
+    outer = aside.put_aside()
     bound = _context.bound.set({})
     current = _context.current.set(None)
     handler = logging.StreamHandler(seen._stream)
@@ -202,18 +204,18 @@ def capture(
         given = {"tracer_provider": provider, "registry": seen.registry, "logs": handler, **settings}
         seen.registry = given["registry"]
         seen.telemetry = setup(**given)
-        _telemetry.add_sink(seen._keep)
+        telemetry.add_sink(seen._keep)
         if clock is not None:
-            _runtime.STATE.perf_ns, _runtime.STATE.unix_ns = clock.perf_ns, clock.unix_ns
+            state.STATE.perf_ns, state.STATE.unix_ns = clock.perf_ns, clock.unix_ns
         _guard.STATE.strict = strict
         yield seen
-        _runtime.drain()
+        state.drain()
         seen._families = list(seen.registry.collect())
     finally:
         seen.telemetry.shutdown() if hasattr(seen, "telemetry") else None
         _context.current.reset(current)
         _context.bound.reset(bound)
-        _telemetry.bring_back(outer)
+        aside.bring_back(outer)
 
 
 def reset() -> None:
@@ -221,10 +223,10 @@ def reset() -> None:
     from trisignal.clients import uninstrument
 
     uninstrument()
-    running = _telemetry.running()
+    running = telemetry.running()
     if running is not None:
         running.shutdown()
-    _runtime.reset()
+    state.reset()
     _guard.reset()
     _context.bound.set({})
     _context.current.set(None)

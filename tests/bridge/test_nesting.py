@@ -14,8 +14,9 @@ from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags, Tracer
 
 import trisignal
-from trisignal import _bridge, _nesting, _runtime
+from trisignal.bridge import processor
 from trisignal.call import Draft
+from trisignal.engine import lifecycle, nesting
 from trisignal.testing import Seen, capture
 
 INFERENCE: Any = {
@@ -45,8 +46,8 @@ def seen() -> Iterator[Seen]:
     """Everything that is emitted, with the bridge on as by default."""
     with capture() as found:
         yield found
-    assert not _nesting.OPEN, "a span that has ended is still remembered"
-    assert not _nesting.OURS
+    assert not nesting.OPEN, "a span that has ended is still remembered"
+    assert not nesting.OURS
 
 
 def tracer_of(seen: Seen, scope: str = "other") -> Tracer:
@@ -87,7 +88,7 @@ def test_inside_of_a_patched_client_ours_counts(seen: Seen) -> None:
     draft = _leaf()
     with trace.use_span(draft.span):
         tracer_of(seen).start_span("lower", attributes=INFERENCE).end()
-    _runtime.close_call(draft)
+    lifecycle.close_call(draft)
     assert totals(seen) == (1, 0)
     [call] = seen.calls
     assert call.operation == "chat"
@@ -97,7 +98,7 @@ def _leaf() -> Draft:
     """An open call as a patched client makes it."""
     draft = Draft("chat", provider="openai", request_model="gpt-4o-mini")
     draft.leaf = True
-    _runtime.open_call(draft)
+    lifecycle.open_call(draft)
     return draft
 
 
@@ -330,9 +331,9 @@ def test_suppressed_work_is_not_counted(seen: Seen) -> None:
 
 def test_open_spans_are_bounded(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Spans that never end do not pile up: the oldest are forgotten, and counted."""
-    monkeypatch.setattr(_nesting, "MOST_OPEN", 5)
+    monkeypatch.setattr(nesting, "MOST_OPEN", 5)
     spans = [tracer_of(seen).start_span("work") for _ in range(8)]
-    assert len(_nesting.OPEN) == 5
+    assert len(nesting.OPEN) == 5
     assert seen.value("trisignal_dropped_total", queue="bridge_spans") == 3
     for span in spans:
         span.end()
@@ -342,7 +343,7 @@ def test_open_spans_are_bounded(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_halves_of_streams_are_bounded(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests whose reply never comes do not pile up."""
-    monkeypatch.setattr(_bridge, "MOST_HALVES", 2)
+    monkeypatch.setattr(processor, "MOST_HALVES", 2)
     half = {k: v for k, v in INFERENCE.items() if "usage" not in k}
     for _ in range(5):
         tracer_of(seen, "logfire.openai").start_span("Chat", attributes=half).end()

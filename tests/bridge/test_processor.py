@@ -16,9 +16,10 @@ from privacy.leaving import ALL, MARKS, TEXT, WORD, leaving
 from prometheus_client import CollectorRegistry
 
 import trisignal
-from trisignal import _guard, _nesting, _runtime
-from trisignal import _vocabularies as words
+from trisignal import _guard
 from trisignal import semconv as names
+from trisignal.engine import nesting, state
+from trisignal.engine import vocabularies as words
 from trisignal.testing import capture
 
 INFERENCE: Any = {
@@ -77,8 +78,8 @@ def test_it_falls_silent_at_shutdown(registry: CollectorRegistry) -> None:
             chat(host)
             assert counted(registry) == 1
     chat(host)
-    assert not _nesting.OPEN
-    assert _nesting.STATE.watchers == 0
+    assert not nesting.OPEN
+    assert nesting.STATE.watchers == 0
 
 
 def test_it_works_on_a_provider_that_setup_does_not_see(registry: CollectorRegistry) -> None:
@@ -94,7 +95,7 @@ def test_it_works_on_a_provider_that_setup_does_not_see(registry: CollectorRegis
                 pass
         assert counted(registry) == 2
     host.shutdown()
-    assert _nesting.STATE.watchers == 0
+    assert nesting.STATE.watchers == 0
 
 
 def test_two_on_one_provider_count_once(registry: CollectorRegistry) -> None:
@@ -118,7 +119,7 @@ def test_sampling_does_not_touch_metrics(ratio: float, registry: CollectorRegist
     """On a provider of setup() what is sampled out is recorded and counted, and not exported."""
     exported = InMemorySpanExporter()
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
-    monkeypatch.setattr("trisignal._exporters.ConsoleSpanExporter", lambda: exported)
+    monkeypatch.setattr("trisignal.export.otel_providers.ConsoleSpanExporter", lambda: exported)
     with trisignal.setup(registry=registry, trace_sample_ratio=ratio) as telemetry:
         for _ in range(5):
             chat(telemetry.tracer_provider)
@@ -136,9 +137,9 @@ def test_errors_of_ours_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("ours")
 
     with capture(strict=False) as seen:
-        monkeypatch.setattr("trisignal._bridge.draft_of", broken)
+        monkeypatch.setattr("trisignal.bridge.processor.draft_of", broken)
         chat(seen.telemetry.tracer_provider)
-        monkeypatch.setattr(_nesting, "begin", broken)
+        monkeypatch.setattr(nesting, "begin", broken)
         chat(seen.telemetry.tracer_provider)
         assert len(seen.spans) == 2
         assert seen.value("trisignal_internal_errors_total", site="bridge.on_end") == 2
@@ -158,7 +159,7 @@ def test_a_span_ended_inside_of_a_sink_waits() -> None:
         def on_end(self, span: ReadableSpan) -> None:
             """End what waits."""
             if self.others and (span.instrumentation_scope or span).name == names.SCOPE:  # type: ignore[union-attr]
-                assert _runtime.inside
+                assert state.inside
                 self.others.pop().end()
                 assert seen.telemetry.tally.summary().total.calls == 0
 

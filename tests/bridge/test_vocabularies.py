@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trisignal import _vocabularies as words
 from trisignal import providers
 from trisignal import semconv as names
-from trisignal._translate import usage_of
+from trisignal.bridge.translation import usage_of
 from trisignal.call import Call, Usage
+from trisignal.engine import vocabularies as words
 from trisignal.testing import capture
 
 CONVENTIONAL = {

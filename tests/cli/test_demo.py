@@ -24,12 +24,12 @@ Console = pytest.importorskip("rich.console").Console
 pytest.importorskip("openai")
 
 from trisignal import clients  # noqa: E402 - needs the extra
-from trisignal._exposition import serve_metrics  # noqa: E402
 from trisignal.cli import group  # noqa: E402
 from trisignal.cli._demo_calls import OPENMETRICS, QUESTION, Shown, as_shipped  # noqa: E402
 from trisignal.cli._demo_calls import run as make  # noqa: E402
 from trisignal.cli._demo_view import SIDE_BY_SIDE, show  # noqa: E402
 from trisignal.testing import capture  # noqa: E402
+from trisignal.web.metrics_page import serve_metrics  # noqa: E402
 
 IDS = re.compile(r'\{span_id="(\w+)",trace_id="(\w+)"\}')
 

@@ -16,8 +16,8 @@ import pytest
 from operate.serving import served
 
 import trisignal
-from trisignal._exposition import serve_metrics
 from trisignal.testing import capture
+from trisignal.web.metrics_page import serve_metrics
 
 testing = pytest.importorskip("click.testing")
 pytest.importorskip("rich")

@@ -196,9 +196,7 @@ def test_a_module_may_be_named() -> None:
 
 # --- start-up ------------------------------------------------------------------------------------
 
-ACTIVE = (
-    "from trisignal._telemetry import running; import sitecustomize; print(running() is not None, sitecustomize.HOST)"
-)
+ACTIVE = "from trisignal.assembly.telemetry import running; import sitecustomize; print(running() is not None, sitecustomize.HOST)"
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -11,11 +11,12 @@ from operate.serving import served
 from prometheus_client.openmetrics.exposition import generate_latest
 
 import trisignal
-from trisignal._exposition import serve_metrics
+from trisignal.assembly import telemetry
 from trisignal.errors import ConfigError
 from trisignal.operate import scrape, top
 from trisignal.operate.scrape import Page, Unreachable, quantile, read
 from trisignal.testing import FakeClock, Seen, capture
+from trisignal.web.metrics_page import serve_metrics
 
 
 def calls(clock: FakeClock, model: str, seconds: float, count: int, error: bool = False) -> None:
@@ -112,7 +113,7 @@ def test_a_real_endpoint_is_read(seen: Seen) -> None:
     finally:
         server.close()
     assert (found.ours, found.prefix, found.total("requests")) == (True, "shop_", trisignal_calls)
-    assert found.profile == trisignal.testing._telemetry.CURRENT.telemetry.settings.metric_profile  # type: ignore[union-attr]
+    assert found.profile == telemetry.CURRENT.telemetry.settings.metric_profile  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

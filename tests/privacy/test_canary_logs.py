@@ -111,11 +111,11 @@ def test_contained_errors_do_not_quote(caplog: pytest.LogCaptureFixture) -> None
         def close(self, draft: object, call: object) -> None:
             raise RuntimeError(f"{ALL} {WORD}")
 
-    from trisignal import _telemetry
+    from trisignal.assembly import telemetry
 
     caplog.set_level(logging.DEBUG)
     with capture(strict=False):
-        _telemetry.add_sink(Failing())
+        telemetry.add_sink(Failing())
         with trisignal.llm(provider="p", model="m"):
             pass
     assert "contained an internal error" in caplog.text

@@ -31,10 +31,10 @@ def _start() -> None:
     if not switch:
         return
     try:
-        from trisignal import _zero_code
+        from trisignal.assembly import zero_code
 
-        os.environ[_zero_code.SWITCH] = _zero_code.INHERITED
-        _zero_code.start()
+        os.environ[zero_code.SWITCH] = zero_code.INHERITED
+        zero_code.start()
     except Exception as error:
         # Tools that an instrumented application starts may have another interpreter: they keep their stderr.
         if switch == "1" or not isinstance(error, ImportError):

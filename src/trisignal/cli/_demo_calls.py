@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trisignal import semconv as names
-from trisignal._authoring import agent, retrieval, stage, tool, workflow
 from trisignal._context import context
 from trisignal.cli._demo_provider import BUSY, SCENE, TOO_LONG, DemoProvider
 from trisignal.clients import instrument, uninstrument
 from trisignal.errors import MissingExtraError
+from trisignal.observe.decorators import agent, retrieval, stage, tool, workflow
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

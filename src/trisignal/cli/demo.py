@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trisignal import semconv as names
-from trisignal._exposition import MULTIPROCESS_VARIABLES, MetricsServer, serve_metrics
 from trisignal.cli._demo_calls import OPENMETRICS, Shown, as_shipped, run
+from trisignal.web.metrics_page import MULTIPROCESS_VARIABLES, MetricsServer, serve_metrics
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -15,13 +15,14 @@ from typing import NoReturn
 
 import click
 
-from trisignal import _zero_code, config
-from trisignal._exposition import MULTIPROCESS_VARIABLES
+from trisignal import config
+from trisignal.assembly import zero_code
+from trisignal.web.metrics_page import MULTIPROCESS_VARIABLES
 
 PORT = 9464
 """Default TCP port of the metrics page."""
 HOST = "127.0.0.1"
-_STARTUP = str(Path(_zero_code.__file__).parent / "_startup")
+_STARTUP = str(Path(zero_code.__file__).parents[1] / "_startup")
 _SERVERS_WITH_WORKERS = frozenset(
     {"celery", "daphne", "dramatiq", "granian", "gunicorn", "hypercorn", "rq", "runserver", "uwsgi"}
 )
@@ -34,7 +35,7 @@ _WORKER_OPTIONS = frozenset({"--workers", "-w", "--processes", "--reload", "--de
     type=click.IntRange(0, 65535),
     default=PORT,
     show_default=True,
-    envvar=_zero_code.PORT_VARIABLE,
+    envvar=zero_code.PORT_VARIABLE,
     help="Loopback port of /metrics; 0 takes a free one.",
 )
 @click.option("--no-metrics", is_flag=True, help="Serve no /metrics.")
@@ -52,14 +53,14 @@ def command(metrics_port: int, no_metrics: bool, multiprocess: bool | None, word
     config.load()
     path, words = _found(words)
     environ = dict(os.environ)
-    environ[_zero_code.SWITCH] = "1"
+    environ[zero_code.SWITCH] = "1"
     # An empty entry would stand for the current folder.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_STARTUP, environ.get("PYTHONPATH"))))
-    for name in (_zero_code.PORT_VARIABLE, _zero_code.SERVING, _zero_code.DIRECTORY_VARIABLE):
+    for name in (zero_code.PORT_VARIABLE, zero_code.SERVING, zero_code.DIRECTORY_VARIABLE):
         environ.pop(name, None)
     if not no_metrics:
         port = _checked(metrics_port)
-        environ[_zero_code.PORT_VARIABLE] = str(port)
+        environ[zero_code.PORT_VARIABLE] = str(port)
         _share(environ, _has_workers(words) if multiprocess is None else multiprocess)
         click.echo(f"trisignal: metrics on http://{HOST}:{port}/metrics", err=True)
     _become(path, words, environ)
@@ -101,7 +102,7 @@ def _share(environ: dict[str, str], wanted: bool) -> None:
             raise click.UsageError(f"{given} names no directory: create it first")
     elif wanted:
         made = tempfile.mkdtemp(prefix="trisignal-metrics-")
-        environ[MULTIPROCESS_VARIABLES[0]] = environ[_zero_code.DIRECTORY_VARIABLE] = made
+        environ[MULTIPROCESS_VARIABLES[0]] = environ[zero_code.DIRECTORY_VARIABLE] = made
 
 
 def _become(path: str, words: tuple[str, ...], environ: dict[str, str]) -> NoReturn:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import wrapt
 
-from trisignal import _guard, _runtime
-from trisignal._patch import Patches
+from trisignal import _guard
+from trisignal.clients._patch import Patches
+from trisignal.engine import state
 from trisignal.errors import ClientNotInstalledError, ConfigError
 
 
@@ -60,11 +61,11 @@ REGISTRY: tuple[Row, ...] = (
         also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
     ),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
-    Row("langchain", "langchain_core", "trisignal.clients.langchain:provider", ">=1.0"),
-    Row("langgraph", "langgraph", "trisignal.clients.langchain:graphs", ">=0.4"),
-    Row("llama-index", "llama_index.core", "trisignal.clients.llama_index:provider", ">=0.12"),
-    Row("mcp", "mcp", "trisignal.clients.mcp:provider", ">=1.0"),
-    Row("openai-agents", "agents", "trisignal.clients.openai_agents:provider", ">=0.1"),
+    Row("langchain", "langchain_core", "trisignal.clients.frameworks.langchain:provider", ">=1.0"),
+    Row("langgraph", "langgraph", "trisignal.clients.frameworks.langchain:graphs", ">=0.4"),
+    Row("llama-index", "llama_index.core", "trisignal.clients.frameworks.llama_index:provider", ">=0.12"),
+    Row("mcp", "mcp", "trisignal.clients.frameworks.mcp:provider", ">=1.0"),
+    Row("openai-agents", "agents", "trisignal.clients.frameworks.openai_agents:provider", ">=0.1"),
 )
 
 _lock = RLock()
@@ -92,7 +93,7 @@ def instrument(*clients: str) -> None:
             raise ConfigError("instrument", name, "one or more of " + ", ".join(rows))
         if not _installed(rows[name].module):
             raise ClientNotInstalledError(name, rows[name].module)
-    if not _runtime.STATE.active and not _runtime.STATE.settings.disabled:
+    if not state.STATE.active and not state.STATE.settings.disabled:
         _guard.logger.warning("trisignal.instrument() without trisignal.setup(): calls pass through unrecorded")
     with _lock:
         for name in clients or rows:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from trisignal import _guard, _runtime
-from trisignal._patch import Patches, Wrapper
+from trisignal import _guard
 from trisignal.call import Draft
+from trisignal.clients._patch import Patches, Wrapper
+from trisignal.engine import current, lifecycle, state
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -57,7 +58,7 @@ def outgoing(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     Args:
         given: Headers that the client sends anyway: they win.
     """
-    if not _runtime.STATE.settings.propagate_trace_context:
+    if not state.STATE.settings.propagate_trace_context:
         return None
     carrier: dict[str, Any] = {}
     _w3c.inject(carrier)
@@ -65,7 +66,7 @@ def outgoing(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _begin(reader: Reader, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
-    if _runtime.is_off():
+    if state.is_off():
         return None
     try:
         draft = reader.begin(instance, args, kwargs)
@@ -74,7 +75,7 @@ def _begin(reader: Reader, instance: Any, args: Args, kwargs: Kwargs) -> Draft |
         return None
     if draft is not None:
         draft.leaf = True
-        _runtime.open_call(draft)
+        lifecycle.open_call(draft)
     return draft
 
 
@@ -93,12 +94,12 @@ def _answer(reader: Reader, draft: Draft, result: Any) -> Any:
         _guard.contain("client.answer", error)
         complete = True
     except BaseException as error:
-        _runtime.close_call(draft, error)
+        lifecycle.close_call(draft, error)
         raise
     if isinstance(complete, Watched):
         return complete.stream
     if complete:
-        _runtime.close_call(draft)
+        lifecycle.close_call(draft)
     return result
 
 
@@ -107,7 +108,7 @@ def _failed(reader: Reader, draft: Draft, error: BaseException) -> None:
         reader.failed(draft, error)
     except Exception as failure:
         _guard.contain("client.failed", failure)
-    _runtime.close_call(draft, error)
+    lifecycle.close_call(draft, error)
 
 
 def sync_wrapper(reader: Reader) -> Wrapper:
@@ -117,15 +118,15 @@ def sync_wrapper(reader: Reader) -> Wrapper:
         draft = _begin(reader, instance, args, kwargs)
         if draft is None:
             return wrapped(*args, **kwargs)
-        tokens = _runtime.activate(draft)
+        tokens = current.activate(draft)
         try:
             args, kwargs = _adjust(reader, draft, instance, args, kwargs)
             result = wrapped(*args, **kwargs)
         except BaseException as error:
-            _runtime.deactivate(tokens)
+            current.deactivate(tokens)
             _failed(reader, draft, error)
             raise
-        _runtime.deactivate(tokens)
+        current.deactivate(tokens)
         return _answer(reader, draft, result)
 
     return call
@@ -138,15 +139,15 @@ def async_wrapper(reader: Reader) -> Wrapper:
         draft = _begin(reader, instance, args, kwargs)
         if draft is None:
             return await wrapped(*args, **kwargs)
-        tokens = _runtime.activate(draft)
+        tokens = current.activate(draft)
         try:
             args, kwargs = _adjust(reader, draft, instance, args, kwargs)
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
-            _runtime.deactivate(tokens)
+            current.deactivate(tokens)
             _failed(reader, draft, error)
             raise
-        _runtime.deactivate(tokens)
+        current.deactivate(tokens)
         return _answer(reader, draft, result)
 
     return call

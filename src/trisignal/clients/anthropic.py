@@ -18,15 +18,17 @@ from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 
-from trisignal import _context, _guard, _runtime, _streams
+from trisignal import _context, _guard
 from trisignal import semconv as names
-from trisignal._patch import Patches
 from trisignal.call import Draft
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients._stainless import Endpoint, Exchange, Stainless
+from trisignal.clients.sdks.stainless import Endpoint, Exchange, Stainless
+from trisignal.engine.state import STATE
 from trisignal.formats import StreamState, View, count, text, view
 from trisignal.formats.anthropic_messages import MESSAGES
 from trisignal.formats.plain import PLAIN
+from trisignal.streams.tap import Tap
 
 _PLATFORMS = {
     "BaseBedrockClient": "aws.bedrock",
@@ -290,7 +292,7 @@ def _own_tracer(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     if tracer is None or draft is None or draft.span is None or stand_in is None or stand_in.used:
         return tracer
     provider = instance._open_telemetry.get("tracer_provider") or trace.get_tracer_provider()
-    stand_in.shadows = provider is _runtime.STATE.tracer_provider
+    stand_in.shadows = provider is STATE.tracer_provider
     stand_in.tracer = None if stand_in.shadows or isinstance(provider, _NOWHERE) else tracer
     return stand_in
 
@@ -300,7 +302,7 @@ def _see_stream(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> None
     wrapped(*args, **kwargs)
     try:
         tap = getattr(instance.response, "stream", None)
-        if isinstance(tap, _streams.Tap):
+        if isinstance(tap, Tap):
             tap.follow(instance)
     except Exception as error:
         _guard.contain("anthropic.stream", error)

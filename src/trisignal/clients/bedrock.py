@@ -15,18 +15,19 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
 
-from trisignal import _context, _guard, _runtime, providers
+from trisignal import _context, _guard, providers
 from trisignal import semconv as names
-from trisignal._decode import BodyDecoder
-from trisignal._patch import Patches
-from trisignal._streams import Fold
 from trisignal.call import ContentSource, Draft
-from trisignal.clients._botocore import Watch, mark, patch_reading
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
+from trisignal.clients.sdks.botocore import Watch, mark, patch_reading
+from trisignal.engine import state
 from trisignal.formats import Format, text, view
 from trisignal.formats.bedrock_converse import CONVERSE, usage
 from trisignal.formats.bedrock_invoke import told_by
 from trisignal.outcomes import classify, kind_of_status
+from trisignal.streams.decoders import BodyDecoder
+from trisignal.streams.fold import Fold
 
 _SERVICE = "bedrock-runtime"
 _PROVIDER = "aws.bedrock"
@@ -95,14 +96,14 @@ class Bedrock:
             body = {**body, "model": model, "modelId": model}
         draft = Draft(doing)
         draft.server_address, draft.server_port = host, port = self._host(instance.meta.endpoint_url)
-        draft.provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, _PROVIDER)
+        draft.provider = providers.by_host(host, port, state.STATE.settings.provider_hosts, _PROVIDER)
         draft.owner = Exchange(format, whole, streaming)
         format.read_request(draft, body)
         if streaming:
             draft.fields[names.REQUEST_STREAM] = True
         if guardrail:
             draft.fields[names.BEDROCK_GUARDRAIL_ID] = guardrail
-        policy = _runtime.STATE.policy
+        policy = state.STATE.policy
         if policy is not None and policy.captures:
             draft.content = ContentSource(format.read_content, body)
         return draft
@@ -132,7 +133,7 @@ class Bedrock:
             return True
         draft.tier = text(result.get("serviceTier"))
         told = {key: _number(headers.get(header)) for key, header in _HEADERS.items()}
-        policy = _runtime.STATE.policy
+        policy = state.STATE.policy
         keep = policy is not None and policy.captures
         fold = Fold(draft, exchange.format, keep_content=keep, timed=exchange.streaming)
         decoder = BodyDecoder(bytes)

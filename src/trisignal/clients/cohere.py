@@ -14,15 +14,17 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from trisignal import _context, _guard, _runtime, _streams, providers
+from trisignal import _context, _guard, providers
 from trisignal import semconv as names
-from trisignal._active import captures
-from trisignal._patch import Patches, Wrapper
 from trisignal.call import ContentSource, Draft, ErrorKind
+from trisignal.clients._patch import Patches, Wrapper
 from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
+from trisignal.engine import state
+from trisignal.engine.state import captures
 from trisignal.formats import Format, text, view
 from trisignal.formats.cohere import COHERE, COHERE_OTHER
 from trisignal.outcomes import kind_of_status
+from trisignal.streams.fold import Fold, aiterate, iterate
 
 _REQUEST_IDS = ("x-debug-trace-id", "x-request-id", "x-amzn-requestid", "opc-request-id")
 
@@ -112,8 +114,8 @@ class Cohere:
             _read_headers(draft, response.headers)
         reply = result._data if response is not None else result
         if self._ask.streaming:
-            fold = _streams.Fold(draft, self._ask.format, keep_content=captures())
-            watch: Any = _streams.aiterate if hasattr(reply, "__anext__") else _streams.iterate
+            fold = Fold(draft, self._ask.format, keep_content=captures())
+            watch: Any = aiterate if hasattr(reply, "__anext__") else iterate
             result._data = watch(reply, fold)
             return Watched((result, fold))
         self._ask.format.read_response(draft, view(reply))
@@ -152,7 +154,7 @@ def _who(wrapper: Any) -> tuple[str, int, str]:
             url = _CLOUDS[module](importlib.import_module(module), told)
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-    return host, port, providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, "cohere")
+    return host, port, providers.by_host(host, port, state.STATE.settings.provider_hosts, "cohere")
 
 
 # --- methods -------------------------------------------------------------------------

@@ -14,14 +14,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from trisignal import _context, _guard, _runtime, _streams, providers
+from trisignal import _context, _guard, providers
 from trisignal import semconv as names
-from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft, ErrorKind
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
+from trisignal.engine import current, state
 from trisignal.formats import Format, text, view
 from trisignal.formats.gemini import COUNT_TOKENS, EMBED_CONTENT, GENERATE_CONTENT, model_name
 from trisignal.outcomes import classify
+from trisignal.streams.fold import Fold, aiterate, iterate
 
 _MAX_KNOWN = 256
 _REQUEST_IDS = ("x-request-id", "x-goog-request-id", "apim-request-id")
@@ -79,7 +81,7 @@ class GoogleGenAI:
         draft.owner = Exchange(turn.format)
         if turn.streaming:
             draft.fields[names.REQUEST_STREAM] = True
-        policy = _runtime.STATE.policy
+        policy = state.STATE.policy
         if policy is not None and policy.captures:
             draft.content = ContentSource(turn.format.read_content, kwargs)
         return draft
@@ -95,7 +97,7 @@ class GoogleGenAI:
             url = urlsplit(key[0])
             host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
             fallback = "gcp.vertex_ai" if client.vertexai else "gcp.gemini"
-            provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, fallback)
+            provider = providers.by_host(host, port, state.STATE.settings.provider_hosts, fallback)
             found = self._known[key] = (host, port, provider)
         return found
 
@@ -137,22 +139,22 @@ class GoogleGenAIStream(GoogleGenAI):
 
     def answer(self, draft: Draft, result: Any) -> Watched:
         """Attach to a generator, or asynchronous generator, of parsed chunks."""
-        policy = _runtime.STATE.policy
-        fold = _streams.Fold(draft, self._turn.format, keep_content=policy is not None and policy.captures)
+        policy = state.STATE.policy
+        fold = Fold(draft, self._turn.format, keep_content=policy is not None and policy.captures)
         if hasattr(result, "__anext__"):
-            return Watched(_streams.aiterate(result, fold))
-        return Watched(_streams.iterate(_sent_within(result, draft), fold))
+            return Watched(aiterate(result, fold))
+        return Watched(iterate(_sent_within(result, draft), fold))
 
 
 def _sent_within(chunks: Iterator[Any], draft: Draft) -> Iterator[Any]:
     # A synchronous stream sends its request when the first chunk is asked for.
-    tokens = _runtime.activate(draft)
+    tokens = current.activate(draft)
     try:
         first = next(chunks)
     except StopIteration:
         return
     finally:
-        _runtime.deactivate(tokens)
+        current.deactivate(tokens)
     yield first
     yield from chunks
 

@@ -12,17 +12,19 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from trisignal import _guard, _runtime, _streams, providers
+from trisignal import _guard, providers
 from trisignal import semconv as names
-from trisignal._active import captures
-from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
+from trisignal.engine import state
+from trisignal.engine.state import captures
 from trisignal.formats import Format, text, view
 from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.tgi import TGI
 from trisignal.outcomes import classify
+from trisignal.streams.fold import Fold, aiterate, iterate
 
 _OPERATIONS = {
     "conversational": names.CHAT,
@@ -38,7 +40,7 @@ _OPERATIONS = {
 """What a task of the Hub stands for; the others are a ``request``."""
 
 
-class _Lines(_streams.Fold):
+class _Lines(Fold):
     """The fold of a stream whose chunks are lines of server-sent events."""
 
     __slots__ = ()
@@ -130,7 +132,7 @@ class HuggingFace:
         format = _format(operation, body)
         url = urlsplit(asked.url)
         host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
-        named = _runtime.STATE.settings.provider_hosts
+        named = state.STATE.settings.provider_hosts
         draft = Draft(operation, provider=providers.by_host(host, port, named, "huggingface"))
         draft.server_address, draft.server_port = host, port
         draft.owner = format
@@ -158,7 +160,7 @@ class HuggingFace:
         format: Any = draft.owner
         if names.REQUEST_STREAM in draft.fields:
             fold = _Lines(draft, format, keep_content=captures())
-            watch = _streams.aiterate if hasattr(result, "__anext__") else _streams.iterate
+            watch = aiterate if hasattr(result, "__anext__") else iterate
             return Watched(watch(result, fold))
         if (isinstance(result, bytes) and result[:1] == b"{") or draft.operation in names.INFERENCE:
             try:

@@ -10,16 +10,17 @@ import importlib
 from types import MappingProxyType
 from typing import Any
 
-from trisignal import _context, _streams
+from trisignal import _context
 from trisignal import semconv as names
-from trisignal._active import captures
-from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
+from trisignal.engine.state import captures
 from trisignal.formats import text, view
 from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.openai_responses import RESPONSES
+from trisignal.streams.fold import Fold
 
 _FUNCTIONS = {
     "completion": (names.CHAT, CHAT),
@@ -87,7 +88,7 @@ class _Call:
     def answer(self, draft: Draft, result: Any) -> bool:
         """Read a reply, or stay with a stream."""
         if hasattr(type(result), "__next__") or hasattr(type(result), "__anext__"):
-            setattr(result, _FOLD, _streams.Fold(draft, self._format, keep_content=captures()))
+            setattr(result, _FOLD, Fold(draft, self._format, keep_content=captures()))
             return False
         self._format.read_response(draft, view(result))
         if draft.content is not None:

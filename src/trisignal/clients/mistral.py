@@ -19,16 +19,19 @@ from weakref import ref
 
 from opentelemetry import trace
 
-from trisignal import _context, _guard, _runtime, _streams, providers
+from trisignal import _context, _guard, providers
 from trisignal import semconv as names
-from trisignal._active import captures
-from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft
-from trisignal.clients import _speakeasy
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, sync_wrapper
+from trisignal.clients.sdks import speakeasy
+from trisignal.engine import state
+from trisignal.engine.state import captures
 from trisignal.formats import Format, text, view
 from trisignal.formats.mistral import MISTRAL, MISTRAL_EMBED
 from trisignal.outcomes import classify, classify_event, status_of
+from trisignal.streams import tap
+from trisignal.streams.fold import Fold, aiterate, iterate
 
 _CLOUDS = {
     "mistralai.azure.client": "azure.ai.inference",
@@ -62,7 +65,7 @@ _METHODS = (
 )
 
 
-class _Exchange(_speakeasy.Exchange):
+class _Exchange(speakeasy.Exchange):
     """What the SDK's own tracing needs to know besides."""
 
     __slots__ = ("around", "hook")
@@ -75,7 +78,7 @@ class _Exchange(_speakeasy.Exchange):
         """The SDK's hook, while it looks at the request."""
 
 
-class _Events(_streams.Fold):
+class _Events(Fold):
     """The fold of a stream whose error events are no chunks: whoever parses them raises."""
 
     __slots__ = ()
@@ -103,7 +106,7 @@ class _Running:
 
     __slots__ = ("_reader",)
 
-    def __init__(self, reader: Any, fold: _streams.Fold) -> None:
+    def __init__(self, reader: Any, fold: Fold) -> None:
         # The response may live on until the garbage collector comes: the reader's end is that of the call.
         self._reader = ref(reader, lambda _: fold.__del__())
 
@@ -141,7 +144,7 @@ class Reader:
         url = urlsplit(text(kwargs.get("server_url")) or instance.sdk_configuration.get_server_details()[0])
         host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
         draft.server_address, draft.server_port = host, port
-        draft.provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, self._fallback)
+        draft.provider = providers.by_host(host, port, state.STATE.settings.provider_hosts, self._fallback)
         # An enclosing call of ours is nothing that the SDK would see without us.
         enclosed = _context.current.get() is not None
         draft.owner = _Exchange(method.format, trace.INVALID_SPAN if enclosed else trace.get_current_span())
@@ -162,11 +165,11 @@ class Reader:
             return True
         fold = _Events(draft, self._method.format, keep_content=captures())
         inner = getattr(result, "generator", result)
-        watch: Any = _streams.aiterate if hasattr(inner, "__anext__") else _streams.iterate
+        watch: Any = aiterate if hasattr(inner, "__anext__") else iterate
         watched = watch(inner, fold)
         if inner is result:  # the first versions return bare generators
             return Watched(watched)
-        _streams.tap(result.response, fold)._parsed = _Running(watched, fold)
+        tap.tap(result.response, fold)._parsed = _Running(watched, fold)
         result.generator = watched
         return False
 
@@ -221,7 +224,7 @@ class _StandIn:
 
 def _trace_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The SDK's hook that may start a span: note which provider it goes to."""
-    _, exchange = _speakeasy.current() or (None, None)
+    _, exchange = speakeasy.current() or (None, None)
     if isinstance(exchange, _Exchange):
         exchange.hook = instance
     return wrapped(*args, **kwargs)
@@ -229,13 +232,13 @@ def _trace_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> A
 
 def _start_span(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """One span per call where both go to one place; one that goes elsewhere is as it would be without us."""
-    draft, exchange = _speakeasy.current() or (None, None)
+    draft, exchange = speakeasy.current() or (None, None)
     tracer = kwargs.get("tracer")
     if draft is None or draft.span is None or not isinstance(exchange, _Exchange) or tracer is None:
         return wrapped(*args, **kwargs)
     hook, exchange.hook = exchange.hook, None
     provider = getattr(hook, "tracer_provider", None) or trace.get_tracer_provider()
-    if provider is _runtime.STATE.tracer_provider:
+    if provider is state.STATE.tracer_provider:
         tracer = _StandIn(partial(_Shadow, draft, draft.span))
     else:
         around = trace.set_span_in_context(exchange.around)
@@ -272,7 +275,7 @@ class Mistral:
                 reader = Reader(method, fallback)
                 patches.wrap(cls, method.name, sync_wrapper(reader))
                 patches.wrap(cls, f"{method.name}_async", async_wrapper(reader))
-        _speakeasy.watch(patches, package)
+        speakeasy.watch(patches, package)
         tracing = _module(f"{package}._hooks.tracing")
         if tracing is not None:
             patches.wrap(tracing.TracingHook, "before_request", _trace_request)

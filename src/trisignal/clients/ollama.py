@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from trisignal import _runtime, _streams, providers
+from trisignal import providers
 from trisignal import semconv as names
-from trisignal._active import captures
-from trisignal._patch import Patches
 from trisignal.call import ContentSource, Draft
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
+from trisignal.engine import state
+from trisignal.engine.state import captures
 from trisignal.formats import view
 from trisignal.formats.ollama import OLLAMA, OLLAMA_EMBED
 from trisignal.formats.openai_media import MEDIA
+from trisignal.streams import fold
 
 _ENDPOINTS = {
     "/api/chat": (names.CHAT, OLLAMA),
@@ -44,7 +46,7 @@ class Ollama:
         base = instance._client.base_url
         host = base.host or ""
         port = base.port or (80 if base.scheme == "http" else 443)
-        named = _runtime.STATE.settings.provider_hosts
+        named = state.STATE.settings.provider_hosts
         draft = Draft(operation, provider=providers.by_host(host, port, named, "ollama"))
         draft.server_address, draft.server_port = host, port
         draft.owner = format
@@ -68,8 +70,8 @@ class Ollama:
             if draft.content is not None:
                 draft.content.response = result
             return True
-        watch = _streams.aiterate if hasattr(result, "__anext__") else _streams.iterate
-        return Watched(watch(result, _streams.Fold(draft, format, keep_content=captures())))
+        watch = fold.aiterate if hasattr(result, "__anext__") else fold.iterate
+        return Watched(watch(result, fold.Fold(draft, format, keep_content=captures())))
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """The exception has nothing more to tell."""

@@ -7,10 +7,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from trisignal import _runtime
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients._stainless import Endpoint, Stainless
+from trisignal.clients.sdks.stainless import Endpoint, Stainless
+from trisignal.engine import state
 from trisignal.formats import text
 from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
@@ -99,7 +99,7 @@ class OpenAI(Stainless):
 
     def changes(self, endpoint: Endpoint, streaming: bool, body: Any) -> Mapping[str, Any] | None:
         """Ask a chat stream for its usage, which OpenAI sends on demand only."""
-        asked = streaming and _runtime.STATE.settings.inject_stream_usage
+        asked = streaming and state.STATE.settings.inject_stream_usage
         if asked and endpoint.format is CHAT and isinstance(body, dict) and not body.get("stream_options"):
             return {**body, "stream_options": {"include_usage": True}}
         return None

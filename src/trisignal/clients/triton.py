@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 from opentelemetry import trace
 
-from trisignal import _guard, _runtime, providers
-from trisignal._patch import Patches
+from trisignal import _guard, providers
 from trisignal.call import Draft
+from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
-from trisignal.clients._triton_streams import fail, read_reply, start_stream, started, stop_stream, stream_infer
+from trisignal.clients.sdks.triton_streams import fail, read_reply, start_stream, started, stop_stream, stream_infer
+from trisignal.engine import lifecycle, state
 from trisignal.formats import text, view
 from trisignal.outcomes import classify_names
 
@@ -38,7 +39,7 @@ class Triton:
         """Who is asked for which model."""
         host, port = _address(instance)
         draft = Draft(_OPERATION, request_model=text(args[0] if args else kwargs.get("model_name")))
-        draft.provider = providers.by_host(host, port, _runtime.STATE.settings.provider_hosts, "triton")
+        draft.provider = providers.by_host(host, port, state.STATE.settings.provider_hosts, "triton")
         draft.server_address, draft.server_port = host, port
         return draft
 
@@ -155,7 +156,7 @@ def _settle(draft: Draft, result: Any, error: Any) -> None:
             _read(draft, result)
     except Exception as failure:
         _guard.contain("triton.reply", failure)
-    _runtime.close_call(draft)
+    lifecycle.close_call(draft)
 
 
 def _arrived(draft: Draft, greenlet: Any) -> None:
@@ -168,7 +169,7 @@ def _arrived(draft: Draft, greenlet: Any) -> None:
             draft.outcome, draft.error_type, draft.error_kind = classify_names(str(status), status)
     except Exception as failure:
         _guard.contain("triton.reply", failure)
-    _runtime.close_call(draft)
+    lifecycle.close_call(draft)
 
 
 # --- patching -------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from opentelemetry import trace
 
-from trisignal import _runtime, config
-from trisignal._telemetry import running
+from trisignal import config
+from trisignal.assembly.telemetry import running
+from trisignal.engine import state
 from trisignal.errors import ConfigError
 from trisignal.operate.doctor import export, install, machine, metrics, readers, settings
 from trisignal.operate.doctor.findings import Finding
@@ -34,7 +35,7 @@ def examine(
     """
     yield from install.check()
     yield from settings.check()
-    yield from export.check(_runtime.STATE.tracer_provider or trace.get_tracer_provider(), timeout_s)
+    yield from export.check(state.STATE.tracer_provider or trace.get_tracer_provider(), timeout_s)
     yield from machine.check()
     if url:
         for found in metrics.check(url, headers or {}, _max_label_sets(), timeout_s):

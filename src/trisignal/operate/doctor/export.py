@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from opentelemetry.util.re import parse_env_headers
 
-from trisignal._exporters import exporter_of, protocol
-from trisignal._redacting import RedactingExporter
 from trisignal.errors import ConfigError
+from trisignal.export.otel_providers import exporter_of, protocol
+from trisignal.export.redaction_gate import RedactingExporter
 from trisignal.operate.doctor.findings import Finding
 from trisignal.operate.doctor.machine import clock
 from trisignal.operate.scrape import Unreachable, fetch

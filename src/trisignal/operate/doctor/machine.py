@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from trisignal._exporters import exporter_of, protocol
-from trisignal._exposition import MULTIPROCESS_VARIABLES
 from trisignal.errors import ConfigError
+from trisignal.export.otel_providers import exporter_of, protocol
 from trisignal.operate.doctor.findings import Finding
 from trisignal.policy.price_table import day_unix_s, shipped
+from trisignal.web.metrics_page import MULTIPROCESS_VARIABLES
 
 CHECK = "process"
 PRICES = "prices"

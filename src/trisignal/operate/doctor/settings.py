@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from trisignal import config
-from trisignal._telemetry import running
+from trisignal.assembly.telemetry import running
 from trisignal.errors import ConfigError, TrisignalError
 from trisignal.operate.doctor.findings import Finding
 from trisignal.policy.price_file import FilePrices

@@ -1,0 +1,1 @@
+"""What starts and stops everything: setup(), providers, zero-code start, push."""

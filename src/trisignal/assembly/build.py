@@ -1,0 +1,243 @@
+"""Builds what runs between setup() and shutdown(), out of settings and given objects."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.trace import ProxyTracerProvider, TracerProvider
+
+from trisignal import _guard, config
+from trisignal import semconv as names
+from trisignal.assembly.telemetry import Telemetry, after_fork
+from trisignal.bridge.processor import BridgeSpanProcessor
+from trisignal.engine import state
+from trisignal.export.log_file import LogFile
+from trisignal.export.otel_providers import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
+from trisignal.policy import Policy
+from trisignal.policy.price import Pricer
+from trisignal.policy.redact import PatternRedactor, chain
+from trisignal.sinks import Meter, Sink
+from trisignal.sinks.json_log import JsonLogSink
+from trisignal.sinks.prometheus import PrometheusSink
+from trisignal.sinks.span import SpanSink
+from trisignal.web import metrics_page
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+CALL_LOGGER = "trisignal.calls"
+OBJECTS = ("tracer_provider", "meter_provider", "logger_provider", "registry", "redactor", "price_source")
+"""Arguments of setup() that are objects, not settings."""
+
+
+def start(explicit: dict[str, Any]) -> Telemetry:
+    """Load the settings and put everything in force; leaves nothing behind when it raises."""
+    values = {k: v for k, v in explicit.items() if k not in OBJECTS}
+    handler = values.pop("logs") if isinstance(values.get("logs"), logging.Handler) else None
+    values = {k: str(v) if isinstance(v, os.PathLike) else v for k, v in values.items()}
+    loaded = config.load(values)
+    settings = loaded.settings
+    made = Telemetry(loaded, explicit)
+    made.pricer = Pricer(explicit.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices)
+    if settings.disabled:
+        return made
+    try:
+        _build(made, explicit, handler)
+    except BaseException:
+        made.take_back()
+        raise
+    return made
+
+
+def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler | None) -> None:
+    settings = made.settings
+    patterns = PatternRedactor(settings.redact, settings.redact_patterns, _count_redaction)
+    own = explicit.get("redactor")
+    made.redactor = chain(patterns, own) if own is not None else patterns
+    policy = Policy(settings, made.redactor, made.pricer, _count_redaction_failure)
+
+    prometheus = _prometheus(made, explicit.get("registry"))
+    tracer_provider = _tracer_provider(made, explicit.get("tracer_provider"), policy.known)
+    tracer = tracer_provider.get_tracer(names.SCOPE, _version(), names.SCHEMA_URL)
+    log_sink = JsonLogSink(logging.getLogger(CALL_LOGGER), settings.log_sample_ratio)
+    sinks: list[Sink] = [SpanSink(tracer, policy), prometheus, log_sink, made.tally]
+    meters: list[Meter] = [prometheus]
+    _add_push(made, explicit, sinks, meters)
+    _add_handler(made, handler)
+    _serve(made)
+    _add_bridge(made)
+    prometheus.before_collect = _refresh
+    _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
+    state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
+    _hook_fork()
+
+
+def _add_bridge(made: Telemetry) -> None:
+    """See the spans of others; the SDK has no way to take a processor out, so it only falls silent."""
+    provider = made.tracer_provider
+    if made.settings.bridge and isinstance(provider, SdkTracerProvider):
+        bridge = BridgeSpanProcessor()
+        provider.add_span_processor(bridge)
+        made.undo.append(bridge.shutdown)
+
+
+def _serve(made: Telemetry) -> None:
+    """Let the /metrics applications find this setup's registry, and settle before each scrape."""
+    before, registry = metrics_page.default_registry, made.registry
+    assert registry is not None
+    metrics_page.default_registry = lambda: registry
+    metrics_page.before_scrape.append(state.drain)
+
+    def undo() -> None:
+        metrics_page.default_registry = before
+        metrics_page.before_scrape.remove(state.drain)
+
+    made.undo.append(undo)
+
+
+def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> PrometheusSink:
+    import prometheus_client
+
+    settings = made.settings
+    made.registry = prometheus_client.REGISTRY if registry is None else registry
+    sink = PrometheusSink(
+        made.registry,
+        profile=settings.metric_profile,
+        prefix=settings.metric_prefix,
+        dimensions=settings.metric_dimensions,
+        slo_thresholds=settings.slo_thresholds,
+        max_label_sets=settings.max_label_sets,
+        max_series=settings.max_series,
+        exemplars=settings.exemplars,
+    )
+    sink.gauge_from("price_table_timestamp", lambda: made.pricer.table_timestamp_s)
+    made.undo.append(sink.unregister)
+    return sink
+
+
+def _tracer_provider(made: Telemetry, given: TracerProvider | None, clean: Callable[[str], str]) -> TracerProvider:
+    present = trace.get_tracer_provider() if given is None else given
+    if isinstance(present, ProxyTracerProvider):
+        built = tracer_provider_from(made.settings, clean)
+        made.built.append(built)
+        present = built.provider
+    made.tracer_provider = present
+    return present
+
+
+def _add_push(made: Telemetry, explicit: dict[str, Any], sinks: list[Sink], meters: list[Meter]) -> None:
+    settings = made.settings
+    meter_provider = explicit.get("meter_provider")
+    if meter_provider is None:
+        built = meter_provider_from(settings)
+        if built is not None:
+            made.built.append(built)
+            meter_provider = built.provider
+    if meter_provider is not None:
+        from trisignal.sinks.otel_metrics import OtelMetricsSink
+
+        pushed = OtelMetricsSink(
+            meter_provider.get_meter(names.SCOPE, _version(), names.SCHEMA_URL),
+            profile=settings.metric_profile,
+            dimensions=settings.metric_dimensions,
+            max_label_sets=settings.max_label_sets,
+            slo_thresholds=settings.slo_thresholds,
+        )
+        sinks.append(pushed)
+        meters.append(pushed)
+    logger_provider = explicit.get("logger_provider")
+    if logger_provider is None:
+        built = logger_provider_from(settings)
+        if built is not None:
+            made.built.append(built)
+            logger_provider = built.provider
+    if logger_provider is not None:
+        from trisignal.sinks.otel_events import OtelEventSink
+
+        exports = all(built.signal != IDS_ONLY for built in made.built)
+        logger = logger_provider.get_logger(names.SCOPE, _version(), names.SCHEMA_URL)
+        # Before the span sink: events belong to the span while it is open.
+        sinks.insert(0, OtelEventSink(logger, details=True, content=settings.content_in_events, sampled_only=exports))
+
+
+def _add_handler(made: Telemetry, given: logging.Handler | None) -> None:
+    target = made.settings.logs
+    handler = _own_handler(target) if given is None else given
+    if handler is None:
+        return
+    # Its base takes milliseconds to import, which a process without call logs can spare.
+    from trisignal.logs import ContextFilter, JsonFormatter
+
+    logger = logging.getLogger(None if target == "root" else CALL_LOGGER)
+    calls = logging.getLogger(CALL_LOGGER)
+    context = ContextFilter()
+    formatter, level = handler.formatter, calls.level
+    if formatter is None:
+        handler.setFormatter(JsonFormatter(redactor=made.redactor))
+    handler.addFilter(context)
+    logger.addHandler(handler)
+    if level == logging.NOTSET:
+        calls.setLevel(logging.INFO)
+
+    def undo() -> None:
+        logger.removeHandler(handler)
+        handler.removeFilter(context)
+        handler.setFormatter(formatter)
+        calls.setLevel(level)
+        if given is None:
+            handler.close()
+
+    made.undo.append(undo)
+
+
+def _own_handler(target: str) -> logging.Handler | None:
+    if not target:
+        return None
+    if target in ("stderr", "root"):
+        return logging.StreamHandler()
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    return LogFile(target)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("trisignal")
+    except PackageNotFoundError:
+        return "0"
+
+
+def _refresh() -> None:
+    """Bring up to date what changes by the clock alone."""
+    for watcher in state.STATE.attached:
+        refresh = getattr(watcher, "refresh", None)
+        if refresh is not None:
+            try:
+                refresh()
+            except Exception as error:
+                _guard.contain(f"{watcher.name}.refresh", error)
+
+
+def _count_redaction(detector: str, hits: int) -> None:
+    for meter in state.STATE.meters:
+        meter.count("redactions", (detector,), hits)
+
+
+def _count_redaction_failure() -> None:
+    for meter in state.STATE.meters:
+        meter.count("redaction_failures", ("redactor",))
+
+
+@functools.cache
+def _hook_fork() -> None:
+    """Once per process: hooks cannot be removed again."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=after_fork)

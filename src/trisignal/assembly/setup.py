@@ -1,0 +1,125 @@
+"""setup(): settings in, everything running out; nothing of the host is replaced."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from opentelemetry.trace import TracerProvider
+
+from trisignal import _guard, config
+from trisignal.assembly.build import start
+from trisignal.assembly.telemetry import CURRENT, Telemetry
+from trisignal.engine import state
+from trisignal.export.redaction_gate import RedactingExporter
+from trisignal.policy import Policy
+from trisignal.policy.price import Pricer, PriceSource
+from trisignal.policy.redact import PatternRedactor, Redactor
+
+if TYPE_CHECKING:
+    from opentelemetry._logs import LoggerProvider
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from prometheus_client import CollectorRegistry
+
+
+def setup(
+    *,
+    service_name: str | None = None,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: LoggerProvider | None = None,
+    registry: CollectorRegistry | None = None,
+    redactor: Redactor | None = None,
+    price_source: PriceSource | None = None,
+    logs: str | os.PathLike[str] | logging.Handler | None = None,
+    capture_content: bool | str | None = None,
+    content_field_bytes: int | None = None,
+    content_span_bytes: int | None = None,
+    redact: Sequence[str] | None = None,
+    redact_patterns: Mapping[str, str] | None = None,
+    metric_profile: str | None = None,
+    metric_prefix: str | None = None,
+    metric_dimensions: Sequence[str] | None = None,
+    slo_thresholds: Sequence[float] | None = None,
+    max_label_sets: int | None = None,
+    max_series: int | None = None,
+    exemplars: bool | None = None,
+    trace_sample_ratio: float | None = None,
+    log_sample_ratio: float | None = None,
+    prices_file: str | os.PathLike[str] | None = None,
+    live_prices: bool | None = None,
+    propagate_trace_context: bool | None = None,
+    inject_stream_usage: bool | None = None,
+    provider_hosts: Mapping[str, str] | None = None,
+    bridge: bool | None = None,
+    event_score_threshold: float | None = None,
+    disabled: bool | None = None,
+) -> Telemetry:
+    """Start trisignal: spans, Prometheus metrics and call logs from now on.
+
+    Every argument but the objects also has the environment variable ``TRISIGNAL_<NAME>``;
+    explicit arguments win over the environment, that over the file named by
+    ``TRISIGNAL_CONFIG``, that over the defaults. What is not given is built from the standard
+    ``OTEL_*`` variables. Calling it again returns the handle of the first call.
+
+    Args:
+        service_name: ``service.name`` of the resource that is built here.
+        tracer_provider: Where spans go; else the host's global one, else one that is built
+            from ``OTEL_*`` variables. The global provider is never replaced.
+        meter_provider: Switches pushed metrics on, as an OTLP metrics endpoint does.
+        logger_provider: Switches the conventions' log events on, as an OTLP logs endpoint does.
+        registry: Prometheus registry; the default registry when omitted.
+        redactor: Called with every text before it leaves, after the built-in detectors.
+        price_source: Asked for prices before the override file and the shipped table.
+        logs: ``"stderr"``, ``"root"``, a file path or a handler for the call log.
+        capture_content: See `trisignal.config.Settings` for this and all further settings.
+
+    Returns:
+        A handle with ``force_flush()`` and ``shutdown()``; also a context manager.
+
+    Raises:
+        ConfigError: A setting has a wrong value.
+        MetricCollisionError: A metric name is taken in the registry.
+        PriceFileError: The price override file is wrong.
+    """
+    explicit = {k: v for k, v in locals().items() if v is not None}
+    with CURRENT.lock:
+        present = CURRENT.telemetry
+        if present is not None and present.automatic and explicit:
+            # Budgets and alerts of the application stay.
+            attached, state.STATE.attached = state.STATE.attached, ()
+            present.shutdown()
+            state.STATE.attached = attached
+            present = None
+        if present is None:
+            present = CURRENT.telemetry = start(explicit)
+        elif explicit and explicit != present.explicit:
+            _guard.logger.warning("setup() was called before; its settings stay until shutdown()")
+        return present
+
+
+def redacting(exporter: SpanExporter) -> SpanExporter:
+    """Put the redaction gate before an exporter of your own.
+
+    Every span that leaves through it is redacted, also those of other libraries. Exporters
+    that `setup` builds are behind the gate already.
+
+    Args:
+        exporter: Any span exporter.
+    """
+
+    def clean(text: str) -> str:
+        policy = state.STATE.policy
+        return (policy or _default_policy()).known(text)
+
+    return RedactingExporter(exporter, clean)
+
+
+@functools.cache
+def _default_policy() -> Policy:
+    """For spans that leave before setup() or after shutdown(): the built-in detectors."""
+    return Policy(config.Settings(), PatternRedactor(), Pricer(), lambda: None)

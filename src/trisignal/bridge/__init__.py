@@ -1,0 +1,1 @@
+"""Finished spans of other instrumentations become calls."""

@@ -1,0 +1,215 @@
+"""The bridge: a finished GenAI span of somebody else's is a source of calls like any other.
+
+Metrics, cost, call log and summary follow from the span that exists already; no second span is
+made. What a span means is told by the tables of `_vocabularies`; what is counted when several
+tell the same call is decided by `_nesting`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from threading import Lock, get_ident
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import SpanContext
+
+from trisignal import _context, _guard
+from trisignal import semconv as names
+from trisignal.bridge.translation import draft_of, first_text
+from trisignal.call import Draft
+from trisignal.engine import lifecycle, nesting, state
+from trisignal.engine import vocabularies as words
+from trisignal.providers import is_ip
+from trisignal.sinks._light_span import LightSpan
+
+MOST_HALVES = 1000
+"""Streams whose first half is remembered until the second comes."""
+
+
+class BridgeSpanProcessor(SpanProcessor):
+    """Turns finished GenAI spans of other instrumentations into metrics, cost and call log lines.
+
+    `setup` adds one to the tracer provider that it uses. Add one yourself to a provider that
+    `setup` does not see: ``provider.add_span_processor(trisignal.BridgeSpanProcessor())``.
+    It does nothing before `setup` and after `shutdown`. Spans of trisignal itself, and spans
+    around or inside of a call that is told already, are not counted again.
+    """
+
+    def __init__(self) -> None:
+        self._closed = False
+        self._mirror = False
+        """Another processor has told everything that this one sees."""
+        self._halves = _Halves()
+        nesting.STATE.watchers += 1
+        nesting.STATE.forgotten = partial(_dropped, "bridge_spans")
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Remember where a span began."""
+        if self._closed or isinstance(span, LightSpan) or state.is_off():
+            return
+        try:
+            scope = _scope(span)
+            if scope != names.SCOPE:
+                node = nesting.begin(span, scope, span.get_span_context(), parent_context)
+                self._mirror = node is None
+        except Exception as error:
+            _guard.contain("bridge.on_start", error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Tell the call that a finished span stands for, if it does and nobody else tells it."""
+        ids = span.context
+        if self._closed or ids is None:
+            return
+        node = nesting.end(ids)
+        scope = _scope(span)
+        if scope == names.SCOPE or state.is_off() or (node is None and self._mirror):
+            return
+        if node is None:
+            node = nesting.unseen(span, scope, ids)
+        settle = partial(self._settle, span, scope, ids, node)
+        if get_ident() in state.inside:
+            # Ended by the garbage collector while a sink of ours is at work: later.
+            state.dropped.append(settle)
+        else:
+            settle()
+
+    def shutdown(self) -> None:
+        """Do nothing from now on."""
+        if not self._closed:
+            self._closed = True
+            nesting.STATE.watchers -= 1
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Tell what has been put off."""
+        state.drain()
+        return True
+
+    def _settle(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> None:
+        try:
+            if not self._tell(span, scope, ids, node):
+                nesting.credit(node.parent, node.agent_calls, node.tool_calls)
+        except Exception as error:
+            _guard.contain("bridge.on_end", error)
+
+    def _tell(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> bool:
+        """Record the call of a span; False if the calls inside of it belong to what is around it."""
+        told = span.attributes or {}
+        operation = words.operation_of(told, scope)
+        policy = state.STATE.policy
+        if not operation or policy is None:
+            return False
+        if operation == words.STEP and nesting.within_agent(node):
+            return False
+        nesting.told(node, operation)
+        twice = node.covered or (bool(node.family) and nesting.encloses_same(node, node.family))
+        half = None
+        if scope.startswith(words.HALF_SCOPES):
+            half = self._halves.match(span, scope, ids, operation, twice)
+            twice = twice or (half is not None and half.ids is None)
+        if twice:
+            return False
+        draft = draft_of(span, operation, state.STATE.settings.provider_hosts, content=policy.captures)
+        if draft.server_address and not is_ip(draft.server_address):
+            # Sources of ours take it from a client's URL; here it is any text.
+            draft.server_address = policy.known(draft.server_address)
+        if node.family and nesting.told_already(draft, node.made_ns):
+            return False
+        if node.family == names.CHAT and span.parent is not None:
+            self._halves.told_inside(span.parent.span_id)
+        if half is not None and half.ids is not None:
+            ids = half.ids
+            draft.start_ns = draft.start_unix_ns = half.start_ns
+            draft.fields[names.REQUEST_STREAM] = True
+        _record(draft, ids, node)
+        return operation == names.INVOKE_AGENT
+
+
+def _record(draft: Draft, ids: SpanContext, node: nesting.OpenSpan) -> None:
+    if draft.operation == names.INVOKE_AGENT:
+        draft.agent_calls, draft.tool_calls = node.agent_calls, node.tool_calls
+    # What was bound where the span began: it may end in another task or thread.
+    bound = _context.bound.set(node.bound)
+    try:
+        lifecycle.record(draft, node.parent, ids)
+    finally:
+        _context.bound.reset(bound)
+
+
+def _scope(span: Any) -> str:
+    scope = span.instrumentation_scope
+    return scope.name if scope is not None else ""
+
+
+def _dropped(queue: str) -> None:
+    for meter in state.STATE.meters:
+        meter.count("dropped", (queue,))
+
+
+class _Half:
+    """The request of a stream whose reply is told by another span."""
+
+    __slots__ = ("ids", "start_ns")
+
+    def __init__(self, ids: SpanContext | None, start_ns: int) -> None:
+        self.ids = ids
+        """None: the call was told by somebody else."""
+        self.start_ns = start_ns
+
+
+class _Halves:
+    """Matches requests and replies by scope, model and parent, in their order."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: dict[tuple[str, str, int], deque[_Half]] = {}
+        self._count = 0
+
+    def match(self, span: ReadableSpan, scope: str, ids: SpanContext, operation: str, twice: bool) -> _Half | None:
+        """The other half of a call.
+
+        Returns:
+            For a reply its request, if that was seen. For a request without its reply a half
+            without ids: nothing is to be told yet. None for a span that tells a whole call.
+        """
+        told = span.attributes or {}
+        key = scope, first_text(told, words.REQUEST_MODEL), span.parent.span_id if span.parent else 0
+        mark, value = words.RECORD_MARK
+        if told.get(mark) == value:
+            return self._take(key)
+        failed = names.ERROR_TYPE in told or span.status.status_code.name == "ERROR"
+        if operation not in names.INFERENCE or failed or any(name in told for name in words.WHOLE_MARKS):
+            return None
+        self._put(key, _Half(None if twice else ids, span.start_time or 0))
+        return _Half(None, 0)
+
+    def told_inside(self, span_id: int) -> None:
+        """A call inside of a request's span has been told: its reply is not to be told again."""
+        if self._count:
+            with self._lock:
+                halves = [half for waiting in self._waiting.values() for half in waiting]
+            for half in halves:
+                if half.ids is not None and half.ids.span_id == span_id:
+                    half.ids = None
+
+    def _take(self, key: tuple[str, str, int]) -> _Half | None:
+        with self._lock:
+            waiting = self._waiting.get(key)
+            if not waiting:
+                return None
+            half = waiting.popleft()
+            self._count -= 1
+            if not waiting:
+                del self._waiting[key]
+            return half
+
+    def _put(self, key: tuple[str, str, int], half: _Half) -> None:
+        with self._lock:
+            full = self._count >= MOST_HALVES
+            if not full:
+                self._waiting.setdefault(key, deque()).append(half)
+                self._count += 1
+        if full:
+            _dropped("bridge_streams")

@@ -1,0 +1,1 @@
+"""Frameworks that make no model calls of their own."""

@@ -1,0 +1,152 @@
+"""What readers of frameworks share: one method that runs a whole agent, tool, workflow or retrieval.
+
+Frameworks call models through clients, which are counted where they are; here only the spans
+around these calls are made, so that agent, conversation and trace reach them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+from trisignal import _context, _guard
+from trisignal import semconv as names
+from trisignal.call import ContentSource, Draft
+from trisignal.clients._patch import Wrapper
+from trisignal.clients._provider import Args, Kwargs
+from trisignal.engine import lifecycle, state
+from trisignal.engine.state import captures
+from trisignal.formats.plain import PLAIN
+from trisignal.streams.fold import Fold
+from trisignal.streams.generators import adrive, drive
+
+Begin = Callable[[Any, Args, Kwargs], Draft | None]
+End = Callable[[Draft, Any], bool]
+
+
+def entity(operation: str, name: str, conversation_id: str = "") -> Draft:
+    """A draft of an agent, a tool, a workflow or a retrieval.
+
+    Args:
+        operation: One of the conventions' operations that are named by an entity.
+        name: Name of the entity.
+        conversation_id: Conversation that it is a part of, which model calls inside take over.
+    """
+    draft = Draft(operation, name=name, kind="internal")
+    draft.conversation_id = conversation_id
+    if operation == names.EXECUTE_TOOL:
+        draft.fields[names.TOOL_TYPE] = "function"
+    return draft
+
+
+def tool(name: str, call_id: str = "", arguments: Any = None) -> Draft | None:
+    """A draft of a tool call; None inside of the same tool's call, which somebody else tells already.
+
+    Args:
+        name: Name of the tool.
+        call_id: Id that the model gave the call, where known.
+        arguments: What the tool is called with; kept only while content is captured.
+    """
+    around = _context.current.get()
+    if around is not None and around.operation == names.EXECUTE_TOOL and around.name == name:
+        return None
+    draft = entity(names.EXECUTE_TOOL, name)
+    if call_id:
+        draft.fields[names.TOOL_CALL_ID] = call_id
+    keep(draft, arguments=arguments)
+    return draft
+
+
+def keep(draft: Draft, *, arguments: Any = None, result: Any = None) -> None:
+    """Keep content of a tool call or a retrieval, if content is captured."""
+    if not captures():
+        return
+    source = draft.content = draft.content or ContentSource()
+    if arguments is not None:
+        source.arguments = arguments
+    if result is not None:
+        source.result = result
+
+
+def keep_result(draft: Draft, result: Any) -> bool:
+    """The usual end: what came back is the result, and the call is over."""
+    keep(draft, result=result)
+    return True
+
+
+class Around:
+    """Reads the calls of one method.
+
+    Args:
+        begin: Makes the draft of a call, or None.
+        end: Takes the result; tells whether the call is over.
+    """
+
+    def __init__(self, begin: Begin, end: End = keep_result) -> None:
+        self._begin = begin
+        self._end = end
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """The draft of a call."""
+        return self._begin(instance, args, kwargs)
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """Take the result."""
+        return self._end(draft, result)
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """The arguments stay as they are."""
+        return args, kwargs
+
+    def failed(self, draft: Draft, error: BaseException) -> None:
+        """An exception has nothing more to tell."""
+
+
+def _opened(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+    if state.is_off():
+        return None
+    try:
+        draft = begin(instance, args, kwargs)
+    except Exception as error:
+        _guard.contain("framework.begin", error)
+        return None
+    if draft is not None:
+        lifecycle.open_call(draft)
+    return draft
+
+
+def _fold(draft: Draft) -> Fold:
+    return Fold(draft, PLAIN, keep_content=False, timed=False)
+
+
+def generator_wrapper(begin: Begin) -> Wrapper:
+    """The wrapper of a method that is a generator: its call is open while it is being read."""
+
+    def call(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        def run() -> Generator[Any, Any, Any]:
+            draft = _opened(begin, instance, args, kwargs)
+            inner = wrapped(*args, **kwargs)
+            return (yield from inner if draft is None else drive(inner, draft, _fold(draft)))
+
+        return run()
+
+    return call
+
+
+def async_generator_wrapper(begin: Begin) -> Wrapper:
+    """The same for an asynchronous generator."""
+
+    def call(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        async def run() -> AsyncGenerator[Any, Any]:
+            draft = _opened(begin, instance, args, kwargs)
+            inner = wrapped(*args, **kwargs)
+            steps = inner if draft is None else adrive(inner, draft, _fold(draft))
+            try:
+                async for item in steps:
+                    yield item
+            finally:
+                await steps.aclose()
+
+        return run()
+
+    return call

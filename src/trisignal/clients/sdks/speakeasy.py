@@ -1,0 +1,123 @@
+"""SDKs made by Speakeasy's generator: one method sends all requests, with hooks around each attempt.
+
+A call of a public method is open while they run; what they show of it is kept on its `Exchange`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import Any
+
+from trisignal import _context, _guard
+from trisignal.call import Draft, ErrorKind
+from trisignal.clients._patch import Patches
+from trisignal.clients._provider import Args, Kwargs, outgoing
+from trisignal.clients.sdks.stainless import read_headers
+from trisignal.formats import Format
+from trisignal.outcomes import classify
+
+
+class Exchange:
+    """What the HTTP requests of a draft, whose owner it is, have shown so far."""
+
+    __slots__ = ("format", "lost")
+
+    def __init__(self, format: Format) -> None:
+        self.format = format
+        self.lost: ErrorKind | None = None
+        """Why the last attempt failed; told as a retry once another one follows."""
+
+
+def watch(patches: Patches, package: str) -> None:
+    """Patch what sends the requests of a package.
+
+    Args:
+        patches: Where the patches are noted.
+        package: Import name of the package that holds ``basesdk``.
+    """
+    base = importlib.import_module(f"{package}.basesdk").BaseSDK
+    patches.wrap(base, "do_request", _send)
+    patches.wrap(base, "do_request_async", _asend)
+    hooks = importlib.import_module(f"{package}._hooks.sdkhooks").SDKHooks
+    patches.wrap(hooks, "before_request", _attempt)
+    patches.wrap(hooks, "after_error", _unanswered)
+    patches.wrap(importlib.import_module(f"{package}.utils.retries").TemporaryError, "__init__", _refused)
+
+
+def current() -> tuple[Draft, Exchange] | None:
+    """The call that is sending a request here, and its exchange; None when it is no call of ours."""
+    draft = _context.current.get()
+    if draft is None or draft.ended or not isinstance(draft.owner, Exchange):
+        return None
+    return draft, draft.owner
+
+
+def _see_request(request: Any) -> None:
+    """Read the body that is about to be sent; add trace context where the settings say so."""
+    found = current()
+    if found is None or request is None:
+        return
+    draft, exchange = found
+    try:
+        body = json.loads(request.content)
+        exchange.format.read_request(draft, body)
+        if draft.content is not None:
+            draft.content.request = body
+        for name, value in (outgoing(None) or {}).items():
+            request.headers.setdefault(name, value)
+    except Exception as error:
+        _guard.contain("speakeasy.request", error)
+
+
+def _see_response(response: Any) -> None:
+    found = current()
+    if found is None:
+        return
+    try:
+        read_headers(found[0], response.headers)
+    except Exception as error:
+        _guard.contain("speakeasy.response", error)
+
+
+def _asked(args: Args, kwargs: Kwargs) -> Any:
+    return kwargs["request"] if "request" in kwargs else args[1] if len(args) > 1 else None
+
+
+def _send(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _see_request(_asked(args, kwargs))
+    response = wrapped(*args, **kwargs)
+    _see_response(response)
+    return response
+
+
+async def _asend(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    _see_request(_asked(args, kwargs))
+    response = await wrapped(*args, **kwargs)
+    _see_response(response)
+    return response
+
+
+def _attempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """The hooks before each attempt: one that follows a failed one is a retry."""
+    found = current()
+    if found is not None and found[1].lost is not None:
+        found[0].retries.append(found[1].lost)
+        found[1].lost = None
+    return wrapped(*args, **kwargs)
+
+
+def _refused(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """An answer whose status may be tried again."""
+    wrapped(*args, **kwargs)
+    found = current()
+    if found is not None:
+        found[1].lost = classify(instance).kind
+
+
+def _unanswered(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """The hooks after an attempt without an answer."""
+    found, error = current(), args[2] if len(args) > 2 else None
+    if found is not None and isinstance(error, BaseException):
+        found[1].lost = classify(error).kind
+    return wrapped(*args, **kwargs)

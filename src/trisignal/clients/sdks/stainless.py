@@ -1,0 +1,366 @@
+"""What the SDKs made by OpenAI's generator share: openai, anthropic, groq, together, cerebras …
+
+Every resource method (parsed, raw, streaming, sync, async, helpers, even ``client.post``)
+goes once through the base client's ``request``; ``_process_response`` shows the HTTP
+response before it is wrapped, ``_calculate_retry_timeout`` is called once per hidden retry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from trisignal import _context, _guard, providers
+from trisignal import semconv as names
+from trisignal.call import ContentSource, Draft, ErrorKind, RateLimit
+from trisignal.clients._patch import Patches
+from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
+from trisignal.engine import state
+from trisignal.formats import Format, view
+from trisignal.outcomes import kind_of_status
+from trisignal.streams.decoders import BodyDecoder, EventDecoder, FrameDecoder, inflater
+from trisignal.streams.fold import Fold, aiterate, iterate
+from trisignal.streams.tap import Tap, tap
+
+_MAX_KNOWN = 256
+_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z0-9-]+?)(?:-(remaining|limit))?")
+_REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id", b"mistral-correlation-id")
+
+
+class Endpoint(NamedTuple):
+    """What a path stands for."""
+
+    operation: str
+    format: Format
+    api_type: str = ""
+    fixed: bool = True
+    """The path holds no id: what it stands for may be remembered."""
+
+
+class Exchange:
+    """One HTTP exchange of a draft."""
+
+    __slots__ = ("endpoint", "fold", "native", "refused", "response", "streaming", "tap")
+
+    def __init__(self, endpoint: Endpoint, streaming: bool) -> None:
+        self.endpoint = endpoint
+        self.streaming = streaming
+        self.response: Any = None
+        self.native: Any = None
+        """What holds back the span that the SDK would make itself."""
+        self.refused = 0
+        """Status of an answer that may be tried again."""
+        self.fold: Fold | None = None
+        self.tap: Tap | None = None
+
+
+class Stainless:
+    """Reader of one SDK with this client structure; a vendor's subclass says what its paths stand for.
+
+    Args:
+        package: The SDK's import name.
+        fallback: Provider id for hosts that are not known: the protocol spoken.
+    """
+
+    def __init__(self, package: str, fallback: str) -> None:
+        self.package = package
+        self._fallback = fallback
+        self._known: dict[tuple[int, type], tuple[Any, tuple[str, int, str]]] = {}
+        self._endpoints: dict[tuple[str, str], Endpoint | None] = {}
+        self._raw_types: dict[type, bool] = {}
+
+    # --- what vendors differ in ------------------------------------------------------
+
+    def endpoint_of(self, method: str, path: str, body: Any) -> Endpoint | None:
+        """The endpoint of a request; None for what calls no model (lists, files, admin).
+
+        Args:
+            method: HTTP method in lower case.
+            path: Path or absolute URL without query and last slash.
+            body: JSON body, if any.
+        """
+        raise NotImplementedError
+
+    def read_request(self, draft: Draft, endpoint: Endpoint, path: str, body: Mapping[str, Any]) -> None:
+        """Facts of a request."""
+        endpoint.format.read_request(draft, body)
+
+    def read_reply(self, draft: Draft, endpoint: Endpoint, seen: Any) -> None:
+        """Facts of a complete reply, given as a view."""
+        endpoint.format.read_response(draft, seen)
+
+    def fallback_of(self, client: Any) -> str:
+        """Provider id of a client whose host tells none."""
+        return self._fallback
+
+    def changes(self, endpoint: Endpoint, streaming: bool, body: Any) -> Mapping[str, Any] | None:
+        """The body as it is to be sent, where the settings ask for more; None to leave it."""
+        return None
+
+    # --- patching --------------------------------------------------------------------
+
+    def patch(self, patches: Patches) -> None:
+        """Patch the base clients of the SDK."""
+        base = importlib.import_module(f"{self.package}._base_client")
+        patches.wrap(base.SyncAPIClient, "request", sync_wrapper(self))
+        patches.wrap(base.AsyncAPIClient, "request", async_wrapper(self))
+        for client in (base.SyncAPIClient, base.AsyncAPIClient):
+            patches.wrap(client, "_process_response", self._see_response)
+        patches.wrap(base.BaseClient, "_should_retry", self._see_refusal)
+        patches.wrap(base.BaseClient, "_calculate_retry_timeout", self._see_retry)
+
+    def _see_response(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        draft = _context.current.get()
+        if draft is not None and isinstance(draft.owner, Exchange):
+            try:
+                self._attach(draft, draft.owner, kwargs["response"])
+            except Exception as error:
+                _guard.contain(f"{self.package}.response", error)
+        return wrapped(*args, **kwargs)
+
+    def _see_refusal(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        draft = _context.current.get()
+        if draft is not None and isinstance(draft.owner, Exchange):
+            status = getattr(args[0] if args else kwargs.get("response"), "status_code", 0)
+            draft.owner.refused = status if isinstance(status, int) else 0
+        return wrapped(*args, **kwargs)
+
+    def _see_retry(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        draft = _context.current.get()
+        if draft is not None and isinstance(draft.owner, Exchange):
+            status, draft.owner.refused = draft.owner.refused, 0
+            draft.retries.append(kind_of_status(status) if status else _retry_kind(sys.exc_info()[1]))
+        return wrapped(*args, **kwargs)
+
+    # --- request ---------------------------------------------------------------------
+
+    def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+        """Read the request options."""
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        body = options.json_data
+        endpoint = self._endpoint(options.method, options.url, body)
+        if endpoint is None:
+            return None
+        extra = getattr(options, "extra_json", None)
+        if not isinstance(body, dict):
+            body = {}
+        if extra:
+            body = {**body, **extra}
+        host, port, provider = self._who(instance, options.url)
+        draft = Draft(endpoint.operation, provider=provider)
+        draft.server_address, draft.server_port = host, port
+        streaming = bool(kwargs.get("stream")) or body.get("stream") is True
+        draft.owner = Exchange(endpoint, streaming)
+        if streaming:
+            draft.fields[names.REQUEST_STREAM] = True
+        self.read_request(draft, endpoint, options.url, body)
+        policy = state.STATE.policy
+        if policy is not None and policy.captures:
+            draft.content = ContentSource(endpoint.format.read_content, body)
+        return draft
+
+    def _endpoint(self, method: str, url: str, body: Any) -> Endpoint | None:
+        key = (method, url)
+        if key in self._endpoints:
+            return self._endpoints[key]
+        found = self.endpoint_of(method.lower(), url.partition("?")[0].rstrip("/"), body)
+        # Only fixed paths are remembered: ids in paths would grow the memory.
+        if found is not None and found.fixed and len(self._endpoints) < _MAX_KNOWN:
+            self._endpoints[key] = found
+        return found
+
+    def _who(self, client: Any, url: str) -> tuple[str, int, str]:
+        # The public property of openai 3 imports a module every time it is read.
+        base = getattr(client, "_base_url", None) or client.base_url
+        key = (id(base), type(client))
+        known = self._known.get(key)
+        # The URL object is kept, so its id stays its own; a changed base_url is another object.
+        if known is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[key] = (base, self._resolve(client, base))
+        if url.startswith("http"):
+            absolute = type(base)(url)
+            if absolute.host != known[1][0]:
+                return self._resolve(client, absolute)
+        return known[1]
+
+    def _resolve(self, client: Any, url: Any) -> tuple[str, int, str]:
+        host = url.host or ""
+        port = url.port or (80 if url.scheme == "http" else 443)
+        named = state.STATE.settings.provider_hosts
+        return host, port, providers.by_host(host, port, named, self.fallback_of(client))
+
+    def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
+        """Add trace context, or ask for usage, where the settings say so."""
+        options = kwargs["options"] if "options" in kwargs else args[1]
+        update: dict[str, Any] = {}
+        headers = outgoing(options.headers if isinstance(options.headers, dict) else None)
+        if headers is not None:
+            update["headers"] = headers
+        exchange = draft.owner
+        assert isinstance(exchange, Exchange)
+        body = self.changes(exchange.endpoint, exchange.streaming, options.json_data)
+        if body is not None:
+            update["json_data"] = body
+        if not update:
+            return args, kwargs
+        changed = options.model_copy(update=update) if hasattr(options, "model_copy") else options.copy(update=update)
+        if "options" in kwargs:
+            return args, {**kwargs, "options": changed}
+        return (args[0], changed, *args[2:]), kwargs
+
+    # --- response --------------------------------------------------------------------
+
+    def _attach(self, draft: Draft, exchange: Exchange, response: Any) -> None:
+        """See the HTTP response before the SDK wraps it; tap a body that is still to be read."""
+        exchange.response = response
+        read_headers(draft, response.headers)
+        if response.is_closed and not exchange.streaming:
+            return
+        policy = state.STATE.policy
+        keep = policy is not None and policy.captures
+        if exchange.fold is not None:
+            # The client has put that response aside and tries another one.
+            exchange.fold.leave()
+        exchange.fold = Fold(draft, exchange.endpoint.format, keep_content=keep, timed=exchange.streaming)
+        exchange.fold.held = True
+        exchange.tap = tap(response, exchange.fold)
+
+    def answer(self, draft: Draft, result: Any) -> bool:
+        """Read a complete reply, or attach to a stream or to a raw body."""
+        exchange = draft.owner
+        assert isinstance(exchange, Exchange)
+        fold, tap, response = exchange.fold, exchange.tap, exchange.response
+        # Connections keep the context they were opened in, and with it this draft: a reference
+        # to the fold from here would keep dropped streams alive.
+        exchange.fold = exchange.tap = exchange.response = None
+        if fold is not None:
+            fold.held = False
+        if fold is None or tap is None:
+            self._read(draft, exchange, result, response)
+            return True
+        inner = getattr(result, "_iterator", None)
+        if inner is not None:
+            watch = aiterate if hasattr(inner, "__anext__") else iterate
+            result._iterator = tap._parsed = watch(inner, fold, owned=False)
+        elif response is not None and response.is_closed:
+            self._read(draft, exchange, result, response)
+            return True
+        else:
+            self._decode(draft, exchange, fold, tap, response)
+        return False
+
+    def _read(self, draft: Draft, exchange: Exchange, result: Any, response: Any) -> None:
+        cls = result.__class__
+        raw = self._raw_types.get(cls)
+        if raw is None:
+            # Asking each model for an attribute it lacks would cost more than reading its usage.
+            raw = self._raw_types[cls] = hasattr(cls, "http_request") or result is response
+        if raw:
+            result = _json_of(response)
+        if result is None or isinstance(result, (str, bytes)):
+            return
+        self._read_reply(draft, exchange, result)
+
+    def _read_reply(self, draft: Draft, exchange: Exchange, reply: Any) -> None:
+        self.read_reply(draft, exchange.endpoint, view(reply))
+        if draft.content is not None:
+            draft.content.response = reply
+
+    def _decode(self, draft: Draft, exchange: Exchange, fold: Fold, tap: Tap, response: Any) -> None:
+        """Nobody parses this body where we could see it: decode its bytes as they pass."""
+        headers = response.headers
+        inflate = inflater(headers.get("content-encoding", "").lower())
+        kind = headers.get("content-type", "")
+        if inflate is None:
+            return
+        if "event-stream" in kind or "eventstream" in kind:
+            events = (EventDecoder if "event-stream" in kind else FrameDecoder)(inflate)
+
+            def feed(data: bytes) -> None:
+                try:
+                    for event in events.feed(data):
+                        fold.step(event)
+                    if events.done:
+                        fold.state.finished = True
+                    elif fold.state.error is not None:
+                        # Whoever parses these bytes raises, and may leave the response open.
+                        fold.closed()
+                except Exception as error:
+                    _guard.contain(f"{self.package}.decode", error)
+
+            tap._feed = feed
+        elif "json" in kind:
+            decoder = BodyDecoder(inflate)
+            tap._feed = decoder.feed
+
+            def read() -> None:
+                body = decoder.body()
+                if body is not None:
+                    fold.state.finished = True
+                    self._read_reply(draft, exchange, body)
+
+            fold.before_end = read
+
+    def failed(self, draft: Draft, error: BaseException) -> None:
+        """A failed ``parse()`` has a billed reply; a status error carries its headers."""
+        exchange = draft.owner
+        assert isinstance(exchange, Exchange)
+        completion = getattr(error, "completion", None)
+        if completion is None and exchange.response is not None and exchange.response.is_closed:
+            # The reply came and was billed; what failed is reading it into the asked-for type.
+            completion = _json_of(exchange.response)
+        if completion is not None:
+            self._read_reply(draft, exchange, completion)
+        response = getattr(error, "response", None)
+        if response is not None and exchange.response is None and hasattr(response, "headers"):
+            read_headers(draft, response.headers)
+
+
+def _json_of(response: Any) -> Any:
+    if "json" not in response.headers.get("content-type", ""):
+        return None
+    try:
+        loaded = json.loads(response.content)
+    except Exception:  # an unreadable body is the application's to find out
+        return None
+    return loaded if isinstance(loaded, dict) else None
+
+
+def _retry_kind(error: BaseException | None) -> ErrorKind:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int):
+        return kind_of_status(status)
+    return "timeout" if "timeout" in type(error).__name__.lower() else "connection"
+
+
+def read_headers(draft: Draft, headers: Any) -> None:
+    """Request id and rate limits from the headers of an answer.
+
+    Args:
+        draft: The call.
+        headers: Of an httpx-like response.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, value in headers.raw:
+        name = name.lower()
+        if name in _REQUEST_IDS:
+            draft.vendor_request_id = value.decode("latin-1")
+        elif b"-ratelimit-" in name:
+            told = _RATE_LIMIT.fullmatch(name)
+            what = told and (told.group(1) or told.group(3))
+            if told and what:
+                try:
+                    number = float(value)
+                except ValueError:
+                    continue
+                found.setdefault(told.group(2).decode().replace("-", "_"), {})[what.decode()] = number
+    if found:
+        draft.rate_limits = tuple(
+            RateLimit(resource, told.get("remaining"), told.get("limit")) for resource, told in found.items()
+        )

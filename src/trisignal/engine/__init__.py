@@ -1,0 +1,1 @@
+"""Opens and closes calls; the only global state of the hot path."""

@@ -1,0 +1,104 @@
+"""Which call is the current one: entering and leaving blocks, in whatever order and context."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.trace import set_span_in_context
+
+from trisignal import _context
+from trisignal.call import Draft
+
+Activation = tuple["Token[Draft | None]", Any, Any]
+
+
+def activate(draft: Draft) -> Activation:
+    """Make a call the current one, its span the current span; undo with `deactivate`."""
+    token = _context.current.set(draft)
+    span = draft.span
+    if span is None or draft.hidden:
+        return token, None, None
+    context = set_span_in_context(span)
+    return token, context, otel_context.attach(context)
+
+
+def deactivate(tokens: Activation) -> None:
+    """Undo `activate`; in another context, where nothing was activated, nothing is done."""
+    token, context, attached = tokens
+    # Detaching in another context than the one attached in makes OpenTelemetry log an error.
+    if attached is not None and otel_context.get_current() is context:
+        otel_context.detach(attached)
+    try:
+        _context.current.reset(token)
+    except ValueError:
+        return
+
+
+class Entry:
+    """One entered block; the blocks of a context form a stack that survives odd exits."""
+
+    __slots__ = ("around", "context", "draft", "frame", "outer")
+
+    def __init__(self, draft: Draft | None, frame: int) -> None:
+        self.draft = draft
+        self.frame = frame
+        """Id of the frame that entered: a ``with`` statement leaves in the same one."""
+        self.outer = _context.current.get()
+        """What was current before: restored at the end."""
+        self.around = otel_context.get_current()
+        self.context = self.around
+        if draft is not None:
+            _context.current.set(draft)
+            if draft.span is not None:
+                self.context = set_span_in_context(draft.span)
+                otel_context.attach(self.context)
+
+
+Stack = tuple[tuple[object, Entry], ...]
+
+
+_entered: ContextVar[Stack] = ContextVar("trisignal_entered", default=())
+
+
+def enter(owner: object, draft: Draft | None, elsewhere: list[Entry], frame: int) -> None:
+    """Enter a block.
+
+    Args:
+        owner: Whose block it is.
+        draft: Its open call, if anything is recorded.
+        elsewhere: The owner's open blocks, for those that are left in another context.
+    """
+    entry = Entry(draft, frame)
+    elsewhere.append(entry)
+    _entered.set((*_entered.get(), (owner, entry)))
+
+
+def leave(owner: object, elsewhere: list[Entry], frame: int) -> Draft | None:
+    """Leave the block that a frame entered, in whatever order and context that happens.
+
+    Returns:
+        The draft of the block; None when nothing was recorded in it.
+    """
+    stack = _entered.get()
+    mine = [entry for entry in elsewhere if entry.frame == frame]
+    # An ExitStack enters and leaves in frames of its own: then it is the innermost one.
+    mine = mine or [entry for other, entry in stack if other is owner and entry in elsewhere] or elsewhere
+    if not mine:
+        return None
+    entry = mine[-1]
+    elsewhere.remove(entry)
+    at = next((i for i, (_, e) in enumerate(stack) if e is entry), -1)
+    if at < 0:
+        return entry.draft
+    _entered.set(stack[:at] + stack[at + 1 :])
+    if at + 1 < len(stack):
+        # Blocks overlap: the one entered after this one is to restore what was around this one.
+        above = stack[at + 1][1]
+        above.outer, above.around = entry.outer, entry.around
+    elif entry.draft is not None:
+        _context.current.set(entry.outer)
+        if otel_context.get_current() is entry.context:
+            otel_context.attach(entry.around)
+    return entry.draft

@@ -1,0 +1,312 @@
+"""Which open spans of others are inside which calls of ours, and the other way round.
+
+Law 2: one inference is counted once, by the innermost that tells it. The tree is told by the
+parents of spans, which survive threads, and by the current call of the context, which survives
+a parent given by hand.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import Lock
+from time import time_ns
+from typing import Any, NamedTuple, Union
+
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, get_current_span
+
+from trisignal import _context
+from trisignal import semconv as names
+from trisignal.call import Call, Draft
+from trisignal.engine import vocabularies as words
+
+MOST_OPEN = 10_000
+"""Open spans that are remembered: over it the oldest one is forgotten, and counted."""
+
+Key = tuple[int, int]
+"""Trace id and span id."""
+Outer = Union[Draft, "OpenSpan"]
+
+
+class OpenSpan:
+    """A span of somebody else's that has not ended yet."""
+
+    __slots__ = (
+        "agent_calls", "bound", "children", "covered", "encloses", "family", "key", "made_ns", "parent", "scope",
+        "span", "tool_calls",
+    )  # fmt: skip
+
+    def __init__(self, span: Any, scope: str, key: Key, parent: Outer | None) -> None:
+        self.span = span
+        self.scope = scope
+        self.key = key
+        self.made_ns = time_ns()
+        """When it was really made: some emitters make a span after the call, with an earlier start."""
+        self.parent = parent
+        self.bound: Mapping[str, str] = _context.bound.get()
+        self.children: list[OpenSpan] = []
+        """Open spans right inside this one."""
+        self.family = ""
+        """What it was told to those around it to be."""
+        self.encloses: set[str] = set()
+        """Families of the calls that began inside."""
+        self.covered = False
+        """An enclosing call of ours tells this very call."""
+        self.agent_calls = 0
+        self.tool_calls = 0
+
+    # What is asked of whatever encloses a call: the names are those of `Draft`.
+
+    @property
+    def operation(self) -> str:
+        """What the span stands for, as far as its attributes show by now."""
+        return words.operation_of(self._attributes(), self.scope)
+
+    @property
+    def name(self) -> str:
+        """The agent that the span runs; only for spans of agents."""
+        return self._first(words.ENTITY[names.INVOKE_AGENT]) or str(self.span.name)
+
+    @property
+    def agent(self) -> str:
+        """Name of the innermost agent around what is inside this span."""
+        return self._first(words.AGENT) or self._agent_around()
+
+    def _agent_around(self) -> str:
+        outer = self.parent
+        if outer is None:
+            return ""
+        return outer.name if outer.operation == names.INVOKE_AGENT else outer.agent
+
+    @property
+    def conversation_id(self) -> str:
+        """Id of the conversation that the span is part of."""
+        found = self._first(words.CONVERSATION)
+        return found or ("" if self.parent is None else self.parent.conversation_id)
+
+    def family_as(self, operation: str) -> str:
+        """What may be the same call as this one, if it is what is given; "" for nothing."""
+        if not operation:
+            return ""
+        # Some tell the name at the end only: until then it is the span's, as it is where nobody tells it.
+        return words.family_of(operation, self._first(words.ENTITY.get(operation, ())) or str(self.span.name))
+
+    def _attributes(self) -> Mapping[str, Any]:
+        return self.span.attributes or {}
+
+    def _first(self, attributes: tuple[str, ...]) -> str:
+        present = self._attributes()
+        return next((value for name in attributes if isinstance(value := present.get(name), str) and value), "")
+
+
+OPEN: dict[Key, OpenSpan] = {}
+"""Open spans of others; empty where nobody else's are seen."""
+OURS: dict[Key, Draft] = {}
+"""Open calls of ours by their spans, kept while somebody watches."""
+
+
+class Told(NamedTuple):
+    """A call that has been counted."""
+
+    family: str
+    request_model: str
+    response_id: str
+    start_unix_ns: int
+    end_unix_ns: int
+
+
+RECENT: deque[Told] = deque(maxlen=256)
+"""Calls counted last, kept while somebody watches."""
+
+_lock = Lock()
+
+
+class _State:
+    __slots__ = ("forgotten", "watchers")
+
+    def __init__(self) -> None:
+        self.watchers = 0
+        """Processors that look at the spans of others."""
+        self.forgotten: Callable[[], None] | None = None
+
+
+STATE = _State()
+
+
+def clear() -> None:
+    """Forget everything that is open (a forked child, tests)."""
+    global _lock
+    _lock = Lock()
+    OPEN.clear()
+    OURS.clear()
+    RECENT.clear()
+
+
+def begin(span: Any, scope: str, context: SpanContext, parent_context: Context | None) -> OpenSpan | None:
+    """Remember a span that has just been started.
+
+    Returns:
+        None if it is known already: another processor of the same provider told it.
+    """
+    key = context.trace_id, context.span_id
+    if key in OPEN:
+        return None
+    node = OpenSpan(span, scope, key, around(parent_context))
+    if len(OPEN) >= MOST_OPEN:
+        _forget_oldest()
+    OPEN[key] = node
+    if isinstance(node.parent, OpenSpan):
+        node.parent.children.append(node)
+    told(node, node.operation)
+    return node
+
+
+def end(context: SpanContext) -> OpenSpan | None:
+    """Forget a span that has ended; None if it was not known."""
+    node = OPEN.pop((context.trace_id, context.span_id), None)
+    if node is not None and isinstance(node.parent, OpenSpan) and node in node.parent.children:
+        node.parent.children.remove(node)
+    return node
+
+
+def unseen(span: Any, scope: str, ids: SpanContext) -> OpenSpan:
+    """What can still be told of a finished span whose start was not seen."""
+    parent: SpanContext | None = span.parent
+    key = None if parent is None else (parent.trace_id, parent.span_id)
+    outer = None if key is None else OPEN.get(key) or OURS.get(key)
+    return OpenSpan(span, scope, (ids.trace_id, ids.span_id), outer)
+
+
+def _forget_oldest() -> None:
+    with _lock:
+        oldest = next(iter(OPEN), None)
+        if oldest is not None:
+            OPEN.pop(oldest, None)
+    if STATE.forgotten is not None:
+        STATE.forgotten()
+
+
+def around(context: Context | None = None) -> Outer | None:
+    """The innermost open call or span around what begins now.
+
+    Args:
+        context: Where the parent span is looked up; the current one when omitted.
+    """
+    draft = _context.current.get()
+    if draft is not None and draft.ended:
+        draft = None
+    span = get_current_span(context).get_span_context()
+    key = span.trace_id, span.span_id
+    linked: Outer | None = OPEN.get(key)
+    if linked is None:
+        linked = OURS.get(key)
+    if linked is None or linked is draft:
+        return draft
+    # Whichever is inside the other; the span's own parent where they have nothing to do with each other.
+    return draft if draft is not None and _within(draft, linked) else linked
+
+
+def _within(inner: Outer, outer: Outer) -> bool:
+    at: Outer | None = inner
+    while at is not None and at is not outer:
+        at = at.parent
+    return at is outer
+
+
+def own(outer: Outer | None) -> Draft | None:
+    """The innermost call of ours at or around a place."""
+    while outer is not None and outer.__class__ is OpenSpan:
+        outer = outer.parent
+    return outer  # type: ignore[return-value]  # narrowed by the class
+
+
+def began(draft: Draft) -> None:
+    """Tell the spans around a call of ours that it has begun inside them."""
+    family = words.family_of(draft.operation, draft.name)
+    outer: Outer | None = draft.parent
+    while outer is not None and family:
+        if isinstance(outer, OpenSpan):
+            outer.encloses.add(family)
+        outer = outer.parent
+
+
+def told(node: OpenSpan, operation: str) -> None:
+    """Tell those around a span what it is, once that is known."""
+    family = node.family_as(operation)
+    if not family or node.family == family:
+        return
+    node.family = family
+    outer = node.parent
+    while outer is not None:
+        if isinstance(outer, OpenSpan):
+            if operation not in words.NESTING:
+                outer.encloses.add(family)
+        elif words.family_of(outer.operation, outer.name) == family and not outer.ended:
+            if outer.leaf or operation in names.MODEL_CALLS_EXCLUDED:
+                node.covered = True
+                return
+            outer.encloses_call = True
+        outer = outer.parent
+
+
+def encloses_same(node: OpenSpan, family: str) -> bool:
+    """Whether a call of a family began inside a span, however late it shows what it is."""
+    if family in node.encloses:
+        return True
+    waiting = list(node.children)
+    while waiting:
+        inner = waiting.pop()
+        operation = inner.operation
+        if operation not in words.NESTING and inner.family_as(operation) == family:
+            # It will be counted when it ends, and must not tell of itself again.
+            return True
+        waiting.extend(inner.children)
+    return False
+
+
+def counted(call: Call) -> None:
+    """Remember a call to a model that has been counted."""
+    end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
+    response_id = str(call.closing.get(names.RESPONSE_ID, ""))
+    family = words.family_of(call.operation, "")
+    RECENT.append(Told(family, call.request_model, response_id, call.start_unix_ns, end_ns))
+
+
+def told_already(draft: Draft, made_ns: int) -> bool:
+    """Whether a span made after its call tells one that has been counted already.
+
+    A span that was open during the call is found by `encloses_same`; this one was not. It is the
+    same call if that ran within the span's time, on the same model, with no other response id.
+    """
+    family = words.family_of(draft.operation, "")
+    for at, call in enumerate(RECENT):
+        if not draft.start_ns <= call.start_unix_ns <= call.end_unix_ns <= min(made_ns, draft.end_ns):
+            continue
+        other = bool(draft.response_id and call.response_id) and draft.response_id != call.response_id
+        if call.family == family and call.request_model == draft.request_model and not other:
+            del RECENT[at]
+            return True
+    return False
+
+
+def within_agent(node: OpenSpan) -> bool:
+    """Whether a span runs inside a workflow or an agent; what one emitter nests are steps of such."""
+    outer = node.parent
+    while outer is not None:
+        if isinstance(outer, OpenSpan) and outer.scope == node.scope:
+            return True
+        if outer.operation in (names.INVOKE_AGENT, names.INVOKE_WORKFLOW, words.STEP):
+            return True
+        outer = outer.parent
+    return False
+
+
+def credit(outer: Outer | None, agent_calls: int, tool_calls: int) -> None:
+    """Add calls to the innermost agent around them; a span of others passes them on when it ends."""
+    while outer is not None:
+        if isinstance(outer, OpenSpan) or outer.operation == names.INVOKE_AGENT:
+            outer.agent_calls += agent_calls
+            outer.tool_calls += tool_calls
+            return
+        outer = outer.parent

@@ -1,0 +1,1 @@
+"""Exporters: providers that setup() builds, the redaction gate, losses, the log file."""

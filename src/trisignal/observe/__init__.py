@@ -1,0 +1,1 @@
+"""Decorators, context managers and measurements that users write."""

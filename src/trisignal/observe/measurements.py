@@ -1,0 +1,201 @@
+"""Signals that are no calls: queues, caches, evaluations, feedback, the process's summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from trisignal import _context, _guard
+from trisignal import semconv as names
+from trisignal.engine import state
+from trisignal.engine.meters import clean, count, observe
+from trisignal.errors import ConfigError
+from trisignal.observe.active_call import current_call
+from trisignal.sinks import Verdict
+
+ENQUEUED_KEY = "x-trisignal-enqueued-ns"
+
+
+class Queue:
+    """Depth and wait of one queue, and the producer's trace and request id in the consumer.
+
+    Args:
+        name: Name of the queue, of few different values.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def put(self, carrier: MutableMapping[str, str] | None = None) -> MutableMapping[str, str]:
+        """An item is being enqueued: raise the depth.
+
+        Args:
+            carrier: Mapping that travels with the item, e.g. message headers; a new dict
+                when omitted.
+
+        Returns:
+            The carrier, holding trace context, request id and the time of this moment.
+        """
+        carrier = _context.inject(carrier)
+        carrier[ENQUEUED_KEY] = str(state.STATE.unix_ns())
+        if not state.is_off():
+            count("queue_depth", (clean(self.name),), 1.0)
+        return carrier
+
+    @contextmanager
+    def get(self, carrier: Mapping[str, str]) -> Iterator[None]:
+        """An item was dequeued: lower the depth, record the wait, continue the producer's context.
+
+        Args:
+            carrier: What `put` returned.
+        """
+        if not state.is_off():
+            count("queue_depth", (clean(self.name),), -1.0)
+            try:
+                waited_s = (state.STATE.unix_ns() - int(carrier.get(ENQUEUED_KEY, ""))) * 1e-9
+            except (TypeError, ValueError, OverflowError):
+                waited_s = -1.0
+            # Clocks of two machines differ: a negative wait is no measurement.
+            if waited_s >= 0:
+                observe("queue_wait", (clean(self.name),), waited_s)
+        with _context.continue_from(carrier):
+            yield
+
+
+def queue(name: str) -> Queue:
+    """Measure a queue.
+
+    Args:
+        name: Name of the queue, of few different values.
+    """
+    return Queue(name)
+
+
+class Cache:
+    """Hits and misses of one of the application's caches.
+
+    Args:
+        name: Name of the cache, of few different values.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def hit(self) -> None:
+        """The answer came from the cache."""
+        self.record(True)
+
+    def miss(self) -> None:
+        """The answer was not in the cache."""
+        self.record(False)
+
+    def record(self, hit: bool) -> None:
+        """Record one look-up."""
+        if not state.is_off():
+            count("cache_requests", (clean(self.name), "hit" if hit else "miss"))
+
+
+def cache(name: str) -> Cache:
+    """Measure a cache.
+
+    Args:
+        name: Name of the cache, of few different values.
+    """
+    return Cache(name)
+
+
+def evaluate(
+    name: str,
+    score: float,
+    *,
+    label: str = "",
+    explanation: str = "",
+    ref: Mapping[str, str] | None = None,
+) -> None:
+    """Record an evaluation of a call.
+
+    Args:
+        name: Name of the evaluation, e.g. ``faithfulness``.
+        score: From 0 (worst) to 1 (best).
+        label: Verdict in one word, of few different values.
+        explanation: Why; treated as content, so dropped unless content is captured.
+        ref: `ActiveCall.ref` of the call; the current call when omitted.
+
+    Raises:
+        ConfigError: The score is not between 0 and 1.
+    """
+    if not 0.0 <= score <= 1.0:
+        raise ConfigError("score", score, "a number from 0 to 1")
+    if state.is_off():
+        return
+    verdict = _verdict(name, float(score), label, explanation, ref)
+    observe("quality_score", (verdict.name, *_prompt_labels(verdict)), verdict.score or 0.0)
+    _tell(verdict)
+    if ref is None and score < state.STATE.settings.event_score_threshold:
+        _mark_span(verdict)
+
+
+def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mapping[str, str] | None = None) -> None:
+    """Record a user's verdict on a call.
+
+    Args:
+        rating: +1 or True for good, -1 or False for bad, 0 for neither.
+        comment: What the user wrote; treated as content, so dropped unless content is captured.
+        ref: `ActiveCall.ref` of the call; the current call when omitted.
+
+    Raises:
+        ConfigError: The rating is none of these.
+    """
+    if isinstance(rating, bool):
+        rating = 1 if rating else -1
+    word = {1: "positive", -1: "negative", 0: "neutral"}.get(rating)
+    if word is None:
+        raise ConfigError("rating", rating, "1, 0, -1, True, False")
+    if state.is_off():
+        return
+    verdict = _verdict("user_feedback", None, word, comment, ref)
+    count("feedback", (word, *_prompt_labels(verdict)))
+    _tell(verdict)
+
+
+def _verdict(name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None) -> Verdict:
+    policy = state.STATE.policy
+    given = current_call().ref if ref is None else ref
+    # A reference comes back from wherever the application stored it: only texts are taken.
+    found = {k: v for k, v in given.items() if isinstance(k, str) and isinstance(v, str)}
+    bound = _context.bound.get()
+    for key in (_context.PROMPT_NAME, _context.PROMPT_VERSION):
+        found.setdefault(key, bound.get(key, ""))
+    if policy is None or not policy.captures:
+        explanation = ""
+    elif explanation:
+        explanation = policy.clean(explanation)
+    # Ids are kept as they are: a hexadecimal id may look like a card number to a detector.
+    cleaned = {k: v if k in ("trace_id", "span_id") else clean(v) for k, v in found.items()}
+    return Verdict(clean(name), score, clean(label), explanation, cleaned)
+
+
+def _prompt_labels(verdict: Verdict) -> tuple[str, str, str]:
+    return verdict.request_model, verdict.prompt_name, verdict.prompt_version
+
+
+def _tell(verdict: Verdict) -> None:
+    for tell in state.STATE.verdicts:
+        try:
+            tell(verdict)
+        except Exception as error:
+            _guard.contain("verdict", error)
+
+
+def _mark_span(verdict: Verdict) -> None:
+    """An event on the span of the call being judged, so that bad answers stand out in the trace."""
+    draft = _context.current.get()
+    if draft is None or draft.span is None:
+        return
+    attributes: dict[str, Any] = {names.EVALUATION_NAME: verdict.name, names.EVALUATION_SCORE: verdict.score}
+    if verdict.label:
+        attributes[names.EVALUATION_LABEL] = verdict.label
+    if verdict.explanation:
+        attributes[names.EVALUATION_EXPLANATION] = verdict.explanation
+    draft.span.add_event(names.EVENT_EVALUATION, attributes)

@@ -1,0 +1,1 @@
+"""One fold for every stream, the tap on its bytes, decoders."""

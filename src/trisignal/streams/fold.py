@@ -1,0 +1,237 @@
+"""One fold for every stream: timing per chunk, facts from notable chunks, one end.
+
+A stream may end exhausted, closed, failed, cancelled or dropped; whichever comes first ends
+the call. `iterate` and `aiterate` yield parsed chunks; `tap` watches the bytes below them,
+sees closes, and decodes the bytes itself where nobody parses them into chunks.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from trisignal import _guard
+from trisignal import semconv as names
+from trisignal.call import ChunkTimes, Draft
+from trisignal.engine import lifecycle
+from trisignal.engine.state import STATE, dropped
+from trisignal.formats import NOTABLE, TOKEN, Format, StreamState, view
+from trisignal.outcomes import classify, classify_event
+
+_BOUNDS_NS = tuple(round(bound * 1e9) for bound in names.SECONDS)
+_ALL = 7
+
+_collecting = 0
+"""Ident of the thread inside the garbage collector, else 0."""
+
+
+def _on_gc(phase: str, info: dict[str, int]) -> None:
+    global _collecting
+    _collecting = threading.get_ident() if phase == "start" else 0
+
+
+def _always(chunk: Any) -> bool:
+    return True
+
+
+class Fold:
+    """State of one stream; its size is fixed while content is off."""
+
+    __slots__ = (
+        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "held",
+        "state", "steady", "times",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        draft: Draft,
+        format: Format,
+        *,
+        keep_content: bool,
+        timed: bool = True,
+        choose: Callable[[Any], Format] | None = None,
+    ) -> None:
+        if _on_gc not in gc.callbacks:
+            gc.callbacks.append(_on_gc)
+        self._draft = draft
+        self._format = format
+        self._choose = choose
+        self._look = format.look
+        self.ends = format.ends or _always
+        self.steady = False
+        """First token and answer have come and no content is kept: only `ends` matters now."""
+        self.held = False
+        """The call has not returned yet: this may be a try that the client gives up."""
+        self._keep = keep_content
+        self._wanted = _ALL
+        self.clock = STATE.perf_ns
+        self.times = ChunkTimes(len(_BOUNDS_NS) + 1)
+        self.state = StreamState(keep_content)
+        self.before_end: Callable[[], None] | None = None
+        """Called once before the call is closed, to read what only the end shows."""
+        if timed:
+            draft.chunk_times = self.times
+            draft.stream_state = self.state
+
+    def step(self, chunk: Any) -> None:
+        """Take one chunk: the hot path, less than half a microsecond."""
+        try:
+            now = self.clock()
+            times = self.times
+            last = times.last_ns
+            times.last_ns = now
+            if last:
+                times.intervals[bisect_left(_BOUNDS_NS, now - last)] += 1
+                news = self._look(chunk) & self._wanted
+                if not news and not self._keep:
+                    return
+            else:
+                times.first_chunk_ns = now
+                if self._choose is not None:
+                    self._format = self._choose(chunk)
+                    self._look = self._format.look
+                news = self._look(chunk) | NOTABLE
+            self._news(chunk, news, now)
+        except Exception as error:
+            _guard.contain("stream.step", error)
+
+    def _news(self, chunk: Any, news: int, now: int) -> None:
+        times = self.times
+        if news & TOKEN and not times.first_token_ns:
+            times.first_token_ns = now
+            self._wanted &= ~TOKEN
+        if news & 2 and not times.first_answer_ns:
+            times.first_answer_ns = now
+            self._wanted &= ~2
+        self.steady = self._wanted == NOTABLE and not self._keep and self._choose is None
+        if news & NOTABLE or self._keep:
+            self._format.fold(self._draft, self.state, view(chunk))
+
+    def leave(self) -> None:
+        """Have no more to do with the call: another body is its reply."""
+        self._draft = Draft("")
+        self._draft.ended = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether the call is over."""
+        return self._draft.ended
+
+    def exhausted(self) -> None:
+        """The stream was read to its end."""
+        self._settle(None)
+
+    def failed(self, error: BaseException) -> None:
+        """Reading the stream raised."""
+        self._settle(error)
+
+    def closed(self) -> None:
+        """The stream was closed, by the application or by the garbage collector."""
+        if self._draft.ended:
+            return
+        if _collecting == threading.get_ident():
+            dropped.append(self.abandon)
+            return
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, (Exception, GeneratorExit)):
+            self._settle(error)
+        else:
+            self.abandon()
+
+    def __del__(self) -> None:
+        # The stream was freed unread or half read. This may run inside the garbage collector,
+        # inside any lock: it must only leave a note.
+        if not self._draft.ended:
+            dropped.append(self.abandon)
+
+    def abandon(self) -> None:
+        """The application has left the stream, maybe after its finish chunk."""
+        state = self.state
+        self._settle(None if state.finished or state.error is not None else GeneratorExit())
+
+    def _settle(self, error: BaseException | None) -> None:
+        draft = self._draft
+        if draft.ended or self.held:
+            return
+        try:
+            state = self.state
+            if self.before_end is not None:
+                self.before_end()
+            if error is not None:
+                if isinstance(error, Exception):
+                    draft.error = error
+                draft.outcome, draft.error_type, draft.error_kind = classify(error)
+            if state.error is not None and draft.outcome in (None, "error"):
+                draft.outcome, draft.error_type, draft.error_kind = classify_event(state.error)
+            draft.outcome = draft.outcome or "ok"
+            self._format.end(draft, state)
+        except Exception as failure:
+            _guard.contain("stream.settle", failure)
+        lifecycle.close_call(draft)
+
+
+def iterate(inner: Iterator[Any], fold: Fold, *, owned: bool = True) -> Iterator[Any]:
+    """Yield the chunks of a stream as they are, telling the fold of each.
+
+    Args:
+        inner: The chunks.
+        fold: Told of each, and of the end.
+        owned: Nobody else holds the inner generator: it is to end when this one does. One that a stream
+            holds is closed by whoever closes that stream, or is collected together with this one.
+
+    The loop keeps to local names: with its asynchronous twin it is the hot path of streams.
+    """
+    step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
+    try:
+        for chunk in inner:
+            if fold.steady and not ends(chunk):
+                now = clock()
+                gaps[bisect_left(_BOUNDS_NS, now - times.last_ns)] += 1
+                times.last_ns = now
+            else:
+                step(chunk)
+            yield chunk
+    except BaseException as error:
+        _left(fold, error)
+        close = getattr(inner, "close", None)
+        if close is not None and (owned or not isinstance(error, GeneratorExit)):
+            close()
+        raise
+    fold.exhausted()
+
+
+def _left(fold: Fold, error: BaseException) -> None:
+    if isinstance(error, GeneratorExit):
+        fold.closed()
+    else:
+        fold.failed(error)
+
+
+async def aiterate(inner: AsyncIterator[Any], fold: Fold, *, owned: bool = True) -> AsyncIterator[Any]:
+    """The same for an asynchronous stream."""
+    step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
+    try:
+        async for chunk in inner:
+            if fold.steady and not ends(chunk):
+                now = clock()
+                gaps[bisect_left(_BOUNDS_NS, now - times.last_ns)] += 1
+                times.last_ns = now
+            else:
+                step(chunk)
+            yield chunk
+    except BaseException as error:
+        # A loop that ends cancels what it still had to close: that arrives at the ``yield``, in no further frame.
+        place = error.__traceback__
+        if isinstance(error, (Exception, GeneratorExit)) or place is None or place.tb_next is not None:
+            _left(fold, error)
+        else:
+            fold.abandon()
+        close = getattr(inner, "aclose", None)
+        if close is not None and (owned or not isinstance(error, GeneratorExit)):
+            await close()
+        raise
+    fold.exhausted()

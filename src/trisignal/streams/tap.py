@@ -1,0 +1,114 @@
+"""Watches the bytes of a response below whoever parses them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from trisignal.streams.fold import Fold, aiterate, iterate
+
+
+class Tap:
+    """A byte stream under a response: passes everything on, sees reads, closes and its own end.
+
+    Mixed with the HTTP package's own stream classes by `tap`, as these are checked by type.
+    """
+
+    _inner: Any
+    _fold: Fold
+    _feed: Callable[[bytes], None] | None
+    _parsed: Any
+
+    def __iter__(self) -> Iterator[bytes]:
+        feed = self._feed
+        try:
+            for data in self._inner:
+                if feed is not None:
+                    feed(data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._broken(error)
+            raise
+        self._complete()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        feed = self._feed
+        try:
+            async for data in self._inner:
+                if feed is not None:
+                    feed(data)
+                yield data
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._broken(error)
+            raise
+        self._complete()
+
+    def close(self) -> None:
+        """Close the stream below, then tell the fold unless a reader is about to."""
+        try:
+            self._inner.close()
+        finally:
+            self._closed()
+
+    async def aclose(self) -> None:
+        """The same for an asynchronous stream."""
+        try:
+            await self._inner.aclose()
+        finally:
+            self._closed()
+
+    def follow(self, stream: Any) -> None:
+        """Let a second stream over this body take the place of one that nobody has begun to read.
+
+        Args:
+            stream: Keeps its chunks in ``_iterator``.
+        """
+        begun = self._parsed
+        if begun is not None and (getattr(begun, "gi_frame", None) or getattr(begun, "ag_frame", None)):
+            inner = stream._iterator
+            watch: Any = aiterate if hasattr(inner, "__anext__") else iterate
+            stream._iterator = self._parsed = watch(inner, self._fold, owned=False)
+
+    def _broken(self, error: BaseException) -> None:
+        # Whoever parses the stream raises the vendor's own error, which says more.
+        if self._parsed is None:
+            self._fold.failed(error)
+
+    def _complete(self) -> None:
+        if self._parsed is None:
+            self._fold.exhausted()
+
+    def _closed(self) -> None:
+        reader = self._parsed
+        running = getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False)
+        if not running:
+            self._fold.closed()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+_tap_classes: dict[tuple[type, ...], type] = {}
+
+
+def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) -> Tap:
+    """Put a tap under a response whose body has not been read.
+
+    Args:
+        response: An httpx-like response: its ``stream`` attribute is replaced.
+        fold: Told of reads and ends.
+        feed: Receives the raw bytes; None where somebody parses them.
+    """
+    inner = response.stream
+    bases = tuple(c for c in type(inner).__mro__ if c.__name__ in ("SyncByteStream", "AsyncByteStream"))
+    cls = _tap_classes.get(bases)
+    if cls is None:
+        cls = _tap_classes[bases] = type("Tap", (Tap, *bases), {})
+    made: Any = object.__new__(cls)
+    made._inner, made._fold, made._feed, made._parsed = inner, fold, feed, None
+    response.stream = made
+    return made  # type: ignore[no-any-return]  # made of Tap and the response package's own stream class

@@ -1,0 +1,1 @@
+"""Alerts, budgets and health inside the process; loaded when first used."""

@@ -1,0 +1,1 @@
+"""Middleware and pages for web applications."""
