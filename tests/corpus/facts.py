@@ -86,20 +86,20 @@ RESPONSE_NAMES = (
     "openai.response.system_fingerprint",
 )
 NAMES = (*REQUEST_NAMES, *USAGE_NAMES, *RESPONSE_NAMES)
-"""Every attribute that this reader decides; one that is not among `Facts.told` must be absent."""
+"""Every attribute that this reader decides; one that is not among `Facts.attributes` must be absent."""
 
 
 @dataclass(frozen=True)
 class Facts:
     """What one exchange says about itself."""
 
-    told: Mapping[str, Value]
+    attributes: Mapping[str, Value]
     """Attribute values under the conventions' names."""
     open: frozenset[str]
     """Names that the bytes leave undecided."""
     failed: bool
     """The provider answered with an error, as a status or inside the stream."""
-    usage_told: bool
+    has_usage: bool
 
 
 def shape_of(url: str) -> str | None:
@@ -132,19 +132,19 @@ def read(url: str, request: bytes, status: int, response: bytes) -> Facts:
     if shape is None:
         raise ValueError(f"not an OpenAI-shaped address: {url}")
     asked: Json = json.loads(request)
-    told = dict(_request_facts(url, shape, asked))
+    attributes = dict(_request_facts(url, shape, asked))
     if status >= 400:
-        return Facts(told, frozenset(), True, False)
+        return Facts(attributes, frozenset(), True, False)
     if not asked.get("stream"):
         answer = _Answer.of_document(shape, json.loads(response))
     elif shape == RESPONSES:
         answer = _Answer.of_response_events(_events(response))
     else:
         answer = _Answer.of_chunks(shape, _events(response))
-    told.update(answer.told)
+    attributes.update(answer.attributes)
     if shape == EMBEDDINGS and asked.get("dimensions"):
-        told["gen_ai.embeddings.dimension.count"] = asked["dimensions"]
-    return Facts(told, answer.open, answer.failed, answer.usage_told)
+        attributes["gen_ai.embeddings.dimension.count"] = asked["dimensions"]
+    return Facts(attributes, answer.open, answer.failed, answer.has_usage)
 
 
 def _request_facts(url: str, shape: str, asked: Json) -> Iterator[tuple[str, Value]]:
@@ -198,31 +198,31 @@ def _present(candidates: Mapping[str, Value | None]) -> Iterator[tuple[str, Valu
 class _Answer:
     """The response's half of the facts."""
 
-    told: Mapping[str, Value]
+    attributes: Mapping[str, Value]
     open: frozenset[str]
     failed: bool
-    usage_told: bool
+    has_usage: bool
 
     @staticmethod
     def of_document(shape: str, document: Json) -> _Answer:
         """Read an answer that came in one piece."""
-        told = dict(_identity(shape, document))
+        attributes = dict(_identity(shape, document))
         if shape == RESPONSES:
             reasons = _status_reason(document)
         else:
             reasons = tuple(choice.get("finish_reason") or "" for choice in document.get("choices") or ())
-        told.update(_present({"gen_ai.response.finish_reasons": reasons if any(reasons) else None}))
+        attributes.update(_present({"gen_ai.response.finish_reasons": reasons if any(reasons) else None}))
         first = next(iter(document.get("data") or ()), None)
         if shape == EMBEDDINGS and first and isinstance(first["embedding"], list):
-            told["gen_ai.embeddings.dimension.count"] = len(first["embedding"])
+            attributes["gen_ai.embeddings.dimension.count"] = len(first["embedding"])
         usage = _usage_of(document)
-        told.update(_usage_facts(shape, usage))
-        return _Answer(told, _undecided(shape, document), False, bool(usage))
+        attributes.update(_usage_facts(shape, usage))
+        return _Answer(attributes, _undecided(shape, document), False, bool(usage))
 
     @staticmethod
     def of_chunks(shape: str, events: Iterable[Json]) -> _Answer:
         """Read a stream of chat or text completion chunks."""
-        told: dict[str, Value] = {}
+        attributes: dict[str, Value] = {}
         ids: set[str] = set()
         reasons: dict[int, str] = {}
         usage: Json = {}
@@ -231,18 +231,18 @@ class _Answer:
             if event.get("error"):
                 failed = True
                 break
-            told.update(_identity(shape, event))
+            attributes.update(_identity(shape, event))
             ids.add(event.get("id") or "")
             usage = _usage_of(event) or usage
             for choice in event.get("choices") or ():
                 index = choice.get("index") or 0
                 reasons[index] = choice.get("finish_reason") or reasons.get(index, "")
         listed = tuple(reason or ("error" if failed else "") for _, reason in sorted(reasons.items()))
-        told.update(_present({"gen_ai.response.finish_reasons": listed if any(listed) else None}))
-        told.update(_usage_facts(shape, usage))
+        attributes.update(_present({"gen_ai.response.finish_reasons": listed if any(listed) else None}))
+        attributes.update(_usage_facts(shape, usage))
         several = len(ids - {""}) > 1
         undecided = frozenset({"gen_ai.response.id"}) if several else frozenset()
-        return _Answer(told, undecided, failed, bool(usage))
+        return _Answer(attributes, undecided, failed, bool(usage))
 
     @staticmethod
     def of_response_events(events: Iterable[Json]) -> _Answer:
@@ -256,12 +256,12 @@ class _Answer:
             last = event.get("response") or last
             if event.get("type") in _LAST_EVENTS:
                 break
-        told = dict(_identity(RESPONSES, last))
+        attributes = dict(_identity(RESPONSES, last))
         reasons = ("error",) if failed else _status_reason(last)
-        told.update(_present({"gen_ai.response.finish_reasons": reasons or None}))
+        attributes.update(_present({"gen_ai.response.finish_reasons": reasons or None}))
         usage = _usage_of(last)
-        told.update(_usage_facts(RESPONSES, usage))
-        return _Answer(told, frozenset(), failed, bool(usage))
+        attributes.update(_usage_facts(RESPONSES, usage))
+        return _Answer(attributes, frozenset(), failed, bool(usage))
 
 
 def _events(stream: bytes) -> Iterator[Json]:

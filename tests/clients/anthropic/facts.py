@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from corpus.facts import Facts, Value
+from corpus.recordings import Recording
 
 Json = dict[str, Any]
 MESSAGES, COMPLETE = "/v1/messages", "/v1/complete"
@@ -54,6 +55,11 @@ NAMES = (
 )
 
 
+def takes(recording: Recording) -> bool:
+    """Return whether an exchange is with Anthropic itself."""
+    return recording.provider == "anthropic"
+
+
 def read(url: str, request: bytes, status: int, headers: Mapping[str, str], body: bytes) -> Facts:
     """Read the facts of one exchange.
 
@@ -65,15 +71,15 @@ def read(url: str, request: bytes, status: int, headers: Mapping[str, str], body
         body: Body as answered: JSON, or server-sent events when the request asked for a stream.
     """
     asked: Json = json.loads(request)
-    told = dict(_present(_request(url, asked)))
+    attributes = dict(_present(_request(url, asked)))
     id = next((value for name, value in headers.items() if name.lower() == "request-id"), None)
-    told.update(_present({"anthropic.request.id": id}))
+    attributes.update(_present({"anthropic.request.id": id}))
     if status >= 400:
-        return Facts(told, frozenset(), True, False)
+        return Facts(attributes, frozenset(), True, False)
     reply, failed = _streamed(body) if asked.get("stream") else (json.loads(body), False)
     usage: Json = reply.get("usage") or {}
     reason = reply.get("stop_reason")
-    told.update(
+    attributes.update(
         _present(
             {
                 "gen_ai.response.id": reply.get("id"),
@@ -84,8 +90,8 @@ def read(url: str, request: bytes, status: int, headers: Mapping[str, str], body
             }
         )
     )
-    told.update(_present(_usage(usage)))
-    return Facts(told, frozenset(), failed, bool(usage))
+    attributes.update(_present(_usage(usage)))
+    return Facts(attributes, frozenset(), failed, bool(usage))
 
 
 def _request(url: str, asked: Json) -> Mapping[str, Value | None]:
@@ -132,17 +138,17 @@ def _usage(usage: Json) -> Mapping[str, Value | None]:
 def _streamed(body: bytes) -> tuple[Json, bool]:
     """The message that the events of a stream make, as far as its facts go, and whether it failed."""
     message: Json = {}
-    for told in _events(body):
-        kind = told.get("type")
+    for event in _events(body):
+        kind = event.get("type")
         if kind == "error":
             return message, True
         if kind == "message_start":
-            message = dict(told["message"])
+            message = dict(event["message"])
         elif kind == "completion":
-            message = {**told, "usage": None}
+            message = {**event, "usage": None}
         elif kind == "message_delta":
-            message["stop_reason"] = told["delta"].get("stop_reason")
-            counts = {name: value for name, value in (told.get("usage") or {}).items() if value is not None}
+            message["stop_reason"] = event["delta"].get("stop_reason")
+            counts = {name: value for name, value in (event.get("usage") or {}).items() if value is not None}
             message["usage"] = {**(message.get("usage") or {}), **counts}
     return message, False
 

@@ -14,12 +14,13 @@ from urllib.parse import unquote, urlsplit
 
 from corpus.facts import NAMES as COMMON
 from corpus.facts import USAGE_NAMES, Facts, Value
+from corpus.recordings import Recording
 
 Json = dict[str, Any]
 
 NAMES = (*COMMON, "gen_ai.request.top_k", "aws.bedrock.guardrail.id")
-"""Every attribute that this reader decides; one that is not among `Facts.told` must be absent."""
-__all__ = ("NAMES", "USAGE_NAMES", "path_of", "read")
+"""Every attribute that this reader decides; one that is not among `Facts.attributes` must be absent."""
+__all__ = ("NAMES", "USAGE_NAMES", "path_of", "read", "takes")
 
 _ASKED = {
     "gen_ai.request.max_tokens": ("maxTokens", "max_new_tokens", "max_tokens"),
@@ -35,6 +36,11 @@ def path_of(url: str) -> tuple[str, str]:
     return unquote(model), operation
 
 
+def takes(recording: Recording) -> bool:
+    """Return whether an exchange is with Bedrock's runtime."""
+    return "bedrock-runtime" in (urlsplit(recording.url).hostname or "")
+
+
 def read(url: str, asked: Json, status: int, response: bytes) -> Facts:
     """Read the facts of one exchange.
 
@@ -46,26 +52,26 @@ def read(url: str, asked: Json, status: int, response: bytes) -> Facts:
     """
     model, operation = path_of(url)
     streamed = operation.endswith("stream")
-    told = dict(_request_facts(url, model, asked))
+    attributes = dict(_request_facts(url, model, asked))
     if streamed:
-        told["gen_ai.request.stream"] = True
+        attributes["gen_ai.request.stream"] = True
     if status >= 400:
-        return Facts(told, frozenset(), True, False)
+        return Facts(attributes, frozenset(), True, False)
     objects = list(_events(response)) if streamed else [json.loads(response)]
     counts: Json = {}
     for one in objects:
-        told.update(_reply_facts(one))
+        attributes.update(_reply_facts(one))
         counts.update(_counts(one))
     if counts:
         cached = counts.get("read", 0) + counts.get("write", 0)
-        told["gen_ai.usage.input_tokens"] = counts["in"] + cached
-        told["gen_ai.usage.output_tokens"] = counts["out"]
+        attributes["gen_ai.usage.input_tokens"] = counts["in"] + cached
+        attributes["gen_ai.usage.output_tokens"] = counts["out"]
         for key, name in (("read", "cache_read"), ("write", "cache_write")):
             if key in counts:
-                told[f"gen_ai.usage.{name}.input_tokens"] = counts[key]
+                attributes[f"gen_ai.usage.{name}.input_tokens"] = counts[key]
         if "thought" in counts:
-            told["gen_ai.usage.reasoning.output_tokens"] = counts["thought"]
-    return Facts(told, frozenset(), False, bool(counts))
+            attributes["gen_ai.usage.reasoning.output_tokens"] = counts["thought"]
+    return Facts(attributes, frozenset(), False, bool(counts))
 
 
 def _request_facts(url: str, model: str, asked: Json) -> Iterator[tuple[str, Value]]:
@@ -89,9 +95,9 @@ def _request_facts(url: str, model: str, asked: Json) -> Iterator[tuple[str, Val
         yield "aws.bedrock.guardrail.id", guardrail
 
 
-def _reply_facts(told: Json) -> Iterator[tuple[str, Value]]:
-    message = told.get("message") or told
-    reason = (told.get("messageStop") or told).get("stopReason") or (told.get("delta") or message).get("stop_reason")
+def _reply_facts(part: Json) -> Iterator[tuple[str, Value]]:
+    message = part.get("message") or part
+    reason = (part.get("messageStop") or part).get("stopReason") or (part.get("delta") or message).get("stop_reason")
     if reason:
         yield "gen_ai.response.finish_reasons", (reason,)
     if message.get("id"):
@@ -108,8 +114,8 @@ _COUNTS = {
 }
 
 
-def _counts(told: Json) -> Json:
-    usage: Mapping[str, Any] = (told.get("metadata") or told.get("message") or told).get("usage") or {}
+def _counts(part: Json) -> Json:
+    usage: Mapping[str, Any] = (part.get("metadata") or part.get("message") or part).get("usage") or {}
     found = {key: usage[name] for key, names in _COUNTS.items() for name in names if usage.get(name) is not None}
     thought = (usage.get("output_tokens_details") or {}).get("thinking_tokens")
     return found if thought is None else {**found, "thought": thought}

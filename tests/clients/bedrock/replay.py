@@ -1,19 +1,14 @@
-"""Recorded Bedrock exchanges, sent again by the real boto3 and aiobotocore to a server on this machine.
+"""Recorded Bedrock exchanges, sent again by the real boto3 and aiobotocore.
 
-The clients believe they talk to the recorded host: the address is changed after a request was signed.
+Here the address is changed after a request was signed.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -21,13 +16,11 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from clients.bedrock.facts import path_of
-from loopback import Loopback, Recorded, Reply
+from clients.bedrock import facts
+from corpus.facts import Facts
+from corpus.player import Entry, Mode, Player, Result
+from corpus.recordings import Recording
 
-Mode = Literal["sync", "async"]
-Entry = Literal["read", "pieces"]
-PIECE_BYTES = 777
-"""Streams are cut here, so that frames straddle two reads."""
 _METHODS = {
     "converse": "converse",
     "converse-stream": "converse_stream",
@@ -35,138 +28,112 @@ _METHODS = {
     "invoke-with-response-stream": "invoke_model_with_response_stream",
 }
 _KEYS = {"aws_access_key_id": "AKIALOOPBACK", "aws_secret_access_key": "loopback", "region_name": "us-east-1"}
-_ABOUT_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection"})
+_PIECES = "pieces"
+"""The entry of those who read a body in pieces."""
 
 
-@dataclass(frozen=True, eq=False)
-class Interaction:
-    """One recorded exchange."""
+class BedrockPlayer(Player):
+    """The boto3 and aiobotocore packages."""
 
-    id: str
-    url: str
-    request: Mapping[str, Any]
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def streamed(self) -> bool:
-        """Whether the operation streams."""
-        return path_of(self.url)[1].endswith("stream")
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """The ways in which an application may have read this reply."""
-        return ("read", "pieces") if path_of(self.url)[1] == "invoke" else ("read",)
-
-    @property
-    def reply(self) -> Reply:
-        """The recorded answer, ready to be played."""
-        if not self.streamed or self.status >= 400:
-            return Reply(self.status, self.headers, self.body)
-        cuts = range(0, len(self.body), PIECE_BYTES)
-        return Reply(self.status, self.headers, [self.body[cut : cut + PIECE_BYTES] for cut in cuts])
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the application got from one call."""
-
-    error: str
-    items: int
-    digest: str
-    request: Recorded | None
-
-
-def load(folder: Path) -> list[Interaction]:
-    """Read every Bedrock exchange of a folder, in the order of their file names."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        document = json.loads(path.read_bytes())
-        request = document.get("request") if isinstance(document, dict) else None
-        if not request or "bedrock-runtime" not in (urlsplit(request["url"]).hostname or ""):
-            continue
-        response = document["response"]
-        text = response.get("body_text")
-        found.append(
-            Interaction(
-                id=document["id"],
-                url=request["url"],
-                request=request["json"],
-                status=response["status"],
-                headers={k: v for k, v in response["headers"].items() if k.lower() not in _ABOUT_THE_WIRE},
-                body=base64.b64decode(response["body_base64"]) if text is None else text.encode(),
-            )
-        )
-    return found
-
-
-class Replayer:
-    """A loopback server and one client of each kind per recorded host; a context manager."""
+    client = "bedrock"
+    failures = (BotoCoreError, ClientError)
+    names = facts.NAMES
 
     def __init__(self) -> None:
-        self._server = Loopback()
-        self._reply = Reply()
-        self._server.handle(lambda _: self._reply)
-        self._loop = asyncio.new_event_loop()
+        super().__init__()
         self._stack = AsyncExitStack()
         self._session, self._asession = boto3.Session(**_KEYS), get_session()
-        self._clients: dict[tuple[str, str], Any] = {}
 
-    def play(self, interaction: Interaction, entry: Entry, mode: Mode) -> Result:
-        """Make one call; its exception, if any, is noted and swallowed."""
-        self._reply = interaction.reply
-        self._server.requests.clear()
-        client = self._client(interaction.url, mode)
-        model, operation = path_of(interaction.url)
+    def entries(self, recording: Recording) -> tuple[Entry, ...]:
+        """Return the ways in which an application may have read this reply."""
+        return ("create", _PIECES) if facts.path_of(recording.url)[1] == "invoke" else ("create",)
+
+    def streamed(self, recording: Recording, entry: Entry) -> bool:
+        """Return whether the operation streams."""
+        return facts.path_of(recording.url)[1].endswith("stream")
+
+    def facts(self, recording: Recording, entry: Entry, sent: bytes) -> Facts:
+        """Return what the bytes of an exchange say."""
+        return facts.read(recording.url, dict(recording.request), recording.status, recording.body)
+
+    def prepare(self, recording: Recording, entry: Entry, mode: Mode) -> Callable[[], Any]:
+        """Return the call without making it."""
+        model, operation = facts.path_of(recording.url)
+        parts = urlsplit(recording.url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        client = self._boto(origin) if mode == "sync" else self._aioboto(origin)
         method = getattr(client, _METHODS[operation])
         if operation.startswith("converse"):
-            asked = {**_with_bytes(interaction.request), "modelId": model}
+            arguments = {**_with_bytes(recording.request), "modelId": model}
         else:
-            asked = {"modelId": model, "body": json.dumps(interaction.request)}
-        got: list[str] = []
-        error = ""
-        try:
-            if mode == "sync":
-                _drive(method(**asked), entry, got)
-            else:
-                self._loop.run_until_complete(_adrive(method(**asked), entry, got))
-        except (BotoCoreError, ClientError) as raised:
-            error = f"{type(raised).__name__}: {raised}"
-        digest = hashlib.sha256("\n".join(got).encode()).hexdigest()
-        return Result(error, len(got), digest, next(iter(self._server.requests), None))
+            arguments = {"modelId": model, "body": json.dumps(recording.request)}
+        if mode == "sync":
+            return lambda: (method(**arguments), entry)
 
-    def _client(self, url: str, mode: Mode) -> Any:
-        parts = urlsplit(url)
-        key = (parts.netloc, mode)
-        if key not in self._clients:
-            options: Any = {"endpoint_url": f"{parts.scheme}://{parts.netloc}"}
-            retries: Any = {"total_max_attempts": 1}
-            if mode == "sync":
-                client = self._session.client("bedrock-runtime", config=Config(retries=retries), **options)
-            else:
-                made = self._asession.create_client(
-                    "bedrock-runtime", config=AioConfig(retries=retries), **_KEYS, **options
-                )
-                client = self._loop.run_until_complete(self._stack.enter_async_context(made))
-            client.meta.events.register("before-send.bedrock-runtime.*", self._reroute)
-            self._clients[key] = client
-        return self._clients[key]
+        async def call() -> Any:
+            return await method(**arguments), entry
+
+        return call
+
+    def items(self, answer: Any, streamed: bool) -> Iterator[str]:
+        """Yield the answer without its body, then what the body holds."""
+        reply, entry = answer
+        body = _body_of(reply)
+        yield repr(reply)
+        if hasattr(body, "read"):
+            yield str(body.read() if entry != _PIECES else b"".join(body.iter_chunks(100)))
+        else:
+            yield from (repr(event) for event in body or ())
+
+    async def aitems(self, answer: Any, streamed: bool) -> AsyncIterator[str]:
+        """Yield the answer without its body, then what the body holds."""
+        reply, entry = answer
+        body = _body_of(reply)
+        yield repr(reply)
+        if hasattr(body, "read"):
+            yield str(await body.read() if entry != _PIECES else [piece async for piece in body.iter_chunks(100)])
+        elif body is not None:
+            async for event in body:
+                yield repr(event)
+
+    def faithful(self, recording: Recording, entry: Entry, bare: Result) -> Iterator[tuple[str, Any, Any]]:
+        """Whatever the application sees, it sees an error exactly when the recording is one."""
+        yield "an error", recording.status >= 400, bool(bare.error)
+
+    def _boto(self, origin: str) -> Any:
+        def build() -> Any:
+            config = Config(retries={"total_max_attempts": 1})
+            return self._routed(self._session.client("bedrock-runtime", config=config, endpoint_url=origin))
+
+        return self.cached(("sync", origin), build)
+
+    def _aioboto(self, origin: str) -> Any:
+        def build() -> Any:
+            config = AioConfig(retries={"total_max_attempts": 1})
+            context = self._asession.create_client("bedrock-runtime", config=config, endpoint_url=origin, **_KEYS)
+            return self._routed(self.loop.run_until_complete(self._stack.enter_async_context(context)))
+
+        return self.cached(("async", origin), build)
+
+    def _routed(self, client: Any) -> Any:
+        client.meta.events.register("before-send.bedrock-runtime.*", self._reroute)
+        return client
 
     def _reroute(self, request: Any, **more: object) -> None:
         parts = urlsplit(request.url)
-        request.url = parts._replace(scheme="http", netloc=f"127.0.0.1:{self._server.port}").geturl()
+        request.url = parts._replace(scheme="http", netloc=f"127.0.0.1:{self.server.port}").geturl()
 
-    def __enter__(self) -> Replayer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._loop.run_until_complete(self._stack.aclose())
-        self._loop.close()
-        for (_, mode), client in self._clients.items():
+    def close(self) -> None:
+        """Close clients, loop and server."""
+        self.loop.run_until_complete(self._stack.aclose())
+        for (mode, _), client in self._clients.items():  # type: ignore[misc]
             if mode == "sync":
                 client.close()
-        self._server.close()
+        super().close()
+
+
+def _body_of(reply: Any) -> Any:
+    return reply.pop("stream", None) or reply.pop("body", None)
 
 
 def _with_bytes(value: Any) -> Any:
@@ -177,28 +144,3 @@ def _with_bytes(value: Any) -> Any:
             for key, item in value.items()
         }
     return [_with_bytes(item) for item in value] if isinstance(value, list) else value
-
-
-def _drive(answer: Any, entry: Entry, got: list[str]) -> None:
-    body = answer.pop("stream", None) or answer.pop("body", None)
-    got.append(repr(answer))
-    if body is None:
-        return
-    if hasattr(body, "read"):
-        got.append(str(body.read() if entry == "read" else b"".join(body.iter_chunks(100))))
-    else:
-        for event in body:
-            got.append(repr(event))  # noqa: PERF401 - what came before an error counts
-
-
-async def _adrive(call: Any, entry: Entry, got: list[str]) -> None:
-    answer = await call
-    body = answer.pop("stream", None) or answer.pop("body", None)
-    got.append(repr(answer))
-    if body is None:
-        return
-    if hasattr(body, "read"):
-        got.append(str(await body.read() if entry == "read" else [piece async for piece in body.iter_chunks(100)]))
-    else:
-        async for event in body:
-            got.append(repr(event))  # noqa: PERF401 - what came before an error counts

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from corpus.facts import Facts, Json, Value
+from corpus.recordings import Recording
 
 PATHS = ("/v1/chat", "/v2/chat", "/v1/embed", "/v2/embed")
 _REQUEST: tuple[tuple[str, str, type], ...] = (
@@ -30,6 +31,11 @@ def shape_of(url: str) -> str | None:
     return parts.path if host in ("api.cohere.com", "api.cohere.ai") and parts.path in PATHS else None
 
 
+def takes(recording: Recording) -> bool:
+    """Return whether an exchange is with one of Cohere's hosts."""
+    return shape_of(recording.url) is not None
+
+
 def read(url: str, request: bytes, status: int, response: bytes) -> Facts:
     """Read the facts of one exchange.
 
@@ -40,12 +46,12 @@ def read(url: str, request: bytes, status: int, response: bytes) -> Facts:
         response: Body as answered: JSON, server-sent events, or lines of JSON.
     """
     asked: Json = json.loads(request)
-    told = dict(_asked(url, asked))
+    attributes = dict(_asked(url, asked))
     if status >= 400:
-        return Facts(told, frozenset(), True, False)
+        return Facts(attributes, frozenset(), True, False)
     answer = _last(response) if asked.get("stream") else json.loads(response)
-    told.update(_answered(answer, told["gen_ai.operation.name"] == "embeddings"))
-    return Facts(told, frozenset(), False, "gen_ai.usage.input_tokens" in told)
+    attributes.update(_answered(answer, attributes["gen_ai.operation.name"] == "embeddings"))
+    return Facts(attributes, frozenset(), False, "gen_ai.usage.input_tokens" in attributes)
 
 
 def _asked(url: str, asked: Json) -> Iterator[tuple[str, Value]]:
@@ -103,9 +109,9 @@ def _answered(answer: Json, embeds: bool) -> Iterator[tuple[str, Value]]:
     counts: dict[str, Any] = answer.get("usage") or answer.get("meta") or {}
     for side in ("input_tokens", "output_tokens"):
         for kind in ("billed_units", "tokens"):
-            told = (counts.get(kind) or {}).get(side)
-            if told is not None:
-                yield f"gen_ai.usage.{side}", told
+            count = (counts.get(kind) or {}).get(side)
+            if count is not None:
+                yield f"gen_ai.usage.{side}", count
                 break
     if "cached_tokens" in counts:
         yield "gen_ai.usage.cache_read.input_tokens", counts["cached_tokens"]

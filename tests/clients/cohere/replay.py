@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cohere
@@ -12,7 +11,9 @@ from clients.cohere import facts
 from clients.cohere.shapes import opened
 from cohere.core.api_error import ApiError
 from corpus.facts import Facts
-from corpus.replay import Entry, Interaction, Mode, Replayer
+from corpus.player import Entry, HttpPlayer, Mode, Result, split
+from corpus.recordings import Recording
+from corpus.stainless_player import same_body
 
 
 class _Raw:
@@ -26,41 +27,29 @@ class _Raw:
         return self._response.data
 
 
-class Cohere(Replayer):
+class CoherePlayer(HttpPlayer):
     """The cohere package: one client class per version of the API."""
 
-    instrumented = "cohere"
+    client = "cohere"
     http_package = httpx
     failures = (ApiError,)
 
-    def entries(self, interaction: Interaction) -> tuple[Entry, ...]:
+    def entries(self, recording: Recording) -> tuple[Entry, ...]:
         """Return the ways that there are: streams have the one."""
-        return ("create",) if interaction.streamed else ("create", "raw")
+        return ("create",) if self.streamed(recording, "create") else ("create", "raw")
 
-    def facts(self, interaction: Interaction, sent: bytes) -> Facts:
+    def facts(self, recording: Recording, entry: Entry, sent: bytes) -> Facts:
         """Return what the bytes of an exchange say."""
-        return facts.read(interaction.url, sent, interaction.status, interaction.body)
+        return facts.read(recording.url, sent, recording.status, recording.body)
 
-    def _client(self, url: str, shape: str, mode: Mode) -> Any:
-        origin = url.removesuffix(shape)
-        key = (mode, origin, shape[:3])
-        if key not in self._clients:
-            first = shape.startswith("/v1/")
-            cls: Any = (
-                (cohere.Client if first else cohere.ClientV2)
-                if mode == "sync"
-                else (cohere.AsyncClient if first else cohere.AsyncClientV2)
-            )
-            http: Any = self._http if mode == "sync" else self._ahttp
-            self._clients[key] = cls(api_key="none", base_url=origin, httpx_client=http)
-        return self._clients[key]
-
-    def _prepare(self, client: Any, interaction: Interaction, entry: Entry, mode: Mode) -> Callable[[], Any]:
-        name = interaction.shape.rpartition("/")[2] + ("_stream" if interaction.streamed else "")
-        known = inspect.signature(getattr(type(client), name)).parameters
-        body = {key: value for key, value in interaction.request.items() if key != "stream"}
-        arguments = {key: value for key, value in body.items() if key in known}
-        unknown = {key: value for key, value in body.items() if key not in known}
+    def prepare(self, recording: Recording, entry: Entry, mode: Mode) -> Callable[[], Any]:
+        """Return the call without making it."""
+        path = facts.shape_of(recording.url) or ""
+        client = self._sdk(recording.url.removesuffix(path), path.startswith("/v1/"), mode)
+        name = path.rpartition("/")[2] + ("_stream" if self.streamed(recording, entry) else "")
+        body = {key: value for key, value in recording.request.items() if key != "stream"}
+        # Its instances wrap some methods, without their signature.
+        arguments, unknown = split(getattr(type(client), name), body)
         arguments["request_options"] = {"max_retries": 0, "additional_body_parameters": unknown}
         if entry != "raw":
             return lambda: opened(getattr(client, name)(**arguments))
@@ -70,3 +59,13 @@ class Cohere(Replayer):
             return _Raw(await method(**arguments))
 
         return awaited if mode == "async" else lambda: _Raw(method(**arguments))
+
+    def faithful(self, recording: Recording, entry: Entry, bare: Result) -> Iterator[tuple[str, Any, Any]]:
+        """The body is the recorded one, but for what says nothing: the client sends ``"stream": false``."""
+        yield from same_body(recording, bare, (None, "", False))
+
+    def _sdk(self, origin: str, first_version: bool, mode: Mode) -> Any:
+        sync: Any = cohere.Client if first_version else cohere.ClientV2
+        asynchronous: Any = cohere.AsyncClient if first_version else cohere.AsyncClientV2
+        cls, http = (sync, self.http) if mode == "sync" else (asynchronous, self.ahttp)
+        return self.cached((cls, origin), lambda: cls(api_key="none", base_url=origin, httpx_client=http))

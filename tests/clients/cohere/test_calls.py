@@ -29,7 +29,7 @@ from clients.cohere.shapes import (
 )
 from contract.shapes import MODES, Expected, Mode, Shape, check
 from contract.ways import BrokenOut, ClosedEarly, Plain, ReadAll
-from corpus.replay import _reroutes
+from corpus.player import reroutes
 from loopback import Loopback, Recorded, Reply, json_reply
 from opentelemetry import trace
 
@@ -397,7 +397,7 @@ def test_trace_context_is_sent_where_asked_for(server: Loopback) -> None:
 
 
 def _rerouted(client: Any, port: int) -> Any:
-    client._client_wrapper.httpx_client.httpx_client._transport = _reroutes(httpx, port)[0]
+    client._client_wrapper.httpx_client.httpx_client._transport = reroutes(httpx, port)[0]
     return client
 
 

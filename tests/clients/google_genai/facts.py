@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from corpus.facts import Facts, Json
+from corpus.recordings import Recording
 
 METHODS = {":generateContent": False, ":streamGenerateContent": True}
 """Endings of the paths, and whether the answer is a stream."""
@@ -32,6 +33,11 @@ def method_of(url: str) -> str | None:
     return next((method for method in METHODS if path.endswith(method)), None)
 
 
+def takes(recording: Recording) -> bool:
+    """Return whether an exchange is one of generateContent."""
+    return method_of(recording.url) is not None
+
+
 def model_of(url: str) -> str:
     """Return the model that a URL names."""
     return urlsplit(url).path.rpartition("/")[2].partition(":")[0]
@@ -47,16 +53,16 @@ def read(url: str, request: bytes, streamed: bool, status: int, response: bytes)
         status: HTTP status of the answer.
         response: Body as answered: JSON, or server-sent events.
     """
-    told: dict[str, Any] = dict(_request_facts(url, json.loads(request), streamed))
+    attributes: dict[str, Any] = dict(_request_facts(url, json.loads(request), streamed))
     if status >= 400:
-        return Facts(told, frozenset(), True, False)
+        return Facts(attributes, frozenset(), True, False)
     usage: Json = {}
     reasons: dict[int, str] = {}
     for reply in _events(response) if response.lstrip().startswith(b"data:") else [json.loads(response)]:
         usage = reply.get("usageMetadata") or usage
         for name, key in (("gen_ai.response.id", "responseId"), ("gen_ai.response.model", "modelVersion")):
             if reply.get(key):
-                told[name] = reply[key]
+                attributes[name] = reply[key]
         for candidate in reply.get("candidates") or ():
             reason = candidate.get("finishReason") or ""
             index = candidate.get("index") or 0
@@ -65,10 +71,10 @@ def read(url: str, request: bytes, streamed: bool, status: int, response: bytes)
         if blocked and not reply.get("candidates"):
             reasons[0] = blocked
     if any(reasons.values()):
-        told["gen_ai.response.finish_reasons"] = tuple(reason for _, reason in sorted(reasons.items()))
+        attributes["gen_ai.response.finish_reasons"] = tuple(reason for _, reason in sorted(reasons.items()))
     tokens = dict(_usage_facts(usage))
-    told.update(tokens)
-    return Facts(told, frozenset(), False, bool(tokens))
+    attributes.update(tokens)
+    return Facts(attributes, frozenset(), False, bool(tokens))
 
 
 def _request_facts(url: str, asked: Json, streamed: bool) -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from corpus.facts import Facts, Value
+from corpus.recordings import Recording
 
 SHAPES = ("/api/chat", "/api/generate", "/api/embed", "/api/embeddings")
 _OPERATION = {"chat": "chat", "generate": "text_completion", "embed": "embeddings", "embeddings": "embeddings"}
@@ -20,18 +21,23 @@ _OPTIONS = {
 }
 
 
+def takes(recording: Recording) -> bool:
+    """Return whether an exchange speaks this API."""
+    return urlsplit(recording.url).path.endswith(SHAPES)
+
+
 def read(url: str, request: bytes, status: int, response: bytes) -> Facts:
     """Read the facts of one exchange, whose answer is JSON, or JSON lines when it was streamed."""
     asked = json.loads(request)
-    told = dict(_asked(url, asked))
+    attributes = dict(_asked(url, asked))
     if status >= 400:
-        return Facts(told, frozenset(), True, False)
+        return Facts(attributes, frozenset(), True, False)
     answers = [json.loads(line) for line in response.decode().splitlines() if line.strip()]
     failed = any("error" in answer for answer in answers)
     whole = {name: value for answer in answers if "error" not in answer for name, value in answer.items()}
-    told.update(_answered(whole, failed))
+    attributes.update(_answered(whole, failed))
     usage = "prompt_eval_count" in whole or "eval_count" in whole
-    return Facts(told, frozenset(), failed, usage)
+    return Facts(attributes, frozenset(), failed, usage)
 
 
 def _asked(url: str, asked: dict[str, Any]) -> Iterator[tuple[str, Value]]:
