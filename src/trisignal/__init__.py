@@ -29,6 +29,7 @@ from trisignal.web.request_id import RequestIdMiddleware, WsgiRequestIdMiddlewar
 
 if _TYPE_CHECKING:
     from trisignal.assembly.pushgateway import push, push_at_exit, pushing
+    from trisignal.export.fast_otlp import fast_otlp
     from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
     from trisignal.watch.alert_rules import AlertRule
     from trisignal.watch.alerts import Alerts
@@ -66,6 +67,7 @@ __all__ = [
     "current_call",
     "embeddings",
     "evaluate",
+    "fast_otlp",
     "feedback",
     "health",
     "http_probe",
@@ -92,6 +94,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "fast_otlp": "trisignal.export.fast_otlp",
     "Alert": "trisignal.watch.alert_handlers",
     "alert_to_log": "trisignal.watch.alert_handlers",
     "alert_to_slack": "trisignal.watch.alert_handlers",

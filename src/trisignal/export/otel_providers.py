@@ -23,6 +23,7 @@ from opentelemetry.util.types import Attributes
 
 from trisignal.config import Settings
 from trisignal.errors import ConfigError
+from trisignal.export.fast_otlp import fast_otlp
 from trisignal.export.losses import bounded, watched
 from trisignal.export.redaction_gate import RedactingExporter
 
@@ -137,10 +138,10 @@ def _otlp_spans() -> SpanExporter:
     if protocol("TRACES") == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
 
-        return Grpc()
+        return fast_otlp(Grpc())
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 
-    return Http()
+    return fast_otlp(Http())
 
 
 def meter_provider_from(settings: Settings) -> Built | None:

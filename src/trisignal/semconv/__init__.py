@@ -318,6 +318,8 @@ _SHARED: dict[str, Metric] = {
         "trisignal.label_overflow", "counter", "{call}", ("metric",), "Label sets replaced by _OTHER"),
     "dropped": _metric(
         "trisignal.dropped", "counter", "{item}", ("queue",), "Telemetry lost: a queue was full, nobody took it, or a line could not be written"),
+    "encoder_fallbacks": _metric(
+        "trisignal.encoder_fallbacks", "counter", "{item}", ("item",), "Spans and attributes left to OpenTelemetry's slower OTLP encoder"),
     "price_table_timestamp": _metric(
         "trisignal.price_table_timestamp", "gauge", "s", (), "Unix time at which the price table was made", (),
         "livemostrecent"),
