@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trisignal.errors import ConfigError
-from trisignal.policy import detectors
-from trisignal.policy.redact import ALL, PatternRedactor, chain, is_harmless, redact_value
+from trisignal.policy.redact import ALL, PatternRedactor, chain, redact_value
 
 REDACT = PatternRedactor()
 ALNUM = string.ascii_letters + string.digits
@@ -189,7 +188,9 @@ MB = 1_000_000
 HOSTILE = ("a", "@", "a@", "a.", "1 ", "1-", ":", "a:", "sk-", "eyJ", "-----BEGIN PRIVATE KEY-----", "7", "GB29", "GB29 ",
            "password=", "4111111111111111 ", "a@b.co ", "1.2.3.4 ", "1 a@-:eyJ.", "(", "+1", "://a:a", "key ", "11 ", "111 ",
            "123-", "f:", "::", "sk-a ", "%40", "\\n", "-----", "eyJa.", "[REDACTED:email]", "token is ", "hf_", "1.",
-           "password", "é", "secret")  # fmt: skip
+           "password", "é", "secret", "cookie: a=", "basic aaaaaaaa ", "curl -u ", "hook/", "hook.hook", "&key=aaaaaa", "?sig=",
+           "password is ", "abcdefghijk1 ", "adafruit_key=a1b2c3d4e5f6g7h8 ", "a_", "1Q~", "1234567890123456|", "_session=",
+           "A" * 16 + " ", "a" * 32 + ".", "hook/a1a1a1a1a1a1a1a1 ", "://@", "ZXlK", "\\nsk-", "%20sk-a")  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", HOSTILE)
@@ -267,9 +268,3 @@ def test_connection_strings_and_addresses_are_found(text: str, secret: str) -> N
 def test_names_of_models_stay(name: str) -> None:
     """Dates and versions in the name of a model are no private data."""
     assert REDACT(name) == name
-
-
-def test_the_short_cut_knows_every_prefix_of_keys() -> None:
-    """A text that is nothing but a key never passes for a harmless name."""
-    prefixes = [prefix + ("b" if prefix == "xox" else "") for prefix in detectors._KEYS]
-    assert [prefix for prefix in prefixes if is_harmless(prefix + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4")] == []

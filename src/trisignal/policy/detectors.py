@@ -16,6 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
+from trisignal.policy.announced import announced, of_vendors
+from trisignal.policy.key_formats import BODIES, FORMATS, SHAPES
+from trisignal.policy.url_secrets import in_urls
+
 _ESCAPE = r"(?<=\\[nrt])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})"
 _BEFORE = rf"(?:(?<![\w\-./+%])|{_ESCAPE})"
 _AFTER = r"(?![\w\-]|\.\d)"
@@ -23,7 +27,6 @@ _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 
 _EMAIL_HINT = re.compile(r"(?:@|%40)[\w\-]+\.\w")
 _EMAIL = re.compile(r"(?<![\w.%+\-])[\w.%+\-]+(?:@|%40)[\w\-]+(?:\.[\w\-]+)+")
-_USERINFO = re.compile(r"://(?!\[REDACTED:[^\]\s]{1,64}\]@)[^\s/@:\"'<>]{1,256}:[^\s/\"'<>]{1,256}@")
 _PHONE = re.compile(
     rf"(?:(?<![\w+])|{_ESCAPE})(?:\+|%2[Bb])\d(?:[ .\-()]{{0,2}}\d){{6,14}}(?!\d)"
     rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}",
@@ -34,56 +37,37 @@ _IBAN = re.compile(rf"{_BEFORE}[A-Z]{{2}}\d\d(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z
 _SSN = re.compile(rf"{_BEFORE}(?!000|666|9)\d{{3}}([ \-])(?!00)\d\d\1(?!0000)\d{{4}}{_AFTER}", re.ASCII)
 _IPV4 = re.compile(rf"(?:{_BEFORE}|(?<=://)){_OCTET}(?:\.{_OCTET}){{3}}{_AFTER}", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{7,}")
-_JWT = re.compile(r"eyJ[\w\-]{6,}\.eyJ[\w\-]{6,}(?:\.[\w\-]+)?")
+_JWT = re.compile(r"ey[\w\-]{6,}\.ey[\w\-/\\]{6,}(?:\.[\w\-/\\]*=*){0,3}", re.ASCII)
+_JWE = re.compile(r"eyJ[\w\-]{10,}(?:\.[\w\-]*){4}", re.ASCII)
 
 _RUN = re.compile(r"[\w\-]+")
 
-_KEYS = {
-    prefix: re.compile(re.escape(prefix) + rest)
-    for prefix, rest in (
-        ("sk-", r"[\w\-]{16,}"), ("AIza", r"[\w\-]{30,}"), ("AKIA", "[0-9A-Z]{16,}"), ("ASIA", "[0-9A-Z]{16,}"),
-        ("ghp_", r"\w{20,}"), ("gho_", r"\w{20,}"), ("ghu_", r"\w{20,}"), ("ghs_", r"\w{20,}"), ("ghr_", r"\w{20,}"),
-        ("github_pat_", r"\w{20,}"), ("glpat-", r"[\w\-]{16,}"), ("xox", r"[abeoprs]-[\w\-]{10,}"),
-        ("sk_live_", r"\w{10,}"), ("rk_live_", r"\w{10,}"), ("sk_test_", r"\w{10,}"), ("whsec_", r"\w{16,}"),
-        ("hf_", r"\w{20,}"), ("gsk_", r"\w{20,}"), ("xai-", r"[\w\-]{20,}"), ("pplx-", r"\w{20,}"),
-        ("r8_", r"\w{20,}"), ("SG.", r"[\w\-]{16,}\.[\w\-]{16,}"), ("npm_", r"\w{20,}"), ("ya29.", r"[\w\-]{16,}"),
-        ("pypi-", r"[\w\-]{16,}"), ("tgp_v1_", r"[\w\-]{16,}"), ("lsv2_", r"\w{20,}"), ("dop_v1_", r"\w{20,}"),
-        ("xapp-", r"[\w\-]{20,}"), ("dckr_pat_", r"[\w\-]{20,}"),
-    )
-}  # fmt: skip
-"""Keys and tokens of common vendors: what they begin with, and what follows."""
-
-_KEYS_BY_SIGN = {
-    sign: [prefix for prefix in _KEYS if sign in prefix and (sign or not set(prefix) & {"-", "_"})]
-    for sign in ("-", "_", "")
-}
-"""Most texts lack one of the signs: then its prefixes need not be looked for."""
-
-_VALUE = (
-    r"[\w\-]{0,24}\\?[\"']?\s{0,4}(?:[:=]>?|\bis\b)?\s{0,4}\\?[\"']?(?:(?:bearer|basic)\s{1,4})?"
-    r"(?<=[:=>\"'\s])([^\s\"'\\,;&<>{}()\[\]]{6,512})"
-)
-_ASSIGNED = {
-    word: re.compile(word + _VALUE)
-    for word in (
-        "passw", "passphrase", "pwd", "secret", "token", "api_key", "api-key", "api key", "apikey", "access_key",
-        "access-key", "accesskey", "accountkey", "authorization", "bearer",
-    )
-}  # fmt: skip
-"""Words that announce a secret, in lower case, each with what may come between it and the value."""
-
 _LONGEST_IPV6 = 39
 
-_STEMS = ("passw", "passphrase", "pwd", "secret", "token", "key", "authorization", "bearer")
-"""One of these is in every word of `_ASSIGNED`."""
+_SHAPES = tuple((mark.encode(), left, most, re.compile(pattern)) for mark, left, most, pattern in SHAPES)
+_BY_START: dict[bytes, list[tuple[bytes, re.Pattern[str], int, bool]]] = {}
+for _prefix, _kind, _least, _mixed in sorted(FORMATS, key=lambda row: -len(row[0])):
+    _BY_START.setdefault(_prefix[:2].encode(), []).append((_prefix.encode(), BODIES[_kind], _least, _mixed))
+_STARTS = re.compile(rb"(?<![A-Za-z0-9])(?=([A-Za-z0-9][\w\-./]))")
+_JOINED = (b"-", b"_", b"+", b"/", b"=")
+"""A short prefix after one of these is part of base64 text."""
+_ESCAPED_STARTS = re.compile(
+    rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))(?=([A-Za-z0-9][\w\-./]))"
+)
 
 _BEGIN, _END, _DASHES = "-----BEGIN ", "-----END ", "-----"
 
 _MOST = 2000
 """Candidates of one detector in one text; the rest of a text that has more is one hit."""
-_MOST_WORDS = 500
-"""Words that announce a secret which are followed up in one text; the rest is one hit."""
-_MOST_NUMBERS = 1 << 15
+_MOST_TOKENS = 1 << 17
+"""Characters of a text in long runs of word characters that are looked at; what follows is one hit."""
+_BEFORE_RUN = 32
+"""Characters before a run that can belong to the prefix of a key."""
+_AFTER_RUN = 12
+"""Characters after a run that can be the mark of a shape."""
+_RANDOM, _BEFORE_RANDOM = 12, 64
+"""Characters of a run that may be random, and how far before it a name may announce it."""
+_MOST_NUMBERS = 1 << 16
 """Characters of a text around numbers that are looked at; further numbers are hits unseen."""
 
 
@@ -91,8 +75,14 @@ def _classes(members: str) -> bytes:
     return bytes(ord("x") if chr(code) in members else ord(" ") for code in range(256))
 
 
-_ALNUM = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-_TOKENS, _LONG_TOKEN = _classes(_ALNUM + "_-"), b"x" * 16
+_KINDS = bytes(
+    ord("a" if chr(code).islower() else "A" if chr(code).isupper() else "1")
+    if code < 128 and chr(code).isalnum()
+    else ord("-" if chr(code) in "_-" else " ")
+    for code in range(256)
+)
+"""Lower case, upper case, digits, signs inside words, all else."""
+_RUNS = re.compile(rb"[aA1\-]{12,}")
 _NUMBERS, _LONG_NUMBER = _classes("0123456789 ().-+"), b"x" * 7
 _HEX, _LONG_HEX = _classes("0123456789abcdefABCDEF:"), b"x" * 15
 _HAS_DIGITS = re.compile(r"[0-9][0-9 ().\-]{5,}[0-9]")
@@ -108,7 +98,12 @@ class Text(NamedTuple):
     text: str
     raw: bytes
     """One byte a character, so that places are the same; characters beyond Latin-1 are ``?``."""
-    long_token: bool
+    runs: list[Span]
+    """Windows around runs of word characters that are more than a plain word: keys are in them."""
+    random: list[Span]
+    """Windows before runs of letters and digits: what announces a key is in them."""
+    rest: list[Span]
+    """What lies beyond the bound on runs: a hit without a look."""
     numbers: list[Span]
     """Windows around numbers of seven digits and more."""
     unseen: list[Span]
@@ -117,7 +112,7 @@ class Text(NamedTuple):
     """No detector can find anything."""
 
 
-_SIGNS = ("@", ":", "=", "%40", "-----", " is ", "earer ", " IS ", "EARER ")
+_SIGNS = ("@", ":", "=", "%40", "-----", " is ", "earer ", " IS ", "EARER ", "Q~")
 """Without any of these, a long token and a long number, there is nothing to find."""
 
 
@@ -128,9 +123,33 @@ def prepare(text: str) -> Text:
     unseen: list[Span] = []
     if _LONG_NUMBER in raw.translate(_NUMBERS):
         numbers, unseen = _windows(text)
-    long_token = _LONG_TOKEN in raw.translate(_TOKENS)
-    quiet = not (long_token or numbers or unseen or any(sign in text for sign in _SIGNS))
-    return Text(text, raw, long_token, numbers, unseen, quiet)
+    runs, random, rest = _tokens_in(raw)
+    quiet = not (runs or rest or numbers or unseen or any(sign in text for sign in _SIGNS))
+    return Text(text, raw, runs, random, rest, numbers, unseen, quiet)
+
+
+def _tokens_in(raw: bytes) -> tuple[list[Span], list[Span], list[Span]]:
+    runs: list[Span] = []
+    random: list[Span] = []
+    left = _MOST_TOKENS
+    for match in _RUNS.finditer(raw.translate(_KINDS)):
+        run = match.group()
+        if not run[1:].strip(b"a") or not run.strip(b"-"):
+            continue
+        start, end = match.span()
+        left -= end - start + _BEFORE_RUN
+        if left < 0:
+            return runs, random, [(start, len(raw))]
+        _add(runs, max(0, start - _BEFORE_RUN), end + _AFTER_RUN)
+        if b"1" in run and end - start >= _RANDOM:
+            _add(random, max(0, start - _BEFORE_RANDOM), end)
+    return runs, random, []
+
+
+def _add(windows: list[Span], start: int, end: int) -> None:
+    if windows and start <= windows[-1][1]:
+        start = windows.pop()[0]
+    windows.append((start, end))
 
 
 def _windows(text: str) -> tuple[list[Span], list[Span]]:
@@ -141,9 +160,7 @@ def _windows(text: str) -> tuple[list[Span], list[Span]]:
         if end - start > left:
             return seen, [(match.start(), length)]
         left -= end - start
-        if seen and start <= seen[-1][1]:
-            start = seen.pop()[0]
-        seen.append((start, end))
+        _add(seen, start, end)
     return seen, []
 
 
@@ -165,8 +182,13 @@ def _in_numbers(pattern: re.Pattern[str], text: Text, check: Callable[[str], boo
 
 def _luhn(candidate: str) -> bool:
     digits = [int(c) for c in candidate if c.isdecimal()]
+    if digits[0] in _NO_ISSUERS and len(digits) != _UATP_DIGITS:
+        return False  # times in milliseconds and nanoseconds begin with 1
     doubled = sum(d * 2 - 9 if d > 4 else d * 2 for d in digits[-2::-2])
     return (sum(digits[-1::-2]) + doubled) % 10 == 0
+
+
+_NO_ISSUERS, _UATP_DIGITS = (0, 1, 7, 9), 15
 
 
 def _mod_97(candidate: str) -> bool:
@@ -226,68 +248,58 @@ def _starts_word(text: str, at: int) -> bool:
 
 def _tokens(text: Text) -> Iterator[Span]:
     whole = text.text
-    at = whole.find("eyJ") if text.long_token else -1
-    while at >= 0:
-        match = _JWT.match(whole, at) if _starts_word(whole, at) else None
-        if match is not None:
-            yield match.span()
-        # A token is tried once, at its start: else a run of such starts costs the square of its length.
-        run = _RUN.match(whole, at)
-        at = whole.find("eyJ", max(run.end() if run else at + 3, match.end() if match else 0))
+    for first, last in text.runs:
+        at = whole.find("ey", first, last)
+        while at >= 0:
+            match = None
+            if _starts_word(whole, at):
+                match = _JWT.match(whole, at) or _JWE.match(whole, at)
+            if match is not None:
+                yield match.span()
+            # A token is tried once, at its start: else a run of such starts costs the square of its length.
+            run = _RUN.match(whole, at)
+            at = whole.find("ey", max(run.end() if run else at + 2, match.end() if match else 0), last)
 
 
 def _keys(text: Text) -> Iterator[Span]:
     whole = text.text
-    if text.long_token:
-        yield from _prefixed(whole)
-    if "://" in whole and "@" in whole:
-        yield from ((m.start() + 3, m.end() - 1) for m in _USERINFO.finditer(whole))
-    yield from _assigned(text)
-
-
-def _prefixed(whole: str) -> Iterator[Span]:
-    tried = 0
-    for sign, prefixes in _KEYS_BY_SIGN.items():
-        if sign not in whole:
-            continue
-        for prefix in prefixes:
-            at = whole.find(prefix)
-            while at >= 0:
-                tried += 1
-                if tried > _MOST:
-                    yield at, len(whole)
-                    return
-                match = _KEYS[prefix].match(whole, at) if _starts_word(whole, at) else None
-                if match is not None:
-                    yield match.span()
-                at = whole.find(prefix, match.end() if match is not None else at + len(prefix))
-
-
-def _assigned(text: Text) -> Iterator[Span]:
-    whole = text.text
+    yield from text.rest
+    for start, end in text.runs:
+        yield from _formats(text, start, end)
+    if not text.runs and "Q~" in whole:
+        yield from _formats(text, 0, min(len(whole), _MOST_NUMBERS))
     lowered = text.raw.lower().decode("latin-1")
-    if not any(stem in lowered for stem in _STEMS):
-        return
-    tried = 0
-    for word, pattern in _ASSIGNED.items():
-        at = lowered.find(word)
+    yield from in_urls(whole, lowered)
+    yield from announced(whole, lowered)
+    yield from of_vendors(whole, lowered, text.random)
+
+
+def _formats(text: Text, first: int, last: int) -> Iterator[Span]:
+    whole, raw = text.text, text.raw
+    starts = _ESCAPED_STARTS if b"\\" in raw or b"%" in raw else _STARTS
+    done = first
+    for match in starts.finditer(raw, first, last):
+        at = match.start()
+        if at >= done:
+            for prefix, body, least, mixed in _BY_START.get(match.group(1), ()):
+                if raw.startswith(prefix, at) and not (mixed and raw[at - 1 : at] in _JOINED):
+                    rest = body.match(whole, at + len(prefix))
+                    if rest and rest.end() - rest.start() >= least and (not mixed or _is_mixed(rest.group())):
+                        done = rest.end()
+                        yield at, done
+                        break
+    for mark, left, most, pattern in _SHAPES:
+        at = raw.find(mark, first, last)
         while at >= 0:
-            tried += 1
-            if tried > _MOST_WORDS:
-                yield at, len(whole)
-                return
-            match = pattern.match(lowered, at)
-            if match is not None and _looks_secret(lowered[at : match.start(1)], whole[match.start(1) : match.end(1)]):
-                yield match.span(1)
-            at = lowered.find(word, match.end() if match is not None else at + len(word))
+            before = whole[max(0, at - most) : at]
+            found = pattern.match(whole, at - len(before) + len(before.rstrip(left)))
+            if found is not None:
+                yield found.span()
+            at = raw.find(mark, at + len(mark) if found is None else max(found.end(), at + len(mark)), last)
 
 
-def _looks_secret(said: str, value: str) -> bool:
-    """An assignment or a header names a secret; a plain word after ``token is`` does not."""
-    if value.startswith("[REDACTED") or value.replace(".", "").isdecimal():
-        return "passw" in said and not value.startswith("[")
-    assigned = said.rstrip(" \"'\\\t\n")[-1:] in (":", "=", ">") or said.rstrip().endswith(("bearer", "basic"))
-    return len(value) > 24 or (assigned and (not value.isalpha() or "passw" in said))
+def _is_mixed(text: str) -> bool:
+    return not text.isalpha() and any(c.isalpha() for c in text)
 
 
 def _private_keys(text: Text) -> Iterator[Span]:

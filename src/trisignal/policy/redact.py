@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 from trisignal.config import DETECTORS
@@ -12,12 +13,6 @@ from trisignal.errors import ConfigError
 ALL = DETECTORS
 """Names of the built-in detectors."""
 _HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9_\-./]{0,127}")
-_KEY_HINT = re.compile(
-    r"sk-|[srp]k_(?:live|test)_|AIza|A[KS]IA|gh[opusr]_|github_pat_|glpat-|xox|whsec_|hf_|gsk_|xai-|pplx-|r8_|SG\."
-    r"|npm_|ya29\.|pypi-|tgp_v1_|lsv2_|dop_v1_|xapp-|dckr_pat_|eyJ"
-)
-"""What the keys of the detectors begin with."""
-
 Hit = tuple[int, int, str]
 """Start, end, detector."""
 _MAX_DEPTH = 32
@@ -124,9 +119,17 @@ def is_harmless(text: str) -> bool:
     """
     return (
         _HARMLESS.fullmatch(text) is not None
-        and _KEY_HINT.search(text) is None
+        and _key_hints().search(text) is None
         and not (text[2:4].isdecimal() and text[:2].isupper())
     )
+
+
+@cache
+def _key_hints() -> re.Pattern[str]:
+    # It takes milliseconds to compile: not before the first text.
+    from trisignal.policy.key_formats import hints
+
+    return hints()
 
 
 def _replaced(text: str, hits: list[Hit], counts: dict[str, int]) -> str:

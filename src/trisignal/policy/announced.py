@@ -1,0 +1,390 @@
+"""Secrets that their surroundings announce: a word or the name of a service before them, a header."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+
+Span = tuple[int, int]
+
+MOST_TRIED = 2000
+"""Words, headers or addresses that are followed up in one text; the rest is one hit."""
+
+_QUOTE = r"\\?[\"'`]"
+_SIGN = (
+    r"(?:\s{0,4}(?:[:=]{1,3}>?|->|\|\||\?=|\u2192|,)"
+    r"|\s{1,4}(?:(?:is|was|has\sbeen|will\sbe|are)\s)?(?:(?:now\s)?(?:changed|set|reset|updated)\sto|is|was|will\sbe|are|to)\b:?)"
+)
+_VALUE = (
+    rf"[\w.\-]{{0,24}}(?:{_QUOTE})?\)?(?:\s{{1,3}}(?:for|of|to|on|at)\s[\w.@\-]{{1,40}}(?:\s[\w.@\-]{{1,24}}){{0,2}})?"
+    rf"(?:(?:{_SIGN})(?:\s{{0,4}}(?:{_QUOTE})?|(?:{_QUOTE})?)|\s{{1,4}}value={_QUOTE}|\s{{1,4}}(?:{_QUOTE})?)\s{{0,4}}"
+    r"(?:(?:bearer|basic|token)\s{1,4})?"
+    r"(?<=[:=>\"'`,|\s\u2192])([^\s\"'`\\,;&<>{}()\[\]]{4,})"
+)
+"""What may stand between a word and its secret, and the secret."""
+_TO_SPACE = re.compile(r"[^\s\"'`\\<>]{0,256}")
+_QUOTED = re.compile(
+    rf"[\w. \-]{{3,32}}(?:{_QUOTE})?\s{{0,4}}[:=]{{1,3}}>?\s{{0,4}}{_QUOTE}([^\"'`\\\r\n]{{4,256}})(?={_QUOTE})"
+)
+"""A password in quotes may hold what ends others."""
+WORDS = {
+    "pass": ("passw", "passphrase", "passcode", "mot de passe"),
+    "pwd": ("pwd",),
+    "kennwort": ("kennwort",),
+    "contrase": ("contrase",),
+    "senha": ("senha",),
+    "secret": ("secret",),
+    "token": ("token",),
+    "key": (
+        "api_key", "api-key", "api key", "apikey", "access_key", "access-key", "access key", "accesskey", "accountkey",
+        "private_key", "private-key",
+    ),
+    "auth": ("authorization", "x-auth"),
+    "bearer": ("bearer",),
+    "sess": ("sessionid", "session_id", "sessid"),
+    "credential": ("credential",),
+    "contribsys": ("contribsys",),
+}  # fmt: skip
+"""Words that announce a secret, in lower case, by a part that is searched first."""
+_PASSWORD_WORDS = frozenset((*WORDS["pass"], "pwd", "kennwort", "contrase", "senha"))
+
+VENDORS = (
+    "adafruit", "adobe", "airtable", "algolia", "alibaba", "asana", "atlassian", "confluence", "jira", "beamer",
+    "bitbucket", "bittrex", "meraki", "cloudflare", "codecov", "cohere", "co_api", "coinbase", "confluent",
+    "contentful", "datadog", "dnkey", "discord", "droneci", "dropbox", "etsy", "facebook", "fastly", "finicity",
+    "finnhub", "sourcegraph", "flickr", "freshbooks", "gitter", "gocardless", "heroku", "hubspot", "intercom",
+    "jfrog", "artifactory", "bintray", "xray", "kraken", "kucoin", "launchdarkly", "linear", "linkedin",
+    "linked_in", "linked-in", "lob", "looker", "mailchimp", "mailgun", "mapbox", "mattermost", "messagebird",
+    "message_bird", "message-bird", "netlify", "newrelic", "new-relic", "new_relic", "nytimes", "newyorktimes",
+    "new-york-times", "okta", "plaid", "privateai", "private_ai", "private-ai", "rapidapi", "sendbird", "sentry",
+    "snyk", "sonar", "squarespace", "sumo", "telegr", "travis", "twitch", "twitter", "typeform", "yandex",
+    "zendesk", "mistral", "deepgram", "together", "fireworks", "voyage", "azure", "openai", "anthropic",
+    "openrouter", "groq", "deepseek", "moonshot", "minimax", "zhipu", "baseten", "novita", "cerebras", "sambanova",
+    "hyperbolic", "nebius", "ovh", "elevenlabs", "replicate", "perplexity", "stability", "assemblyai", "pinecone",
+    "qdrant", "weaviate", "langfuse", "langsmith", "wandb", "watsonx", "ibm", "scaleway", "runpod", "cursor",
+    "arcee", "vercel", "nscale", "doubleword",
+)  # fmt: skip
+"""Names of services whose keys have no prefix: they announce what looks random."""
+_COMMON = ("auth", "key", "cred", "access", "api")
+"""Words that announce what looks random as well, unless it is called an id."""
+
+_AFTER_VENDOR = re.compile(
+    rf"[\w. \t\-]{{0,24}}(?:{_QUOTE})?\s{{0,3}}(?:[:=]{{1,3}}>?|\|\||\?=|,|\bis\b)\s{{0,5}}(?:{_QUOTE})?[\s=]{{0,3}}"
+    r"([\w.=+/\-%]{14,})"
+)
+_AN_ID = re.compile(r"(?:id|hash|digest|url|uri|name|version)[\"'`]?\s{0,3}[:=]")
+_EDGES = re.compile(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])")
+_RANDOM_PART = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{14,}|\d{15,}|[\da-fA-F]{8}-[\da-fA-F]{4}-)"
+)
+
+_PLAIN_WORDS = frozenset(
+    (
+        "not",
+        "none",
+        "null",
+        "true",
+        "false",
+        "required",
+        "incorrect",
+        "wrong",
+        "invalid",
+        "missing",
+        "empty",
+        "stored",
+        "hashed",
+        "valid",
+        "correct",
+        "weak",
+        "strong",
+        "reset",
+        "expired",
+        "changed",
+        "your",
+        "same",
+        "case",
+        "being",
+        "needed",
+        "optional",
+        "also",
+        "never",
+        "always",
+        "used",
+        "okay",
+        "secure",
+        "long",
+        "short",
+        "encrypted",
+        "protected",
+        "unknown",
+        "different",
+        "safe",
+        "known",
+        "what",
+        "that",
+        "this",
+        "very",
+        "still",
+        "already",
+        "only",
+        "just",
+        "simply",
+        "sent",
+        "saved",
+        "kept",
+        "given",
+        "there",
+        "here",
+        "when",
+        "where",
+        "which",
+        "good",
+        "best",
+        "important",
+        "important.",
+        "generated",
+        "provided",
+        "entered",
+        "hidden",
+        "visible",
+        "managed",
+        "supposed",
+        "meant",
+        "allowed",
+        "must",
+        "should",
+        "shown",
+        "asked",
+        "checked",
+        "verified",
+        "accepted",
+        "rejected",
+        "leaked",
+        "compromised",
+        "shared",
+        "rotated",
+        "going",
+        "about",
+        "more",
+        "less",
+        "then",
+        "than",
+        "with",
+        "from",
+        "into",
+        "like",
+        "made",
+        "part",
+        "handled",
+        "currently",
+        "usually",
+        "often",
+        "ignored",
+        "disabled",
+        "enabled",
+        "unset",
+        "undefined",
+        "blank",
+        "default",
+        "redacted",
+        "removed",
+        "masked",
+        "available",
+        "found",
+        "updated",
+        "created",
+        "cached",
+        "temporary",
+        "passed",
+        "obtained",
+        "supported",
+        "deprecated",
+        "included",
+        "excluded",
+        "based",
+        "called",
+        "string",
+        "text",
+        "field",
+        "parameter",
+        "value",
+        "variable",
+        "the",
+        "and",
+        "for",
+        "has",
+        "have",
+        "was",
+        "were",
+        "been",
+        "will",
+        "would",
+        "could",
+        "can",
+        "may",
+        "might",
+        "does",
+        "did",
+        "its",
+        "their",
+        "you",
+        "yours",
+        "mine",
+        "ours",
+        "string,",
+        "optional,",
+        "str",
+        "bytes",
+        "number",
+        "boolean",
+        "object",
+        "array",
+        "any",
+    )
+)
+"""What follows ``password is`` in prose that states none."""
+
+_COOKIE = re.compile(r"cookie2?(?:\\?[\"'`])?\s{0,3}[:=,]\s{0,3}(?:\\?[\"'`])?([^\r\n\"'`\\]{4,})")
+_COOKIE_NAME = re.compile(r"[\w!#$%&*+.^|~\-]{1,128}=[^\s;]{2,}", re.ASCII)
+_SESSION = re.compile(r"_session=([\w%\-]{16,})")
+_BASIC = re.compile(r"basic\s{1,4}([a-z0-9+/_\-]{8,}={0,2})")
+_CURL_USER = re.compile(
+    r"-(?:u|-user)[=\s]{1,3}[\"']?([^\s:\"']{1,128}:[^\s\"']{2,}|:[^\s\"']{3,}|[^\s:\"']{3,128}:(?=[\s\"']))"
+)
+
+
+def announced(whole: str, lowered: str) -> Iterator[Span]:
+    """Values after a word that announces a secret.
+
+    Args:
+        whole: The text.
+        lowered: The same in lower case, place by place.
+    """
+    tried = 0
+    for stem, words in WORDS.items():
+        if stem not in lowered:
+            continue
+        for word in words:
+            at = lowered.find(word)
+            while at >= 0:
+                tried += 1
+                if tried > MOST_TRIED:
+                    yield at, len(whole)
+                    return
+                span = _secret_after(word, at, whole, lowered)
+                if span is not None:
+                    yield span
+                at = lowered.find(word, span[1] if span is not None else at + len(word))
+    yield from _headers(whole, lowered)
+
+
+def _pattern(word: str) -> re.Pattern[str]:
+    pattern = _PATTERNS.get(word)
+    if pattern is None:
+        pattern = _PATTERNS[word] = re.compile(re.escape(word) + _VALUE)
+    return pattern
+
+
+_PATTERNS: dict[str, re.Pattern[str]] = {}
+"""Compiled when the word is first met: most texts have none."""
+
+
+def _secret_after(word: str, at: int, whole: str, lowered: str) -> Span | None:
+    match = _pattern(word).match(lowered, at)
+    if match is None:
+        quoted = _QUOTED.match(lowered, at) if word in _PASSWORD_WORDS else None
+        return None if quoted is None or "[redacted" in quoted.group(1) else quoted.span(1)
+    start, end = match.span(1)
+    between = lowered[at:start]
+    quote = between[-1:]
+    if quote in "\"'`" and quote and word in _PASSWORD_WORDS:
+        closing = whole.find(quote, end, end + 256)
+        if closing >= 0 and "\n" not in whole[end:closing] and ":" not in whole[end:closing]:
+            end = closing
+    if not _looks_secret(word, between, whole[start:end]):
+        return None
+    if word in _PASSWORD_WORDS and not between.endswith("="):
+        # Prose has no separators inside a password; a query or a connection string has.
+        end = _TO_SPACE.match(whole, end).end()  # type: ignore[union-attr]  # matches always
+        end = start + len(whole[start:end].rstrip(".,;!?)"))
+    return start, end
+
+
+def _looks_secret(word: str, between: str, value: str) -> bool:
+    """An assignment or a header names a secret; a plain word after ``token is`` does not."""
+    if "[REDACTED" in value or value.startswith(("//", "http:", "https:")):
+        return False
+    password = word in _PASSWORD_WORDS
+    said = between.rstrip(" \"'`\\\t\r\n")
+    assigned = said[-1:] in (":", "=", ">", "|", ",", "\u2192") or said.endswith(("bearer", "basic"))
+    assigned = assigned or said.endswith(" token")
+    if said[-1:] == ",":
+        return looks_random(value)
+    if password and (assigned or said.endswith((" is", " was", " be", " to"))):
+        bare = value.rstrip(".!?:*").lower()
+        return len(bare) >= 4 and bare not in _PLAIN_WORDS and not (value.endswith("...") or set(bare) <= {"*", "."})
+    if len(value) < 6 or value.replace(".", "").isdecimal():
+        return False
+    if len(value) > 24 or (assigned and not value.isalpha()):
+        return True
+    return len(value) >= 10 and said.endswith(" is") and not value.isalpha() and any(c.isdecimal() for c in value)
+
+
+def _headers(whole: str, lowered: str) -> Iterator[Span]:
+    if "cookie" in lowered:
+        for match in _COOKIE.finditer(lowered):
+            if _COOKIE_NAME.match(lowered, match.start(1)):
+                yield match.span(1)
+    if "_session=" in lowered:
+        yield from (match.span(1) for match in _SESSION.finditer(lowered))
+    if "basic" in lowered:
+        tried = 0
+        for match in _BASIC.finditer(lowered):
+            start, end = match.span(1)
+            if whole[start:end].islower():
+                continue
+            tried += 1
+            if tried > MOST_TRIED:
+                yield start, len(whole)
+                return
+            if _is_pair(whole[start:end]):
+                yield start, end
+    if "curl" in lowered:
+        yield from (match.span(1) for match in _CURL_USER.finditer(whole, lowered.find("curl")))
+
+
+def _is_pair(encoded: str) -> bool:
+    """Whether base64 text encodes ``user:password``."""
+    try:
+        raw = b64decode(encoded[:512] + "=" * (-len(encoded[:512]) % 4), altchars=b"-_" if "-" in encoded else None)
+    except ValueError:
+        return False
+    return b":" in raw and raw.isascii()
+
+
+def of_vendors(whole: str, lowered: str, windows: Sequence[Span]) -> Iterator[Span]:
+    """Values that look random after the name of a vendor.
+
+    Args:
+        whole: The text.
+        lowered: The same in lower case, place by place.
+        windows: Where the text holds anything that looks random.
+    """
+    for start, end in windows:
+        for vendor in (*VENDORS, *_COMMON):
+            at = lowered.find(vendor, start, end)
+            while at >= 0:
+                match = _AFTER_VENDOR.match(lowered, at + len(vendor))
+                if (
+                    match is not None
+                    and looks_random(whole[match.start(1) : match.end(1)])
+                    and not (vendor in _COMMON and _AN_ID.search(lowered, at, match.start(1)))
+                ):
+                    yield match.span(1)
+                at = lowered.find(vendor, at + len(vendor) if match is None else match.end(), end)
+
+
+def looks_random(value: str) -> bool:
+    """Whether a value is no name: a long part without separators has digits in it, or letters and digits alternate."""
+    return _RANDOM_PART.search(value) is not None or len(_EDGES.findall(value[:256])) >= 6
