@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import Phase, settings
 from opentelemetry import context as otel_context
 
-from trisignal import testing
+# What tests share asserts too: before it is imported it is prepared to say what the values were.
+pytest.register_assert_rewrite(
+    "bridge", "clients", "coexistence", "conformance", "contract", "corpus", "e2e", "loopback", "observed", "operate",
+    "privacy", "sinks",
+)  # fmt: skip
+
+from trisignal import testing  # noqa: E402 - it comes after the line above
 
 # Example after example is fast, but the first one imports what the library loads late.
 settings.register_profile("trisignal", deadline=None)
@@ -29,6 +36,15 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.upper().startswith(PREFIXES):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_authorities() -> Iterator[None]:
+    """Nothing here is encrypted, and clients load certificate authorities, which takes most of many tests' time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *args, **kwargs: None)
+        patch.setattr(ssl.SSLContext, "set_default_verify_paths", lambda *args, **kwargs: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

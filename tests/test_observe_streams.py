@@ -143,7 +143,10 @@ async def test_generators_may_be_interleaved(seen: Seen, kind: str) -> None:
             yield current()
 
     running = [await start(kind, LLM, body, number) for number in range(3)]
-    seen_ids = [[await steps.send() for steps in running] for _ in range(3)]
+    seen_ids = [[], [], []]
+    for ids in seen_ids:
+        for steps in running:
+            ids.append(await steps.send())
     assert seen_ids[0] == seen_ids[1] == seen_ids[2]
     assert len(set(seen_ids[0])) == 3
     for steps in reversed(running):

@@ -262,6 +262,19 @@ class Unreadable(Exception):
     response = status_code = body = type = code
 
 
+def test_a_deprecated_attribute_is_as_good_as_none() -> None:
+    """Where reading an attribute warns, and warnings are errors, the others still say what happened."""
+
+    class Deprecated(VendorError):
+        @property
+        def code(self) -> int:
+            raise DeprecationWarning("code is deprecated, use status instead")
+
+    error = Deprecated(status=429)
+    assert status_of(error) == 429
+    assert classify(error).kind == "rate_limit"
+
+
 def test_an_unreadable_exception_is_an_error_all_the_same() -> None:
     """An exception whose own properties raise is told by its class."""
     assert classify(Unreadable()) == ("error", f"{__name__}.Unreadable", "other")
@@ -277,7 +290,7 @@ ANYTHING = st.recursive(
     ),
     max_leaves=6,
 )
-PLACES = st.sampled_from(["code", "type", "body", "response", "status_code", "http_status"])
+PLACES = st.sampled_from(["code", "type", "body", "response", "status_code", "http_status", "status"])
 
 
 @given(attributes=st.dictionaries(PLACES, ANYTHING))

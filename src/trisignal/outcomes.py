@@ -135,15 +135,15 @@ def kind_of_status(status: int) -> ErrorKind:
 
 def status_of(error: BaseException) -> int | None:
     """HTTP status that an exception carries, in the vendors' usual places."""
-    for holder in (error, getattr(error, "response", None)):
-        for name in ("status_code", "http_status", "code"):
-            value = getattr(holder, name, None)
+    response = attribute(error, "response")
+    for holder in (error, response):
+        for name in ("status_code", "http_status", "status", "code"):
+            value = attribute(holder, name)
             if isinstance(value, int) and 100 <= value < 600:
                 return value
-    response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # botocore
-        told = response.get("ResponseMetadata")
-        status = told.get("HTTPStatusCode") if isinstance(told, Mapping) else None
+        metadata = response.get("ResponseMetadata")
+        status = metadata.get("HTTPStatusCode") if isinstance(metadata, Mapping) else None
         return status if isinstance(status, int) else None
     return None
 
@@ -154,8 +154,16 @@ def qualified_name(cls: type) -> str:
     return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
 
 
+def attribute(holder: Any, name: str) -> Any:
+    """Attribute of a foreign object; None where there is none, or where reading it raises, as deprecated ones may."""
+    try:
+        return getattr(holder, name, None)
+    except Exception:
+        return None
+
+
 def _item(body: Any, key: str) -> Any:
-    return body.get(key) if isinstance(body, Mapping) else getattr(body, key, None)
+    return body.get(key) if isinstance(body, Mapping) else attribute(body, key)
 
 
 def _identifier(value: Any) -> str:
@@ -163,14 +171,14 @@ def _identifier(value: Any) -> str:
 
 
 def _code(error: BaseException) -> str:
-    code = _identifier(getattr(error, "code", None))
+    code = _identifier(attribute(error, "code"))
     if code:
         return code
-    body = getattr(error, "body", None)
+    body = attribute(error, "body")
     if isinstance(body, Mapping):
         inner = body.get("error")
         return _identifier(body.get("code")) or _identifier(_item(inner, "code")) or _identifier(_item(inner, "type"))
-    response = getattr(error, "response", None)
+    response = attribute(error, "response")
     if isinstance(response, Mapping):
         return _identifier(_item(response.get("Error"), "Code"))
     return ""
@@ -185,11 +193,11 @@ def _by_word(words: str) -> ErrorKind | None:
 
 def _type(error: BaseException) -> str:
     """The vendor's own class of the error: on the exception, or in the body that it holds."""
-    told = getattr(error, "type", None)
-    body = getattr(error, "body", None)
-    if told is None and isinstance(body, Mapping):
-        told = body.get("type") or _item(body.get("error"), "type")
-    return _identifier(told)
+    name = attribute(error, "type")
+    body = attribute(error, "body")
+    if name is None and isinstance(body, Mapping):
+        name = body.get("type") or _item(body.get("error"), "type")
+    return _identifier(name)
 
 
 def _made_up(error: BaseException) -> bool:

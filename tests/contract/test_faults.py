@@ -7,7 +7,6 @@ in both, create and stream alike. ``TRISIGNAL_FAULTS=all`` runs each fault in bo
 from __future__ import annotations
 
 import os
-import ssl
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -46,14 +45,6 @@ def _cases() -> list[Any]:
         for place, kit in enumerate(kits_under_faults())
         for fault, mode in chosen(kit, place)
     ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_authorities() -> Iterator[None]:
-    """Nothing here is encrypted, and loading authorities for every client would take most of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *args, **kwargs: None)
-        yield
 
 
 @pytest.mark.parametrize(("kit", "fault", "mode"), _cases())

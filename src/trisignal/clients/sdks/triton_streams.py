@@ -15,7 +15,7 @@ from trisignal.engine import lifecycle
 from trisignal.engine.state import is_off
 from trisignal.formats import NOTABLE, StreamState, View, text
 from trisignal.formats.openai_media import MEDIA
-from trisignal.outcomes import Failure, classify, classify_names
+from trisignal.outcomes import Failure, attribute, classify, classify_names
 from trisignal.streams import fold
 
 _FINAL = "triton_final_response"
@@ -40,7 +40,7 @@ def _failure(error: BaseException) -> Failure:
 
 
 def _asked(error: BaseException, *methods: str) -> str:
-    found = next(filter(callable, (getattr(error, name, None) for name in methods)), None)
+    found = next(filter(callable, (attribute(error, name) for name in methods)), None)
     return str(found() or "") if found is not None else ""
 
 
