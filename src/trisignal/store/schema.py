@@ -1,0 +1,224 @@
+"""Tables of a day file, and how a connection to one is opened.
+
+All times are Unix nanoseconds, all costs nano US dollars. Texts that repeat are interned in ``word``; id 0
+is the empty text. ``block`` holds for each 1,024 consecutive ids the extremes of what people sort and cut by, so
+that the slowest or the latest spans are read without an index of their own. ``roll`` and ``spread`` are sums per
+minute and per hour, kept in the transaction that writes the spans: they are never behind.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, NamedTuple
+
+from trisignal.call import OUTCOMES
+
+VERSION = 1
+"""``user_version`` of the files that this release writes; it reads those up to it."""
+APPLICATION_ID = 0x74726973
+BLOCK_SHIFT = 10
+"""Ids of one block differ in their last ten bits."""
+BUSY_MS = 5_000
+"""How long a statement waits for another process's transaction."""
+MINUTE_NS = 60_000_000_000
+HOUR_NS = 60 * MINUTE_NS
+
+# Bits of ``flags``.
+MODEL_CALL, ROOT, SAMPLED, FOREIGN, UNPRICED, SPENDS = 1, 2, 4, 8, 16, 32
+"""``SPENDS``: its tokens and cost count. A poll that brings the tokens of an earlier call spends, and is no call."""
+
+WORDS = (
+    "name", "service", "operation", "provider", "model", "response_model", "tenant", "user_id", "error_kind",
+    "error_type", "entity", "agent", "prompt_name", "prompt_version", "labels",
+)  # fmt: skip
+"""Columns of ``span`` that hold a word id."""
+NUMBERS = (
+    "outcome", "flags", "start", "duration", "bucket", "first_token", "input", "cache_read", "cache_write", "output",
+    "reasoning", "cost", "saved",
+)  # fmt: skip
+IDS = ("trace", "span", "parent")
+TEXTS = ("request_id", "conversation_id")
+COLUMNS = (*IDS, *WORDS, *NUMBERS, *TEXTS)
+"""Columns of ``span`` in the order of an insert, its integer key and its quality aside."""
+ERROR = OUTCOMES.index("error")
+
+ROLL_KEY = ("kind", "service", "operation", "provider", "model", "tenant", "outcome")
+ROLL_SUMS = (
+    "n", "duration", "first_token", "first_tokens", "input", "cache_read", "cache_write", "output", "reasoning", "cost",
+    "wasted", "saved", "unpriced", "first_start", "last_start",
+)  # fmt: skip
+SPREAD_KEY = ("kind", "operation", "provider", "model", "bucket")
+STEPS = {"minute": MINUTE_NS, "hour": HOUR_NS}
+
+
+def _columns(names: tuple[str, ...], kind: str) -> str:
+    return ", ".join(f"{name} {kind}" for name in names)
+
+
+def _roll_tables(step: str) -> tuple[str, str]:
+    roll_key, spread_key = ", ".join(ROLL_KEY), ", ".join(SPREAD_KEY)
+    return (
+        f"CREATE TABLE IF NOT EXISTS roll_{step} (step INTEGER NOT NULL, {_columns(ROLL_KEY, 'INTEGER NOT NULL')}, "
+        f"{_columns(ROLL_SUMS, 'INTEGER NOT NULL')}, PRIMARY KEY (step, {roll_key})) WITHOUT ROWID",
+        f"CREATE TABLE IF NOT EXISTS spread_{step} (step INTEGER NOT NULL, {_columns(SPREAD_KEY, 'INTEGER NOT NULL')}, "
+        f"n INTEGER NOT NULL, PRIMARY KEY (step, {spread_key})) WITHOUT ROWID",
+    )
+
+
+DDL = (
+    "CREATE TABLE IF NOT EXISTS word (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE)",
+    "INSERT OR IGNORE INTO word VALUES (0, '')",
+    f"CREATE TABLE IF NOT EXISTS span (id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, parent BLOB, "
+    f"{_columns(WORDS, 'INTEGER NOT NULL')}, {_columns(NUMBERS, 'INTEGER')}, {_columns(TEXTS, 'TEXT')}, quality REAL)",
+    "CREATE INDEX IF NOT EXISTS span_trace ON span (trace)",
+    "CREATE INDEX IF NOT EXISTS span_request ON span (request_id) WHERE request_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS span_conversation ON span (conversation_id) WHERE conversation_id IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS span_failed ON span (start) WHERE outcome <> 0",
+    "CREATE INDEX IF NOT EXISTS span_judged ON span (quality) WHERE quality IS NOT NULL",
+    "CREATE TABLE IF NOT EXISTS attrs (id INTEGER PRIMARY KEY, body BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS block (id INTEGER PRIMARY KEY, min_start INTEGER NOT NULL, max_start INTEGER NOT NULL, "
+    "max_duration INTEGER NOT NULL, max_cost INTEGER NOT NULL, max_tokens INTEGER NOT NULL, "
+    "max_first_token INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS score (id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, row INTEGER, "
+    "evaluation INTEGER NOT NULL, score REAL, label INTEGER NOT NULL, explanation TEXT, at INTEGER NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS score_row ON score (row)",
+    "CREATE INDEX IF NOT EXISTS score_trace ON score (trace) WHERE row IS NULL",
+    "CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, at INTEGER NOT "
+    "NULL, level INTEGER NOT NULL, logger INTEGER NOT NULL, message TEXT NOT NULL, request_id TEXT, fields TEXT)",
+    "CREATE INDEX IF NOT EXISTS log_trace ON log (trace)",
+    "CREATE INDEX IF NOT EXISTS log_at ON log (at)",
+    *(statement for step in STEPS for statement in _roll_tables(step)),
+)
+
+
+class Newer(Exception):
+    """A file was written by a later release."""
+
+
+class Foreign(Exception):
+    """A file is a database of another program."""
+
+
+def connect(path: str, *, readonly: bool = False, timeout_ms: int = BUSY_MS) -> sqlite3.Connection:
+    """Open a day file that exists.
+
+    Args:
+        path: The file.
+        readonly: Refuse every write.
+        timeout_ms: How long statements wait for another process's lock.
+
+    Raises:
+        sqlite3.Error: It cannot be opened.
+        Newer: A later release wrote it.
+        Foreign: It belongs to another program.
+    """
+    # A URI, so that a file is opened but never made; its path may hold any character.
+    uri = "file:" + "".join(c if c.isalnum() or c in "/._-~" else _percent(c) for c in path)
+    db = sqlite3.connect(
+        f"{uri}?mode={'ro' if readonly else 'rw'}",
+        uri=True,
+        timeout=timeout_ms / 1000,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        [version] = db.execute("PRAGMA user_version").fetchone()
+        [application] = db.execute("PRAGMA application_id").fetchone()
+        if application not in (0, APPLICATION_ID):
+            raise Foreign(path)
+        if version > VERSION:
+            raise Newer(f"{path} has schema {version}; this release reads schemas up to {VERSION}: upgrade trisignal")
+        if readonly:
+            db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Put a connection that writes into its mode, and create what tables are missing."""
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA journal_size_limit = 16777216")
+    db.execute("PRAGMA cache_size = -8000")
+    [version] = db.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in DDL:
+            db.execute(statement)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+# --- statements of the writer --------------------------------------------------------
+
+INSERT_SPAN = f"INSERT INTO span (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
+INSERT_ATTRS = "INSERT INTO attrs VALUES (?, ?)"
+EXTEND_BLOCKS = (
+    f"INSERT INTO block SELECT id >> {BLOCK_SHIFT}, min(start), max(start), max(duration), max(ifnull(cost, 0)), "
+    "max(ifnull(input, 0) + ifnull(output, 0)), max(ifnull(first_token, 0)) FROM span WHERE id >= ?1 AND id <= ?2 "
+    "GROUP BY 1 ON CONFLICT (id) DO UPDATE SET min_start = min(min_start, excluded.min_start), "
+    "max_start = max(max_start, excluded.max_start), max_duration = max(max_duration, excluded.max_duration), "
+    "max_cost = max(max_cost, excluded.max_cost), max_tokens = max(max_tokens, excluded.max_tokens), "
+    "max_first_token = max(max_first_token, excluded.max_first_token)"
+)
+KIND = f"flags & {MODEL_CALL | ROOT | SPENDS}"
+
+
+class Sums(NamedTuple):
+    """Statements that add rows of ``span`` with ids from ?1 to ?2 to the sums; ?3 is 1, or -1 to take them away."""
+
+    roll: str
+    spread: str
+
+
+def sums_of(step: str) -> Sums:
+    """The statements of one step length."""
+    width = STEPS[step]
+    values = {
+        "n": "1",
+        "duration": "duration",
+        "first_token": "ifnull(first_token, 0)",
+        "first_tokens": "first_token IS NOT NULL",
+        **{name: f"ifnull({name}, 0)" for name in ("input", "cache_read", "cache_write", "output", "reasoning")},
+        "cost": "ifnull(cost, 0)",
+        "wasted": "CASE WHEN outcome <> 0 THEN ifnull(cost, 0) ELSE 0 END",
+        "saved": "ifnull(saved, 0)",
+        "unpriced": f"flags & {UNPRICED} <> 0",
+    }
+    summed = ", ".join(f"?3 * sum({value})" for value in values.values())
+    added = ", ".join(f"{name} = {name} + excluded.{name}" for name in values)
+    roll = (
+        f"INSERT INTO roll_{step} SELECT start / {width}, {KIND}, {', '.join(ROLL_KEY[1:])}, {summed}, min(start), "
+        f"max(start) FROM span WHERE id >= ?1 AND id <= ?2 GROUP BY 1, 2, {', '.join(ROLL_KEY[1:])} "
+        f"ON CONFLICT (step, {', '.join(ROLL_KEY)}) DO UPDATE SET {added}, "
+        "first_start = min(first_start, excluded.first_start), last_start = max(last_start, excluded.last_start)"
+    )
+    key = ", ".join(SPREAD_KEY[1:])
+    spread = (
+        f"INSERT INTO spread_{step} SELECT start / {width}, {KIND}, {key}, ?3 * count(*) FROM span WHERE id >= ?1 AND "
+        f"id <= ?2 GROUP BY 1, 2, {key} ON CONFLICT (step, {', '.join(SPREAD_KEY)}) DO UPDATE SET n = n + excluded.n"
+    )
+    return Sums(roll, spread)
+
+
+SUMS = tuple(sums_of(step) for step in STEPS)
+
+
+def add_sums(db: sqlite3.Connection, first: int, last: int, sign: int = 1) -> None:
+    """Add spans to the sums, or take them away."""
+    for sums in SUMS:
+        given: tuple[Any, ...] = (first, last, sign)
+        db.execute(sums.roll, given)
+        db.execute(sums.spread, given)

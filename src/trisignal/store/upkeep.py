@@ -1,0 +1,117 @@
+"""What keeps a store healthy: short logs, scores that find their spans, nothing older or larger than wanted."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+
+from trisignal.store import schema
+from trisignal.store.folder import DayFile, Folder
+from trisignal.store.transaction import CHECKPOINT_BYTES, OpenFile, find, rate
+
+WAITING_S = 3_600
+"""How long a score may wait for its span."""
+_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "has no column")
+_SCORE = "trace, span, evaluation, score, label, explanation, at"
+_abandoned: list[sqlite3.Connection] = []
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """The file is not what it should be."""
+    return any(words in str(error) for words in _DAMAGE)
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Another process holds the lock."""
+    return "locked" in str(error) or "busy" in str(error)
+
+
+def abandon(db: sqlite3.Connection) -> None:
+    """Never touch a connection again that a fork has copied: not even closing it is safe in the child."""
+    _abandoned.append(db)
+    try:
+        import ctypes
+
+        # The list is cleared when the interpreter ends; one more reference outlives it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+    except (ImportError, AttributeError):
+        pass
+
+
+def checkpoint(file: OpenFile) -> None:
+    """Cut back the write-ahead log, unless a reader needs it."""
+    try:
+        size = os.stat(file.file.path + "-wal").st_size
+    except OSError:
+        return
+    if size > CHECKPOINT_BYTES:
+        file.db.execute("PRAGMA busy_timeout = 50")
+        try:
+            file.db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            file.db.execute(f"PRAGMA busy_timeout = {schema.BUSY_MS}")
+
+
+def match_scores(db: sqlite3.Connection, file: DayFile, folder: Folder) -> bool:
+    """Give scores whose span was unknown to their spans, in whatever file these are.
+
+    Returns:
+        Whether some still wait.
+    """
+    since_ns = int((time.time() - WAITING_S) * 1e9)
+    waiting = db.execute(
+        "SELECT id, trace, span FROM score WHERE row IS NULL AND at >= ? LIMIT 1000", (since_ns,)
+    ).fetchall()
+    left = []
+    for number, trace, span in waiting:
+        row = find(db, (trace, span))
+        if row is None:
+            left.append((number, trace, span))
+            continue
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("UPDATE score SET row = ? WHERE id = ?", (row, number))
+            rate(db, row)
+    if not left:
+        return False
+    for other in reversed(folder.files()):
+        if other.path == file.path or not left:
+            continue
+        try:
+            left = _match_in(db, other, left)
+        except (sqlite3.Error, schema.Newer, schema.Foreign):
+            continue
+    return bool(left)
+
+
+def _match_in(
+    db: sqlite3.Connection, other: DayFile, waiting: list[tuple[int, bytes, bytes]]
+) -> list[tuple[int, bytes, bytes]]:
+    left = []
+    with closing(schema.connect(other.path)) as target:
+        for number, trace, span in waiting:
+            row = find(target, (trace, span))
+            if row is None:
+                left.append((number, trace, span))
+                continue
+            score = db.execute(f"SELECT {_SCORE} FROM score WHERE id = ?", (number,)).fetchone()
+            texts = [db.execute("SELECT text FROM word WHERE id = ?", (score[at],)).fetchone()[0] for at in (2, 4)]
+            with target:
+                target.execute("BEGIN IMMEDIATE")
+                target.executemany("INSERT OR IGNORE INTO word (text) VALUES (?)", [(text,) for text in texts])
+                target.execute(
+                    f"INSERT INTO score ({_SCORE}, row) SELECT ?, ?, e.id, ?, l.id, ?, ?, ? FROM word e, word l "
+                    "WHERE e.text = ? AND l.text = ?",
+                    (trace, span, score[3], score[5], score[6], row, *texts),
+                )
+                rate(target, row)
+            # Twice after a crash right here is better than never.
+            db.execute("DELETE FROM score WHERE id = ?", (number,))
+    return left
+
+
+def retain(folder: Folder, days: int, max_bytes: int) -> list[DayFile]:
+    """Delete files that are too old or too much."""
+    return folder.retain(time.time(), days, max_bytes)
