@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("engine", "state (what `setup()` compiled), lifecycle (open, close, record a call), current call, nesting"),
     ("streams", "one fold for every stream, the tap on its bytes, decoders"),
     ("analysis", "questions to what was recorded, and the sources that answer them"),
+    ("store", "what was recorded, in SQLite files of one folder; writer and reader"),
     ("bridge", "finished spans of other instrumentations become calls"),
     ("export", "providers that `setup()` builds, the redaction gate, losses, the log file"),
     ("watch", "alerts, budgets and health inside the process"),
@@ -67,8 +68,8 @@ SHARED = {"sinks": ("_",), "clients": ("_", "sdks.", "frameworks._")}
 """Folders of siblings that know nothing of each other: they share modules of these prefixes only."""
 
 THIRD_PARTY: dict[str, str] = {
-    "opentelemetry.sdk": "sinks._light_span export.* bridge.* assembly.* testing",
-    "opentelemetry": "_context logs.* sinks.* engine.* bridge.* export.* web.* clients.* assembly.* operate.doctor operate.doctor.*",
+    "opentelemetry.sdk": "sinks._light_span store.processor export.* bridge.* assembly.* testing",
+    "opentelemetry": "_context logs.* sinks.* engine.* store.* bridge.* export.* web.* clients.* assembly.* operate.doctor operate.doctor.*",
     "prometheus_client": "sinks.prometheus sinks._series testing",
     "wrapt": "clients clients._patch",
     "pydantic": "config operate.objectives",

@@ -42,6 +42,10 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "bridge": (False, "false", False),
     "provider_hosts": ({"gpu:8000": "vllm"}, '{"gpu:8000": "vllm"}', {"gpu:8000": "vllm"}),
     "event_score_threshold": (0.75, "0.75", 0.75),
+    "store": ("trisignal-store", "trisignal-store", "trisignal-store"),
+    "store_days": (3, "3", 3),
+    "store_mb": (64, "64", 64),
+    "store_logs": (True, "yes", True),
 }
 """Setting to an argument, a variable's text, and what both mean; none is the default."""
 
@@ -78,6 +82,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("provider_hosts", '{"a": 1}', "string"),
     ("provider_hosts", "gpu=vllm", "JSON"),
     ("event_score_threshold", "2", "1"),
+    ("store_days", "0", "1"),
+    ("store_mb", "8", "16"),
+    ("store_logs", "maybe", "boolean"),
 ]
 """Setting, wrong text, and what the error must say of the allowed values."""
 

@@ -28,6 +28,7 @@ from trisignal.web.model_server import ServerMiddleware
 from trisignal.web.request_id import RequestIdMiddleware, WsgiRequestIdMiddleware
 
 if _TYPE_CHECKING:
+    from trisignal.analysis.analyzer import TraceAnalyzer
     from trisignal.assembly.pushgateway import push, push_at_exit, pushing
     from trisignal.export.fast_otlp import fast_otlp
     from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
@@ -55,6 +56,7 @@ __all__ = [
     "ServerMiddleware",
     "Summary",
     "Telemetry",
+    "TraceAnalyzer",
     "WsgiRequestIdMiddleware",
     "agent",
     "alert_to_log",
@@ -95,6 +97,7 @@ __all__ = [
 
 _LATER = {
     "fast_otlp": "trisignal.export.fast_otlp",
+    "TraceAnalyzer": "trisignal.analysis.analyzer",
     "Alert": "trisignal.watch.alert_handlers",
     "alert_to_log": "trisignal.watch.alert_handlers",
     "alert_to_slack": "trisignal.watch.alert_handlers",

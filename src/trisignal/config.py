@@ -104,6 +104,16 @@ class Settings(BaseModel):
     event_score_threshold: float = Field(
         default=0.5, ge=0, le=1, description="Evaluations under this score also become an event on the span."
     )
+    store: str = Field(
+        default="", description="Folder of the trace store, e.g. `trisignal-store`; empty: nothing is stored."
+    )
+    store_days: int = Field(default=7, ge=1, le=3650, description="Days that the store keeps, today included.")
+    store_mb: int = Field(
+        default=2048, ge=16, description="Megabytes that the store keeps; the oldest files are deleted first."
+    )
+    store_logs: bool = Field(
+        default=False, description="Store log records of WARNING and above, too, where they belong to a trace."
+    )
 
     @field_validator("capture_content", mode="before")
     @classmethod

@@ -8,14 +8,15 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from types import TracebackType
 
-from trisignal.analysis import answers, query
+from trisignal.analysis import answers, comparison, errors, folding, quality, query, slowest, tree
 from trisignal.analysis.answers import Coverage
 from trisignal.analysis.query import Moment, Order, Query, Subject, Window
-from trisignal.analysis.rows import LogLine, Rows
+from trisignal.analysis.rows import LogLine, Rows, SpanRow
 from trisignal.analysis.source import Holding, TraceSource
+from trisignal.errors import SourceError
 
-MOST_ROWS = 10_000
-"""Most spans that one answer holds."""
+MOST_SCORES = 50_000
+"""Most scores that an answer about quality is made of."""
 SINCE: Moment = "24h"
 """The window where none is given: the last day."""
 
@@ -79,7 +80,15 @@ class TraceAnalyzer:
             limit: Most items.
             **where: Dimensions and their wanted values, e.g. ``model="gpt-4o"``, ``tenant=("a", "b")``.
         """
-        raise NotImplementedError
+        span = query.window(since, until)
+        asked = Query(span, of, query.conditions(where), order="duration", limit=limit)
+        threshold = None
+        if percentile is not None:
+            threshold = slowest.percentile_s(self.source, asked, percentile)
+            asked = replace(asked, min_duration_s=threshold)
+        rows = self.source.spans(asked)
+        items = tuple(slowest.located(self.source, row) for row in rows.items)
+        return answers.Slowest(items, threshold, self._coverage(span, rows))
 
     def lowest_quality(
         self,
@@ -101,7 +110,14 @@ class TraceAnalyzer:
             limit: Most items.
             **where: Dimensions of the judged spans and their wanted values.
         """
-        raise NotImplementedError
+        span = query.window(since, until)
+        asked = Query(span, "spans", query.conditions(where), evaluation=evaluation, limit=MOST_SCORES)
+        every = self.source.scores(asked)
+        scored = [one for one in every.items if one.score.score is not None]
+        values = [one.score.score or 0.0 for one in scored]
+        low = [one for one in scored if threshold is None or (one.score.score or 0.0) < threshold]
+        mean = sum(values) / len(values) if values else None
+        return answers.LowestQuality(tuple(low[:limit]), len(values), mean, self._coverage(span, every))
 
     def quality(
         self,
@@ -123,7 +139,10 @@ class TraceAnalyzer:
             until: End of the window.
             **where: Dimensions of the judged spans and their wanted values.
         """
-        raise NotImplementedError
+        names, span = query.dimensions(by), query.window(since, until)
+        asked = Query(span, "spans", query.conditions(where), evaluation=evaluation, limit=MOST_SCORES)
+        rows = self.source.scores(asked)
+        return quality.spread(rows.items, names, threshold, self._coverage(span, rows))
 
     def errors(
         self,
@@ -145,7 +164,9 @@ class TraceAnalyzer:
             limit: Most groups.
             **where: Dimensions and their wanted values.
         """
-        raise NotImplementedError
+        names, span = query.dimensions(by), query.window(since, until)
+        asked = Query(span, of, query.conditions(where))
+        return errors.grouped(self.source, asked, names, limit, self._coverage)
 
     def cost(
         self,
@@ -165,7 +186,10 @@ class TraceAnalyzer:
             step_s: Split the window into steps of this length, aligned to Unix time.
             **where: Dimensions and their wanted values.
         """
-        raise NotImplementedError
+        names, span = query.dimensions(by), query.window(since, until)
+        rows = folding.totals(self.source, Query(span, "calls", query.conditions(where)), names, step_s, False)
+        groups = tuple(sorted(rows.items, key=lambda one: (one.step_unix_s or 0.0, -one.cost_usd, one.key)))
+        return answers.Cost(groups, folding.add_up(groups), names, step_s, self._coverage(span, rows))
 
     def totals(
         self,
@@ -189,7 +213,9 @@ class TraceAnalyzer:
             quantiles: Also p50, p95 and p99 of the duration.
             **where: Dimensions and their wanted values.
         """
-        raise NotImplementedError
+        names, span = query.dimensions(by), query.window(since, until)
+        rows = folding.totals(self.source, Query(span, of, query.conditions(where)), names, step_s, quantiles)
+        return answers.Totals(rows.items, names, step_s, self._coverage(span, rows))
 
     def find(
         self, *, text: str = "", since: Moment = "30d", until: Moment = None, limit: int = 100, **where: object
@@ -203,7 +229,15 @@ class TraceAnalyzer:
             limit: Most spans.
             **where: Dimensions and their wanted values, e.g. ``request_id="r-123"``.
         """
-        raise NotImplementedError
+        span = query.window(since, until)
+        conditions = query.conditions(where)
+        rows = self.source.spans(Query(span, "spans", conditions, text=text, limit=limit))
+        ids = tuple(dict.fromkeys(row.trace_id for row in rows.items))
+        logs = Rows[LogLine](())
+        if self.source.capabilities.logs and set(conditions) == {"request_id"} and not text:
+            logs = self.source.logs(Query(span, "spans", conditions, limit=limit))
+        more = replace(rows, partial=rows.partial or len(rows.items) >= limit)
+        return answers.Found(rows.items, logs.items, ids, self._coverage(span, more, logs))
 
     def trace(self, trace_id: str) -> answers.Trace:
         """One trace as a tree with self times.
@@ -214,7 +248,26 @@ class TraceAnalyzer:
         Raises:
             SourceError: The trace is unknown.
         """
-        raise NotImplementedError
+        record = self.source.trace(trace_id)
+        if not record.spans:
+            raise SourceError(self.source.holding().name, f"there is no trace {trace_id}")
+        nodes = tree.roots(record.spans, record.scores)
+        start = min(row.start_unix_s for row in record.spans)
+        calls = [row for row in record.spans if row.model_call]
+        return answers.Trace(
+            trace_id=trace_id,
+            roots=nodes,
+            start_unix_s=start,
+            duration_s=max(row.end_unix_s for row in record.spans) - start,
+            breakdown=tree.breakdown(nodes),
+            calls=len(calls),
+            errors=sum(row.outcome == "error" for row in record.spans),
+            cost_usd=sum(row.cost_usd or 0.0 for row in record.spans),
+            input_tokens=sum(row.input_tokens or 0 for row in record.spans),
+            output_tokens=sum(row.output_tokens or 0 for row in record.spans),
+            logs=record.logs,
+            coverage=self._coverage(None, Rows[SpanRow]((), record.partial, record.sampled)),
+        )
 
     def compare(
         self,
@@ -235,7 +288,14 @@ class TraceAnalyzer:
                 kind and prompt version.
             **where: Dimensions and their wanted values, in both windows.
         """
-        raise NotImplementedError
+        asked = comparison.Asked(query.window(*before), query.window(*after), query.conditions(where), measure)
+        compared = comparison.compare(self.source, asked, query.dimensions(by) or comparison.DIMENSIONS)
+        spans = Rows[SpanRow]((), compared.partial)
+        return replace(
+            compared.answer,
+            coverage_before=self._coverage(asked.before, spans),
+            coverage=self._coverage(asked.after, spans),
+        )
 
     def spans(
         self,
@@ -297,7 +357,9 @@ class TraceAnalyzer:
             until: End of the window.
             limit: Most values.
         """
-        raise NotImplementedError
+        found = self.totals((dimension,), since=since, until=until)
+        counted = sorted(((group.spans, group.key[0]) for group in found.groups), key=lambda one: (-one[0], one[1]))
+        return tuple((value, count) for count, value in counted[:limit] if value)
 
     def logs(
         self, *, since: Moment = SINCE, until: Moment = None, limit: int = 100, request_id: str | None = None
@@ -316,7 +378,7 @@ class TraceAnalyzer:
             None if window is None else _utc(window.until_unix_s),
             any(one.partial for one in rows),
             any(one.sampled for one in rows),
-            holding.notes,
+            tuple(dict.fromkeys((*holding.notes, *(note for one in rows for note in one.notes)))),
         )
         return covered if self.source.capabilities.unsampled else replace(covered, sampled=True)
 

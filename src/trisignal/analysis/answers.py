@@ -10,8 +10,12 @@ from typing import Literal
 from trisignal.analysis import tables
 from trisignal.analysis.rows import JudgedSpan, LogLine, Score, SpanRow, Total
 
-Measure = Literal["latency", "first_token", "error_rate", "cost", "tokens", "quality", "calls"]
-"""What `compare` can explain: mean seconds, share of errors, US dollars, tokens, mean score, number of calls."""
+Measure = Literal[
+    "latency", "request_latency", "first_token", "error_rate", "request_error_rate", "cost", "tokens", "quality",
+    "calls",
+]  # fmt: skip
+"""What `compare` can explain: mean seconds of model calls or of requests, share of errors, US dollars or tokens per
+call, mean score, number of calls."""
 
 
 @dataclass(frozen=True, slots=True)

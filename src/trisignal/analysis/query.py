@@ -17,11 +17,14 @@ Order = Literal["start", "duration", "cost", "tokens", "quality", "first_token"]
 
 DIMENSIONS = (
     "service", "operation", "provider", "model", "response_model", "tenant", "user_id", "outcome", "error_kind",
-    "error_type", "agent", "tool", "stage", "workflow", "prompt_name", "prompt_version", "conversation_id",
+    "error_type", "agent", "tool", "stage", "workflow", "retrieval", "prompt_name", "prompt_version", "conversation_id",
     "request_id", "name",
 )  # fmt: skip
 """What spans are filtered and grouped by. ``tool``, ``stage`` and ``workflow`` are the `entity` of spans of
 these operations, and "" on all others."""
+
+CONTEXT_PREFIX = "context."
+"""Put before the name of any further value of `trisignal.context`: ``context.feature`` is a dimension, too."""
 
 Moment = Union[str, float, datetime, timedelta, None]
 """A point in time: ``"now"``, ``"1h"`` or ``"-1h"`` (before now; units s, m, h, d, w), ``"2026-11-30T08:00"`` (UTC
@@ -146,6 +149,6 @@ def dimensions(by: Iterable[str] | str) -> tuple[str, ...]:
     short = {"user": "user_id", "prompt": "prompt_name", "conversation": "conversation_id"}
     names = tuple(short.get(name, name) for name in ((by,) if isinstance(by, str) else by))
     for name in names:
-        if name not in DIMENSIONS:
-            raise ConfigError("by", name, ", ".join(DIMENSIONS))
+        if name not in DIMENSIONS and not name.startswith(CONTEXT_PREFIX):
+            raise ConfigError("by", name, ", ".join((*DIMENSIONS, CONTEXT_PREFIX + "NAME")))
     return names

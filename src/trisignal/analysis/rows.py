@@ -11,7 +11,7 @@ T = TypeVar("T", covariant=True)
 _NOTHING: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # with slots, `Rows[X](...)` fails on Python 3.10 and 3.11
 class Rows(Generic[T]):
     """Rows of one question, and whether they are all of them."""
 
@@ -20,6 +20,8 @@ class Rows(Generic[T]):
     """The source stopped at a limit of rows or time: there is more than this."""
     sampled: bool = False
     """The source holds sampled spans only, so counts and sums are lower than the truth."""
+    notes: tuple[str, ...] = ()
+    """What could not be read, in words."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,10 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     _add_handler(made, handler)
     _serve(made)
     _add_bridge(made)
+    if settings.store:
+        from trisignal.assembly.store import add_store
+
+        sinks.append(add_store(made, policy))
     prometheus.before_collect = _refresh
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)

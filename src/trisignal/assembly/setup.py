@@ -57,6 +57,10 @@ def setup(
     provider_hosts: Mapping[str, str] | None = None,
     bridge: bool | None = None,
     event_score_threshold: float | None = None,
+    store: str | os.PathLike[str] | None = None,
+    store_days: int | None = None,
+    store_mb: int | None = None,
+    store_logs: bool | None = None,
     disabled: bool | None = None,
 ) -> Telemetry:
     """Start trisignal: spans, Prometheus metrics and call logs from now on.

@@ -92,6 +92,8 @@ class Telemetry:
         self.tally = TallySink()
         self.built: list[Built] = []
         """Providers of our own, to be flushed and shut down."""
+        self.flushes: list[Callable[[float], Any]] = []
+        """Further queues to be flushed, each within so many seconds."""
         self.undo: list[Callable[[], None]] = []
         """What takes the host's things back to how they were, latest first."""
 
@@ -108,7 +110,8 @@ class Telemetry:
         providers = [self.tracer_provider, *(built.provider for built in self.built)]
         flushes = [getattr(one, "force_flush", None) for one in dict.fromkeys(providers)]
         wait_ms = int(timeout_s * 1000)
-        return _all_within(timeout_s, [partial(flush, wait_ms) for flush in flushes if flush is not None])
+        acts = [partial(flush, wait_ms) for flush in flushes if flush is not None]
+        return _all_within(timeout_s, [*acts, *(partial(flush, timeout_s) for flush in self.flushes)])
 
     def shutdown(self) -> None:
         """Undo setup(): metrics unregistered, handlers removed, own providers shut down.

@@ -125,7 +125,7 @@ def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Bui
     elif settings.trace_sample_ratio < 1:
         sampler = ParentBased(TraceIdRatioBased(settings.trace_sample_ratio))
     provider = TracerProvider(sampler=sampler, resource=_resource(settings))
-    if settings.bridge:
+    if settings.bridge or settings.store:
         provider.sampler = RecordingSampler(provider.sampler)
     if kind:
         exporter = ConsoleSpanExporter() if kind == "console" else _otlp_spans()

@@ -45,7 +45,7 @@ ERROR = OUTCOMES.index("error")
 ROLL_KEY = ("kind", "service", "operation", "provider", "model", "tenant", "outcome")
 ROLL_SUMS = (
     "n", "duration", "first_token", "first_tokens", "input", "cache_read", "cache_write", "output", "reasoning", "cost",
-    "wasted", "saved", "unpriced", "first_start", "last_start",
+    "wasted", "saved", "unpriced", "judged", "quality", "first_start", "last_start",
 )  # fmt: skip
 SPREAD_KEY = ("kind", "operation", "provider", "model", "bucket")
 STEPS = {"minute": MINUTE_NS, "hour": HOUR_NS}
@@ -99,13 +99,16 @@ class Foreign(Exception):
     """A file is a database of another program."""
 
 
-def connect(path: str, *, readonly: bool = False, timeout_ms: int = BUSY_MS) -> sqlite3.Connection:
+def connect(
+    path: str, *, readonly: bool = False, timeout_ms: int = BUSY_MS, immutable: bool = False
+) -> sqlite3.Connection:
     """Open a day file that exists.
 
     Args:
         path: The file.
         readonly: Refuse every write.
         timeout_ms: How long statements wait for another process's lock.
+        immutable: Nobody writes to it, and no lock can be taken.
 
     Raises:
         sqlite3.Error: It cannot be opened.
@@ -115,7 +118,7 @@ def connect(path: str, *, readonly: bool = False, timeout_ms: int = BUSY_MS) -> 
     # A URI, so that a file is opened but never made; its path may hold any character.
     uri = "file:" + "".join(c if c.isalnum() or c in "/._-~" else _percent(c) for c in path)
     db = sqlite3.connect(
-        f"{uri}?mode={'ro' if readonly else 'rw'}",
+        f"{uri}?mode={'ro' if readonly else 'rw'}{'&immutable=1' if immutable else ''}",
         uri=True,
         timeout=timeout_ms / 1000,
         isolation_level=None,
@@ -183,12 +186,15 @@ class Sums(NamedTuple):
     spread: str
 
 
-def sums_of(step: str) -> Sums:
-    """The statements of one step length."""
-    width = STEPS[step]
-    values = {
-        "n": "1",
-        "duration": "duration",
+def row_values(n: str = "1") -> dict[str, str]:
+    """What one row of ``span`` adds to each of `ROLL_SUMS` but the extremes.
+
+    Args:
+        n: Expression of what it counts for.
+    """
+    return {
+        "n": n,
+        "duration": f"{n} * duration",
         "first_token": "ifnull(first_token, 0)",
         "first_tokens": "first_token IS NOT NULL",
         **{name: f"ifnull({name}, 0)" for name in ("input", "cache_read", "cache_write", "output", "reasoning")},
@@ -196,7 +202,15 @@ def sums_of(step: str) -> Sums:
         "wasted": "CASE WHEN outcome <> 0 THEN ifnull(cost, 0) ELSE 0 END",
         "saved": "ifnull(saved, 0)",
         "unpriced": f"flags & {UNPRICED} <> 0",
+        "judged": "quality IS NOT NULL",
+        "quality": "ifnull(quality, 0)",
     }
+
+
+def sums_of(step: str) -> Sums:
+    """The statements of one step length."""
+    width = STEPS[step]
+    values = row_values()
     summed = ", ".join(f"?3 * sum({value})" for value in values.values())
     added = ", ".join(f"{name} = {name} + excluded.{name}" for name in values)
     roll = (
@@ -222,3 +236,15 @@ def add_sums(db: sqlite3.Connection, first: int, last: int, sign: int = 1) -> No
         given: tuple[Any, ...] = (first, last, sign)
         db.execute(sums.roll, given)
         db.execute(sums.spread, given)
+
+
+def rate(db: sqlite3.Connection, row: int) -> None:
+    """Bring the quality of a span up to date, in the sums as well: the lowest of the latest score of each
+    evaluation."""
+    add_sums(db, row, row, -1)
+    db.execute(
+        "UPDATE span SET quality = (SELECT min(s.score) FROM score s WHERE s.row = ?1 AND s.id = (SELECT max(l.id) "
+        "FROM score l WHERE l.row = ?1 AND l.evaluation = s.evaluation)) WHERE id = ?1",
+        (row,),
+    )
+    add_sums(db, row, row)

@@ -208,7 +208,7 @@ class OpenFile:
             ),
         )
         if row is not None:
-            rate(self.db, row)
+            schema.rate(self.db, row)
         self.waiting = self.waiting or row is None
 
     def _log(self, line: LogItem) -> None:
@@ -245,15 +245,6 @@ class OpenFile:
             self._words.clear()
         self._words[text] = number
         return number
-
-
-def rate(db: sqlite3.Connection, row: int) -> None:
-    """Bring the quality of a span up to date: the lowest of the latest score of each evaluation."""
-    db.execute(
-        "UPDATE span SET quality = (SELECT min(s.score) FROM score s WHERE s.row = ?1 AND s.id = (SELECT max(l.id) "
-        "FROM score l WHERE l.row = ?1 AND l.evaluation = s.evaluation)) WHERE id = ?1",
-        (row,),
-    )
 
 
 def find(db: sqlite3.Connection, key: tuple[Any, Any]) -> int | None:

@@ -9,9 +9,9 @@ from contextlib import closing
 
 from trisignal.store import schema
 from trisignal.store.folder import DayFile, Folder
-from trisignal.store.transaction import CHECKPOINT_BYTES, OpenFile, find, rate
+from trisignal.store.transaction import CHECKPOINT_BYTES, OpenFile, find
 
-WAITING_S = 3_600
+WAITING_S = 86_400
 """How long a score may wait for its span."""
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "has no column")
 _SCORE = "trace, span, evaluation, score, label, explanation, at"
@@ -62,7 +62,7 @@ def match_scores(db: sqlite3.Connection, file: DayFile, folder: Folder) -> bool:
     """
     since_ns = int((time.time() - WAITING_S) * 1e9)
     waiting = db.execute(
-        "SELECT id, trace, span FROM score WHERE row IS NULL AND at >= ? LIMIT 1000", (since_ns,)
+        "SELECT id, trace, span FROM score WHERE row IS NULL AND at >= ? ORDER BY id DESC LIMIT 1000", (since_ns,)
     ).fetchall()
     left = []
     for number, trace, span in waiting:
@@ -73,7 +73,7 @@ def match_scores(db: sqlite3.Connection, file: DayFile, folder: Folder) -> bool:
         with db:
             db.execute("BEGIN IMMEDIATE")
             db.execute("UPDATE score SET row = ? WHERE id = ?", (row, number))
-            rate(db, row)
+            schema.rate(db, row)
     if not left:
         return False
     for other in reversed(folder.files()):
@@ -106,7 +106,7 @@ def _match_in(
                     "WHERE e.text = ? AND l.text = ?",
                     (trace, span, score[3], score[5], score[6], row, *texts),
                 )
-                rate(target, row)
+                schema.rate(target, row)
             # Twice after a crash right here is better than never.
             db.execute("DELETE FROM score WHERE id = ?", (number,))
     return left

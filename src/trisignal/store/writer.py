@@ -229,6 +229,7 @@ class Writer:
                 self._store(batch)
             if mark is not None:
                 self._urgent = False
+                self._keep_up()
                 if mark.stop:
                     self._close_file()
                 mark.done.set()

@@ -1,0 +1,70 @@
+"""Puts the trace store beside the other sinks; loaded only when a store is configured."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+
+from trisignal.assembly.telemetry import Telemetry
+from trisignal.errors import ConfigError
+from trisignal.export.losses import lost
+from trisignal.export.redaction_gate import redacted
+from trisignal.logs import ContextFilter, JsonFormatter
+from trisignal.policy import Policy
+from trisignal.store.folder import Folder, describe
+from trisignal.store.log_handler import StoreLogHandler
+from trisignal.store.processor import StoreSpanProcessor
+from trisignal.store.sink import StoreSink
+from trisignal.store.writer import EXIT_S, Writer
+
+
+def add_store(made: Telemetry, policy: Policy) -> StoreSink:
+    """The sink of the store that the settings name; what belongs to it is undone by shutdown.
+
+    Raises:
+        ConfigError: The folder cannot be made, or not be written to.
+    """
+    settings = made.settings
+    folder = Folder(settings.store)
+    try:
+        folder.make()
+    except OSError as error:
+        allowed = f"a folder that can be made and written to ({describe(error)})"
+        raise ConfigError("store", settings.store, allowed, made.sources.get("store", "argument")) from None
+    writer = Writer(
+        folder,
+        days=settings.store_days,
+        max_bytes=settings.store_mb << 20,
+        service=_service(made),
+        lost=partial(lost, "store"),
+        clean=lambda span: redacted(span, policy.known),
+    )
+    made.flushes.append(writer.flush)
+    made.undo.append(lambda: writer.close(EXIT_S))
+    provider = made.tracer_provider
+    if isinstance(provider, SdkTracerProvider):
+        processor = StoreSpanProcessor(writer)
+        provider.add_span_processor(processor)
+        made.undo.append(processor.shutdown)
+    if settings.store_logs:
+        _add_logs(made, writer)
+    return StoreSink(writer)
+
+
+def _add_logs(made: Telemetry, writer: Writer) -> None:
+    handler = StoreLogHandler(writer)
+    handler.setFormatter(JsonFormatter(redactor=made.redactor))
+    handler.addFilter(ContextFilter())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    made.undo.append(lambda: root.removeHandler(handler))
+
+
+def _service(made: Telemetry) -> str:
+    if made.settings.service_name:
+        return made.settings.service_name
+    resource = getattr(made.tracer_provider, "resource", None)
+    name = str(resource.attributes.get("service.name", "")) if resource is not None else ""
+    return "" if name.startswith("unknown_service") else name

@@ -1,0 +1,237 @@
+"""A store folder as a source of the analyser."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+
+from trisignal.analysis.query import Query, Window
+from trisignal.analysis.rows import JudgedSpan, LogLine, Rows, Score, SpanRow, Total, TraceRecord
+from trisignal.analysis.source import Capabilities, Holding
+from trisignal.errors import SourceError
+from trisignal.store import conditions, loading, scanning
+from trisignal.store.connections import Connections, Reading
+from trisignal.store.folder import DayFile, Folder
+from trisignal.store.scanning import Block, Key
+from trisignal.store.summing import Summing
+
+LIMIT_S = 10.0
+"""Longest time of one question; what has been found by then is the answer, marked as partial."""
+MOST_SPANS = 10_000
+"""Spans of one trace."""
+MOST_ROWS = 100_000
+
+
+class StoreSource:
+    """Reads what `trisignal.setup(store=...)` wrote; any number of readers beside any number of writers.
+
+    Args:
+        path: The folder.
+        limit_s: Longest time of one question.
+
+    Raises:
+        SourceError: There is no such folder.
+    """
+
+    capabilities = Capabilities(max_rows=MOST_ROWS)
+
+    def __init__(self, path: str | os.PathLike[str], limit_s: float = LIMIT_S) -> None:
+        name = os.fspath(path)
+        if not os.path.isdir(name):
+            raise SourceError(name, "there is no such folder; trisignal.setup(store=...) makes it with the first call")
+        self.folder = Folder(name)
+        self._name = name
+        self._connections = Connections(self.folder, limit_s)
+
+    def holding(self) -> Holding:
+        """What the folder holds."""
+        reading = self._connections.reading()
+        files = self.folder.files()
+        spans, first, last = 0, None, None
+        for file in files:
+            with self._connections.open(file, reading) as db:
+                if db is None:
+                    continue
+                [count] = db.execute("SELECT ifnull(sum(n), 0) FROM spread_hour").fetchone()
+                low, high = db.execute("SELECT min(min_start), max(max_start) FROM block").fetchone()
+                spans += count
+                if low is not None:
+                    first = low if first is None else min(first, low)
+                    last = high if last is None else max(last, high)
+        window = None if first is None or last is None else Window(first / 1e9, last / 1e9)
+        damaged = self.folder.damaged()
+        notes = [*reading.notes, *([f"{len(damaged)} damaged files were set aside"] if damaged else [])]
+        return Holding(self._name, window, spans, sum(file.size_bytes() for file in files), tuple(notes))
+
+    def spans(self, query: Query) -> Rows[SpanRow]:
+        """Spans of a query."""
+        most = min(query.offset + query.limit, MOST_ROWS)
+        reading = self._connections.reading()
+        files = self.folder.files()
+        keys = self._first(files, query, most, reading)[query.offset :]
+        found: dict[Key, SpanRow] = {}
+        for number in sorted({key.file for key in keys}):
+            mine = [key for key in keys if key.file == number]
+            with self._connections.open(files[number], reading) as db:
+                if db is not None:
+                    rows = loading.spans(db, [key.row for key in mine], with_attributes=query.attributes)
+                    found.update({key: rows[key.row] for key in mine if key.row in rows})
+        return Rows(tuple(found[key] for key in keys if key in found), reading.partial, notes=tuple(reading.notes))
+
+    def _first(self, files: Sequence[DayFile], query: Query, most: int, reading: Reading) -> list[Key]:
+        """Where the first rows of a query are."""
+        keys: list[Key] = []
+        waiting: list[tuple[float, int, Block]] = []
+        for number in range(len(files) - 1, -1, -1):
+            with self._connections.open(files[number], reading) as db:
+                condition = None if db is None else conditions.where(db, query)
+                if db is None or condition is None:
+                    continue
+                indexed = scanning.indexed(db, number, query, condition, most)
+                if indexed is not None:
+                    keys = scanning.best(keys + indexed, most)
+                    continue
+                for block in scanning.blocks(db, number, query):
+                    heapq.heappush(waiting, (-block.bound, -block.number - (number << 40), block))
+        while waiting and not reading.is_over():
+            block = waiting[0][2]
+            if len(keys) >= most and keys[-1].rank >= block.bound:
+                break
+            keys = self._scan(files[block.file], waiting, keys, query, most, reading)
+        reading.partial = reading.partial or (bool(waiting) and bool(reading.is_over()))
+        return keys
+
+    def _scan(
+        self,
+        file: DayFile,
+        waiting: list[tuple[float, int, Block]],
+        keys: list[Key],
+        query: Query,
+        most: int,
+        reading: Reading,
+    ) -> list[Key]:
+        """Read blocks as long as the next one is in the same file and can hold one of the first rows."""
+        number = waiting[0][2].file
+        with self._connections.open(file, reading) as db:
+            condition = None if db is None else conditions.where(db, query)
+            if db is None or condition is None:
+                waiting[:] = [one for one in waiting if one[2].file != number]
+                heapq.heapify(waiting)
+                return keys
+            while waiting and waiting[0][2].file == number and not reading.is_over():
+                block = waiting[0][2]
+                if len(keys) >= most and keys[-1].rank >= block.bound:
+                    break
+                heapq.heappop(waiting)
+                keys = scanning.best(keys + scanning.rows_of(db, block, query, condition, most), most)
+        return keys
+
+    def trace(self, trace_id: str) -> TraceRecord:
+        """All of one trace."""
+        try:
+            trace = bytes.fromhex(trace_id)
+        except ValueError:
+            return TraceRecord(())
+        reading = self._connections.reading()
+        spans: list[SpanRow] = []
+        scores: list[Score] = []
+        logs: list[LogLine] = []
+        for file in self.folder.files():
+            with self._connections.open(file, reading) as db:
+                if db is None:
+                    continue
+                ids = loading.trace_ids(db, trace, MOST_SPANS - len(spans) + 1)
+                spans.extend(loading.spans(db, ids, with_attributes=True).values())
+                scores.extend(_scores_of(db, ids, trace))
+                lines = f"SELECT {loading.LOG_COLUMNS} FROM log WHERE trace = ? LIMIT ?"
+                logs.extend(loading.logs(db, db.execute(lines, (trace, MOST_SPANS)).fetchall()))
+        spans.sort(key=lambda span: (span.start_unix_s, -span.duration_s))
+        partial = reading.partial or len(spans) > MOST_SPANS
+        return TraceRecord(
+            tuple(spans[:MOST_SPANS]),
+            tuple(sorted(scores, key=lambda score: score.unix_s)),
+            tuple(sorted(logs, key=lambda line: line.unix_s)),
+            partial,
+        )
+
+    def totals(
+        self, query: Query, by: Sequence[str] = (), *, step_s: float | None = None, quantiles: bool = False
+    ) -> Rows[Total]:
+        """Sums over the spans of a query."""
+        reading = self._connections.reading()
+        summing = Summing(query, by, step_s, quantiles)
+        for file in self.folder.files():
+            with self._connections.open(file, reading) as db:
+                if db is not None:
+                    summing.add(db)
+        return Rows(tuple(summing.totals()), reading.partial, notes=tuple(reading.notes))
+
+    def scores(self, query: Query) -> Rows[JudgedSpan]:
+        """Scores of spans, worst first."""
+        most = min(query.offset + query.limit, MOST_ROWS)
+        reading = self._connections.reading()
+        found: list[JudgedSpan] = []
+        for file in self.folder.files():
+            with self._connections.open(file, reading) as db:
+                if db is not None:
+                    found.extend(_judged(db, query, most))
+        found.sort(key=lambda one: (one.score.score if one.score.score is not None else 2.0, -one.score.unix_s))
+        return Rows(tuple(found[query.offset : most]), reading.partial or len(found) > most, notes=tuple(reading.notes))
+
+    def logs(self, query: Query) -> Rows[LogLine]:
+        """Log lines in the window, newest first."""
+        since, until = scanning.nanoseconds(query)
+        wanted = query.where.get("request_id", ())
+        named = f"AND request_id IN ({', '.join('?' * len(wanted))})" if wanted else ""
+        sql = f"SELECT {loading.LOG_COLUMNS} FROM log WHERE at >= ? AND at < ? {named} ORDER BY at DESC LIMIT ?"
+        most = min(query.offset + query.limit, MOST_ROWS)
+        reading = self._connections.reading()
+        found: list[LogLine] = []
+        for file in self.folder.files():
+            with self._connections.open(file, reading) as db:
+                if db is not None:
+                    found.extend(loading.logs(db, db.execute(sql, (since, until, *wanted, most)).fetchall()))
+        found.sort(key=lambda line: -line.unix_s)
+        return Rows(tuple(found[query.offset : most]), reading.partial, notes=tuple(reading.notes))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._connections.close()
+
+
+def _scores_of(db: sqlite3.Connection, ids: Sequence[int], trace: bytes) -> list[Score]:
+    columns = loading.SCORE_COLUMNS
+    waiting = db.execute(f"SELECT {columns} FROM score WHERE row IS NULL AND trace = ?", (trace,)).fetchall()
+    marks = ", ".join(map(str, ids[:MOST_SPANS]))
+    known = db.execute(f"SELECT {columns} FROM score WHERE row IN ({marks})").fetchall()
+    return loading.scores(db, [*known, *waiting])
+
+
+def _judged(db: sqlite3.Connection, query: Query, most: int) -> list[JudgedSpan]:
+    # The bound is on the score itself here, not on the lowest of its span.
+    condition = conditions.where(db, replace(query, max_quality=None))
+    named = conditions.word_ids(db, [query.evaluation]) if query.evaluation else [0]
+    if condition is None or not named:
+        return []
+    since, until = scanning.nanoseconds(query)
+    columns = ", ".join(f"c.{name.strip()}" for name in loading.SCORE_COLUMNS.split(","))
+    evaluation = f"AND c.evaluation = {named[0]}" if query.evaluation else ""
+    below = "" if query.max_quality is None else f"AND c.score <= {float(query.max_quality)!r}"
+    bare = query.where or query.min_duration_s is not None or query.text
+    condition = conditions.Conditions(
+        condition.sql.replace("quality IS NOT NULL AND quality <= ?", "?"), condition.values
+    )
+    asked = condition.and_(conditions.subject(query.of))
+    late = "" if bare else f"OR (c.row IS NULL AND c.at >= {since} AND c.at < {until})"
+    rows = db.execute(
+        f"SELECT {columns}, c.row FROM score c LEFT JOIN span s ON s.id = c.row WHERE ((s.id IS NOT NULL "
+        f"AND start >= ? AND start < ? AND {asked.sql}) {late}) {evaluation} {below} "
+        "ORDER BY c.score IS NULL, c.score, c.at DESC LIMIT ?",
+        (since, until, *asked.values, most),
+    ).fetchall()
+    spans = loading.spans(db, sorted({row[7] for row in rows if row[7] is not None}), with_attributes=query.attributes)
+    scores = loading.scores(db, [row[:7] for row in rows])
+    return [JudgedSpan(score, spans.get(row[7])) for score, row in zip(scores, rows)]
