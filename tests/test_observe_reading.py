@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import trisignal
+from trisignal.semconv.values import text_of
 from trisignal.testing import FakeClock, Seen, capture
 
 CHAT = {
@@ -198,7 +199,7 @@ def test_odd_arguments_are_no_facts(model: Any, temperature: Any, max_tokens: An
 
         result = answer(model, temperature, max_tokens=max_tokens, stop=stop)
         assert [a is b for a, b in zip(result, (model, temperature, max_tokens, stop), strict=True)] == [True] * 4
-        assert seen.calls[0].request_model == (model if isinstance(model, str) and model else "usual")
+        assert seen.calls[0].request_model == (text_of(model) if isinstance(model, str) and model else "usual")
         json.loads(seen.span.to_json())
 
 

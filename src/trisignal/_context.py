@@ -21,6 +21,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from trisignal.call import Draft
+from trisignal.semconv.values import plain_text
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,7 +66,7 @@ def bind(values: Mapping[str, object]) -> Token[Mapping[str, str]]:
         if value is None:
             merged.pop(key, None)
         else:
-            merged[key] = str(value)
+            merged[plain_text(key)] = plain_text(value)
     return bound.set(merged)
 
 

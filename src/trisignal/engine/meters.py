@@ -6,6 +6,7 @@ from typing import Literal
 
 from trisignal import _guard
 from trisignal.engine import state
+from trisignal.semconv.values import text_of
 
 
 def count(key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
@@ -23,10 +24,14 @@ def gauge(key: str, labels: tuple[str, ...], value: float) -> None:
     _tell("gauge", key, labels, value)
 
 
-def clean(value: str) -> str:
-    """A label value, redacted and shortened as everything that leaves."""
+def clean(value: object) -> str:
+    """A label value, redacted, shortened and encodable as everything that leaves.
+
+    Args:
+        value: Any text; of an enumeration its value, of any other object its ``str()``.
+    """
     policy = state.STATE.policy
-    return policy.known(value) if policy is not None else value
+    return policy.known(value) if policy is not None else text_of(value)
 
 
 def _tell(method: Literal["count", "observe", "gauge"], key: str, labels: tuple[str, ...], value: float) -> None:

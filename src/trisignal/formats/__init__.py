@@ -7,9 +7,13 @@ serves pydantic models, dicts decoded from bytes, and dicts that an application 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any, NamedTuple, TypeAlias
 
 from trisignal.call import Content, Draft
+from trisignal.semconv.values import MOST as MOST
+from trisignal.semconv.values import count as count
+from trisignal.semconv.values import number as number
 
 TOKEN = 1
 """The chunk holds a token of any kind."""
@@ -17,9 +21,6 @@ ANSWER = 2
 """The chunk holds visible text or a part of a tool call."""
 NOTABLE = 4
 """The chunk holds a fact to keep (usage, finish reason, ids, error)."""
-
-MOST = 1 << 53
-"""Over any count of tokens, and still exact as a float and as a sum of several in 64 bits."""
 
 View: TypeAlias = Any
 """A vendor's object as something with ``get(name, default)``: a mapping, or what `view` made of it."""
@@ -99,21 +100,14 @@ def view(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """``value`` if it is a string, else ""."""
+    """``value`` if it is a string, or an enumeration of strings, else ""."""
     if value.__class__ is str:
         return value
-    return str.__str__(value) if isinstance(value, str) else ""
+    if isinstance(value, str):
+        return str.__str__(value)
+    return text(value.value) if isinstance(value, Enum) else ""
 
 
 def listed(value: Any) -> Sequence[Any]:
     """``value`` if it is a list or tuple; all else counts as empty, since reading an iterator would consume it."""
     return value if isinstance(value, (list, tuple)) else ()
-
-
-def count(value: Any) -> int | None:
-    """``value`` if it is a usable token count, else None (booleans, negatives and absurd numbers are none)."""
-    if value.__class__ is int:
-        return int(value) if 0 <= value < MOST else None
-    if isinstance(value, float) and 0 <= value < MOST and value.is_integer():
-        return int(value)
-    return None

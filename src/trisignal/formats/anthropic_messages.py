@@ -47,10 +47,10 @@ def read_request(draft: Draft, body: View) -> None:
     draft.request_model = text(body.get("model"))
     read_numbers(draft, body, _NUMBERS)
     if stop := listed(body.get("stop_sequences")):
-        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
+        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple([s for item in stop if (s := text(item))])
     output = view(body.get("output_config"))
-    effort = output.get("effort")
-    if effort.__class__ is str:
+    effort = text(output.get("effort"))
+    if effort:
         draft.fields[names.REQUEST_REASONING_LEVEL] = effort
     shape = output.get("format") or body.get("output_format")
     kind = output_type(view(shape).get("type"))

@@ -40,7 +40,7 @@ def read_request(draft: Draft, body: View) -> None:
     read_numbers(draft, more, _TOP_K)
     read_numbers(draft, view(more.get("inferenceConfig")), _TOP_K)
     read_numbers(draft, config, _NUMBERS)
-    stop = tuple(s for s in listed(config.get("stopSequences")) if isinstance(s, str))
+    stop = tuple([s for item in listed(config.get("stopSequences")) if (s := text(item))])
     if stop:
         fields[names.REQUEST_STOP_SEQUENCES] = stop
     output = view(body.get("outputConfig"))

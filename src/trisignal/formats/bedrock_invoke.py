@@ -97,7 +97,7 @@ def read_request(draft: Draft, body: View) -> None:
     for part in (body, view(body.get("textGenerationConfig"))):
         read_numbers(draft, part, _NUMBERS)
         stop = _first(part, _STOPS)
-        stops = tuple(s for s in ((stop,) if isinstance(stop, str) else listed(stop)) if isinstance(s, str))
+        stops = tuple([s for item in ((stop,) if isinstance(stop, str) else listed(stop)) if (s := text(item))])
         if stops:
             fields[names.REQUEST_STOP_SEQUENCES] = stops
     choices = count(_first(body, ("n", "num_generations")))

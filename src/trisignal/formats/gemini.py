@@ -83,12 +83,12 @@ def read_request(draft: Draft, body: View) -> None:
     draft.request_model = model_name(body.get("model")) or draft.request_model
     config = view(body.get("config") or _get(body, "generation_config") or body)
     openai_chat.read_numbers(draft, {key: _get(config, key) for key, _, _ in _NUMBERS}, _NUMBERS)
-    n = _get(config, "candidate_count")
-    if n.__class__ is int and n != 1:
+    n = count(_get(config, "candidate_count"))
+    if n is not None and n != 1:
         draft.fields[names.REQUEST_CHOICE_COUNT] = n
     stop = listed(_get(config, "stop_sequences"))
     if stop:
-        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
+        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple([s for item in stop if (s := text(item))])
     if _get(config, "response_mime_type") == "application/json":
         draft.fields[names.OUTPUT_TYPE] = "json"
     level = _word(_get(view(_get(config, "thinking_config")), "thinking_level"))

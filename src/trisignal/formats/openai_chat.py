@@ -10,7 +10,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, MOST, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats import ANSWER, MOST, NOTABLE, TOKEN, Format, StreamState, View, count, listed, number, text, view
 from trisignal.formats.openai_content import keep, read_content
 
 _NUMBERS = (
@@ -25,9 +25,10 @@ _NUMBERS = (
 )
 
 
-def is_number(value: Any) -> bool:
-    """A real number that may become an attribute."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -MOST < value < MOST
+def real(value: Any) -> int | float | None:
+    """A number that may become an attribute; None for booleans, and for what is too large or no number."""
+    plain = number(value)
+    return plain if plain is not None and plain.__class__ is not bool and -MOST < plain < MOST else None
 
 
 def read_numbers(draft: Draft, body: View, table: tuple[tuple[str, str, Any], ...] = _NUMBERS) -> None:
@@ -35,8 +36,8 @@ def read_numbers(draft: Draft, body: View, table: tuple[tuple[str, str, Any], ..
     fields = draft.fields
     for key, name, kind in table:
         value = body.get(key)
-        if value is not None and is_number(value):
-            fields[name] = kind(value)
+        if value is not None and (plain := real(value)) is not None:
+            fields[name] = kind(plain)
 
 
 def output_type(kind: Any) -> str | None:
@@ -47,13 +48,14 @@ def output_type(kind: Any) -> str | None:
 
 
 def _choices(draft: Draft, value: Any) -> None:
-    if value.__class__ is int and value != 1 and is_number(value):
-        draft.fields[names.REQUEST_CHOICE_COUNT] = value
+    choices = count(value)
+    if choices is not None and choices != 1:
+        draft.fields[names.REQUEST_CHOICE_COUNT] = choices
 
 
 def _stop(draft: Draft, value: Any) -> None:
     if stop := (value,) if isinstance(value, str) and value else listed(value):
-        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple(s for s in stop if isinstance(s, str))
+        draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple([s for item in stop if (s := text(item))])
 
 
 def _response_format(draft: Draft, value: Any) -> None:
@@ -63,14 +65,15 @@ def _response_format(draft: Draft, value: Any) -> None:
 
 
 def _reasoning(draft: Draft, value: Any) -> None:
-    effort = value if isinstance(value, str) else view(value).get("effort")
-    if effort.__class__ is str:
+    effort = text(value) or text(view(value).get("effort"))
+    if effort:
         draft.fields[names.REQUEST_REASONING_LEVEL] = effort
 
 
 def _tier(draft: Draft, value: Any) -> None:
-    if value.__class__ is str and value != "auto":
-        draft.fields[names.OPENAI_REQUEST_SERVICE_TIER] = value
+    tier = text(value)
+    if tier and tier != "auto":
+        draft.fields[names.OPENAI_REQUEST_SERVICE_TIER] = tier
 
 
 _OTHERS = {
@@ -90,10 +93,10 @@ def read_request(draft: Draft, body: View) -> None:
     fields = draft.fields
     # Requests have few keys: looking each up is cheaper than asking for all that might be there.
     for key, value in body.items():
-        number = _NUMBER_OF.get(key)
-        if number is not None:
-            if is_number(value):
-                fields[number[0]] = number[1](value)
+        numeric = _NUMBER_OF.get(key)
+        if numeric is not None:
+            if (plain := real(value)) is not None:
+                fields[numeric[0]] = numeric[1](plain)
         elif key in _OTHERS and value is not None:
             _OTHERS[key](draft, value)
 
@@ -254,11 +257,11 @@ CHAT = Format("chat", read_request, read_response, look, fold, end, read_content
 def read_embeddings_request(draft: Draft, body: View) -> None:
     """Facts of an embeddings request."""
     draft.request_model = text(body.get("model"))
-    encoding = body.get("encoding_format")
-    if encoding.__class__ is str:
+    encoding = text(body.get("encoding_format"))
+    if encoding:
         draft.fields[names.REQUEST_ENCODING_FORMATS] = (encoding,)
-    dimensions = body.get("dimensions")
-    if dimensions.__class__ is int and is_number(dimensions):
+    dimensions = count(body.get("dimensions"))
+    if dimensions is not None:
         draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = dimensions
 
 

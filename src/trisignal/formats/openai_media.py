@@ -14,8 +14,8 @@ from trisignal.formats.openai_chat import usage as chat_usage
 def read_request(draft: Draft, body: View) -> None:
     """Model and number of results, whatever the endpoint."""
     draft.request_model = text(body.get("model"))
-    n = body.get("n")
-    if n.__class__ is int and n != 1:
+    n = count(body.get("n"))
+    if n is not None and n != 1:
         draft.fields[names.REQUEST_CHOICE_COUNT] = n
 
 

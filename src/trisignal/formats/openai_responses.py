@@ -51,19 +51,19 @@ def read_request(draft: Draft, body: View) -> None:
     read_numbers(draft, body, _NUMBERS)
     reasoning = body.get("reasoning")
     if reasoning is not None:
-        effort = view(reasoning).get("effort")
-        if effort.__class__ is str:
+        effort = text(view(reasoning).get("effort"))
+        if effort:
             fields[names.REQUEST_REASONING_LEVEL] = effort
     shape = body.get("text")
     if shape is not None:
         kind = output_type(view(view(shape).get("format")).get("type"))
         if kind:
             fields[names.OUTPUT_TYPE] = kind
-    previous = body.get("previous_response_id")
-    if previous.__class__ is str:
+    previous = text(body.get("previous_response_id"))
+    if previous:
         fields[names.REQUEST_PREVIOUS_RESPONSE_ID] = previous
-    tier = body.get("service_tier")
-    if tier.__class__ is str and tier != "auto":
+    tier = text(body.get("service_tier"))
+    if tier and tier != "auto":
         fields[names.OPENAI_REQUEST_SERVICE_TIER] = tier
     conversation = body.get("conversation")
     if conversation is not None:

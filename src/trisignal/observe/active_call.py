@@ -12,6 +12,8 @@ from trisignal.engine.state import STATE, captures
 from trisignal.formats import Format, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.recognise import recognise
+from trisignal.semconv.values import count as _count
+from trisignal.semconv.values import text_of
 
 UNKNOWN_PROVIDER = "unknown"
 _PROVIDERS = {
@@ -60,8 +62,8 @@ class ActiveCall:
     def set_model(self, *, request: str | None = None, response: str | None = None) -> None:
         """Set the model that was asked for, or the one that answered."""
         if self._draft is not None:
-            self._draft.request_model = request or self._draft.request_model
-            self._draft.response_model = response or self._draft.response_model
+            self._draft.request_model = text_of(request) or self._draft.request_model
+            self._draft.response_model = text_of(response) or self._draft.response_model
 
     def set_usage(
         self,
@@ -72,7 +74,9 @@ class ActiveCall:
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
     ) -> None:
-        """Set token counts; what is not given stays unknown.
+        """Set token counts; what is not given, or is no whole number from 0 on, stays unknown.
+
+        Integers of any library are taken (numpy's, a `Decimal`, an enumeration's value).
 
         Args:
             input_tokens: All input tokens, cached ones included.
@@ -83,13 +87,18 @@ class ActiveCall:
         """
         if self._draft is not None:
             self._draft.usage = Usage(
-                input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, None, reasoning_tokens
+                _count(input_tokens),
+                _count(output_tokens),
+                _count(cache_read_tokens),
+                _count(cache_write_tokens),
+                None,
+                _count(reasoning_tokens),
             )
 
     def set_response_id(self, response_id: str) -> None:
         """Set the provider's id of the reply."""
         if self._draft is not None:
-            self._draft.response_id = response_id
+            self._draft.response_id = text_of(response_id)
 
     def set_finish_reasons(self, *reasons: str) -> None:
         """Set one finish reason per choice."""

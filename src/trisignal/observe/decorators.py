@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from trisignal import semconv as names
 from trisignal.observe.observation import Observation, ReadResponse
+from trisignal.semconv.values import text_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,8 +23,8 @@ def _made(function: Callable[P, R] | None, observation: Observation) -> Any:
 
 def _named(first: Any, observation_of: Callable[[str], Observation]) -> Any:
     """``@tool``, ``@tool("name")`` and ``with tool("name")`` share one entrance."""
-    if first is None or isinstance(first, str):
-        return observation_of(first or "")
+    if first is None or isinstance(first, (str, Enum)):
+        return observation_of(text_of(first))
     return observation_of("")(first)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any, Literal
 
 from trisignal import _context, _guard
@@ -12,9 +13,11 @@ from trisignal.engine import state
 from trisignal.engine.meters import clean, count, observe
 from trisignal.errors import ConfigError
 from trisignal.observe.active_call import current_call
+from trisignal.semconv.values import number, text_of
 from trisignal.sinks import Verdict
 
 ENQUEUED_KEY = "x-trisignal-enqueued-ns"
+_RATINGS: Mapping[float, str] = {1: "positive", -1: "negative", 0: "neutral"}
 
 
 class Queue:
@@ -125,11 +128,13 @@ def evaluate(
     Raises:
         ConfigError: The score is not between 0 and 1.
     """
-    if not 0.0 <= score <= 1.0:
+    plain = number(score)
+    if plain is None or not 0.0 <= plain <= 1.0:
         raise ConfigError("score", score, "a number from 0 to 1")
+    score = float(plain)
     if state.is_off():
         return
-    verdict = _verdict(name, float(score), label, explanation, ref)
+    verdict = _verdict(name, score, label, explanation, ref)
     observe("quality_score", (verdict.name, *_prompt_labels(verdict)), verdict.score or 0.0)
     _tell(verdict)
     if ref is None and score < state.STATE.settings.event_score_threshold:
@@ -147,9 +152,10 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
     Raises:
         ConfigError: The rating is none of these.
     """
-    if isinstance(rating, bool):
-        rating = 1 if rating else -1
-    word = {1: "positive", -1: "negative", 0: "neutral"}.get(rating)
+    plain = number(rating)
+    if plain.__class__ is bool:
+        plain = 1 if plain else -1
+    word = None if plain is None else _RATINGS.get(plain)
     if word is None:
         raise ConfigError("rating", rating, "1, 0, -1, True, False")
     if state.is_off():
@@ -163,14 +169,11 @@ def _verdict(name: str, score: float | None, label: str, explanation: str, ref: 
     policy = state.STATE.policy
     given = current_call().ref if ref is None else ref
     # A reference comes back from wherever the application stored it: only texts are taken.
-    found = {k: v for k, v in given.items() if isinstance(k, str) and isinstance(v, str)}
+    found = {text_of(k): text_of(v) for k, v in given.items() if isinstance(k, str) and isinstance(v, (str, Enum))}
     bound = _context.bound.get()
     for key in (_context.PROMPT_NAME, _context.PROMPT_VERSION):
         found.setdefault(key, bound.get(key, ""))
-    if policy is None or not policy.captures:
-        explanation = ""
-    elif explanation:
-        explanation = policy.clean(explanation)
+    explanation = policy.clean(explanation) if policy is not None and policy.captures else ""
     # Ids are kept as they are: a hexadecimal id may look like a card number to a detector.
     cleaned = {k: v if k in ("trace_id", "span_id") else clean(v) for k, v in found.items()}
     return Verdict(clean(name), score, clean(label), explanation, cleaned)

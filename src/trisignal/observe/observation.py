@@ -19,6 +19,7 @@ from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.plain import PLAIN
 from trisignal.formats.recognise import recognise
 from trisignal.observe.active_call import UNKNOWN_PROVIDER, ActiveCall, adopt, read_reply
+from trisignal.semconv.values import text_of
 from trisignal.streams.fold import Fold, aiterate, iterate
 from trisignal.streams.generators import adrive, drive
 
@@ -91,9 +92,9 @@ class Observation:
         self._operation = operation
         self._kind: Literal["client", "internal"] = kind
         self._role: Literal["client", "server"] = role
-        self._name = name
-        self._provider = provider
-        self._model = model
+        self._name = text_of(name)
+        self._provider = text_of(provider)
+        self._model = text_of(model)
         self._fields = dict(fields or {})
         self._read_response = read_response
         self._model_call = operation not in names.MODEL_CALLS_EXCLUDED

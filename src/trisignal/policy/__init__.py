@@ -6,6 +6,7 @@ redact, truncate, price, bound, sample. Policy works on values; the `Call` is bu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Number
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -16,12 +17,19 @@ from trisignal.config import Settings
 from trisignal.policy.content import ContentPolicy
 from trisignal.policy.redact import Redactor
 from trisignal.policy.truncate import shorten
+from trisignal.semconv.values import INT64, encodable, scalar, text_of
 
 REDACTION_FAILED = "[REDACTED:failure]"
 USD_DIGITS = 12
 """Below a millionth of a cent floats only show their noise."""
 FIELD_BYTES = 1024
 """Byte budget of one metadata string."""
+_LONGEST = 16_384
+_MARGIN = 4096
+"""Characters dropped at the end of a longer text once it is redacted: it was cut, perhaps in the middle of a secret."""
+_PORTS = 65_536
+_MOST_ITEMS = 128
+"""Items kept of a list."""
 _REMEMBERED = 2048
 
 _ENTITY = {
@@ -83,33 +91,52 @@ class Policy:
 
     # --- strings ---------------------------------------------------------------------
 
-    def clean(self, value: str) -> str:
-        """Redact and shorten one metadata string; a failing redactor blanks it."""
+    def clean(self, value: object) -> str:
+        """Redact and shorten one metadata string, and make it encodable; a failing redactor blanks it.
+
+        Args:
+            value: Any text; of an enumeration its value, of any other object its ``str()``.
+        """
+        text = text_of(value)
+        cut = len(text) > _LONGEST
         try:
-            done = self._redactor(value)
+            done = self._redactor(text[:_LONGEST] if cut else text)
+            if not isinstance(done, str):
+                raise TypeError(f"a redactor returns a text, not {type(done).__name__}")
+            done = text_of(done)
         except Exception as error:
             self._fail("metadata", error)
             return REDACTION_FAILED
+        if cut:
+            done = done[:-_MARGIN]
         return done if len(done) < FIELD_BYTES // 4 else shorten(done, FIELD_BYTES)[0]
 
-    def known(self, value: str) -> str:
+    def known(self, value: object) -> str:
         """`clean` for strings of few different values (model names, dimensions), remembered."""
+        if value.__class__ is not str:
+            # An enumeration that is a text, too, equals that text, and would be remembered in its place.
+            value = text_of(value)
         done = self._remembered.get(value)
         if done is None:
             done = self.clean(value)
-            if len(self._remembered) < _REMEMBERED and len(value) < 256:
+            if len(self._remembered) < _REMEMBERED and len(value) < 256 and done != REDACTION_FAILED:
                 self._remembered[value] = done
         return done
 
-    def _attribute(self, value: Any) -> AttributeValue:
+    def _attribute(self, value: Any) -> AttributeValue | None:
+        """A value as all signals have it: texts redacted, numbers finite and plain; None if there is none."""
         kind = value.__class__
-        if kind is int or kind is float or kind is bool:
-            return value  # type: ignore[no-any-return]  # narrowed by identity of the class
         if kind is str:
             return self.clean(value)
+        if kind is bool or (kind is int and -INT64 <= value < INT64) or (kind is float and value - value == 0.0):
+            return value  # type: ignore[no-any-return]  # narrowed by identity of the class
         if isinstance(value, (list, tuple)):
-            return tuple(self.clean(str(item)) for item in value)
-        return self.clean(str(value))
+            return tuple([self.clean(item) for item in value[:_MOST_ITEMS]])
+        plain = scalar(value)
+        if plain is None:
+            # A number without a finite value is in no signal, as JSON has none.
+            return None if value is None or isinstance(value, Number) else self.clean(value)
+        return self.clean(plain) if plain.__class__ is str else plain
 
     def _fail(self, site: str, error: Exception) -> None:
         self._failed()
@@ -133,18 +160,26 @@ class Policy:
         if draft.request_model:
             opening[names.REQUEST_MODEL] = draft.request_model = known(draft.request_model)
         if draft.server_address:
-            opening[names.SERVER_ADDRESS] = draft.server_address
-            if draft.server_port:
+            address = draft.server_address
+            if not (address.isascii() and address.isprintable() and len(address) < FIELD_BYTES):
+                address = draft.server_address = shorten(encodable(address), FIELD_BYTES)[0]
+            opening[names.SERVER_ADDRESS] = address
+            if 0 < draft.server_port < _PORTS:
                 opening[names.SERVER_PORT] = draft.server_port
+            else:
+                draft.server_port = 0
         if draft.name:
             draft.name = known(draft.name)
             entity = _ENTITY.get(operation)
             if entity:
                 opening[entity] = draft.name
         for name, value in draft.fields.items():
-            opening[name] = known(value) if isinstance(value, str) else value
-            if isinstance(value, tuple):
-                opening[name] = self._attribute(value)
+            if value.__class__ is str:
+                opening[name] = known(value)
+            elif value is True or value is False:
+                opening[name] = value
+            elif (fact := self._attribute(value)) is not None:
+                opening[name] = fact
         bound = _context.bound.get()
         if bound or draft.conversation_id:
             self._admit_bound(draft, bound, opening)
@@ -326,14 +361,17 @@ class Policy:
     def _changed(self, draft: Draft, closing: dict[str, AttributeValue]) -> None:
         """Facts that came after the start: response fields, and what the user set by hand."""
         opening = draft.opening
-        for field, fact in draft.fields.items():
-            if field not in opening:
-                closing[field] = self.known(fact) if isinstance(fact, str) else self._attribute(fact)
+        for field, given in draft.fields.items():
+            if field not in opening and (fact := self._attribute(given)) is not None:
+                closing[field] = fact
         model, provider = draft.request_model, draft.provider
+        if model.__class__ is not str:
+            model = draft.request_model = text_of(model)
         if model and opening.get(names.REQUEST_MODEL) != model and draft.operation != names.FETCH_RESPONSE:
             closing[names.REQUEST_MODEL] = draft.request_model = self.known(model)
         if provider and opening.get(names.PROVIDER) != provider:
             closing[names.PROVIDER] = draft.provider = self.known(provider)
-        for name, value in draft.attributes.items():
-            if name not in opening and name not in closing:
-                closing[self.known(name)] = self._attribute(value)
+        for name, given in draft.attributes.items():
+            key = self.known(name)
+            if key and key not in opening and key not in closing and (fact := self._attribute(given)) is not None:
+                closing[key] = fact

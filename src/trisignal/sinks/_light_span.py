@@ -31,9 +31,10 @@ from opentelemetry.trace import (
     get_current_span,
 )
 
+from trisignal.semconv.values import scalar, text_of
+
 _LIMIT = 128
 """The SDK's default for attributes and for events; newer ones beyond it are dropped, not older."""
-_SCALARS = (str, bool, int, float)
 _ALL_ROOTS = (DEFAULT_ON, ALWAYS_ON)
 """Samplers known to keep every root span as it is: asking them is the dearest part of a start."""
 
@@ -71,7 +72,7 @@ class LightSpan(Span):
         self._events: list[Event] = []
         self._links: list[Link] = []
         self._foreign = False
-        """Somebody else wrote to the span: what it holds is not known to be redacted."""
+        """Another library wrote to the span: what it holds is not known to be redacted."""
         self._status = _UNSET
 
     # What processors read of a span that has just been started.
@@ -112,6 +113,7 @@ class LightSpan(Span):
         kept = self._attributes
         if self._end_ns is not None or not isinstance(key, str) or not key:
             return
+        key = text_of(key)
         if len(kept) < _LIMIT or key in kept:
             kept[key] = _valid(value)
 
@@ -124,15 +126,13 @@ class LightSpan(Span):
         """Add an event."""
         self._foreign = True
         if self._end_ns is None and len(self._events) < _LIMIT:
-            checked = {key: _valid(value) for key, value in (attributes or {}).items()}
-            self._events.append(Event(name, checked, timestamp))
+            self._events.append(Event(text_of(name), _checked(attributes), timestamp))
 
     def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
         """Add a link to another span."""
         self._foreign = True
         if self._end_ns is None and context.is_valid and len(self._links) < _LIMIT:
-            checked = {key: _valid(value) for key, value in (attributes or {}).items()}
-            self._links.append(Link(context, checked))
+            self._links.append(Link(context, _checked(attributes)))
 
     def record_exception(
         self,
@@ -149,14 +149,17 @@ class LightSpan(Span):
     def update_name(self, name: str) -> None:
         """Rename the span."""
         self._foreign = True
-        self._name = name
+        self._name = text_of(name)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Set the status; OK is final and UNSET changes nothing, as in the SDK."""
         self._foreign = True
-        made = status if isinstance(status, Status) else Status(status, description)
-        if made.status_code is not StatusCode.UNSET and self._status.status_code is not StatusCode.OK:
-            self._status = made
+        if not isinstance(status, Status):
+            status = Status(status, description)
+        if status.description:
+            status = Status(status.status_code, text_of(status.description))
+        if status.status_code is not StatusCode.UNSET and self._status.status_code is not StatusCode.OK:
+            self._status = status
 
     def end(self, end_time: int | None = None) -> None:
         """End the span and hand it to the processors."""
@@ -188,11 +191,19 @@ _UNSET = Status(StatusCode.UNSET)
 
 
 def _valid(value: Any) -> Any:
-    if isinstance(value, _SCALARS):
+    """A value that every exporter can encode: one that it cannot would take its whole batch with it."""
+    if isinstance(value, str):
+        return text_of(value)
+    if isinstance(value, float):
         return value
     if isinstance(value, (list, tuple)):
-        return tuple(_valid(item) for item in value)
-    return str(value)
+        return tuple([_valid(item) for item in value])
+    plain = scalar(value)
+    return text_of(value) if plain is None else plain
+
+
+def _checked(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {text_of(key): _valid(value) for key, value in (attributes or {}).items()}
 
 
 class HashedResource(Resource):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
+from enum import Enum
 from math import isfinite
 from threading import RLock
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from trisignal import _context
 from trisignal import semconv as names
@@ -19,6 +20,7 @@ from trisignal.engine import state
 from trisignal.engine.meters import clean, count, gauge
 from trisignal.errors import BudgetExceeded, ConfigError
 from trisignal.policy.cardinality import OTHER
+from trisignal.semconv.values import number, text_of
 
 logger = logging.getLogger("trisignal.budgets")
 
@@ -79,8 +81,10 @@ class Budget:
         action: Action = "warn",
         name: str = "",
     ) -> None:
+        usd, tokens = _plain(usd), _plain(tokens)
+        per, key, action = _word(per), _word(key), _word(action)
         _check(usd, tokens, per, key, action)
-        self.name = name or f"{key or 'all'}_per_{per}"
+        self.name = text_of(name) or f"{key or 'all'}_per_{per}"
         if any(isinstance(other, _Ledger) and other.budget == self.name for other in state.STATE.attached):
             raise ConfigError("name", self.name, "a name that no other budget in force has")
         self._ledger = _Ledger(self.name, Amounts(usd, tokens), per, key or "", action == "raise")
@@ -111,6 +115,16 @@ class Budget:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _plain(given: Any) -> Any:
+    """A number of another library as Python's own; anything else stays, to be named in the error."""
+    plain = number(given)
+    return given if plain is None or isinstance(plain, bool) else plain
+
+
+def _word(given: Any) -> Any:
+    return text_of(given) if isinstance(given, (str, Enum)) else given
 
 
 def _check(usd: object, tokens: object, per: object, key: object, action: object) -> None:

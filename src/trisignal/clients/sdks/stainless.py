@@ -20,14 +20,14 @@ from trisignal.call import ContentSource, Draft, ErrorKind, RateLimit
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
 from trisignal.engine import state
-from trisignal.formats import Format, view
+from trisignal.formats import MOST, Format, view
 from trisignal.outcomes import kind_of_status
 from trisignal.streams.decoders import BodyDecoder, EventDecoder, FrameDecoder, inflater
 from trisignal.streams.fold import Fold, aiterate, iterate
 from trisignal.streams.tap import Tap, tap
 
 _MAX_KNOWN = 256
-_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z0-9-]+?)(?:-(remaining|limit))?")
+_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z0-9-]{1,64}?)(?:-(remaining|limit))?")
 _REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id", b"mistral-correlation-id")
 
 
@@ -358,6 +358,8 @@ def read_headers(draft: Draft, headers: Any) -> None:
                 try:
                     number = float(value)
                 except ValueError:
+                    continue
+                if not 0 <= number < MOST:  # "nan" and "inf" are numbers to Python
                     continue
                 found.setdefault(told.group(2).decode().replace("-", "_"), {})[what.decode()] = number
     if found:
