@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("assembly", "what starts and stops everything: `setup()`, zero-code start, push"),
     ("testing", "doubles for the tests of applications"),
     ("operate", "rules, dashboards, doctor, report"),
+    ("console", "pages and REST over what was recorded"),
     ("cli", "commands, one file each"),
     ("_startup", "what the zero-code start puts on the path"),
     (".", "re-exports only"),
@@ -70,14 +71,17 @@ SHARED = {"sinks": ("_",), "clients": ("_", "sdks.", "frameworks._")}
 THIRD_PARTY: dict[str, str] = {
     "opentelemetry.sdk": "sinks._light_span store.processor export.* bridge.* assembly.* testing",
     "opentelemetry": "_context logs.* sinks.* engine.* store.* bridge.* export.* web.* clients.* assembly.* operate.doctor operate.doctor.*",
-    "prometheus_client": "sinks.prometheus sinks._series testing",
+    "prometheus_client": "console.* sinks.prometheus sinks._series testing",
     "wrapt": "clients clients._patch",
-    "pydantic": "config operate.objectives",
+    "pydantic": "console.* config operate.objectives",
     "pythonjsonlogger": "logs.*",
     "orjson": "policy.truncate",
     "click": "cli.*",
     "grafana_foundation_sdk": "operate.dashboards.grafana",
     "rich": "cli.*",
+    "starlette": "console.*",
+    "jinja2": "console.*",
+    "markupsafe": "console.*",
 }
 """Who may import what when it is imported itself; everybody may import anything later, but a vendor's SDK."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import click
 
 COMMANDS = {
+    "console": "trisignal.cli.console",
     "dashboards": "trisignal.cli.dashboards",
     "demo": "trisignal.cli.demo",
     "doctor": "trisignal.cli.doctor",

@@ -1,0 +1,64 @@
+"""``trisignal console``: pages, REST and live tail over what was recorded."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import click
+
+from trisignal.errors import ConfigError, MissingExtraError
+
+PORT = 4319
+_NEEDED = ("starlette", "uvicorn", "jinja2")
+
+
+@click.command(name="console", short_help="Look at what was recorded, in a browser.")
+@click.argument("source")
+@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need --token.")
+@click.option("--token", default="", envvar="TRISIGNAL_CONSOLE_TOKEN", help="What callers have to present.")
+@click.option(
+    "--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name that the console is reached by."
+)
+def command(source: str, port: int, host: str, token: str, hosts: tuple[str, ...]) -> None:
+    """Serve pages and REST over SOURCE: a store folder, or the URL of a trace backend.
+
+    Nobody else on the network reaches it: it listens on this machine only, unless --host and --token say more.
+    """
+    if any(find_spec(name) is None for name in _NEEDED):
+        raise MissingExtraError("trisignal console", "console")
+    from trisignal.analysis.analyzer import TraceAnalyzer
+    from trisignal.console import security
+    from trisignal.console.app import console_app
+
+    names = {*security.LOOPBACK, *hosts}
+    if host not in security.LOOPBACK:
+        if not token:
+            raise ConfigError("--host", host, "127.0.0.1, ::1 or localhost; any other address with --token")
+        names.add(host.lower())
+    app = console_app(TraceAnalyzer(source), hosts=names, token=token)
+    serve(app, host, port, source, token)
+
+
+def serve(app: Any, host: str, port: int, source: str, token: str) -> None:
+    """Serve an application until Ctrl-C, and say where."""
+    import socket
+
+    import uvicorn
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise ConfigError("--port", port, f"a free port ({error.strerror or error})") from None
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{listening.getsockname()[1]}/"
+    click.echo(f"{source} is shown at {url}{f'?token={token}' if token else ''}  (Ctrl-C ends it)")
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+    )
+    uvicorn.Server(config).run(sockets=[listening])

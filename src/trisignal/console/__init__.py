@@ -1,0 +1,1 @@
+"""Pages, REST and an OTLP receiver over what was recorded; the extra ``console``."""
