@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, fields
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -160,12 +161,15 @@ def bounds() -> str:
     return table(("histograms", "bounds"), rows)
 
 
+_FIELDS = {field.name: field for field in fields(config.Settings)}
+
+
 def settings() -> str:
     """The settings."""
 
     def row(name: str) -> Sequence[str]:
-        field = config.Settings.model_fields[name]
-        default: Any = field.default
+        field = _FIELDS[name]
+        default: Any = field.default if field.default is not MISSING else ""
         if isinstance(default, tuple):
             default = "all detectors" if default == config.DETECTORS else ", ".join(default)
         elif isinstance(default, bool):
@@ -173,9 +177,9 @@ def settings() -> str:
         shown = f"`{default}`" if default not in ("", {}, "all detectors") else str(default or "")
         standard = config.STANDARD_VARIABLES.get(name)
         variable = f"`{config.PREFIX}{name.upper()}`" + (f" or `{standard}`" if standard else "")
-        return f"`{name}`", variable, shown, field.description or ""
+        return f"`{name}`", variable, shown, config.DESCRIPTIONS[name]
 
-    return table(("argument", "variable", "default", "meaning"), map(row, config.Settings.model_fields))
+    return table(("argument", "variable", "default", "meaning"), map(row, _FIELDS))
 
 
 def clients() -> str:

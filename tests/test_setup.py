@@ -24,7 +24,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 import trisignal
 from trisignal.assembly.telemetry import running
-from trisignal.errors import ConfigError, MetricCollisionError, PriceFileError
+from trisignal.errors import ConfigError, MetricCollisionError, PriceFileError, TrisignalWarning
 from trisignal.testing import capture
 
 SOURCE = str(Path(trisignal.__file__).parents[1])
@@ -78,16 +78,14 @@ class Host:
 # --- once ------------------------------------------------------------------------------------------------
 
 
-def test_setup_is_idempotent(registry: CollectorRegistry, caplog: pytest.LogCaptureFixture) -> None:
-    """A second call answers the first one's handle; only other settings are remarked on."""
-    first = trisignal.setup(registry=registry, metric_prefix="a_")
+def test_setup_is_idempotent(registry: CollectorRegistry) -> None:
+    """A second call answers the first one's handle; other settings are warned of, by name, and have no effect."""
+    first = trisignal.setup(registry=registry, metric_prefix="a_", redact=["email"])
     assert trisignal.setup() is first
-    assert trisignal.setup(registry=registry, metric_prefix="a_") is first
-    assert caplog.records == []
-    assert trisignal.setup(metric_prefix="b_") is first
-    [record] = caplog.records
-    assert (record.name, record.levelname) == ("trisignal", "WARNING")
-    assert "its settings stay" in record.getMessage()
+    assert trisignal.setup(registry=registry, metric_prefix="a_", redact="email", exemplars=True) is first
+    with pytest.warns(TrisignalWarning, match=r"stay until shutdown\(\), so metric_prefix, registry of") as caught:
+        assert trisignal.setup(metric_prefix="b_", registry=CollectorRegistry()) is first
+    assert caught[0].filename == __file__
     assert all(name.startswith("a_") for name in names(registry))
 
 
@@ -184,6 +182,37 @@ def test_a_setup_that_fails_leaves_nothing(
     trisignal.setup(registry=registry)
     call()
     assert value(registry, "llm_requests_total", **dict(zip(R, ("chat", "p", "m"), strict=True)), llm_outcome="ok") == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "given"),
+    [
+        ("tracer_provider", "otlp"),
+        ("tracer_provider", TracerProvider),
+        ("meter_provider", "http://localhost:4318"),
+        ("logger_provider", logging.getLogger("app")),
+        ("registry", "default"),
+        ("registry", CollectorRegistry),
+        ("redactor", "email"),
+        ("price_source", "prices.yaml"),
+        ("logs", logging.StreamHandler),
+        ("logs", sys.stderr),
+    ],
+)
+def test_objects_of_the_wrong_kind_are_refused(argument: str, given: Any) -> None:
+    """A text or a class where an object is expected is an error that names the argument and what may be given."""
+    with pytest.raises(ConfigError) as caught:
+        trisignal.setup(**{argument: given})
+    assert (caught.value.setting, caught.value.source) == (argument, "argument")
+    assert running() is None
+
+
+def test_a_misspelt_variable_is_warned_of(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that looks like ours and is none is named once, with the one that was meant."""
+    monkeypatch.setenv("TRISIGNAL_METRIC_PREFX", "app_")
+    with pytest.warns(TrisignalWarning, match="TRISIGNAL_METRIC_PREFX .* did you mean TRISIGNAL_METRIC_PREFIX"):
+        trisignal.setup(registry=registry).shutdown()
+    trisignal.setup(registry=registry)
 
 
 # --- shutdown --------------------------------------------------------------------------------------------
@@ -297,7 +326,7 @@ def test_without_logs_nothing_is_printed(registry: CollectorRegistry, capfd: pyt
 
 def test_nothing_is_printed_without_logging_configured() -> None:
     """The same in a program that has never configured logging, where Python prints warnings by itself."""
-    script = "import trisignal\ntrisignal.setup()\ntrisignal.setup(max_series=100)\ntry:\n"
+    script = "import trisignal\ntrisignal.setup()\ntrisignal.setup()\ntry:\n"
     script += "    trisignal.llm(lambda: 1 / 0)()\nexcept ZeroDivisionError:\n    pass\n"
     assert run(script) == ""
 

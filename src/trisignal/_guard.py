@@ -7,20 +7,27 @@ User code never runs inside a guard. Only ``Exception`` is contained, so that
 from __future__ import annotations
 
 import logging
+import os
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable
+
+from trisignal.errors import TrisignalWarning
 
 logger = logging.getLogger("trisignal")
 logger.addHandler(logging.NullHandler())
 
 
 class _State:
-    __slots__ = ("counts", "listener", "strict")
+    __slots__ = ("counts", "listener", "strict", "warned")
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.listener: Callable[[str], None] | None = None
         self.strict = False
+        self.warned: set[str] = set()
+        """What was warned of already."""
 
 
 STATE = _State()
@@ -56,6 +63,32 @@ def contain(site: str, error: Exception) -> None:
             type(error).__name__,
             line,
         )
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def warn(text: str, *, contained: bool = False) -> None:
+    """Warn the user of a mistake, once per text and process, whether or not logging is set up.
+
+    Args:
+        text: What is wrong and what to do about it.
+        contained: The application is running, and must not be disturbed even where it turns warnings into errors.
+    """
+    if text in STATE.warned:
+        return
+    STATE.warned.add(text)
+    # The line of the application, not one of ours.
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    try:
+        warnings.warn(text, TrisignalWarning, stacklevel=level)
+    except TrisignalWarning:
+        if not contained:
+            raise
+        if sys.stderr is not None:
+            sys.stderr.write(f"trisignal: {text}\n")
 
 
 def reset() -> None:

@@ -1,4 +1,4 @@
-"""The exceptions that trisignal raises: all at set-up time, but for the one that was asked for.
+"""The exceptions that trisignal raises, all at set-up time but for the one that was asked for; and its warning.
 
 `BudgetExceeded` alone reaches a running application: before a call that a budget refuses.
 
@@ -19,6 +19,14 @@ from collections.abc import Sequence
 
 class TrisignalError(Exception):
     """Base of every error that trisignal raises."""
+
+
+class TrisignalWarning(UserWarning):
+    """Something that was asked for cannot be done, or will not do what it seems to.
+
+    Shown on stderr once by Python itself, without any logging being set up. Switch it off like any
+    warning: ``warnings.simplefilter("ignore", trisignal.errors.TrisignalWarning)``.
+    """
 
 
 class ConfigError(TrisignalError, ValueError):
@@ -92,12 +100,16 @@ class ClientNotInstalledError(TrisignalError, ImportError):
     Args:
         client: Name of the client in the registry.
         module: Its import name.
+        package: What installs it.
     """
 
-    def __init__(self, client: str, module: str) -> None:
-        super().__init__(f"cannot instrument {client!r}: the package {module!r} is not installed")
+    def __init__(self, client: str, module: str, package: str) -> None:
+        super().__init__(
+            f"cannot instrument {client!r}: the package {module!r} is not installed; pip install {package!r}"
+        )
         self.client = client
         self.module = module
+        self.package = package
 
 
 class BudgetExceeded(TrisignalError):

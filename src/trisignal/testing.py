@@ -228,5 +228,6 @@ def reset() -> None:
         running.shutdown()
     state.reset()
     _guard.reset()
+    _guard.STATE.warned.clear()
     _context.bound.set({})
     _context.current.set(None)

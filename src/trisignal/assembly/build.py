@@ -15,6 +15,7 @@ from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from trisignal import _guard, config
 from trisignal import semconv as names
+from trisignal.assembly import arguments
 from trisignal.assembly.telemetry import Telemetry, after_fork
 from trisignal.bridge.processor import BridgeSpanProcessor
 from trisignal.engine import state
@@ -33,23 +34,21 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 CALL_LOGGER = "trisignal.calls"
-OBJECTS = ("tracer_provider", "meter_provider", "logger_provider", "registry", "redactor", "price_source")
-"""Arguments of setup() that are objects, not settings."""
 
 
 def start(explicit: dict[str, Any]) -> Telemetry:
     """Load the settings and put everything in force; leaves nothing behind when it raises."""
-    values = {k: v for k, v in explicit.items() if k not in OBJECTS}
-    handler = values.pop("logs") if isinstance(values.get("logs"), logging.Handler) else None
-    values = {k: str(v) if isinstance(v, os.PathLike) else v for k, v in values.items()}
-    loaded = config.load(values)
+    given = arguments.sort(explicit)
+    loaded = config.load(given.settings)
     settings = loaded.settings
+    arguments.warn_of_variables()
     made = Telemetry(loaded, explicit)
-    made.pricer = Pricer(explicit.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices)
+    made.pricer = Pricer(given.objects.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices)
     if settings.disabled:
+        state.SIGNS.add("setup")
         return made
     try:
-        _build(made, explicit, handler)
+        _build(made, explicit, given.handler)
     except BaseException:
         made.take_back()
         raise

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import TracerProvider
 
 from trisignal import _guard, config
+from trisignal.assembly.arguments import differences
 from trisignal.assembly.build import start
 from trisignal.assembly.telemetry import CURRENT, Telemetry
 from trisignal.engine import state
@@ -30,6 +31,7 @@ def setup(
     *,
     service_name: str | None = None,
     tracer_provider: TracerProvider | None = None,
+    set_global: bool | None = None,
     meter_provider: MeterProvider | None = None,
     logger_provider: LoggerProvider | None = None,
     registry: CollectorRegistry | None = None,
@@ -65,6 +67,10 @@ def setup(
 ) -> Telemetry:
     """Start trisignal: spans, Prometheus metrics and call logs from now on.
 
+    Where the host has set no tracer provider, the one that is built here becomes the global one, so that
+    spans of frameworks are part of the same traces. It makes room for one that the host sets later: from
+    then on spans go there. A provider of the host's is never replaced.
+
     Every argument but the objects also has the environment variable ``TRISIGNAL_<NAME>``;
     explicit arguments win over the environment, that over the file named by
     ``TRISIGNAL_CONFIG``, that over the defaults. What is not given is built from the standard
@@ -73,13 +79,15 @@ def setup(
     Args:
         service_name: ``service.name`` of the resource that is built here.
         tracer_provider: Where spans go; else the host's global one, else one that is built
-            from ``OTEL_*`` variables. The global provider is never replaced.
+            from ``OTEL_*`` variables.
+        set_global: False keeps the provider that is built here private.
         meter_provider: Switches pushed metrics on, as an OTLP metrics endpoint does.
         logger_provider: Switches the conventions' log events on, as an OTLP logs endpoint does.
         registry: Prometheus registry; the default registry when omitted.
         redactor: Called with every text before it leaves, after the built-in detectors.
         price_source: Asked for prices before the override file and the shipped table.
-        logs: ``"stderr"``, ``"root"``, a file path or a handler for the call log.
+        logs: ``"stderr"`` or ``"stdout"`` for JSON lines, ``"console"`` for lines that people read,
+            ``"root"`` for the whole application, a file path, or a handler for the call log.
         capture_content: See `trisignal.config.Settings` for this and all further settings.
 
     Returns:
@@ -101,8 +109,11 @@ def setup(
             present = None
         if present is None:
             present = CURRENT.telemetry = start(explicit)
-        elif explicit and explicit != present.explicit:
-            _guard.logger.warning("setup() was called before; its settings stay until shutdown()")
+        elif differing := differences(present, explicit):
+            _guard.warn(
+                f"setup() was called before: its settings stay until shutdown(), so {', '.join(differing)} of this "
+                "call have no effect"
+            )
         return present
 
 

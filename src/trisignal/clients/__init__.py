@@ -1,77 +1,31 @@
-"""The registry of clients: one row each; vendor packages are never imported from here."""
+"""Instrumenting clients: patched now where they are imported, and else at the moment of their import."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib
 import importlib.util
+import re
 import sys
 from threading import RLock
-from typing import NamedTuple
-
-import wrapt
+from types import ModuleType
 
 from trisignal import _guard
+from trisignal.clients._imports import when_imported
 from trisignal.clients._patch import Patches
+from trisignal.clients._registry import DISABLED_VARIABLE, REGISTRY, Row, disabled, nearest, rows
 from trisignal.engine import state
 from trisignal.errors import ClientNotInstalledError, ConfigError
 
-
-class Row(NamedTuple):
-    """One client that can be instrumented."""
-
-    name: str
-    module: str
-    """Import name of the SDK."""
-    reader: str
-    """``module:function`` that returns the `Provider`."""
-    versions: str
-    """Supported versions, for the documentation and the doctor."""
-    arguments: tuple[str, ...] = ()
-    """What the reader's function is called with: rows may share one."""
-    also: tuple[str, ...] = ()
-    """Packages built on the SDK: the reader patches those that are imported, and is asked again for later ones."""
-
-
-_COMPATIBLE = "trisignal.clients.openai:provider"
-
-REGISTRY: tuple[Row, ...] = (
-    Row("openai", "openai", _COMPATIBLE, ">=1.40", ("openai", "openai")),
-    Row("anthropic", "anthropic", "trisignal.clients.anthropic:provider", ">=0.40"),
-    Row("cerebras", "cerebras.cloud.sdk", _COMPATIBLE, ">=1.50", ("cerebras.cloud.sdk", "cerebras")),
-    Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
-    Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together")),
-    Row("google-genai", "google.genai", "trisignal.clients.google_genai:provider", ">=1.9"),
-    Row("bedrock", "botocore", "trisignal.clients.bedrock:provider", ">=1.34.131", also=("aiobotocore",)),
-    Row(
-        "mistral",
-        "mistralai",
-        "trisignal.clients.mistral:provider",
-        ">=1.12.2",
-        also=("mistralai.azure.client", "mistralai.gcp.client", "mistralai_azure", "mistralai_gcp"),
-    ),
-    Row("cohere", "cohere", "trisignal.clients.cohere:provider", ">=5.16"),
-    Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
-    Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.6"),
-    Row("huggingface_hub", "huggingface_hub", "trisignal.clients.huggingface:provider", ">=1.0"),
-    Row(
-        "triton",
-        "tritonclient",
-        "trisignal.clients.triton:provider",
-        ">=2.41",
-        also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
-    ),
-    # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
-    Row("langchain", "langchain_core", "trisignal.clients.frameworks.langchain:provider", ">=1.0"),
-    Row("langgraph", "langgraph", "trisignal.clients.frameworks.langchain:graphs", ">=0.4"),
-    Row("llama-index", "llama_index.core", "trisignal.clients.frameworks.llama_index:provider", ">=0.12"),
-    Row("mcp", "mcp", "trisignal.clients.frameworks.mcp:provider", ">=1.0"),
-    Row("openai-agents", "agents", "trisignal.clients.frameworks.openai_agents:provider", ">=0.1"),
-)
+__all__ = ["REGISTRY", "Row", "instrument", "instrumented", "refused", "rows", "uninstrument", "version_of"]
 
 _lock = RLock()
 _patches: dict[str, Patches] = {}
 _wanted: set[str] = set()
-_hooked: set[str] = set()
+_hooked: set[tuple[str, str]] = set()
+_refused: dict[str, str] = {}
+"""Clients that were asked for and are not patched, with the reason."""
 
 
 def instrument(*clients: str) -> None:
@@ -79,6 +33,8 @@ def instrument(*clients: str) -> None:
 
     Clients that are not imported yet are patched at the moment of their import. May be
     called repeatedly. Objects made before are covered too: methods are patched on classes.
+    A client that cannot be patched is warned of. Those that the variable
+    ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`` names are left alone.
 
     Args:
         *clients: Names from the registry, e.g. ``"openai"``; all of them when omitted.
@@ -87,43 +43,59 @@ def instrument(*clients: str) -> None:
         ConfigError: A name is not in the registry.
         ClientNotInstalledError: A client that was named is not installed.
     """
-    rows = {row.name: row for row in REGISTRY}
-    for name in clients:
-        if name not in rows:
-            raise ConfigError("instrument", name, "one or more of " + ", ".join(rows))
-        if not _installed(rows[name].module):
-            raise ClientNotInstalledError(name, rows[name].module)
-    if not state.STATE.active and not state.STATE.settings.disabled:
-        _guard.logger.warning("trisignal.instrument() without trisignal.setup(): calls pass through unrecorded")
+    wanted = [_row("instrument", name) for name in clients]
+    for row in wanted:
+        if not _installed(row.module):
+            raise ClientNotInstalledError(row.name, row.module, row.distribution)
+    off = disabled()
     with _lock:
-        for name in clients or rows:
-            _want(rows[name])
+        for row in wanted or rows().values():
+            if row.name in off:
+                _refused[row.name] = f"{DISABLED_VARIABLE} names it"
+            else:
+                _refused.pop(row.name, None)
+                _want(row)
+    state.SIGNS.add("instrument")
+    _check_at_exit()
+    named_off = ", ".join(row.name for row in wanted if row.name in off)
+    if named_off:
+        _guard.warn(f"instrument() leaves {named_off} alone, as {DISABLED_VARIABLE} says")
+
+
+def _row(function: str, name: object) -> Row:
+    row = rows().get(name) if isinstance(name, str) else None
+    if row is None:
+        meant = nearest(name)
+        hint = f"{meant!r} is probably meant; " if meant else ""
+        raise ConfigError(function, name, f"{hint}one or more of {', '.join(rows())}, each as an argument of its own")
+    return row
 
 
 def _installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # a parent package of it is missing
-        return False
+    except (ImportError, ValueError):  # a parent package of it is missing, or it is a stand-in of a test
+        return module in sys.modules
 
 
 def _want(row: Row) -> None:
     _wanted.add(row.name)
     if row.module in sys.modules:
-        _patch(row)
+        _patch(row, sys.modules[row.module])
     for name in (row.module, *row.also):
-        if name not in sys.modules and f"{row.name} {name}" not in _hooked:
-            _hooked.add(f"{row.name} {name}")
-            wrapt.register_post_import_hook(lambda module: _imported(row), name)
+        if name not in sys.modules and (row.name, name) not in _hooked:
+            _hooked.add((row.name, name))
+            when_imported(name, functools.partial(_imported, row, name))
 
 
-def _imported(row: Row) -> None:
+def _imported(row: Row, name: str, module: ModuleType) -> None:
     with _lock:
+        _hooked.discard((row.name, name))
         if row.name in _wanted and row.module in sys.modules:
-            _patch(row, again=bool(row.also))
+            _patch(row, module, again=bool(row.also))
 
 
-def _patch(row: Row, again: bool = False) -> None:
+def _patch(row: Row, imported: ModuleType, again: bool = False) -> None:
     patches = _patches.setdefault(row.name, Patches())
     if patches and not again:
         return
@@ -133,7 +105,58 @@ def _patch(row: Row, again: bool = False) -> None:
         provider.patch(patches)
     except Exception as error:
         patches.undo()
+        _refuse(row, f"{type(error).__name__}: {error}")
         _guard.contain(f"patch.{row.name}", error)
+        return
+    if patches:
+        _refused.pop(row.name, None)
+    elif not row.also or _is_older(row):
+        # What is patched of the others may be in packages that come later.
+        _refuse(row, "it has none of the methods that are patched")
+
+
+def _refuse(row: Row, reason: str) -> None:
+    installed = version_of(row)
+    reason = " ".join(reason.split())
+    _refused[row.name] = f"{row.distribution} {installed or '(version unknown)'} cannot be patched ({reason})"
+    _guard.warn(
+        f"calls of {row.name} are not recorded: {_refused[row.name]}; supported: {row.versions}", contained=True
+    )
+
+
+def version_of(row: Row) -> str:
+    """Version of the distribution that brings a client; "" where it is not installed.
+
+    Args:
+        row: The client.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in dict.fromkeys((row.distribution.partition("[")[0], row.module.replace(".", "-"), row.name)):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def _is_older(row: Row) -> bool:
+    installed = version_of(row)
+    return bool(installed) and numbers(installed) < numbers(row.versions)
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version; suffixes of pre-releases do not matter here.
+
+    Args:
+        version: A version, or a lower limit such as ``>=1.2``.
+    """
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+@functools.cache
+def _check_at_exit() -> None:
+    atexit.register(state.check_set_up)
 
 
 def uninstrument(*clients: str) -> None:
@@ -141,10 +164,15 @@ def uninstrument(*clients: str) -> None:
 
     Args:
         *clients: Names from the registry; all of them when omitted.
+
+    Raises:
+        ConfigError: A name is not in the registry.
     """
+    named = [_row("uninstrument", name).name for name in clients]
     with _lock:
-        for name in clients or tuple(_wanted):
+        for name in named or (*_wanted, *_refused):
             _wanted.discard(name)
+            _refused.pop(name, None)
             patches = _patches.pop(name, None)
             if patches is not None:
                 patches.undo()
@@ -153,3 +181,8 @@ def uninstrument(*clients: str) -> None:
 def instrumented() -> tuple[str, ...]:
     """Names of the clients that are patched at this moment."""
     return tuple(sorted(name for name, patches in _patches.items() if patches))
+
+
+def refused() -> dict[str, str]:
+    """Clients that were asked for and are not patched, with the reason."""
+    return dict(_refused)

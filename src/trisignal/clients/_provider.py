@@ -67,6 +67,7 @@ def outgoing(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _begin(reader: Reader, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     if state.is_off():
+        state.check_set_up()
         return None
     try:
         draft = reader.begin(instance, args, kwargs)

@@ -62,6 +62,10 @@ class State:
 STATE = State()
 
 
+SIGNS: set[str] = set()
+"""What the application has done in this process: ``setup``, ``instrument``, ``decorator``. Never forgotten."""
+
+
 attaching = Lock()
 
 
@@ -90,6 +94,7 @@ def configure(
     STATE.sinks = sinks
     STATE.own_meters = meters
     STATE.active = not settings.disabled
+    SIGNS.add("setup")
     _compile()
 
 
@@ -163,6 +168,15 @@ def after_fork() -> None:
 def is_off() -> bool:
     """Nothing may be recorded here: not set up, disabled, or suppressed in this context."""
     return not STATE.active or _context.suppressed.get()
+
+
+def check_set_up() -> None:
+    """Warn, once and without disturbing anybody, where clients are instrumented and setup() was never called."""
+    if "instrument" in SIGNS and "setup" not in SIGNS:
+        _guard.warn(
+            "trisignal.instrument() was called, and trisignal.setup() was not: calls pass through unrecorded",
+            contained=True,
+        )
 
 
 def captures() -> bool:

@@ -104,6 +104,7 @@ class Around:
 
 def _opened(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     if state.is_off():
+        state.check_set_up()
         return None
     try:
         draft = begin(instance, args, kwargs)

@@ -1,0 +1,187 @@
+"""Which clients there are: the built-in rows, and those of other packages; SDKs are never imported from here."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from trisignal import _guard
+
+GROUP = "trisignal.providers"
+"""Entry points of this group are rows of other packages."""
+DISABLED_VARIABLE = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+
+
+class Row(NamedTuple):
+    """One client that can be instrumented."""
+
+    name: str
+    module: str
+    """Import name of what is patched."""
+    reader: str
+    """``module:function`` that returns the `Provider`."""
+    versions: str
+    """Supported versions, for the documentation and the doctor."""
+    arguments: tuple[str, ...] = ()
+    """What the reader's function is called with: rows may share one."""
+    also: tuple[str, ...] = ()
+    """Packages built on the SDK: the reader patches those that are imported, and is asked again for later ones."""
+    package: str = ""
+    """Distribution that brings the client, for ``pip install``; called like the row when empty."""
+    aliases: tuple[str, ...] = ()
+    """What people call it, too: an error about such a name says the right one."""
+
+    @property
+    def distribution(self) -> str:
+        """What installs the client."""
+        return self.package or self.name
+
+
+_COMPATIBLE = "trisignal.clients.openai:provider"
+_SPEAK_OPENAI = (
+    "azure", "azure openai", "azure ai", "chatgpt", "gpt", "vllm", "sglang", "lm studio", "llama.cpp", "deepseek",
+    "openrouter", "xai", "grok", "perplexity", "fireworks", "moonshot", "kimi", "nvidia", "nim", "tgi", "localai",
+)  # fmt: skip
+"""Servers and vendors that are called through openai's client."""
+
+REGISTRY: tuple[Row, ...] = (
+    Row("openai", "openai", _COMPATIBLE, ">=1.40", ("openai", "openai"), aliases=_SPEAK_OPENAI),
+    Row("anthropic", "anthropic", "trisignal.clients.anthropic:provider", ">=0.40", aliases=("claude",)),
+    Row(
+        "cerebras",
+        "cerebras.cloud.sdk",
+        _COMPATIBLE,
+        ">=1.50",
+        ("cerebras.cloud.sdk", "cerebras"),
+        package="cerebras-cloud-sdk",
+    ),
+    Row("groq", "groq", _COMPATIBLE, ">=0.9", ("groq", "groq")),
+    Row("together", "together", _COMPATIBLE, ">=2.0", ("together", "together"), aliases=("togetherai",)),
+    Row(
+        "google-genai",
+        "google.genai",
+        "trisignal.clients.google_genai:provider",
+        ">=1.9",
+        aliases=("gemini", "google", "genai", "vertex", "vertexai", "google gemini", "google generativeai", "gcp"),
+    ),
+    Row(
+        "bedrock",
+        "botocore",
+        "trisignal.clients.bedrock:provider",
+        ">=1.34.131",
+        also=("aiobotocore",),
+        package="botocore",
+        aliases=("boto", "boto3", "aws", "aws bedrock", "amazon bedrock", "bedrock runtime", "aioboto3", "sagemaker"),
+    ),
+    Row(
+        "mistral",
+        "mistralai",
+        "trisignal.clients.mistral:provider",
+        ">=1.12.2",
+        also=("mistralai.client", "mistralai.azure.client", "mistralai.gcp.client", "mistralai_azure", "mistralai_gcp"),
+        package="mistralai",
+    ),
+    Row("cohere", "cohere", "trisignal.clients.cohere:provider", ">=5.16"),
+    Row("litellm", "litellm", "trisignal.clients.litellm:provider", ">=1.60"),
+    Row("ollama", "ollama", "trisignal.clients.ollama:provider", ">=0.6"),
+    Row(
+        "huggingface_hub",
+        "huggingface_hub",
+        "trisignal.clients.huggingface:provider",
+        ">=1.0",
+        aliases=("hf", "huggingface", "inference client"),
+    ),
+    Row(
+        "triton",
+        "tritonclient",
+        "trisignal.clients.triton:provider",
+        ">=2.41",
+        also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
+        package="tritonclient[all]",
+    ),
+    # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
+    Row(
+        "langchain",
+        "langchain_core",
+        "trisignal.clients.frameworks.langchain:provider",
+        ">=1.0",
+        package="langchain-core",
+        aliases=("langchain openai", "langchain community"),
+    ),
+    # The package itself is a namespace, which other distributions share: what is patched is in here.
+    Row("langgraph", "langgraph.pregel", "trisignal.clients.frameworks.langchain:graphs", ">=0.4"),
+    Row(
+        "llama-index",
+        "llama_index.core",
+        "trisignal.clients.frameworks.llama_index:provider",
+        ">=0.12",
+        package="llama-index-core",
+    ),
+    Row("mcp", "mcp", "trisignal.clients.frameworks.mcp:provider", ">=1.0", aliases=("fastmcp",)),
+    Row(
+        "openai-agents",
+        "agents",
+        "trisignal.clients.frameworks.openai_agents:provider",
+        ">=0.1",
+        aliases=("openai agents sdk",),
+    ),
+)
+
+
+@functools.cache
+def rows() -> Mapping[str, Row]:
+    """All rows by name; other packages are asked once per process."""
+    from importlib.metadata import entry_points
+
+    known = {row.name: row for row in REGISTRY}
+    for point in entry_points(group=GROUP):
+        try:
+            row = point.load()
+        except Exception as error:
+            _guard.warn(f"the provider {point.value} cannot be loaded: {type(error).__name__}", contained=True)
+            continue
+        if not isinstance(row, Row):
+            _guard.warn(f"the provider {point.value} is no trisignal.clients.Row: it is left out", contained=True)
+        elif row.name in known:
+            _guard.warn(f"the provider {point.value} is called {row.name}, as another: it is left out", contained=True)
+        else:
+            known[row.name] = row
+    return known
+
+
+def nearest(name: object) -> str:
+    """Name of the row that somebody probably means, or "".
+
+    Args:
+        name: What was given: a name, or the client's module or class.
+    """
+    from difflib import get_close_matches
+
+    meant = name if isinstance(name, str) else getattr(name, "__module__", None) or getattr(name, "__name__", "")
+    words: dict[str, str] = {}
+    for row in rows().values():
+        for word in (*row.aliases, row.distribution, row.module, row.name):
+            words[_letters(word)] = row.name
+    for tried in (meant, str(meant).partition(".")[0]):
+        close = get_close_matches(_letters(tried), words, n=1, cutoff=0.8)
+        if close:
+            return words[close[0]]
+    return ""
+
+
+def disabled() -> frozenset[str]:
+    """Names of the rows that the standard variable switches off; its names are those of OTel's instrumentations."""
+    listed = {_letters(part) for part in os.environ.get(DISABLED_VARIABLE, "").split(",")} - {""}
+    everything = listed & {"trisignal"} or "*" in os.environ.get(DISABLED_VARIABLE, "").replace(" ", "").split(",")
+    return frozenset(
+        row.name
+        for row in rows().values()
+        if everything or listed & {_letters(word) for word in (row.name, row.module, row.distribution)}
+    )
+
+
+def _letters(word: object) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(word).lower())
