@@ -68,6 +68,11 @@ def contain(site: str, error: Exception) -> None:
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+def _is_between(file: str) -> bool:
+    """Whether a file is ours, or of the machinery that imports run our hooks with."""
+    return file.startswith((_PACKAGE, "<frozen importlib")) or f"{os.sep}wrapt{os.sep}" in file
+
+
 def warn(text: str, *, contained: bool = False) -> None:
     """Warn the user of a mistake, once per text and process, whether or not logging is set up.
 
@@ -80,7 +85,7 @@ def warn(text: str, *, contained: bool = False) -> None:
     STATE.warned.add(text)
     # The line of the application, not one of ours.
     level, frame = 1, sys._getframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame is not None and _is_between(frame.f_code.co_filename):
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
     try:
         warnings.warn(text, TrisignalWarning, stacklevel=level)
