@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -33,8 +34,14 @@ PAGES: dict[str, tuple[str, str, Page]] = {
     "/compare": ("Compare", "compare.html", reports.compare),
 }
 """Path to title, template and what fills it, in the order of the navigation."""
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of text."""
 _TRACE = ("Calls", "trace.html", waterfall.trace)
-_STATIC = {"console.css": "text/css; charset=utf-8", "console.js": "text/javascript; charset=utf-8"}
+_STATIC = {
+    "console.css": "text/css; charset=utf-8",
+    "console.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
 
 
 class Console:
@@ -98,8 +105,8 @@ class Console:
 
     def _render(self, template: str, context: dict[str, Any], status: int = 200) -> Response:
         text = self._templates.get_template(template).render(context)
-        # What is recorded may hold text that no encoder takes.
-        return HTMLResponse(text.encode("utf-8", "replace"), status)
+        # What is recorded may hold text that no encoder takes, or that a terminal or an editor would obey.
+        return HTMLResponse(_CONTROLS.sub("\ufffd", text).encode("utf-8", "replace"), status)
 
     def _problem(self, request: Request, status: int, text: str) -> Response:
         context = {

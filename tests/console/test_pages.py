@@ -1,0 +1,134 @@
+"""Pages, as a browser without scripts receives them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from console.conftest import served
+from console.traffic import HOSTILE, recording
+
+import trisignal
+
+ALL = ("/", "/calls", "/cost", "/quality", "/errors", "/compare", "/api")
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_every_page_answers(http: httpx.Client, path: str) -> None:
+    """Each page of the navigation is HTML with a title, and links to all others."""
+    answer = http.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert re.search(r"<title>\w+ · trisignal</title>", answer.text)
+    for other in ALL[:-1]:
+        assert f'href="{other}?' in answer.text
+
+
+@pytest.mark.parametrize("path", ALL[:-1])
+def test_an_empty_store_is_no_error(tmp_path: Path, path: str) -> None:
+    """Before anything is recorded every page says so."""
+    with recording(tmp_path / "store"):
+        pass
+    with served(tmp_path / "store") as url:
+        answer = httpx.get(url + path, timeout=60)
+    assert answer.status_code == 200
+    assert re.search(r"[Nn]othing|no call|No call|No score", answer.text)
+
+
+def test_text_from_outside_is_never_markup(http: httpx.Client) -> None:
+    """A name that holds a script is shown as text on every page that shows it."""
+    rows = http.get("/v1/traces", params={"limit": 1000}).json()["rows"]
+    [hostile] = [row for row in rows if "alert" in row["entity"]]
+    shown = [
+        http.get(f"/traces/{hostile['trace_id']}"),
+        http.get("/calls", params={"of": "requests", "request_id": hostile["request_id"]}),
+        http.get("/calls", params={"text": HOSTILE, "tenant": HOSTILE}),
+        http.get("/calls", params={"since": HOSTILE}),
+        http.get("/calls", params={HOSTILE: "1", "context.x": HOSTILE}),
+    ]
+    assert "&lt;script&gt;" in shown[0].text
+    for answer in shown:
+        assert "<script>alert" not in answer.text
+        assert "\x1b" not in answer.text
+
+
+def test_calls_are_filtered_and_sorted(http: httpx.Client) -> None:
+    """Filters in the address choose rows, headings sort them, and both survive following a link."""
+    page = http.get("/calls", params={"since": "6h", "model": "gpt-4.1-mini", "order": "duration"}).text
+    names = re.findall(r"</i>(chat [^<]+)</a>", page)
+    assert set(names) == {"chat gpt-4.1-mini"}
+    durations = [float(text) for text in re.findall(r'<td class="n">([\d.]+) s</td>\s+<td class="n">0.30 s', page)]
+    assert durations == sorted(durations, reverse=True)
+    assert len(durations) > 5
+    assert "model=gpt-4.1-mini" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "allowed"),
+    [
+        ("since=yesterday", "an age such as"),
+        ("order=color", "duration"),
+        ("page=0", "a whole number from 1"),
+        ("page=²", "a whole number from 1"),
+        ("of=everything", "requests"),
+        ("since=1h&until=2h", "before"),
+        (f"text={'x' * 600}", "at most 512 characters"),
+    ],
+)
+def test_a_wrong_parameter_is_named(http: httpx.Client, query: str, allowed: str) -> None:
+    """The answer is 400 and says what is allowed, on pages and in REST."""
+    for path in ("/calls", "/v1/calls"):
+        answer = http.get(f"{path}?{query}")
+        assert answer.status_code == 400
+        assert allowed in answer.text
+
+
+def test_a_trace_shows_its_tree_and_one_span(http: httpx.Client) -> None:
+    """Children are indented below parents, with self times, and the chosen span is shown in full."""
+    row = http.get("/v1/calls", params={"limit": 1, "outcome": "ok"}).json()["rows"][0]
+    page = http.get(f"/traces/{row['trace_id']}", params={"span": row["span_id"]}).text
+    depths = re.findall(r'<td class="d(\d+)">', page)
+    assert depths == ["0", "1", "2", "1", "2", "2"]
+    assert f"<dt>span id</dt><dd>{row['span_id']}</dd>" in page
+    assert "faithfulness" in page
+    unknown = http.get("/traces/" + "0" * 32)
+    assert unknown.status_code == 404
+
+
+def test_the_planted_change_is_named(http: httpx.Client) -> None:
+    """The overview says which tenant carries the longer prompts."""
+    for path in ("/", "/compare?measure=tokens"):
+        page = http.get(path).text
+        changed = page[page.index("What changed?") :]
+        assert "tenant acme" in changed[:700]
+
+
+def test_cost_as_a_file(http: httpx.Client) -> None:
+    """The CSV file has a row per group, and what adds up to the page's total."""
+    answer = http.get("/cost", params={"since": "6h", "by": "tenant,model", "format": "csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert {row["tenant"] for row in rows} == {"acme", "globex", "initech"}
+    total = http.get("/v1/cost", params={"since": "6h"}).json()["total"]["cost_usd"]
+    assert sum(float(row["cost_usd"]) for row in rows) == pytest.approx(total)
+    assert "BilledCost" in http.get("/cost", params={"format": "focus"}).text
+
+
+def test_new_calls_are_followed(folder: Path, url: str, tmp_path: Path) -> None:
+    """The live tail sends a call that ends while somebody watches, once."""
+    store = tmp_path / "store"
+    with recording(store):
+        pass
+    with served(store) as address, httpx.stream("GET", f"{address}/live/calls", timeout=60) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        assert next(line for line in lines if line.startswith(":")) == ": live"
+        with recording(store), trisignal.llm(provider="openai", model="gpt-4.1-mini"):
+            pass
+        data = next(line for line in lines if line.startswith("data: "))
+        assert json.loads(data.removeprefix("data: "))["model"] == "gpt-4.1-mini"
