@@ -3,8 +3,9 @@
 A comment before a fence says what is done with it: ``<!-- run -->`` runs Python in the page's own
 namespace, ``<!-- output -->`` is what the last thing run has printed (``...`` stands for
 anything), ``<!-- file: NAME -->`` is written to the page's folder, and in ``<!-- console -->`` the
-lines after ``$`` are commands and the others their output. Other Python is compiled, JSON and
-YAML parsed.
+lines after ``$`` are commands and the others their output. A command that stays (a web server, a
+worker) goes on in the background until the next one or the page's end. Other Python is compiled,
+JSON and YAML parsed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -53,7 +55,15 @@ FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)")
-SERVER_START_S = 20.0
+SERVER_START_S = 60.0
+STAYS = re.compile(r"(?:\w+=\S+ )*(uvicorn|flask|gunicorn|celery|python manage\.py runserver)\b")
+"""Commands that do not end by themselves."""
+ANSWERS = "celery@"
+"""What a worker without a port writes when it takes work."""
+AS_RUN = {"trisignal demo --provider": "trisignal demo --provider --port 0 --for 0 2>&-"}
+"""Commands that would not end here, and what is run instead."""
+ANY_PORT = "9465"
+"""Shown on pages; here each run takes a free port."""
 CURL = """
 import sys, urllib.request
 headers, show, url = {}, False, ""
@@ -75,6 +85,10 @@ with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as rep
 COMMANDS = {
     "curl": f"#!{sys.executable} -S\n{CURL}",
     "python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n',
+    **{
+        name: f'#!/bin/sh\nexec "{sys.executable}" -m {name} "$@"\n'
+        for name in ("uvicorn", "flask", "gunicorn", "celery")
+    },
     "trisignal": f"#!{sys.executable}\nfrom trisignal.cli import main\nmain()\n",
 }
 
@@ -125,7 +139,7 @@ class Runner:
         self.namespace: dict[str, Any] = {"__name__": "documentation"}
         self.printed = io.StringIO()
         self.last = ""
-        self.server: subprocess.Popen[str] | None = None
+        self.server: subprocess.Popen[bytes] | None = None
         self.port = 0
 
     def run(self) -> None:
@@ -154,9 +168,11 @@ class Runner:
         """Run each command and compare what it prints."""
         for part in re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]:
             command, _, wanted = part.partition("\n")
-            if command.startswith("uvicorn "):
-                self.start_server(command.split()[1])
+            if STAYS.match(command):
+                self.start_server(command)
                 continue
+            if command in AS_RUN:
+                command, wanted = AS_RUN[command], wanted.replace(ANY_PORT, "...")
             command = re.sub(r"(?:http://)?localhost:8000", f"http://127.0.0.1:{self.port}", command)
             done = subprocess.run(
                 ["bash", "-o", "pipefail", "-c", command],
@@ -171,36 +187,47 @@ class Runner:
             self.last = done.stdout
             check_output(wanted, done.stdout, f"{self.page.name}:{block.line}: {command}")
 
-    def start_server(self, application: str) -> None:
-        """Serve an application of the page; it replaces the one before."""
+    def start_server(self, command: str) -> None:
+        """Start a command that stays; it replaces the one before."""
         self.stop_server()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        log = (self.folder / "server.log").open("w", encoding="utf-8")
-        self.server = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", application, "--port", str(self.port), "--no-access-log"],
-            cwd=self.folder,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            text=True,
-        )
+        if "8000" not in command and "uvicorn" in command:
+            command += " --port 8000"
+        path = self.folder / "server.log"
+        with path.open("w", encoding="utf-8") as log:
+            self.server = subprocess.Popen(
+                ["bash", "-c", "exec env " + command.replace("8000", str(self.port))],
+                cwd=self.folder,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         deadline = time.monotonic() + SERVER_START_S
         while time.monotonic() < deadline and self.server.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-                continue
-            return
-        pytest.fail("the server did not start:\n" + (self.folder / "server.log").read_text(), pytrace=False)
+            if self.answers(command, path):
+                return
+            time.sleep(0.05)
+        pytest.fail("the server did not start:\n" + path.read_text(), pytrace=False)
+
+    def answers(self, command: str, log: Path) -> bool:
+        """Whether the started command takes work."""
+        if "8000" not in command:
+            return bool(re.search(ANSWERS + r".* ready", log.read_text(encoding="utf-8")))
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     def stop_server(self) -> None:
         """Stop the server, if one runs."""
         if self.server is not None:
-            self.server.terminate()
-            self.server.wait(timeout=20)
+            # The whole group: reloaders and pools have processes of their own.
+            os.killpg(self.server.pid, signal.SIGTERM)
+            self.server.wait(timeout=60)
             self.server = None
 
 
@@ -267,12 +294,6 @@ def test_pages_are_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = re.findall(r"[\w/-]+\.md", text[text.index("nav:") :])
     assert sorted(listed) == sorted(name.removeprefix("docs/") for name in NAMES if name.startswith("docs/"))
-
-
-def test_the_example_provider_is_the_tutorial_s() -> None:
-    """The tutorial shows the provider script exactly as it lies in ``examples``."""
-    shown = [b.code for b in blocks(ROOT / "docs/tutorial.md") if b.code.startswith('"""A provider')]
-    assert shown == [(ROOT / "examples/provider.py").read_text(encoding="utf-8")]
 
 
 def test_bash_is_there() -> None:

@@ -248,11 +248,30 @@ def test_the_page_is_served_until_interrupted() -> None:
         assert process.wait(timeout=10) == 0
 
 
-def test_a_port_in_use_is_told() -> None:
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_the_provider_answers_other_programs_until_interrupted() -> None:
+    """``--provider`` prints what a shell needs, answers the real client, and ends with exit code 0 at Ctrl-C."""
+    import openai
+
+    with start("--provider", "--port", "0", PROMETHEUS_MULTIPROC_DIR="not-used") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().split() for _ in range(2)]
+        assert [word for word, _ in lines] == ["export", "export"]
+        variables = dict(setting.split("=", 1) for _, setting in lines)
+        assert set(variables) == {"OPENAI_BASE_URL", "OPENAI_API_KEY"}
+        client = openai.OpenAI(base_url=variables["OPENAI_BASE_URL"], api_key=variables["OPENAI_API_KEY"])
+        reply = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Where is it?"}])
+        assert reply.choices[0].message.content
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("what", ["--serve", "--provider"])
+def test_a_port_in_use_is_reported(what: str) -> None:
     """Where the port is taken, one line says so and how to choose another."""
     taken = serve_metrics()
     try:
-        code, out, err = run("--serve", "--port", str(taken.port))
+        code, out, err = run(what, "--port", str(taken.port))
     finally:
         taken.close()
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -263,8 +282,10 @@ def test_a_port_in_use_is_told() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--port", "1"), "--port has no effect without --serve"),
-        (("--for", "1"), "--for has no effect without --serve"),
+        (("--port", "1"), "--port has no effect without --serve or --provider"),
+        (("--for", "1"), "--for has no effect without --serve or --provider"),
+        (("--provider", "--serve"), "--provider makes no calls"),
+        (("--provider", "--json"), "--provider makes no calls"),
         (("--serve", "--port", "70000"), "70000"),
         (("--serve", "--for", "-1"), "-1"),
         (("--svg", "no-such-folder/demo.svg"), "no-such-folder/demo.svg"),

@@ -41,10 +41,17 @@ _ANSWER = (
 
 
 class DemoProvider:
-    """The server: listens on a free loopback port from construction until the end of its block."""
+    """The server: listens on loopback from construction until the end of its block.
 
-    def __init__(self) -> None:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+    Args:
+        port: TCP port; 0 takes a free one.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._server = _Server(("127.0.0.1", port), _Handler)
         self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
         """What an OpenAI client takes as ``base_url``."""
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -62,6 +69,8 @@ class DemoProvider:
 
 class _Server(ThreadingTCPServer):
     daemon_threads = True
+    # A port that the last run has just left can be used at once.
+    allow_reuse_address = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -163,7 +172,7 @@ def _chunks(body: dict[str, Any], number: int) -> Iterator[dict[str, Any]]:
 
 
 def _response(body: dict[str, Any], number: int) -> dict[str, Any]:
-    told = _usage(body, _tokens(_ANSWER) + _REASONING_TOKENS)
+    usage = _usage(body, _tokens(_ANSWER) + _REASONING_TOKENS)
     part = {"type": "output_text", "text": _ANSWER, "annotations": []}
     message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [part]}
     return {
@@ -177,11 +186,11 @@ def _response(body: dict[str, Any], number: int) -> dict[str, Any]:
         "tool_choice": "auto",
         "tools": [],
         "usage": {
-            "input_tokens": told["prompt_tokens"],
-            "input_tokens_details": told["prompt_tokens_details"],
-            "output_tokens": told["completion_tokens"],
+            "input_tokens": usage["prompt_tokens"],
+            "input_tokens_details": usage["prompt_tokens_details"],
+            "output_tokens": usage["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": _REASONING_TOKENS},
-            "total_tokens": told["total_tokens"],
+            "total_tokens": usage["total_tokens"],
         },
     }
 

@@ -15,6 +15,7 @@ import click
 
 from trisignal import semconv as names
 from trisignal.cli._demo_calls import OPENMETRICS, Shown, as_shipped, run
+from trisignal.cli._demo_provider import DemoProvider
 from trisignal.web.metrics_page import MULTIPROCESS_VARIABLES, MetricsServer, serve_metrics
 
 if TYPE_CHECKING:
@@ -25,34 +26,56 @@ if TYPE_CHECKING:
 
 PORT = 9464
 """Default TCP port of ``--serve``."""
+PROVIDER_PORT = 9465
+"""Default TCP port of ``--provider``."""
 SVG_COLUMNS = 114
 _PLAIN = {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "–": "-"}
 
 
 @click.command(name="demo")
+@click.option("--provider", is_flag=True, help="Serve only the demo's provider, for your own programs, until Ctrl-C.")
 @click.option("--serve", is_flag=True, help="Leave /metrics up on loopback afterwards, until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65535), help=f"Port of --serve ({PORT}); 0 takes a free one.")
 @click.option(
-    "--for", "for_s", metavar="SECONDS", type=click.FloatRange(0), help="End --serve after this many seconds."
+    "--port",
+    type=click.IntRange(0, 65535),
+    help=f"Port of --serve ({PORT}) or --provider ({PROVIDER_PORT}); 0 takes a free one.",
+)
+@click.option(
+    "--for",
+    "for_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    help="End --serve or --provider after this many seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the three signals as one JSON object.")
-@click.option("--svg", "svg_file", type=click.Path(dir_okay=False), hidden=True)
-def command(serve: bool, port: int | None, for_s: float | None, as_json: bool, svg_file: str | None) -> None:
+@click.option("--svg", "svg_file", type=click.Path(dir_okay=False), help="Write the output as an SVG picture.")
+def command(
+    provider: bool, serve: bool, port: int | None, for_s: float | None, as_json: bool, svg_file: str | None
+) -> None:
     """Show the three signals of real calls side by side.
 
     The openai client calls a provider that this command starts on this machine: no key, no
     account, nothing leaves.
     """
-    from trisignal.testing import capture
-
     for option, given in (("--port", port), ("--for", for_s)):
-        if given is not None and not serve:
-            raise click.UsageError(f"{option} has no effect without --serve")
+        if given is not None and not (serve or provider):
+            raise click.UsageError(f"{option} has no effect without --serve or --provider")
+    if provider:
+        if serve or as_json or svg_file is not None:
+            raise click.UsageError("--provider makes no calls: it goes with --port and --for only")
+        _serve_provider(PROVIDER_PORT if port is None else port, for_s)
+        return
     for variable in MULTIPROCESS_VARIABLES:
         if os.environ.get(variable):
             raise click.UsageError(f"the demo shows one process only: unset {variable}")
-    wanted = (PORT if port is None else port) if serve else 0
-    with as_shipped(), capture(strict=False) as seen, _serving(wanted, seen.registry) as page:
+    _show_calls((PORT if port is None else port) if serve else 0, serve, for_s, as_json, svg_file)
+
+
+def _show_calls(port: int, serve: bool, for_s: float | None, as_json: bool, svg_file: str | None) -> None:
+    """Make the calls, and write what they left where it was asked for."""
+    from trisignal.testing import capture
+
+    with as_shipped(), capture(strict=False) as seen, _serving(port, seen.registry) as page:
         with _status(as_json):
             shown = run(seen, page.url)
         if as_json:
@@ -62,7 +85,22 @@ def command(serve: bool, port: int | None, for_s: float | None, as_json: bool, s
         else:
             _print(shown, serve)
         if serve:
-            _wait(page, for_s)
+            click.echo(f"serving {page.url} {_until(for_s)}; with exemplars:", err=True)
+            click.echo(f"  curl -H 'Accept: {OPENMETRICS}' {page.url}", err=True)
+            _wait(for_s)
+
+
+def _serve_provider(port: int, for_s: float | None) -> None:
+    """Answer OpenAI's API for other programs; what they need to set goes to stdout, ready for a shell."""
+    try:
+        provider = DemoProvider(port)
+    except OSError as error:
+        raise _cannot_listen(port, error) from None
+    with provider:
+        click.echo(f"export OPENAI_BASE_URL={provider.base_url}")
+        click.echo("export OPENAI_API_KEY=demo")
+        click.echo(f"a made-up provider answers OpenAI's API {_until(for_s)}; set these for your program", err=True)
+        _wait(for_s)
 
 
 @contextmanager
@@ -70,18 +108,22 @@ def _serving(port: int, registry: CollectorRegistry) -> Iterator[MetricsServer]:
     try:
         page = serve_metrics(port, registry=registry)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise click.UsageError(f"cannot listen on port {port} ({why}): choose another with --port") from None
+        raise _cannot_listen(port, error) from None
     try:
         yield page
     finally:
         page.close()
 
 
-def _wait(page: MetricsServer, for_s: float | None) -> None:
-    until = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
-    click.echo(f"serving {page.url} {until}; with exemplars:", err=True)
-    click.echo(f"  curl -H 'Accept: {OPENMETRICS}' {page.url}", err=True)
+def _cannot_listen(port: int, error: OSError) -> click.UsageError:
+    return click.UsageError(f"cannot listen on port {port} ({error.strerror or error}): choose another with --port")
+
+
+def _until(for_s: float | None) -> str:
+    return "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
+
+
+def _wait(for_s: float | None) -> None:
     try:
         threading.Event().wait(for_s)
     except KeyboardInterrupt:
