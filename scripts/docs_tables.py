@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 import trisignal
 from trisignal import config, providers, testing
@@ -46,12 +47,12 @@ KIND_MEANING = {
     "overloaded": "the provider has no capacity now",
     "server": "the provider failed",
     "connection": "no connection, or it broke",
-    "other": "nothing of the above could be told",
+    "other": "none of the above, or unknown",
 }
 ATTRIBUTE_MEANING = {
     names.OUTCOME: "`error`, `cancelled` or `abandoned`; on spans its absence means `ok`",
     names.ERROR_KIND: "vendor-neutral kind of the error",
-    names.PARTIAL: "true: the token counts are those seen until the call ended early",
+    names.PARTIAL: "true: the token counts go up to where the call ended early",
     names.REQUEST_ID: "request id of your application",
     names.VENDOR_REQUEST_ID: "request id that the provider returned",
     names.USER_ID: "`user_id` of `trisignal.context`",
@@ -62,7 +63,7 @@ ATTRIBUTE_MEANING = {
     names.STAGE_NAME: "name of a stage",
     names.STAGE_PREFIX + "*": "milliseconds per stage, as `llm.stage.<name>_ms`",
     names.STAGES_TOTAL_MS: "milliseconds of all stages",
-    names.CONTENT_CUT_BYTES: "bytes of content that the budgets cut",
+    names.CONTENT_CUT_BYTES: "bytes of content that were cut to stay within the budgets",
     names.CONTENT_DROPPED: "why content is missing: `span_budget`, `redaction_failed`",
     names.COST_ATTRIBUTES["input"]: "US dollars for the prompt",
     names.COST_ATTRIBUTES["output"]: "US dollars for the reply",
@@ -71,11 +72,11 @@ ATTRIBUTE_MEANING = {
     names.ANTHROPIC_REQUEST_ID: "request id that Anthropic returned",
     names.ANTHROPIC_ORGANIZATION_ID: "organization that the API key belongs to",
     names.ANTHROPIC_WORKSPACE_ID: "workspace that the API key belongs to",
-    names.ANTHROPIC_BETA: "beta features asked for",
-    names.ANTHROPIC_REQUEST_SERVICE_TIER: "service tier asked for",
+    names.ANTHROPIC_BETA: "requested beta features",
+    names.ANTHROPIC_REQUEST_SERVICE_TIER: "requested service tier",
     names.ANTHROPIC_RESPONSE_SERVICE_TIER: "service tier that was used",
-    names.ANTHROPIC_THINKING_TYPE: "whether and how the model is to think",
-    names.ANTHROPIC_THINKING_BUDGET: "tokens that thinking may take",
+    names.ANTHROPIC_THINKING_TYPE: "requested thinking mode",
+    names.ANTHROPIC_THINKING_BUDGET: "token budget for thinking",
     names.ANTHROPIC_STOP_REASON: "Anthropic's own stop reason",
     names.ANTHROPIC_CACHE_WRITE_5M: "cache writes kept for five minutes",
     names.ANTHROPIC_CACHE_WRITE_1H: "cache writes kept for an hour",
@@ -190,8 +191,8 @@ def clients() -> str:
 
 def commands() -> str:
     """The subcommands."""
-    found = ((name, import_module(module).command) for name, module in sorted(COMMANDS.items()))
-    return table(("command", "does"), ((f"`trisignal {n}`", c.get_short_help_str(100)) for n, c in found))
+    loaded = ((name, import_module(module).command) for name, module in sorted(COMMANDS.items()))
+    return table(("command", "does"), ((f"`trisignal {n}`", c.get_short_help_str(100)) for n, c in loaded))
 
 
 def outcomes() -> str:
@@ -268,6 +269,75 @@ def log_line() -> str:
     return f"```json\n{json.dumps(line, indent=2)}\n```\n"
 
 
+SHOWN_SPAN = (
+    "gen_ai.operation.name",
+    "gen_ai.provider.name",
+    "gen_ai.request.model",
+    "llm.request_id",
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens",
+    "llm.cost.total_usd",
+)
+SHOWN_LOG = (
+    "level",
+    "logger",
+    "message",
+    "gen_ai.provider.name",
+    "gen_ai.request.model",
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens",
+    "cost_usd",
+    "trace_id",
+    "request_id",
+)
+SHOWN_METRICS = (
+    "llm_requests_total",
+    "llm_cost_usd_total",
+    "gen_ai_client_token_usage_sum",
+    "gen_ai_client_operation_duration_seconds_bucket",
+)
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+"""Ids of the W3C's example, in place of the fake ones, which are all zeros."""
+
+
+def three_signals() -> str:
+    """One call as span, metrics and log line, each cut to what they share."""
+    with testing.capture(clock=testing.FakeClock(step_s=0.84), fake_ids=True) as seen:
+        model_call = trisignal.llm(provider="openai", model="gpt-4o")
+        with trisignal.context(request_id="req-7"), model_call as call:
+            call.set_usage(input_tokens=812, output_tokens=64)
+        attributes, log = dict(seen.span.attributes or {}), seen.logs[0]
+        page = generate_openmetrics(seen.registry).decode().splitlines()
+    span = [f"{seen.span.name}", f"  trace_id: {TRACE_ID}", f"  span_id:  {SPAN_ID}"]
+    span += [f"  {name}: {attributes[name]}" for name in SHOWN_SPAN]
+    line = json.dumps({name: TRACE_ID if name == "trace_id" else log[name] for name in SHOWN_LOG}, indent=2)
+    cards = (
+        ("Span", "OpenTelemetry, GenAI conventions", "text", "\n".join(span)),
+        ("Metrics", "Prometheus, on your own `/metrics`", "text", "\n".join(_shown_samples(page))),
+        ("Log line", "JSON, through `logging`", "json", line),
+    )
+    parts = [
+        f"<div markdown>\n**{name}** {origin}\n\n```{language}\n{text}\n```\n</div>\n"
+        for name, origin, language, text in cards
+    ]
+    return '<div class="signals" markdown>\n' + "".join(parts) + "</div>\n"
+
+
+def _shown_samples(page: list[str]) -> Iterator[str]:
+    """The samples of the metrics on show that are not zero, with a few of their labels."""
+    for metric in SHOWN_METRICS:
+        lines = [line for line in page if line.startswith(metric + "{") and float(_sample_value(line)) > 0]
+        for line in lines[:1] if metric.endswith("_bucket") else lines:
+            labels = re.findall(r'(?:llm_outcome|llm_cost_bucket|gen_ai_token_type|le)="[^"]*"', line)
+            yield f"{metric}{{…,{','.join(labels)}}} {_sample_value(line)}"
+            if " # " in line:
+                yield f'  # {{trace_id="{TRACE_ID}"}}'
+
+
+def _sample_value(line: str) -> str:
+    return line.split("} ")[1].split(" ")[0]
+
+
 def series() -> str:
     """Prometheus series of one model, counted on the page after real calls."""
     import openai
@@ -338,6 +408,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "detectors": detectors,
     "hosts": hosts,
     "log-line": log_line,
+    "three-signals": three_signals,
     "series": series,
     "layers": layers,
 }
@@ -348,30 +419,30 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def render(text: str, made: dict[str, str]) -> str:
+def render(text: str, rendered: dict[str, str]) -> str:
     """A page with its tables as they should be.
 
     Args:
         text: The page.
-        made: Tables by name; missing ones are made and kept here.
+        rendered: Tables by name; missing ones are rendered and kept here.
     """
 
     def put(match: re.Match[str]) -> str:
         name = match[2]
-        if name not in made:
-            made[name] = TABLES[name]()
-        return f"{match[1]}\n{made[name]}\n{match[3]}"
+        if name not in rendered:
+            rendered[name] = TABLES[name]()
+        return f"{match[1]}\n{rendered[name]}\n{match[3]}"
 
     return _TABLE.sub(put, text)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the tables, or check them; returns the exit code."""
-    made: dict[str, str] = {}
+    rendered: dict[str, str] = {}
     stale = []
     for page in pages():
         text = page.read_text(encoding="utf-8")
-        wanted = render(text, made)
+        wanted = render(text, rendered)
         if wanted != text:
             stale.append(page.relative_to(ROOT).as_posix())
             if "--check" not in arguments:
