@@ -329,7 +329,7 @@ def _shown_samples(page: list[str]) -> Iterator[str]:
         lines = [line for line in page if line.startswith(metric + "{") and float(_sample_value(line)) > 0]
         for line in lines[:1] if metric.endswith("_bucket") else lines:
             labels = re.findall(r'(?:llm_outcome|llm_cost_bucket|gen_ai_token_type|le)="[^"]*"', line)
-            yield f"{metric}{{…,{','.join(labels)}}} {_sample_value(line)}"
+            yield f"{metric}{{\n  …,{','.join(labels)}}} {_sample_value(line)}"
             if " # " in line:
                 yield f'  # {{trace_id="{TRACE_ID}"}}'
 
