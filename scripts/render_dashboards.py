@@ -36,6 +36,14 @@ PAPER, CARD, INK, FAINT = "#f4f5f5", "#ffffff", "#24292e", "#8e8e8e"
 GRID, EDGE = "#e6e6e6", "#dcdee0"
 PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#705da0", "#37872d", "#fade2a")
 NAMED = {"green": "#56a64b", "orange": "#ff780a", "red": "#e02f44", "purple": "#8f3bb8", "blue": "#8ab8ff"}
+NOTE = "Drawn from the panels' queries, on made-up traffic. Grafana draws finer."
+OBJECTIVES = {
+    "availability": {"target": 0.95},
+    "rate_limit": {"target": 0.98},
+    "quality": {"target": 0.9, "score": 0.6},
+    "hallucination": {"target": 0.95, "score": 0.5, "evaluation": "hallucination"},
+}
+"""Targets that the made-up traffic nearly meets: it fails far more often than a service should, to show errors."""
 RATE_S = 30
 COLUMNS, POINTS, MOST_LEGEND = 60, 240, 6
 VARIABLE = re.compile(r"\$(\w+)")
@@ -66,8 +74,8 @@ class Window:
 
     def filled(self, expr: str) -> str:
         """A query with all variables replaced."""
-        told = {"$__rate_interval": f"{RATE_S}s", "$__range": f"{self.end - self.start:.0f}s", "$__interval": "5s"}
-        for name, value in told.items():
+        values = {"$__rate_interval": f"{RATE_S}s", "$__range": f"{self.end - self.start:.0f}s", "$__interval": "5s"}
+        for name, value in values.items():
             expr = expr.replace(name, value)
         return VARIABLE.sub(".*", expr)
 
@@ -76,10 +84,10 @@ class Window:
         found = []
         for target in panel["targets"]:
             step = (self.end - self.start) / columns
-            told = self.stand.ask(
+            answer = self.stand.ask(
                 "query_range", query=self.filled(target["expr"]), start=self.start, end=self.end, step=step
             )
-            for series in told["result"]:
+            for series in answer["result"]:
                 points = [(float(at), float(value)) for at, value in series["values"]]
                 name = _legend(target.get("legendFormat", ""), series["metric"])
                 found.append(Line(series["metric"], name, [p[0] for p in points], [p[1] for p in points]))
@@ -156,9 +164,9 @@ def _fixed(panel: dict[str, Any]) -> dict[str, str]:
     """Colours that series always have."""
     found = {}
     for override in panel["fieldConfig"]["overrides"]:
-        for told in override["properties"]:
-            if told["id"] == "color":
-                found[override["matcher"]["options"]] = NAMED[told["value"]["fixedColor"]]
+        for one in override["properties"]:
+            if one["id"] == "color":
+                found[override["matcher"]["options"]] = NAMED[one["value"]["fixedColor"]]
     return found
 
 
@@ -249,7 +257,7 @@ def draw_bars(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
 
 
 def _apart(lines: list[Line]) -> list[Line]:
-    """Buckets that hold what is in them, not what is up to them."""
+    """Cumulative buckets as counts of their own."""
     ordered = sorted(lines, key=lambda line: float(line.labels["le"]))
     found, below = [], dict.fromkeys((moment for line in lines for moment in line.times), 0.0)
     for line in ordered:
@@ -310,21 +318,22 @@ DRAW: dict[str, Callable[[Axes, dict[str, Any], Window], bool]] = {
 # --- pages ---------------------------------------------------------------------------
 
 
-def draw(told: dict[str, Any], window: Window, file: Path) -> None:
+def draw(dashboard: dict[str, Any], window: Window, file: Path) -> None:
     """Draw one dashboard.
 
     Args:
-        told: Its JSON.
+        dashboard: Its JSON.
         window: What is drawn.
         file: Where to.
     """
-    height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in told["panels"]) + 2
+    height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"]) + 2
     figure = plt.figure(figsize=(WIDTH_IN, height * ROW_IN), dpi=DPI, facecolor=PAPER)
-    figure.text(0.012, 1 - 1.1 / height, told["title"], fontsize=15, color=INK, va="center")
-    chosen = [v.get("label") or v["name"] for v in told["templating"]["list"] if v["type"] == "query"]
+    figure.text(0.012, 1 - 1.1 / height, dashboard["title"], fontsize=15, color=INK, va="center")
+    chosen = [v.get("label") or v["name"] for v in dashboard["templating"]["list"] if v["type"] == "query"]
     figure.text(0.988, 1 - 1.1 / height, "    ".join(f"{name}: All" for name in chosen), fontsize=8.5, color=FAINT,
                 ha="right", va="center")  # fmt: skip
-    for panel in told["panels"]:
+    figure.text(0.5, 1 - 1.1 / height, NOTE, fontsize=8.5, color=FAINT, ha="center", va="center", style="italic")
+    for panel in dashboard["panels"]:
         at = panel["gridPos"]
         left, bottom = 0.008 + at["x"] / 24 * 0.984, 1 - (at["y"] + at["h"] + 2) / height
         wide, tall = at["w"] / 24 * 0.984, at["h"] / height
@@ -382,14 +391,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the dashboards.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=300.0, help="How long the load runs.")
-    told = parser.parse_args()
-    plan = objectives.of({"dimensions": ["tenant"]})
+    chosen = parser.parse_args()
+    plan = objectives.of({"dimensions": ["tenant"], "objectives": OBJECTIVES})
     variables = dashboards.Selection(plan).variables()
     with tempfile.TemporaryDirectory() as folder, running(plan, Path(folder)) as stand:
-        time.sleep(told.seconds + RATE_S)
-        window = Window(stand, told.seconds)
+        time.sleep(chosen.seconds + RATE_S)
+        window = Window(stand, chosen.seconds)
         for page in dashboards.pages(plan):
-            file = told.folder / f"dashboard-{page.name}.png"
+            file = chosen.folder / f"dashboard-{page.name}.png"
             draw(grafana.render(page, variables), window, file)
             print(file, file.stat().st_size)
 
