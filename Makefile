@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # uv finds versions that fit in seconds; pip needs minutes for some clients.
 INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) install $(1); }
 
-.PHONY: help demo serve test again e2e coexistence lint types docs bench clean
+.PHONY: help demo serve test again e2e coexistence lint types docs pictures bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -56,6 +56,11 @@ types: $(VENV)/.test  ## Check types
 docs: $(VENV)/.test  ## Build the documentation into site/
 	@$(call INSTALL,--group docs)
 	@$(BIN)/mkdocs build --strict
+
+pictures: $(VENV)/.test  ## Draw the pictures of README and docs again (needs Debian's prometheus; seven minutes)
+	@$(call INSTALL,--group docs)
+	@$(BIN)/trisignal demo --svg docs/images/demo.svg
+	@$(BIN)/python scripts/render_dashboards.py docs/images
 
 bench: $(VENV)/.test  ## Measure overhead
 	@$(BIN)/python -m bench
