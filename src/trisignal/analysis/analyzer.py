@@ -243,7 +243,7 @@ class TraceAnalyzer:
         """One trace as a tree with self times.
 
         Args:
-            trace_id: 32 hexadecimal digits.
+            trace_id: 32 hexadecimal digits; in a store its first ones are enough.
 
         Raises:
             SourceError: The trace is unknown.
@@ -255,7 +255,7 @@ class TraceAnalyzer:
         start = min(row.start_unix_s for row in record.spans)
         calls = [row for row in record.spans if row.model_call]
         return answers.Trace(
-            trace_id=trace_id,
+            trace_id=record.spans[0].trace_id,
             roots=nodes,
             start_unix_s=start,
             duration_s=max(row.end_unix_s for row in record.spans) - start,

@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
 from io import StringIO
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from trisignal.analysis.rows import SpanRow, Total
 from trisignal.errors import SourceError
@@ -41,6 +41,11 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def spans_csv(rows: Iterable[SpanRow]) -> str:
     """Spans as CSV text; attributes are one cell of JSON."""
     return csv_text(SPAN_COLUMNS, ([_plain(row, name) for name in SPAN_COLUMNS] for row in rows))
+
+
+def span_cells(row: SpanRow) -> list[object]:
+    """The cells of one span, escaped, in the order of `SPAN_COLUMNS`."""
+    return [cell(_plain(row, name)) for name in SPAN_COLUMNS]
 
 
 def _plain(row: SpanRow, name: str) -> object:
@@ -135,8 +140,32 @@ def write_parquet(rows: Sequence[SpanRow], path: str) -> None:
     Raises:
         SourceError: pyarrow is not installed.
     """
+    write_parquet_stream([rows], path)
+
+
+def write_parquet_stream(chunks: Iterable[Sequence[SpanRow]], path: str) -> int:
+    """Write spans to a Parquet file chunk by chunk.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        SourceError: pyarrow is not installed.
+    """
     arrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
-    parquet.write_table(arrow.table(columns_of(rows)), path)
+    kinds = get_type_hints(SpanRow)
+    types = {str: arrow.string(), float: arrow.float64(), int: arrow.int64(), bool: arrow.bool_()}
+    columns = []
+    for name in SPAN_COLUMNS:
+        options = (kinds[name], *get_args(kinds[name]))
+        columns.append((name, next((types[kind] for kind in options if kind in types), arrow.string())))
+    schema = arrow.schema(columns)
+    written = 0
+    with parquet.ParquetWriter(path, schema) as writer:
+        for chunk in chunks:
+            writer.write_table(arrow.table(columns_of(chunk), schema=schema))
+            written += len(chunk)
+    return written
 
 
 def _imported(package: str) -> Any:

@@ -21,7 +21,9 @@ COMMANDS = {
     "report": "trisignal.cli.report",
     "rules": "trisignal.cli.rules",
     "run": "trisignal.cli.run",
+    "store": "trisignal.cli.store",
     "top": "trisignal.cli.top",
+    "traces": "trisignal.cli.traces",
 }
 """Subcommand to the module whose ``command`` it is."""
 

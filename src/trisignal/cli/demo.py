@@ -48,9 +48,16 @@ _PLAIN = {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "–": "-"
     help="End --serve or --provider after this many seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the three signals as one JSON object.")
+@click.option("--store", metavar="FOLDER", help="Keep the calls in a trace store, to be asked by trisignal traces.")
 @click.option("--svg", "svg_file", type=click.Path(dir_okay=False), help="Write the output as an SVG picture.")
 def command(
-    provider: bool, serve: bool, port: int | None, for_s: float | None, as_json: bool, svg_file: str | None
+    provider: bool,
+    serve: bool,
+    port: int | None,
+    for_s: float | None,
+    as_json: bool,
+    store: str | None,
+    svg_file: str | None,
 ) -> None:
     """Show the three signals of real calls side by side.
 
@@ -68,14 +75,16 @@ def command(
     for variable in MULTIPROCESS_VARIABLES:
         if os.environ.get(variable):
             raise click.UsageError(f"the demo shows one process only: unset {variable}")
-    _show_calls((PORT if port is None else port) if serve else 0, serve, for_s, as_json, svg_file)
+    _show_calls((PORT if port is None else port) if serve else 0, serve, for_s, as_json, store, svg_file)
 
 
-def _show_calls(port: int, serve: bool, for_s: float | None, as_json: bool, svg_file: str | None) -> None:
+def _show_calls(
+    port: int, serve: bool, for_s: float | None, as_json: bool, store: str | None, svg_file: str | None
+) -> None:
     """Make the calls, and write what they left where it was asked for."""
     from trisignal.testing import capture
 
-    with as_shipped(), capture(strict=False) as seen, _serving(port, seen.registry) as page:
+    with as_shipped(), capture(strict=False, store=store) as seen, _serving(port, seen.registry) as page:
         with _status(as_json):
             shown = run(seen, page.url)
         if as_json:

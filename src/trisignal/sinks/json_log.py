@@ -58,11 +58,11 @@ class JsonLogSink:
         make = logging.getLogRecordFactory()
         message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
         record = make(logger.name, level, "", 0, message, (), None)
-        record.__dict__.update(self._fields(call))
+        record.__dict__.update(self._fields(call, getattr(draft.span, "parent", None)))
         record.__dict__[names.RECORD_COMPLETE] = record.__dict__[names.RECORD_CLEAN] = True
         logger.handle(record)
 
-    def _fields(self, call: Call) -> Mapping[str, Any]:
+    def _fields(self, call: Call, parent: Any) -> Mapping[str, Any]:
         fields: dict[str, Any] = {**call.opening, **call.closing}
         fields[names.DURATION_S] = call.duration_s
         fields[_OUTCOME] = call.outcome
@@ -80,6 +80,8 @@ class JsonLogSink:
         if call.trace_id and call.trace_id != _NO_TRACE:
             fields["trace_id"] = call.trace_id
             fields["span_id"] = call.span_id
+            if parent is not None:
+                fields["parent_span_id"] = f"{parent.span_id:016x}"
             fields["trace_flags"] = "01" if call.sampled else "00"
         if call.content and self._logger.isEnabledFor(logging.DEBUG):
             fields.update(call.content)

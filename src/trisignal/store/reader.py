@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from trisignal.analysis.query import Query, Window
@@ -130,12 +130,11 @@ class StoreSource:
         return keys
 
     def trace(self, trace_id: str) -> TraceRecord:
-        """All of one trace."""
-        try:
-            trace = bytes.fromhex(trace_id)
-        except ValueError:
-            return TraceRecord(())
+        """All of one trace; the first digits of its id are enough where no other trace begins with them."""
         reading = self._connections.reading()
+        trace = self._resolved(trace_id, reading)
+        if trace is None:
+            return TraceRecord(())
         spans: list[SpanRow] = []
         scores: list[Score] = []
         logs: list[LogLine] = []
@@ -156,6 +155,41 @@ class StoreSource:
             tuple(sorted(logs, key=lambda line: line.unix_s)),
             partial,
         )
+
+    def _resolved(self, digits: str, reading: Reading) -> bytes | None:
+        """The trace that begins with these digits."""
+        try:
+            low, high = bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
+        except ValueError:
+            return None
+        if low == high or not digits:
+            return low if digits else None
+        found: set[bytes] = set()
+        for file in self.folder.files():
+            with self._connections.open(file, reading) as db:
+                if db is not None:
+                    sql = "SELECT DISTINCT trace FROM span WHERE trace BETWEEN ? AND ? LIMIT 2"
+                    found.update(row[0] for row in db.execute(sql, (low, high)))
+        return found.pop() if len(found) == 1 else None
+
+    def every(self, query: Query) -> Iterator[SpanRow]:
+        """All spans of a window, file by file in the order in which they were written; for exports."""
+        since, until = scanning.nanoseconds(query)
+        for file in self.folder.files():
+            last = 0
+            while True:
+                reading = self._connections.reading()
+                rows: list[SpanRow] = []
+                with self._connections.open(file, reading) as db:
+                    if db is None:
+                        break
+                    sql = "SELECT id FROM span WHERE id > ? AND start >= ? AND start < ? ORDER BY id LIMIT 2000"
+                    ids = [row[0] for row in db.execute(sql, (last, since, until))]
+                    rows = list(loading.spans(db, ids, with_attributes=query.attributes).values())
+                    last = ids[-1] if ids else last
+                if not rows:
+                    break
+                yield from rows
 
     def totals(
         self, query: Query, by: Sequence[str] = (), *, step_s: float | None = None, quantiles: bool = False

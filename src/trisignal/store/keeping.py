@@ -1,0 +1,136 @@
+"""What an operator does with a store: look at its files, make them smaller, remove a person's rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+
+from trisignal.errors import SourceError
+from trisignal.store import schema
+from trisignal.store.folder import DayFile, Folder, describe
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One file of a store."""
+
+    name: str
+    size_bytes: int
+    spans: int | None
+    """None where the file cannot be read."""
+    scores: int | None
+    first_unix_s: float | None
+    last_unix_s: float | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What was removed of one person."""
+
+    spans: int
+    scores: int
+    logs: int
+    files: int
+    unreached: tuple[str, ...]
+    """Files of the store that could not be purged, and why."""
+
+
+def info(folder: Folder) -> list[FileInfo]:
+    """The files of a store, oldest first, those set aside at the end."""
+    found = [_info(file) for file in folder.files()]
+    damaged = [DayFile(name, f"{folder.path}/{name}", "", 1) for name in folder.damaged()]
+    aside = [FileInfo(file.name, file.size_bytes(), None, None, None, None, "damaged, set aside") for file in damaged]
+    return found + aside
+
+
+def _info(file: DayFile) -> FileInfo:
+    try:
+        with closing(schema.connect(file.path, readonly=True)) as db:
+            [spans] = db.execute("SELECT count(*) FROM span").fetchone()
+            [scores] = db.execute("SELECT count(*) FROM score").fetchone()
+            first, last = db.execute("SELECT min(min_start), max(max_start) FROM block").fetchone()
+    except (sqlite3.Error, schema.Newer, schema.Foreign) as error:
+        return FileInfo(file.name, file.size_bytes(), None, None, None, None, describe(error))
+    seconds = [None if at is None else at / 1e9 for at in (first, last)]
+    return FileInfo(file.name, file.size_bytes(), spans, scores, seconds[0], seconds[1])
+
+
+def compact(folder: Folder) -> tuple[int, int]:
+    """Rewrite every file without its gaps.
+
+    Returns:
+        Bytes before and after.
+
+    Raises:
+        SourceError: A file cannot be rewritten, e.g. as another process is writing for long.
+    """
+    before = folder.size_bytes()
+    for file in folder.files():
+        try:
+            with closing(schema.connect(file.path)) as db:
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except (sqlite3.Error, schema.Newer, schema.Foreign) as error:
+            raise SourceError(file.path, f"cannot be compacted ({describe(error)})") from None
+    return before, folder.size_bytes()
+
+
+def purge(folder: Folder, user_id: str) -> Purged:
+    """Remove a person: the spans that bear the id, what belongs to the same traces and bears no other, their
+    attributes, scores and log lines.
+
+    Sums of calls, tokens and cost hold no person, and stay.
+
+    Args:
+        folder: The store.
+        user_id: As it was given to `trisignal.context`.
+    """
+    spans = scores = logs = files = 0
+    unreached = [f"{name}: damaged, set aside; delete it yourself" for name in folder.damaged()]
+    for file in folder.files():
+        try:
+            with closing(schema.connect(file.path)) as db:
+                counts = _purge(db, user_id)
+        except (sqlite3.Error, schema.Newer, schema.Foreign) as error:
+            unreached.append(f"{file.name}: {describe(error)}")
+            continue
+        spans, scores, logs = spans + counts[0], scores + counts[1], logs + counts[2]
+        files += any(counts)
+    return Purged(spans, scores, logs, files, tuple(unreached))
+
+
+def _purge(db: sqlite3.Connection, user_id: str) -> tuple[int, int, int]:
+    word = db.execute("SELECT id FROM word WHERE text = ?", (user_id,)).fetchone()
+    if word is None or not user_id:
+        return 0, 0, 0
+    # What is deleted is overwritten, not only unlinked.
+    db.execute("PRAGMA secure_delete = ON")
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        traces = [row[0] for row in db.execute("SELECT DISTINCT trace FROM span WHERE user_id = ?", word)]
+        rows: list[int] = []
+        for trace in traces:
+            sql = "SELECT id FROM span WHERE trace = ? AND user_id IN (0, ?)"
+            rows.extend(row[0] for row in db.execute(sql, (trace, *word)))
+        counts = [len(rows), 0, 0]
+        for at in range(0, len(rows), _CHUNK):
+            marks = ", ".join(map(str, rows[at : at + _CHUNK]))
+            counts[1] += db.execute(f"DELETE FROM score WHERE row IN ({marks})").rowcount
+            db.execute(f"DELETE FROM attrs WHERE id IN ({marks})")
+            db.execute(f"DELETE FROM span WHERE id IN ({marks})")
+        for trace in traces:
+            counts[2] += db.execute("DELETE FROM log WHERE trace = ?", (trace,)).rowcount
+        if not db.execute("SELECT 1 FROM span WHERE user_id = ? LIMIT 1", word).fetchone():
+            db.execute("UPDATE word SET text = '(purged ' || id || ')' WHERE id = ?", word)
+        db.execute("COMMIT")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    if counts[0]:
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return counts[0], counts[1], counts[2]
