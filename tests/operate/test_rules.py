@@ -43,23 +43,27 @@ def alerts_of(plan: objectives.Plan) -> dict[str, Alert]:
 def needed(plan: objectives.Plan, alert: str) -> dict[str, Any]:
     """The rule file with nothing in it but an alert and the series that it is made of."""
     records = [rule for group in rule_files.groups(plan) for rule in group.rules if isinstance(rule, Record)]
-    wanted, text = set(), alerts_of(plan)[alert].expr
-    while True:
-        more = {r.record for r in records if r.record not in wanted and re.search(rf"{r.record}(?![\w:])", text)}
-        if not more:
-            break
-        wanted |= more
-        text += " ".join(r.expr for r in records if r.record in more)
-    told = rule_files.plain(plan)
-    for group in told["groups"]:
-        group["rules"] = [r for r in group["rules"] if r.get("alert") == alert or _is_needed(r, wanted, text)]
-    told["groups"] = [group for group in told["groups"] if group["rules"]]
-    return told
+    wanted: list[Record] = []
+    text = alerts_of(plan)[alert].expr
+    while more := [record for record in records if record not in wanted and _is_read(record, text)]:
+        wanted += more
+        text += " ".join(record.expr for record in more)
+    names = {(record.record, record.labels.get("slo")) for record in wanted}
+    file = rule_files.plain(plan)
+    for group in file["groups"]:
+        group["rules"] = [
+            rule
+            for rule in group["rules"]
+            if rule.get("alert") == alert or (rule.get("record"), rule.get("labels", {}).get("slo")) in names
+        ]
+    file["groups"] = [group for group in file["groups"] if group["rules"]]
+    return file
 
 
-def _is_needed(rule: dict[str, Any], wanted: set[str], text: str) -> bool:
-    slo = rule.get("labels", {}).get("slo")
-    return rule.get("record") in wanted and (slo is None or f'slo="{slo}"' in text)
+def _is_read(record: Record, text: str) -> bool:
+    """Whether an expression reads a recorded series: by its name, unless it asks for another objective's."""
+    slo = record.labels.get("slo", "")
+    return re.search(rf'{record.record}(?![\w:])(?!{{slo="(?!{slo}"))', text) is not None
 
 
 def unit_test(name: str, alert: str, series: list[Series], scene: Scene, firing: int) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def unit_test(name: str, alert: str, series: list[Series], scene: Scene, firing:
     return {
         "name": name,
         "interval": f"{scene.step}m",
-        "input_series": [{"series": told, "values": values} for told, values in series],
+        "input_series": [{"series": selector, "values": values} for selector, values in series],
         "promql_expr_test": [
             {
                 "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})',
@@ -103,12 +107,12 @@ def test_alert_fires_when_it_should_and_only_then(alert: str, profile: str, tmp_
     plan = plan_of(profile)
     scene: Scene = all_scenes(plan)[alert]
     rules = tmp_path / "rules.json"
-    told = needed(plan, alert)
-    rules.write_text(json.dumps(told))
+    file = needed(plan, alert)
+    rules.write_text(json.dumps(file))
     tests = {
         "rule_files": [str(rules)],
         # promtool takes groups in any order, and where steps are long an older value is out of sight.
-        "group_eval_order": [group["name"] for group in told["groups"]],
+        "group_eval_order": [group["name"] for group in file["groups"]],
         "evaluation_interval": f"{scene.step}m",
         "tests": [
             unit_test("fires", alert, scene.fires, scene, 1),
@@ -116,9 +120,9 @@ def test_alert_fires_when_it_should_and_only_then(alert: str, profile: str, tmp_
             unit_test("no traffic", alert, [], scene, 1 if alert == "LlmNoData" else 0),
         ],
     }
-    file = tmp_path / "tests.json"
-    file.write_text(json.dumps(tests))
-    promtool("test", "rules", str(file))
+    unit_tests = tmp_path / "tests.json"
+    unit_tests.write_text(json.dumps(tests))
+    promtool("test", "rules", str(unit_tests))
 
 
 @pytest.mark.parametrize("profile", PROFILES)
