@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
@@ -25,7 +27,64 @@ settings.register_profile("trisignal", deadline=None)
 settings.register_profile(
     "parallel", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate), print_blob=True
 )
+settings.register_profile("fast", settings.get_profile("parallel"), max_examples=25)
 settings.load_profile("parallel" if "PYTEST_XDIST_WORKER" in os.environ else "trisignal")
+
+TESTS = Path(__file__).parent
+SLOW = {
+    "cli/test_demo.py": "the demo, as a process",
+    "cli/test_run.py": "programs under `trisignal run`, as processes",
+    "coexistence": "frameworks and other instrumentations beside trisignal (make coexistence)",
+    "contract/test_faults.py": "every client under every fault",
+    "corpus": "recorded traffic of providers",
+    "e2e": "real servers (make e2e)",
+    "operate/test_dashboards.py": "dashboards, asked of a real Prometheus",
+    "operate/test_rules.py": "alert rules, judged by promtool",
+    "test_docs.py": "the blocks of the documentation",
+    "test_docs_operations.py": "the operators' pages",
+    "test_examples.py": "the examples",
+    "test_typing.py": "three type checkers",
+}
+"""Files and folders that ``--fast`` leaves out, beside single tests with the marker ``slow``."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option."""
+    parser.addoption("--fast", action="store_true", help="leave out what takes long, and say so at the end")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples in a fast run."""
+    if config.getoption("--fast"):
+        settings.load_profile("fast")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow files out before they are imported."""
+    slow = config.getoption("--fast") and collection_path.relative_to(TESTS).as_posix() in SLOW
+    return True if slow else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave slow tests out."""
+    if config.getoption("--fast"):
+        items[:] = [item for item in items if item.get_closest_marker("slow") is None]
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is loaded by now from being looked through whenever a test asks for garbage to be collected."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what a fast run has left out."""
+    if config.getoption("--fast"):
+        terminalreporter.section("left out by --fast; `make test-all` runs everything")
+        for place, what in SLOW.items():
+            terminalreporter.write_line(f"tests/{place}: {what}")
+        terminalreporter.write_line("single tests with the marker slow (pytest -m slow)")
+
 
 PREFIXES = ("TRISIGNAL_", "OTEL_", "PROMETHEUS_")
 
