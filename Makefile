@@ -6,10 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # uv finds versions that fit in seconds; pip needs minutes for some clients.
 INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) install $(1); }
 
-.PHONY: help demo serve test again e2e coexistence lint types docs pictures bench clean
+# What runs the tests: with MEASURE=1 their coverage is recorded.
+RUN = $(if $(MEASURE),coverage run -m,python -m)
+
+.PHONY: help demo serve test test-all e2e coexistence coverage compile lint types docs pictures bench clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON) ..."
@@ -32,22 +35,31 @@ demo: $(VENV)/.demo  ## Real calls against a loopback provider: span, metrics an
 serve: $(VENV)/.demo  ## The demo, with /metrics left up until Ctrl-C
 	@$(BIN)/trisignal demo --serve
 
-test: $(VENV)/.test  ## Run the tests
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal --durations=20 -m "not e2e and not nightly"
+test: $(VENV)/.test  ## Run the tests that take no long time; says at the end what it left out
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal --fast
 
-again: $(VENV)/.test  ## Run what failed last once more, alone
-	@$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures none
+test-all: $(VENV)/.test  ## Run every test that needs neither other environments nor servers
+	@$(BIN)/$(RUN) pytest -q -n auto --dist worksteal --durations=20 -m "not e2e and not nightly"
 
 e2e: $(VENV)/.test  ## Real servers: Prometheus, Alertmanager, gunicorn, collectors (needs the Debian packages in .ci/run)
 	@$(call INSTALL,--group e2e)
-	@$(BIN)/python -m pytest -q --durations=10 -m e2e tests/e2e
+	@$(BIN)/$(RUN) pytest -q --durations=10 -m e2e tests/e2e
 
 coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
 	@$(BIN)/python scripts/environments.py $(VENV)/environments
 	@TRISIGNAL_ENVIRONMENTS=$(abspath $(VENV)/environments) $(BIN)/python -m pytest -q tests/coexistence
 
+coverage: $(VENV)/.test  ## Lines and branches of src that the tests run, everything but coexistence; fails below what pyproject.toml asks for
+	@$(BIN)/coverage erase
+	@$(MAKE) test-all e2e MEASURE=1
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+compile: $(BIN)/python  ## Compile everything with the oldest Python that is supported, where it is at hand
+	@$(BIN)/python scripts/interpreters.py compile
+
 lint: $(VENV)/.test  ## Check style
-	@$(call INSTALL,ruff)
+	@$(call INSTALL,--group lint)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(VENV)/.test  ## Check types

@@ -64,7 +64,7 @@ print("told:", done.stderr.strip())
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style and format."""
-    session.install("ruff>=0.6")
+    session.install(*nox.project.dependency_groups(PROJECT, "lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
 
@@ -84,7 +84,7 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite; further arguments go to pytest."""
     session.install("-e", ".", *TEST)
-    session.run("coverage", "run", "-m", "pytest", "-m", "not e2e and not nightly", *session.posargs)
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", "-m", "not e2e and not nightly", *session.posargs)
 
 
 @nox.session
@@ -145,11 +145,14 @@ def versions(session: nox.Session) -> None:
     session.run("python", "scripts/versions.py", str(folder), *session.posargs)
 
 
-@nox.session
+@nox.session(python="3.11")
 def coverage(session: nox.Session) -> None:
-    """What the runs of ``tests`` have covered together."""
-    session.install("coverage[toml]>=7.4")
-    session.run("coverage", "combine", success_codes=[0, 1])
+    """Lines and branches of ``src`` that the tests run, subprocesses included; fails below what is asked for."""
+    session.install("-e", ".", *TEST, *nox.project.dependency_groups(PROJECT, "e2e"))
+    session.run("coverage", "erase")
+    for tests in (["-n", "auto", "-m", "not e2e and not nightly"], ["-m", "e2e", "tests/e2e"]):
+        session.run("coverage", "run", "-m", "pytest", *tests, *session.posargs)
+    session.run("coverage", "combine")
     session.run("coverage", "report")
 
 

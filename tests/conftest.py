@@ -14,10 +14,11 @@ from hypothesis import Phase, settings
 from opentelemetry import context as otel_context
 
 # What tests share asserts too: before it is imported it is prepared to say what the values were.
-pytest.register_assert_rewrite(
-    "bridge", "clients", "coexistence", "conformance", "contract", "corpus", "e2e", "loopback", "observed", "operate",
-    "privacy", "sinks",
-)  # fmt: skip
+TESTS = Path(__file__).parent
+_SHARED = {path.stem for path in TESTS.iterdir() if not path.stem.startswith(("test_", "conftest", "_", "."))}
+pytest.register_assert_rewrite(*sorted(_SHARED - {"typing"}))
+
+from slow import SLOW  # noqa: E402 - it comes after the line above
 
 from trisignal import testing  # noqa: E402 - it comes after the line above
 
@@ -29,23 +30,6 @@ settings.register_profile(
 )
 settings.register_profile("fast", settings.get_profile("parallel"), max_examples=25)
 settings.load_profile("parallel" if "PYTEST_XDIST_WORKER" in os.environ else "trisignal")
-
-TESTS = Path(__file__).parent
-SLOW = {
-    "cli/test_demo.py": "the demo, as a process",
-    "cli/test_run.py": "programs under `trisignal run`, as processes",
-    "coexistence": "frameworks and other instrumentations beside trisignal (make coexistence)",
-    "contract/test_faults.py": "every client under every fault",
-    "corpus": "recorded traffic of providers",
-    "e2e": "real servers (make e2e)",
-    "operate/test_dashboards.py": "dashboards, asked of a real Prometheus",
-    "operate/test_rules.py": "alert rules, judged by promtool",
-    "test_docs.py": "the blocks of the documentation",
-    "test_docs_operations.py": "the operators' pages",
-    "test_examples.py": "the examples",
-    "test_typing.py": "three type checkers",
-}
-"""Files and folders that ``--fast`` leaves out, beside single tests with the marker ``slow``."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,8 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave slow files out before they are imported."""
-    slow = config.getoption("--fast") and collection_path.relative_to(TESTS).as_posix() in SLOW
-    return True if slow else None
+    if config.getoption("--fast") and collection_path.is_relative_to(TESTS):
+        return True if collection_path.relative_to(TESTS).as_posix() in SLOW else None
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -113,6 +113,7 @@ def test_an_applications_setup_is_not_replaced(instrumentor: Any) -> None:
     assert not own.automatic
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("opentelemetry.instrumentation") is None, reason="needs opentelemetry-distro"
 )

@@ -95,6 +95,7 @@ def reviewed(prometheus: Prometheus) -> Review:
     return review(prometheus, Plan(), END_S)
 
 
+@pytest.mark.slow
 def test_objectives_are_those_of_the_data(reviewed: Review) -> None:
     """One call in 100 failed this week: ten times the budget; none did the week before."""
     told = {one.slo.name: one for one in reviewed.objectives}

@@ -233,6 +233,7 @@ def test_undone() -> None:
     assert (BaseClient._make_api_call, StreamingBody.read, EventStream.__iter__) == before
 
 
+@pytest.mark.slow
 def test_packages_may_be_imported_later() -> None:
     """Both packages are patched whenever they are imported, in whatever order."""
     program = """

@@ -1,0 +1,19 @@
+"""What takes long."""
+
+from __future__ import annotations
+
+SLOW = {
+    "cli/test_demo.py": "the demo, as a process",
+    "cli/test_run.py": "programs under `trisignal run`, as processes",
+    "coexistence": "frameworks and other instrumentations beside trisignal (make coexistence)",
+    "contract/test_faults.py": "every client under every fault",
+    "corpus": "recorded traffic of providers",
+    "e2e": "real servers (make e2e)",
+    "operate/test_dashboards.py": "dashboards, asked of a real Prometheus",
+    "operate/test_rules.py": "alert rules, judged by promtool",
+    "test_docs.py": "the blocks of the documentation",
+    "test_docs_operations.py": "the operators' pages",
+    "test_examples.py": "the examples",
+    "test_typing.py": "three type checkers",
+}
+"""Files and folders that ``--fast`` leaves out, beside single tests with the marker ``slow``."""
