@@ -69,8 +69,9 @@ SHARED = {"sinks": ("_",), "clients": ("_", "sdks.", "frameworks._")}
 """Folders of siblings that know nothing of each other: they share modules of these prefixes only."""
 
 THIRD_PARTY: dict[str, str] = {
-    "opentelemetry.sdk": "sinks._light_span store.processor export.* bridge.* assembly.* testing",
-    "opentelemetry": "_context logs.* sinks.* engine.* store.* bridge.* export.* web.* clients.* assembly.* operate.doctor operate.doctor.*",
+    "opentelemetry.sdk": "console.* sinks._light_span store.processor export.* bridge.* assembly.* testing",
+    "opentelemetry.proto": "console.*",
+    "opentelemetry": "console.* _context logs.* sinks.* engine.* store.* bridge.* export.* web.* clients.* assembly.* operate.doctor operate.doctor.*",
     "prometheus_client": "console.* sinks.prometheus sinks._series testing",
     "wrapt": "clients._imports clients._patch",
     "pydantic": "console.* operate.objectives",

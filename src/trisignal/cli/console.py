@@ -21,10 +21,11 @@ _NEEDED = ("starlette", "uvicorn", "jinja2")
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name that the console is reached by."
 )
-def command(source: str, port: int, host: str, token: str, hosts: tuple[str, ...]) -> None:
+def command(source: str, port: int, host: str, token: str, content: bool, hosts: tuple[str, ...]) -> None:
     """Serve pages and REST over SOURCE: a store folder, or the URL of a trace backend.
 
-    Nobody else on the network reaches it: it listens on this machine only, unless --host and --token say more.
+    Over a folder it takes OTLP too: point OTEL_EXPORTER_OTLP_ENDPOINT of any program at it. Nobody else on the network
+    reaches it: it listens on this machine only, unless --host and --token say more.
     """
     if any(find_spec(name) is None for name in _NEEDED):
         raise MissingExtraError("trisignal console", "console")
@@ -37,8 +38,18 @@ def command(source: str, port: int, host: str, token: str, hosts: tuple[str, ...
         if not token:
             raise ConfigError("--host", host, "127.0.0.1, ::1 or localhost; any other address with --token")
         names.add(host.lower())
-    app = console_app(TraceAnalyzer(source), hosts=names, token=token)
-    serve(app, host, port, source, token)
+    if "://" in source:
+        serve(console_app(TraceAnalyzer(source), hosts=names, token=token), host, port, source, token)
+        return
+    from trisignal.console import intake
+    from trisignal.console.receiver import Receiver
+
+    receiver = Receiver(source, capture_content=content)
+    try:
+        app = console_app(TraceAnalyzer(source), hosts=names, token=token, routes=intake.routes(receiver))
+        serve(app, host, port, source, token)
+    finally:
+        receiver.close()
 
 
 def serve(app: Any, host: str, port: int, source: str, token: str) -> None:

@@ -21,7 +21,7 @@ class StoreSpanProcessor(SpanProcessor):
     """
 
     def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+        self.writer = writer
         self._closed = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -33,7 +33,7 @@ class StoreSpanProcessor(SpanProcessor):
             return
         scope: Any = span.instrumentation_scope
         if scope is None or scope.name != names.SCOPE:
-            self._writer.offer_quietly(SpanItem(span))
+            self.writer.offer_quietly(SpanItem(span))
 
     def shutdown(self) -> None:
         """Do nothing from now on."""
@@ -41,4 +41,4 @@ class StoreSpanProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Write what is queued."""
-        return self._closed or self._writer.flush(timeout_millis / 1000)
+        return self._closed or self.writer.flush(timeout_millis / 1000)

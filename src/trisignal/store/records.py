@@ -148,7 +148,7 @@ def span_row(span: Any, service: str, word: Word) -> Row:
 
     Args:
         span: A finished span of the SDK.
-        service: Name of the service.
+        service: Name of the service, unless the span's own resource has one.
         word: Interns a text.
     """
     given = span.attributes or {}
@@ -174,7 +174,7 @@ def span_row(span: Any, service: str, word: Word) -> Row:
         span.context.span_id.to_bytes(8, "big"),
         None if parent is None else parent.span_id.to_bytes(8, "big"),
         word(str(_cut(span.name))),
-        word(service),
+        word(_service(span, service)),
         *([0] * 7),
         word(str(_cut(given.get(names.ERROR_TYPE, "")))) if failed else 0,
         *([0] * 5),
@@ -188,11 +188,18 @@ def span_row(span: Any, service: str, word: Word) -> Row:
     return Row(values, attributes)
 
 
+def _service(span: Any, service: str) -> str:
+    """Spans that were received belong to the services that sent them."""
+    resource = span.resource
+    own = str(resource.attributes.get("service.name", "")) if resource is not None else ""
+    return str(_cut(own)) if own and not own.startswith("unknown_service") else service
+
+
 def merged(call: Row, span: Row) -> Row:
     """One row of a call and the span of another instrumentation that it was read from."""
     at = {name: index for index, name in enumerate(schema.COLUMNS)}
     values = list(call.values)
-    for name in ("parent", "name"):
+    for name in ("parent", "name", "service"):
         values[at[name]] = span.values[at[name]]
     root = span.values[at["flags"]] & schema.ROOT
     values[at["flags"]] = values[at["flags"]] & ~schema.ROOT | root
