@@ -287,7 +287,7 @@ def test_a_webhook_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bad_webhook_holds_up_nothing(
     trouble: str, seen: Seen, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Calls are as quick as ever, other handlers are told at once, and the log says what was not told."""
+    """Calls are as quick as ever, other handlers are called at once, and the log says what was not sent."""
     monkeypatch.setattr(alert_handlers, "FIRST_PAUSE_S", 0.01)
     told: list[Alert] = []
     with Loopback() as server:
@@ -301,7 +301,7 @@ def test_a_bad_webhook_holds_up_nothing(
             for _ in range(50):
                 call()
             assert time.monotonic() - began_s < 1.0
-            until(lambda: "is not told" in caplog.text)
+            until(lambda: "was not sent" in caplog.text)
     assert "secret-token" not in caplog.text
 
 

@@ -1,6 +1,6 @@
-"""The exceptions that trisignal raises, all at set-up time but for the one that was asked for; and its warning.
+"""The exceptions that trisignal raises, all at set-up time except `BudgetExceeded`; and its warning.
 
-`BudgetExceeded` alone reaches a running application: before a call that a budget refuses.
+Only `BudgetExceeded` reaches a running application: before a call that a budget refuses.
 
 TrisignalError
  +-- ConfigError            a setting has a wrong value
@@ -34,7 +34,7 @@ class ConfigError(TrisignalError, ValueError):
 
     Args:
         setting: Name of the setting as the user wrote it (argument or variable).
-        value: What was given.
+        value: The rejected value.
         allowed: What may be given, in words.
         source: Where the value came from: ``argument``, ``environment``, ``file``.
     """
@@ -84,7 +84,7 @@ class MissingExtraError(TrisignalError, ImportError):
     """A feature needs a package that is not installed.
 
     Args:
-        feature: What was asked for.
+        feature: The requested feature.
         extra: The extra that brings the package.
     """
 
@@ -113,7 +113,7 @@ class ClientNotInstalledError(TrisignalError, ImportError):
 
 
 class BudgetExceeded(TrisignalError):
-    """A model call was refused before it was made, as a budget is used up.
+    """A model call was refused before it was sent, because a budget is used up.
 
     Args:
         budget: Name of the budget.
@@ -149,7 +149,7 @@ class SourceError(TrisignalError):
 
     Args:
         source: Which one: the folder, or the URL without credentials.
-        problem: What is wrong, and what helps.
+        problem: What is wrong, and how to fix it.
     """
 
     def __init__(self, source: str, problem: str) -> None:

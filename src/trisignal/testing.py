@@ -35,7 +35,7 @@ FIRST_INSTANT_NS = 1_700_000_000_000_000_000
 
 
 class FakeClock:
-    """A clock that moves only when told, or by a fixed step with every reading.
+    """A clock that moves only by `advance`, or by a fixed step with every reading.
 
     Args:
         step_s: Seconds by which each reading moves the clock.
@@ -98,7 +98,7 @@ class Seen:
 
     Attributes:
         telemetry: Handle of the setup() that the block runs with.
-        clock: The fake clock, if one was asked for.
+        clock: The fake clock, if one was passed.
         registry: Fresh Prometheus registry of the block.
     """
 
@@ -154,7 +154,7 @@ class Seen:
 
         Args:
             metric: Sample name, e.g. ``llm_requests_total`` or ``..._seconds_count``.
-            **labels: Labels that must have these values; others may have any.
+            **labels: Labels that must have these values; other labels may have any value.
         """
         state.drain()
         total = 0.0

@@ -71,7 +71,7 @@ def test_a_page_tells_unpriced_calls_and_calls_without_usage() -> None:
     assert texts(found, "error") == []
     assert texts(found, "warning") == [
         "1 calls with usage have no price: no-such-model 1",
-        "1 successful calls told no token usage: gpt-4o 1",
+        "1 successful calls without reported token usage: gpt-4o 1",
     ]
     assert any("is valid OpenMetrics" in said for said in texts(found, "ok"))
     assert all(one.do for one in found if one.level == "warning")

@@ -85,7 +85,7 @@ def setup(
         logger_provider: Switches the conventions' log events on, as an OTLP logs endpoint does.
         registry: Prometheus registry; the default registry when omitted.
         redactor: Called with every text before it leaves, after the built-in detectors.
-        price_source: Asked for prices before the override file and the shipped table.
+        price_source: Source of prices, used before the override file and the shipped table.
         logs: ``"stderr"`` or ``"stdout"`` for JSON lines, ``"console"`` for lines that people read,
             ``"root"`` for the whole application, a file path, or a handler for the call log.
         capture_content: See `trisignal.config.Settings` for this and all further settings.

@@ -70,7 +70,7 @@ class _Current:
 
 
 class Telemetry:
-    """What setup() made; keep it to flush and to shut down.
+    """The handle that setup() returns; keep it to flush and to shut down.
 
     Attributes:
         settings: Settings in force.

@@ -35,7 +35,7 @@ class BridgeSpanProcessor(SpanProcessor):
     `setup` adds one to the tracer provider that it uses. Add one yourself to a provider that
     `setup` does not see: ``provider.add_span_processor(trisignal.BridgeSpanProcessor())``.
     It does nothing before `setup` and after `shutdown`. Spans of trisignal itself, and spans
-    around or inside of a call that is told already, are not counted again.
+    around or inside a call that is recorded already, are not counted again.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class BridgeSpanProcessor(SpanProcessor):
             _guard.contain("bridge.on_start", error)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell the call that a finished span stands for, if it does and nobody else tells it."""
+        """Record the call that a finished span stands for, unless another source records it."""
         ids = span.context
         if self._closed or ids is None:
             return
@@ -83,7 +83,7 @@ class BridgeSpanProcessor(SpanProcessor):
             nesting.STATE.watchers -= 1
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Tell what has been put off."""
+        """Record the calls that were deferred."""
         state.drain()
         return True
 

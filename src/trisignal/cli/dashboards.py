@@ -16,7 +16,7 @@ from trisignal.operate.objectives import Plan
 @click.command(name="dashboards", short_help="Write dashboards for Grafana.")
 @click.option("--config", "path", default="", metavar="FILE", help="Objectives and dimensions (YAML or JSON).")
 @click.option("--profile", type=click.Choice(["1.41", "2026-10"]), help="Metric profile, instead of the file's.")
-@click.option("--output", "-o", required=True, metavar="DIR", help="Folder to write to; made if it is missing.")
+@click.option("--output", "-o", required=True, metavar="DIR", help="Folder to write to; created if it is missing.")
 def command(path: str, profile: str | None, output: str) -> None:
     """Write one JSON file per dashboard, to be imported or provisioned.
 

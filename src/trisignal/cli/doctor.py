@@ -18,7 +18,7 @@ from trisignal.operate.doctor.findings import LEVELS, Finding, worst
 _STYLES = {"ok": "green", "info": "blue", "warning": "yellow", "error": "bold red"}
 
 
-@click.command(name="doctor", short_help="Tell what is set up, what is wrong with it, and what to do.")
+@click.command(name="doctor", short_help="Check the set-up: what is there, what is wrong, what to do.")
 @click.option("--app", metavar="MODULE[:ATTR]", help="Import the application first, so that its setup() is looked at.")
 @click.option("--url", default="", metavar="URL", help="Metrics page of the running application.")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent to the metrics page.")
@@ -37,10 +37,10 @@ def command(
     """Look at what is installed, at the settings of this environment, at exporters and at a metrics page.
 
     Run it where the application runs: same machine or container, same user, same variables. Settings that are
-    arguments of setup() are seen with --app, which imports the module as its server does; metrics of the
+    arguments of setup() are checked with --app, which imports the module as its server does; metrics of the
     running application with --url.
 
-    Exit code: 0 nothing is wrong, 1 an error was found (with --strict also a warning), 2 wrong input.
+    Exit code: 0 nothing is wrong, 1 there is an error (with --strict also a warning), 2 wrong input.
     """
     plan = objectives.load(path) if path else None
     queries = {file: readers.of_file(file) for file in files}

@@ -65,7 +65,7 @@ def check(file: str) -> None:
 
 @command.command()
 def age() -> None:
-    """Tell when the shipped table was made and from what."""
+    """Print the date and the source of the shipped table."""
     table = shipped()
     days = int((time.time() - day_unix_s(table["generated"])) // _DAY_S)
     click.echo(f"{table['generated']} ({days} days old), from {table['source']} ({table['license']})")

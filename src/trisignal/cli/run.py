@@ -42,7 +42,7 @@ _WORKER_OPTIONS = frozenset({"--workers", "-w", "--processes", "--reload", "--de
 @click.option(
     "--multiprocess/--one-process",
     default=None,
-    help="Add up the metrics of all worker processes, which costs exemplars; told from the command if not given.",
+    help="Add up the metrics of all worker processes, which costs exemplars; derived from the command if not given.",
 )
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(metrics_port: int, no_metrics: bool, multiprocess: bool | None, words: tuple[str, ...]) -> None:

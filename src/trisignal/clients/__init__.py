@@ -32,7 +32,7 @@ def instrument(*clients: str) -> None:
     """Record calls of the named clients, or of every supported one.
 
     Clients that are not imported yet are patched at the moment of their import. May be
-    called repeatedly. Objects made before are covered too: methods are patched on classes.
+    called repeatedly. Client objects that exist already are covered too: methods are patched on classes.
     A client that cannot be patched is warned of. Those that the variable
     ``OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`` names are left alone.
 
@@ -160,7 +160,7 @@ def _check_at_exit() -> None:
 
 
 def uninstrument(*clients: str) -> None:
-    """Undo `instrument`; wrappers that others put on top of ours stay.
+    """Undo `instrument`; wrappers that other libraries have added on top stay.
 
     Args:
         *clients: Names from the registry; all of them when omitted.

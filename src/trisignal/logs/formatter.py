@@ -122,7 +122,7 @@ def structlog_processor(
 def structlog_redactor(redactor: Callable[[str], str]) -> StructlogProcessor:
     """A structlog processor that redacts events: messages, and names and values of fields.
 
-    Put it last before the renderer, so that it sees what the others have added; tracebacks must be
+    Put it last before the renderer, so that it gets what the others have added; tracebacks must be
     text by then (``structlog.processors.format_exc_info``).
 
     Args:

@@ -60,7 +60,7 @@ class ActiveCall:
             _contained(read_reply, self._draft, response)
 
     def set_model(self, *, request: str | None = None, response: str | None = None) -> None:
-        """Set the model that was asked for, or the one that answered."""
+        """Set the requested model, or the one that answered."""
         if self._draft is not None:
             self._draft.request_model = text_of(request) or self._draft.request_model
             self._draft.response_model = text_of(response) or self._draft.response_model
@@ -74,7 +74,7 @@ class ActiveCall:
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
     ) -> None:
-        """Set token counts; what is not given, or is no whole number from 0 on, stays unknown.
+        """Set token counts; a count that is omitted or not a whole number from 0 on stays unknown.
 
         Integers of any library are taken (numpy's, a `Decimal`, an enumeration's value).
 

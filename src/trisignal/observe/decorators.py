@@ -61,8 +61,8 @@ def llm(
 
     Args:
         function: The function, when used as a bare decorator.
-        provider: Who answers, e.g. ``openai``; told from the reply when omitted.
-        model: Model that is asked for, unless an argument of the function names it.
+        provider: The provider, e.g. ``openai``; taken from the reply when omitted.
+        model: Requested model, unless an argument of the function names it.
         operation: Kind of inference.
         role: ``server`` where this process is the one that answers: the span is of kind SERVER,
             and the conventions' server metrics stand in for those of a client. A patched
@@ -112,9 +112,9 @@ def retrieval(
     """Observe a search in a vector store or index.
 
     Args:
-        data_source: Id of what is searched; a decorated function's name stands in.
+        data_source: Id of the data source; by default the decorated function's name.
         provider: Service that searches, if any.
-        top_k: Number of documents asked for.
+        top_k: Number of requested documents.
     """
     fields = {} if top_k is None else {names.RETRIEVAL_TOP_K: top_k}
     return _named(

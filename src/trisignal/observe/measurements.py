@@ -150,7 +150,7 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
         ref: `ActiveCall.ref` of the call; the current call when omitted.
 
     Raises:
-        ConfigError: The rating is none of these.
+        ConfigError: The rating is not one of these.
     """
     plain = number(rating)
     if plain.__class__ is bool:

@@ -105,8 +105,8 @@ def _cost(plan: Plan, queries: Queries) -> list[Alert]:
               f"Calls without a price: {_WHO}", "{{ $value | humanize }} calls per second have usage but no known "
               "price: the cost figures lack them.", "15m"),
         Alert("LlmUsageMissing", f"{missing} > {told.usage_missing_ratio:g}", "info",
-              f"Calls without usage: {_WHO}", f"{_SHARE} of the successful calls told no tokens: token and cost "
-              "figures lack them.", "15m"),
+              f"Calls without usage: {_WHO}", f"{_SHARE} of the successful calls have no reported tokens: token and "
+              "cost figures lack them.", "15m"),
     ]  # fmt: skip
 
 

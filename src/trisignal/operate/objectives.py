@@ -76,7 +76,7 @@ class Thresholds(BaseModel):
     cost_anomaly_floor_usd_per_hour: float = Field(default=1.0, ge=0, description="Cheaper hours are no anomaly.")
     budget_usd_per_day: float = Field(default=100.0, gt=0)
     rate_limited_ratio: float = Field(default=0.01, gt=0, lt=1)
-    headroom_ratio: float = Field(default=0.1, gt=0, lt=1, description="Remaining part of a told rate limit.")
+    headroom_ratio: float = Field(default=0.1, gt=0, lt=1, description="Remaining part of a reported rate limit.")
     retries_per_request: float = Field(default=0.2, gt=0)
     queue_depth: float = Field(default=100.0, gt=0)
     queue_wait_p95_seconds: float = Field(default=5.0, gt=0)
@@ -99,7 +99,7 @@ class Plan(BaseModel):
     dimensions: tuple[str, ...] = Field(default=(), description="Metric dimensions to keep in the recorded series.")
     slo_thresholds: tuple[float, ...] = Field(default=(), description="As given to setup(): further bucket bounds.")
     minimum_requests: float = Field(
-        default=10.0, ge=0, description="A burn rate is told from this many requests in its long window on."
+        default=10.0, ge=0, description="Burn-rate alerts need at least this many requests in their long window."
     )
     runbook_base_url: str = Field(
         default="https://trisignal.readthedocs.io/en/latest/runbooks.html", description="Page with a part per alert."

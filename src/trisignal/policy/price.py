@@ -96,7 +96,7 @@ class Pricer:
             response_model: Model that answered; "" when unknown.
             request_model: Model that was asked for; "" when unknown.
             tokens: Disjoint token counts.
-            tier: Service tier that was billed; "" when not told.
+            tier: Service tier that was billed; "" when unknown.
             at_unix_s: Start of the call, in seconds since the epoch.
 
         Returns:

@@ -87,16 +87,16 @@ class Rates(NamedTuple):
 
 
 class PriceSource(Protocol):
-    """Somebody who knows prices; yours is asked before all others."""
+    """A source of prices; the one passed to `setup` is used before all others."""
 
     def rates(self, provider: str, host: str, model: str, tier: str, at_unix_s: float) -> Rates | None:
-        """Tell the prices of a model.
+        """Look up the prices of a model.
 
         Args:
             provider: Provider name, as on the span.
             host: Host name or base URL of the server; "" when unknown.
             model: Model name as the provider or the caller wrote it.
-            tier: Service tier that was billed; "" when not told.
+            tier: Service tier that was billed; "" when unknown.
             at_unix_s: Start of the call, in seconds since the epoch.
 
         Returns:

@@ -278,10 +278,10 @@ _SHARED: dict[str, Metric] = {
     "retries": _metric("llm.retries", "counter", "{retry}", (*R, ERROR_KIND), "Retries hidden in the client"),
     "ratelimit_remaining": _metric(
         "llm.ratelimit_remaining", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
-        "Headroom the provider told last", (), "livemostrecent"),
+        "Remaining requests or tokens, as last reported by the provider", (), "livemostrecent"),
     "ratelimit_limit": _metric(
         "llm.ratelimit_limit", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
-        "Limit the provider told last", (), "livemostrecent"),
+        "Limit of requests or tokens, as last reported by the provider", (), "livemostrecent"),
     "provider_up": _metric(
         "llm.provider_up", "gauge", "1", (PROVIDER,), "Last probe of the provider: 1 it answered, 0 it did not", (),
         "livemostrecent"),
@@ -290,12 +290,12 @@ _SHARED: dict[str, Metric] = {
         SECONDS),
     "budget_used": _metric(
         "llm.budget_used", "gauge", "{unit}", ("budget", "key", "resource"),
-        "Used of a budget in its current period", (), "livesum"),
+        "Used part of a budget in its current period", (), "livesum"),
     "budget_remaining": _metric(
         "llm.budget_remaining", "gauge", "{unit}", ("budget", "key", "resource"),
-        "Left of a budget in its current period", (), "livesum"),
+        "Remaining part of a budget in its current period", (), "livesum"),
     "budget_refused": _metric(
-        "llm.budget_refused", "counter", "{request}", ("budget", "key"), "Model calls refused as a budget was used up"),
+        "llm.budget_refused", "counter", "{request}", ("budget", "key"), "Model calls refused because a budget was used up"),
     "cache_requests": _metric(
         "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
     "quality_score": _metric(
@@ -305,23 +305,23 @@ _SHARED: dict[str, Metric] = {
         "llm.feedback", "counter", "{rating}", ("rating", REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
         "User feedback by rating"),
     "usage_missing": _metric(
-        "llm.usage_missing", "counter", "{request}", R, "Successful calls whose token usage was not told"),
+        "llm.usage_missing", "counter", "{request}", R, "Successful calls for which the provider reported no token usage"),
     "unpriced": _metric(
         "llm.unpriced_requests", "counter", "{request}", R, "Calls with usage but without a known price"),
     "redactions": _metric(
         "llm.redactions", "counter", "{redaction}", ("detector",), "Texts replaced by the redactor"),
     "redaction_failures": _metric(
-        "llm.redaction_failures", "counter", "{failure}", ("detector",), "Contents dropped as the redactor failed"),
+        "llm.redaction_failures", "counter", "{failure}", ("detector",), "Contents dropped because the redactor failed"),
     "internal_errors": _metric(
-        "trisignal.internal_errors", "counter", "{error}", ("site",), "Errors of trisignal's own, contained"),
+        "trisignal.internal_errors", "counter", "{error}", ("site",), "Contained internal errors of trisignal"),
     "label_overflow": _metric(
         "trisignal.label_overflow", "counter", "{call}", ("metric",), "Label sets replaced by _OTHER"),
     "dropped": _metric(
-        "trisignal.dropped", "counter", "{item}", ("queue",), "Telemetry lost: a queue was full, nobody took it, or a line could not be written"),
+        "trisignal.dropped", "counter", "{item}", ("queue",), "Lost telemetry: a queue was full, a backend did not accept it, or a line could not be written"),
     "encoder_fallbacks": _metric(
         "trisignal.encoder_fallbacks", "counter", "{item}", ("item",), "Spans and attributes left to OpenTelemetry's slower OTLP encoder"),
     "price_table_timestamp": _metric(
-        "trisignal.price_table_timestamp", "gauge", "s", (), "Unix time at which the price table was made", (),
+        "trisignal.price_table_timestamp", "gauge", "s", (), "Unix time at which the price table was created", (),
         "livemostrecent"),
 }  # fmt: skip
 

@@ -35,7 +35,7 @@ class Totals(NamedTuple):
     cancelled: int
     abandoned: int
     input_tokens: int
-    """Inclusive totals as told by the providers; calls without usage add nothing."""
+    """Inclusive totals as reported by the providers; calls without usage add nothing."""
     output_tokens: int
     cost_usd: float
     """US dollars; unpriced calls add nothing."""
@@ -44,7 +44,7 @@ class Totals(NamedTuple):
     unpriced: int
     """Calls whose usage is known and whose price is not."""
     usage_missing: int
-    """Successful calls whose token usage was not told."""
+    """Successful calls for which the provider reported no token usage."""
     p50_s: float | None
     """Quantiles of the duration in seconds, within 5 % of the value at that rank from 10 µs to
     100,000 s; None without calls."""

@@ -62,7 +62,7 @@ def alert_to_webhook(url: str, *, headers: Mapping[str, str] | None = None, time
     Args:
         url: Address, with ``http`` or ``https``.
         headers: Headers to send, e.g. ``Authorization``; they appear nowhere else.
-        timeout_s: Longest wait for the connection and for each read, in seconds; three tries are made.
+        timeout_s: Longest wait for the connection and for each read, in seconds; a post is tried three times.
 
     Raises:
         ConfigError: The address or the timeout is wrong.
@@ -75,7 +75,7 @@ def alert_to_slack(url: str, *, timeout_s: float = 10.0) -> Handler:
 
     Args:
         url: Address of the incoming webhook.
-        timeout_s: Longest wait for the connection and for each read, in seconds; three tries are made.
+        timeout_s: Longest wait for the connection and for each read, in seconds; a post is tried three times.
 
     Raises:
         ConfigError: The address or the timeout is wrong.

@@ -81,19 +81,19 @@ class _Sender:
                 self._handler(alert)
             except Exception as error:
                 # Not ours, and its text may hold an address with a key in it.
-                logger.warning("an alert handler failed with %s: %s is not told", type(error).__name__, alert.rule)
+                logger.warning("an alert handler failed with %s: %s was not sent", type(error).__name__, alert.rule)
 
 
 class Alerts:
-    """Checks rules in this process, and tells handlers what begins and what ceases to hold.
+    """Checks rules in this process and notifies handlers when one starts or stops to hold.
 
-    In force until `close` or `shutdown`; a rule that holds is told once, and once more when it is
+    Active until `close` or `shutdown`; an alert is sent once when its rule holds, and once more when it is
     resolved. The thread starts with the first call of the process, in a forked child with the
     child's first. Also a context manager, which closes it.
 
     Args:
         rules: What to alert on.
-        handlers: Who is told: functions that take an `Alert`. By default the log.
+        handlers: Functions that take an `Alert`; by default one that writes to the log.
         every_s: Seconds between two checks.
 
     Raises:

@@ -52,7 +52,7 @@ class Budget:
     """Limits what model calls use per period, in this process; in force until `close`.
 
     Use is added when a call ends, so calls that run at the same time may go over the limit
-    together. Calls of bridged spans are added, too, but are never refused: they are told when
+    together. Calls of bridged spans are added too, but are never refused: they are known when
     they are over. Requests that `ServerMiddleware` serves neither use a budget nor are refused.
     Also a context manager, which closes it. Thread-safe.
 
@@ -65,7 +65,7 @@ class Budget:
             calls when omitted.
         action: ``warn`` logs once per account and period that a limit was reached; ``raise``
             also raises `BudgetExceeded` before each further call until the period ends.
-        name: Label of its metrics; made from key and period when omitted.
+        name: Label of its metrics; built from key and period when omitted.
 
     Raises:
         ConfigError: An argument has a wrong value, or another budget in force has the name.
@@ -99,7 +99,7 @@ class Budget:
         return self._ledger.amounts(value)[0]
 
     def remaining(self, value: str = "") -> Amounts:
-        """What is left to an account in the current period; never below 0.
+        """Amounts that an account may still use in the current period; never below 0.
 
         Args:
             value: Value of the key; "" for the account of calls without one.

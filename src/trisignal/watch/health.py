@@ -33,7 +33,7 @@ STOP_WAIT_S = 1.0
 
 
 class ProviderHealth(NamedTuple):
-    """What the last probe of a provider told."""
+    """Result of the last probe of a provider."""
 
     up: bool | None
     """None before the first probe has ended."""
@@ -101,7 +101,7 @@ class _Target:
 
 
 class Health:
-    """Probes of providers; made by `health`.
+    """Probes of providers, as started by `health`.
 
     Also a context manager, which stops them. Thread-safe.
     """
@@ -143,12 +143,12 @@ class Health:
         return self._thread is not None and self._thread.is_alive() and not self._stopping.is_set()
 
     def stop(self) -> None:
-        """Probe no more; may be called again. The metrics keep what was told last."""
+        """Stop probing; may be called again. The metrics keep their last values."""
         state.detach(self)
         self.detached()
 
     def status(self) -> dict[str, ProviderHealth]:
-        """What is known of each provider."""
+        """The last state of each provider."""
         return {target.provider: target.state for target in list(self._targets.values())}
 
     def __enter__(self) -> Health:

@@ -49,7 +49,7 @@ ENDPOINTS = {
 class ServerMiddleware:
     """ASGI middleware for whoever serves a model: one call of role ``server`` per request.
 
-    Seen are POST requests to paths that end in ``chat/completions``, ``completions``,
+    It handles POST requests to paths that end in ``chat/completions``, ``completions``,
     ``embeddings``, ``responses`` or ``v1/messages``; anything else passes untouched. The call
     has a span of kind SERVER in the caller's trace, the caller's request id, and the
     conventions' ``gen_ai.server.*`` metrics. Streams are read as server-sent events, other
@@ -59,7 +59,7 @@ class ServerMiddleware:
         app: The application.
         provider: ``gen_ai.provider.name`` of this server, e.g. ``vllm``; the protocol that is
             spoken (``openai``, ``anthropic``) when omitted.
-        model: Model that is asked for where a request names none.
+        model: Requested model where a request names none.
         header: Name of the header with the caller's request id.
         trust_incoming: Take over the caller's request id and trace.
         max_length: Characters that an incoming id may have.

@@ -112,7 +112,7 @@ def _nothing(chosen: Selection) -> tuple[Panel, ...]:
         Panel("Calls without a price", "lines", "reqps", (Query(chosen.sum("unpriced", MODEL), legend(MODEL)),),
               "Put their prices into a file, see `trisignal prices`."),
         Panel("Calls without usage", "lines", "percentunit", (Query(missing, legend(MODEL)),),
-              "Share of the successful calls that told no tokens; streams may have to ask for them."),
+              "Share of the successful calls without reported tokens; streams may have to request them."),
     )  # fmt: skip
 
 

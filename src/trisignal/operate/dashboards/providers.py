@@ -50,7 +50,7 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
     each = legend(MODEL, "resource")
     return (
         Panel("Headroom", "lines", PERCENT, (Query(room, each),),
-              "Part of the rate limit that is left, as the provider told last.", 12,
+              "Part of the rate limit that is left, as last reported by the provider.", 12,
               ((told.headroom_ratio, "green"),), top=1),
         Panel("Refused by rate limits", "lines", PERCENT, (Query(refused, legend(MODEL)),),
               "Share of the calls that ended so, retries and all.", 12, ((told.rate_limited_ratio, "red"),)),

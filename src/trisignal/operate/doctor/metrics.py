@@ -110,7 +110,7 @@ def _size(page: Page, max_label_sets: int) -> Iterator[Finding]:
 _COUNTED: tuple[tuple[str, str, str, str], ...] = (
     ("unpriced", _MODEL, "calls with usage have no price",
      "give the prices in prices_file; `trisignal prices show MODEL` tells what is known"),
-    ("usage_missing", _MODEL, "successful calls told no token usage",
+    ("usage_missing", _MODEL, "successful calls without reported token usage",
      "ask streams for it: stream_options={'include_usage': True}, or inject_stream_usage"),
     ("internal_errors", "site", "errors of trisignal's own were contained",
      "set the logger 'trisignal' to DEBUG and report what it says; the application was not disturbed"),
@@ -118,7 +118,7 @@ _COUNTED: tuple[tuple[str, str, str, str], ...] = (
     ("redaction_failures", "detector", "contents were dropped, as the redactor failed",
      "repair the redactor: what it cannot read is not sent"),
 )  # fmt: skip
-_TITLES = {"unpriced": "every call with usage has a price", "usage_missing": "every successful call told its usage"}
+_TITLES = {"unpriced": "every call with usage has a price", "usage_missing": "every successful call has token usage"}
 
 
 def _counted(page: Page) -> Iterator[Finding]:
