@@ -27,6 +27,8 @@ VALUES: dict[str, tuple[Any, str, Any]] = {
     "content_span_bytes": (4096, " 4096 ", 4096),
     "redact": (["email", "card"], "email, card,", ("email", "card")),
     "redact_patterns": ({"id": "X[0-9]+"}, '{"id": "X[0-9]+"}', {"id": "X[0-9]+"}),
+    "mask_keys": (["card", "*.ssn"], "card, *.ssn", ("card", "*.ssn")),
+    "redactor_timeout_s": (2.5, "2.5", 2.5),
     "metric_profile": ("2026-10", "2026-10", "2026-10"),
     "metric_prefix": ("app_", "app_", "app_"),
     "metric_dimensions": (["tenant", "region"], "tenant,region", ("tenant", "region")),
@@ -61,6 +63,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("content_span_bytes", "511", "a whole number, 512 or more"),
     ("redact", "email,mail", ", ".join(DETECTORS)),
     ("redact_patterns", "no json", "JSON"),
+    ("mask_keys", "card,*.", "keys or paths of keys"),
+    ("redactor_timeout_s", "0", "seconds above 0"),
     ("redact_patterns", "[1]", TEXTS),
     ("metric_profile", "1.42", "1.41, 2026-10"),
     ("metric_prefix", "9lives", "letters, digits and underscores"),
@@ -222,6 +226,7 @@ def test_capture_content_in_words(given: Any, meant: str) -> None:
 def test_detectors_can_be_switched_off() -> None:
     """An empty list of detectors is a choice, unlike an empty variable."""
     assert load({"redact": []}, {}).settings.redact == ()
+    assert load({"redact": "default,national_phone"}, {}).settings.redact == (*DETECTORS, "national_phone")
     assert load({}, {"TRISIGNAL_REDACT": ""}).settings.redact == DETECTORS
 
 

@@ -211,6 +211,17 @@ def suppress() -> Iterator[None]:
         suppressed.reset(token)
 
 
+@contextmanager
+def unobserved() -> Iterator[None]:
+    """`suppress`, for OpenTelemetry's instrumentations as well."""
+    token = otel_context.attach(otel_context.set_value("suppress_instrumentation", True))
+    try:
+        with suppress():
+            yield
+    finally:
+        otel_context.detach(token)
+
+
 def active(key: str, default: Any = None) -> Any:
     """One bound value, or ``default``."""
     return bound.get().get(key, default)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from trisignal.engine import state
 from trisignal.export.log_file import LogFile
 from trisignal.export.otel_providers import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal.policy import Policy
+from trisignal.policy.own_redactor import OwnRedactor
 from trisignal.policy.price import Pricer
 from trisignal.policy.redact import PatternRedactor, chain
 from trisignal.sinks import Meter, Sink
@@ -57,18 +57,20 @@ def start(explicit: dict[str, Any]) -> Telemetry:
 
 def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler | None) -> None:
     settings = made.settings
-    patterns = PatternRedactor(settings.redact, settings.redact_patterns, _count_redaction)
+    patterns = PatternRedactor(settings.redact, settings.redact_patterns, _count_redaction, settings.mask_keys)
     own = explicit.get("redactor")
-    made.redactor = chain(patterns, own) if own is not None else patterns
+    made.redactor = patterns
+    if own is not None:
+        made.redactor = chain(patterns, OwnRedactor(own, settings.redactor_timeout_s, _count_redaction_failure))
     policy = Policy(settings, made.redactor, made.pricer, _count_redaction_failure)
 
     prometheus = _prometheus(made, explicit.get("registry"))
-    tracer_provider = _tracer_provider(made, explicit.get("tracer_provider"), policy.known)
+    tracer_provider = _tracer_provider(made, explicit.get("tracer_provider"), policy)
     tracer = tracer_provider.get_tracer(names.SCOPE, _version(), names.SCHEMA_URL)
     log_sink = JsonLogSink(logging.getLogger(CALL_LOGGER), settings.log_sample_ratio)
     sinks: list[Sink] = [SpanSink(tracer, policy), prometheus, log_sink, made.tally]
     meters: list[Meter] = [prometheus]
-    _add_push(made, explicit, sinks, meters)
+    _add_push(made, explicit, policy, sinks, meters)
     _add_handler(made, handler)
     _serve(made)
     _add_bridge(made)
@@ -125,21 +127,23 @@ def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> Promethe
     return sink
 
 
-def _tracer_provider(made: Telemetry, given: TracerProvider | None, clean: Callable[[str], str]) -> TracerProvider:
+def _tracer_provider(made: Telemetry, given: TracerProvider | None, policy: Policy) -> TracerProvider:
     present = trace.get_tracer_provider() if given is None else given
     if isinstance(present, ProxyTracerProvider):
-        built = tracer_provider_from(made.settings, clean)
+        built = tracer_provider_from(made.settings, policy)
         made.built.append(built)
         present = built.provider
     made.tracer_provider = present
     return present
 
 
-def _add_push(made: Telemetry, explicit: dict[str, Any], sinks: list[Sink], meters: list[Meter]) -> None:
+def _add_push(
+    made: Telemetry, explicit: dict[str, Any], policy: Policy, sinks: list[Sink], meters: list[Meter]
+) -> None:
     settings = made.settings
     meter_provider = explicit.get("meter_provider")
     if meter_provider is None:
-        built = meter_provider_from(settings)
+        built = meter_provider_from(settings, policy)
         if built is not None:
             made.built.append(built)
             meter_provider = built.provider
@@ -157,7 +161,7 @@ def _add_push(made: Telemetry, explicit: dict[str, Any], sinks: list[Sink], mete
         meters.append(pushed)
     logger_provider = explicit.get("logger_provider")
     if logger_provider is None:
-        built = logger_provider_from(settings)
+        built = logger_provider_from(settings, policy)
         if built is not None:
             made.built.append(built)
             logger_provider = built.provider

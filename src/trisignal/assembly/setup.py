@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.trace import TracerProvider
 
@@ -43,6 +43,8 @@ def setup(
     content_span_bytes: int | None = None,
     redact: Sequence[str] | None = None,
     redact_patterns: Mapping[str, str] | None = None,
+    mask_keys: Sequence[str] | None = None,
+    redactor_timeout_s: float | None = None,
     metric_profile: str | None = None,
     metric_prefix: str | None = None,
     metric_dimensions: Sequence[str] | None = None,
@@ -127,11 +129,24 @@ def redacting(exporter: SpanExporter) -> SpanExporter:
         exporter: Any span exporter.
     """
 
-    def clean(text: str) -> str:
-        policy = state.STATE.policy
-        return (policy or _default_policy()).known(text)
+    return RedactingExporter(exporter, _Current())
 
-    return RedactingExporter(exporter, clean)
+
+class _Current:
+    """Redacts by the policy in force; before setup() and after shutdown() with the built-in detectors."""
+
+    @staticmethod
+    def _policy() -> Policy:
+        return state.STATE.policy or _default_policy()
+
+    def known(self, value: object, /) -> str:
+        return self._policy().known(value)
+
+    def number(self, value: Any, /, shortest: int | None = None) -> Any:
+        return self._policy().number(value, shortest)
+
+    def is_masked(self, name: str, /) -> bool:
+        return self._policy().is_masked(name)
 
 
 @functools.cache

@@ -39,7 +39,7 @@ def add_store(made: Telemetry, policy: Policy) -> StoreSink:
         max_bytes=settings.store_mb << 20,
         service=_service(made),
         lost=partial(lost, "store"),
-        clean=lambda span: redacted(span, policy.known),
+        clean=lambda span: redacted(span, policy),
     )
     made.flushes.append(writer.flush)
     made.undo.append(lambda: writer.close(EXIT_S))

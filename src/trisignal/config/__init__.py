@@ -14,13 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 from trisignal.config import values
 from trisignal.config.files import FILE_VARIABLE, read_file
-from trisignal.config.values import DETECTORS, LOG_TARGETS, TAKEN_LABELS, Reader
+from trisignal.config.values import DETECTORS, LOG_TARGETS, OPTIONAL_DETECTORS, TAKEN_LABELS, Reader
 from trisignal.errors import ConfigError
 from trisignal.semconv import PROFILES
 
 __all__ = [
-    "DESCRIPTIONS", "DETECTORS", "FILE_VARIABLE", "LOG_TARGETS", "OTHER_VARIABLES", "PREFIX", "STANDARD_VARIABLES",
-    "TAKEN_LABELS", "CaptureContent", "Loaded", "Settings", "load", "unknown_variables",
+    "DESCRIPTIONS", "DETECTORS", "FILE_VARIABLE", "LOG_TARGETS", "OPTIONAL_DETECTORS", "OTHER_VARIABLES", "PREFIX",
+    "STANDARD_VARIABLES", "TAKEN_LABELS", "CaptureContent", "Loaded", "Settings", "load", "unknown_variables",
 ]  # fmt: skip
 
 PREFIX = "TRISIGNAL_"
@@ -68,12 +68,24 @@ class Settings:
     content_field_bytes: int = _setting(16384, values.whole(256), "Byte budget of one content attribute.")
     content_span_bytes: int = _setting(65536, values.whole(512), "Byte budget of all content of one span.")
     redact: tuple[str, ...] = _setting(
-        DETECTORS, values.detectors, "Built-in detectors in use, comma-separated in a variable; empty: none."
+        DETECTORS,
+        values.detectors,
+        "Built-in detectors in use, comma-separated in a variable; `default` stands for all but `national_phone`; "
+        "empty: none.",
     )
     redact_patterns: dict[str, str] = _setting(
         {},
         values.mapping('{"badge": "B-[0-9]+"}'),
         "Own detectors: name to regular expression (JSON object in a variable).",
+    )
+    mask_keys: tuple[str, ...] = _setting(
+        (),
+        values.keys,
+        "Keys, or paths of keys, whose values are masked in structured content, attributes and log fields, "
+        "e.g. `card,*.ssn`.",
+    )
+    redactor_timeout_s: float = _setting(
+        1.0, values.duration, "Seconds that `redactor` may take for one text; what takes longer is dropped."
     )
     metric_profile: Literal["1.41", "2026-10"] = _setting(
         "1.41",

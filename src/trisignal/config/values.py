@@ -11,6 +11,8 @@ from typing import Any
 from trisignal.semconv import PROFILES, profile
 
 DETECTORS = ("email", "phone", "card", "iban", "us_ssn", "ip", "api_key", "jwt", "private_key")
+OPTIONAL_DETECTORS = ("national_phone",)
+"""These find much that is not private, so they must be asked for."""
 
 _TABLES = (profile(name) for name in PROFILES)
 TAKEN_LABELS = frozenset(
@@ -113,11 +115,33 @@ def _listed(value: Any, allowed: str) -> tuple[Any, ...]:
 
 def detectors(value: Any) -> tuple[str, ...]:
     """Names of built-in detectors."""
-    allowed = "one or more of " + ", ".join(DETECTORS)
+    known = (*DETECTORS, *OPTIONAL_DETECTORS, "default")
+    allowed = "one or more of " + ", ".join(known)
     listed = _listed(value, allowed)
-    if any(name not in DETECTORS for name in listed):
+    if any(name not in known for name in listed):
+        raise Wrong(allowed)
+    return tuple(dict.fromkeys(part for name in listed for part in (DETECTORS if name == "default" else (name,))))
+
+
+def keys(value: Any) -> tuple[str, ...]:
+    """Keys or paths of keys."""
+    allowed = "keys or paths of keys, e.g. card,*.ssn"
+    listed = _listed(value, allowed)
+    if any(not isinstance(key, str) or not key.strip(".* ") for key in listed):
         raise Wrong(allowed)
     return listed
+
+
+def duration(value: Any) -> float:
+    """A time in seconds."""
+    allowed = "a finite number of seconds above 0"
+    try:
+        number = _number(value)
+    except (TypeError, ValueError, OverflowError):
+        number = 0.0
+    if not (isfinite(number) and number > 0):
+        raise Wrong(allowed)
+    return number
 
 
 def labels(value: Any) -> tuple[str, ...]:

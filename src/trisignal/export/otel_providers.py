@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.context import Context
@@ -25,7 +24,7 @@ from trisignal.config import Settings
 from trisignal.errors import ConfigError
 from trisignal.export.fast_otlp import fast_otlp
 from trisignal.export.losses import bounded, watched
-from trisignal.export.redaction_gate import RedactingExporter
+from trisignal.export.redaction_gate import Clean, RedactingExporter, redacted_logs, redacted_metrics
 
 if TYPE_CHECKING:
     pass
@@ -112,7 +111,7 @@ class RecordingSampler(Sampler):
         return f"Recording{{{self.inner.get_description()}}}"
 
 
-def tracer_provider_from(settings: Settings, clean: Callable[[str], str]) -> Built:
+def tracer_provider_from(settings: Settings, clean: Clean) -> Built:
     """A provider with an OTLP exporter behind the redaction gate, if one is configured.
 
     Without an exporter nothing is recorded, but spans still have ids, so that log lines and
@@ -144,7 +143,7 @@ def _otlp_spans() -> SpanExporter:
     return fast_otlp(Http())
 
 
-def meter_provider_from(settings: Settings) -> Built | None:
+def meter_provider_from(settings: Settings, clean: Clean) -> Built | None:
     """A provider that pushes metrics, if an endpoint for metrics is configured.
 
     The general endpoint does not switch it on: the same numbers would be in one backend twice
@@ -167,11 +166,11 @@ def meter_provider_from(settings: Settings) -> Built | None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as Http
 
         exporter = Http()
-    reader = PeriodicExportingMetricReader(exporter)
+    reader = PeriodicExportingMetricReader(redacted_metrics(exporter, clean))
     return Built("metrics", MeterProvider([reader], resource=_resource(settings)))
 
 
-def logger_provider_from(settings: Settings) -> Built | None:
+def logger_provider_from(settings: Settings, clean: Clean) -> Built | None:
     """A provider for the conventions' log events, if an endpoint for logs is configured."""
     kind = exporter_of("LOGS", general_endpoint=False)
     if not kind:
@@ -191,5 +190,7 @@ def logger_provider_from(settings: Settings) -> Built | None:
 
         exporter = Http()
     provider = LoggerProvider(resource=_resource(settings))
-    provider.add_log_record_processor(bounded(BatchLogRecordProcessor(watched(exporter, "logs")), "logs"))
+    provider.add_log_record_processor(
+        bounded(BatchLogRecordProcessor(watched(redacted_logs(exporter, clean), "logs")), "logs")
+    )
     return Built("logs", provider)

@@ -8,13 +8,16 @@ from typing import Any
 from trisignal.call import Content
 from trisignal.formats import StreamState, View, count, listed, text, view
 
+_MOST_JSON = 1 << 20
+"""Characters of tool-call arguments that are parsed: no more of them is ever shown."""
+
 
 def arguments(value: Any) -> Any:
-    """Tool-call arguments as the object they encode, or as they are."""
-    if isinstance(value, str):
+    """Tool-call arguments as the object they encode; as they are where that is too large, too deep, or not JSON."""
+    if isinstance(value, str) and len(value) <= _MOST_JSON:
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value
     return value
 

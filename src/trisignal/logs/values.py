@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from math import isfinite
 from typing import Any
 
 from trisignal._guard import contain
+from trisignal.semconv.digits import is_short, redact_number
 
 TRACE_ID = "trace_id"
 SPAN_ID = "span_id"
@@ -23,6 +25,7 @@ _KNOWN = OUR_KEYS | IDS | {"event"}
 _ID = re.compile("[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{2}")
 """What a trace id, a span id or trace flags look like: applications use these names for other things too."""
 _DEEPEST = 64
+_LONGEST_DECIMAL = 64
 
 
 class Gate:
@@ -41,6 +44,9 @@ class Gate:
         safe: frozenset[str] = frozenset(),
     ) -> None:
         self._redactor = redactor
+        masks = getattr(redactor, "masks", None)
+        self._masks: Any = masks
+        """What masks values by their key, if the redactor does that."""
         self._told = told
         self._safe = safe
 
@@ -49,10 +55,24 @@ class Gate:
         if self._redactor is None:
             return text
         try:
-            return self._redactor(text)
+            done = self._redactor(text)
         except Exception as error:
-            contain("logs.redactor", error)
+            _failed(error)
             return REDACTION_FAILED
+        if isinstance(done, str):
+            return done
+        _failed(TypeError(f"a redactor returned {type(done).__name__}"))
+        return REDACTION_FAILED
+
+    def _number(self, value: Any) -> Any:
+        if self._redactor is None:
+            return value
+        try:
+            done = redact_number(value, self._redactor)
+        except Exception as error:
+            _failed(error)
+            return value if is_short(value) else REDACTION_FAILED
+        return value if done is None or done == value else done
 
     def fields(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Fields with every text in their names and values redacted; our own names stay."""
@@ -61,23 +81,38 @@ class Gate:
 
     def _value(self, key: str, value: Any) -> Any:
         # Ids, and what is redacted already, stay.
-        if key in self._safe or value is None or isinstance(value, (bool, int, float)):
+        if key in self._safe or value is None or isinstance(value, bool):
             return value
+        if self._masks is not None and key not in _KNOWN and self._masks.matches(key):
+            return self._masks.masked
         if isinstance(value, str):
             return value if key in IDS and _ID.fullmatch(value) else self.text(value)
+        if isinstance(value, (int, float)):
+            return self._number(value)
         try:
-            # Objects are told first: what they say of themselves is text like any other.
-            return self._parts(clean(value, self._told, frozenset()))
+            # Objects are converted first: their text is redacted like any other.
+            plain = clean(value, self._told, frozenset())
         except Exception as error:
-            contain("logs.redactor", error)
+            contain("logs.values", error)
             return REDACTION_FAILED
+        if self._masks is not None:
+            plain = self._masks.value(plain)
+        return self._parts(plain)
 
     def _parts(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
             return {self.text(key): self._parts(part) for key, part in value.items()}
-        return [self._parts(part) for part in value] if isinstance(value, list) else value
+        if isinstance(value, list):
+            return [self._parts(part) for part in value]
+        return value if value is None or isinstance(value, bool) else self._number(value)
+
+
+def _failed(error: Exception) -> None:
+    """Count a redactor's failure, unless it counts by itself."""
+    if not getattr(error, "counted", False):
+        contain("logs.redactor", error)
 
 
 def text_of(value: object) -> str:
@@ -104,6 +139,8 @@ def clean(value: Any, told: Callable[[Any], Any] | None, inside: frozenset[int])
         if isinstance(value, dict):
             return {text_of(key): clean(part, told, inside) for key, part in value.items()}
         return [clean(part, told, inside) for part in value]
+    if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < _LONGEST_DECIMAL:
+        return f"{value:f}"  # with an exponent its digits are not seen for what they are
     try:
         return clean(told(value), None, inside) if told is not None else text_of(value)
     except Exception:

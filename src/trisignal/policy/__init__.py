@@ -5,32 +5,38 @@ redact, truncate, price, bound, sample. Policy works on values; the `Call` is bu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from numbers import Number
 from time import perf_counter_ns
 from typing import Any, Protocol
 
-from trisignal import _context, _guard
+from trisignal import _context
 from trisignal import semconv as names
-from trisignal.call import AttributeValue, Call, Cost, Draft, TokenBuckets, buckets
+from trisignal.call import AttributeValue, Call, Cost, Draft, RateLimit, TokenBuckets, buckets
 from trisignal.config import Settings
+from trisignal.policy.cleaning import FIELD_BYTES as FIELD_BYTES
+from trisignal.policy.cleaning import REDACTION_FAILED as REDACTION_FAILED
+from trisignal.policy.cleaning import Cleaning
 from trisignal.policy.content import ContentPolicy
+from trisignal.policy.masks import MASKED
 from trisignal.policy.redact import Redactor
-from trisignal.policy.truncate import shorten
-from trisignal.semconv.values import INT64, encodable, scalar, text_of
+from trisignal.semconv.values import text_of
 
-REDACTION_FAILED = "[REDACTED:failure]"
 USD_DIGITS = 12
 """Below a millionth of a cent floats only show their noise."""
-FIELD_BYTES = 1024
-"""Byte budget of one metadata string."""
-_LONGEST = 16_384
-_MARGIN = 4096
-"""Characters dropped at the end of a longer text once it is redacted: it was cut, perhaps in the middle of a secret."""
 _PORTS = 65_536
-_MOST_ITEMS = 128
-"""Items kept of a list."""
-_REMEMBERED = 2048
+_LONG_NUMBER = 10
+"""Digits of a request parameter or a count that may be something else."""
+STOP_WITHHELD = "[content]"
+"""Stands for a stop sequence that is more than a control word, while content is off."""
+OTHER_RESOURCE = "other"
+_MOST_RESOURCES = 256
+_RESOURCE = re.compile(
+    r"(?:(?:requests?|tokens?|inputs?|outputs?|cached?|images?|audio|video|seconds|characters|priority|project|unified|total"
+    r"|fast|batch|concurrent|user|org|organization|model|embedding|chat|completion|prompt|per|minutes?|hours?|days?|weeks?"
+    r"|months?|[1-9]\d?[smhdw]|opus|sonnet|haiku|status|storage|neurons|credits|usd)(?:_|$)){1,6}"
+)
+_CONTROL = re.compile(r"[\W_]*[A-Za-z_]{0,16}[\W_]*")
 
 _ENTITY = {
     names.RETRIEVAL: names.DATA_SOURCE_ID,
@@ -67,7 +73,7 @@ class Priced(Protocol):
         """Cost of one call; None when no price is known."""
 
 
-class Policy:
+class Policy(Cleaning):
     """Settings compiled into the two steps of a call's life.
 
     Args:
@@ -80,71 +86,11 @@ class Policy:
     def __init__(
         self, settings: Settings, redactor: Redactor, pricer: Priced, on_redaction_failure: Callable[[], None]
     ) -> None:
-        self._redactor = redactor
+        super().__init__(redactor, on_redaction_failure)
         self._pricer = pricer
-        self._failed = on_redaction_failure
-        self._remembered: dict[str, str] = {}
-        self._told = False
         self._dimension_names = settings.metric_dimensions
-        self._content = ContentPolicy(settings, redactor, self._fail)
+        self._content = ContentPolicy(settings, redactor, self.failed)
         self.captures = settings.capture_content != "no_content"
-
-    # --- strings ---------------------------------------------------------------------
-
-    def clean(self, value: object) -> str:
-        """Redact and shorten one metadata string, and make it encodable; a failing redactor blanks it.
-
-        Args:
-            value: Any text; of an enumeration its value, of any other object its ``str()``.
-        """
-        text = text_of(value)
-        cut = len(text) > _LONGEST
-        try:
-            done = self._redactor(text[:_LONGEST] if cut else text)
-            if not isinstance(done, str):
-                raise TypeError(f"a redactor returns a text, not {type(done).__name__}")
-            done = text_of(done)
-        except Exception as error:
-            self._fail("metadata", error)
-            return REDACTION_FAILED
-        if cut:
-            done = done[:-_MARGIN]
-        return done if len(done) < FIELD_BYTES // 4 else shorten(done, FIELD_BYTES)[0]
-
-    def known(self, value: object) -> str:
-        """`clean` for strings of few different values (model names, dimensions), remembered."""
-        if value.__class__ is not str:
-            # An enumeration that is a text, too, equals that text, and would be remembered in its place.
-            value = text_of(value)
-        done = self._remembered.get(value)
-        if done is None:
-            done = self.clean(value)
-            if len(self._remembered) < _REMEMBERED and len(value) < 256 and done != REDACTION_FAILED:
-                self._remembered[value] = done
-        return done
-
-    def _attribute(self, value: Any) -> AttributeValue | None:
-        """A value as all signals have it: texts redacted, numbers finite and plain; None if there is none."""
-        kind = value.__class__
-        if kind is str:
-            return self.clean(value)
-        if kind is bool or (kind is int and -INT64 <= value < INT64) or (kind is float and value - value == 0.0):
-            return value  # type: ignore[no-any-return]  # narrowed by identity of the class
-        if isinstance(value, (list, tuple)):
-            return tuple([self.clean(item) for item in value[:_MOST_ITEMS]])
-        plain = scalar(value)
-        if plain is None:
-            # A number without a finite value is in no signal, as JSON has none.
-            return None if value is None or isinstance(value, Number) else self.clean(value)
-        return self.clean(plain) if plain.__class__ is str else plain
-
-    def _fail(self, site: str, error: Exception) -> None:
-        self._failed()
-        if not self._told:
-            self._told = True
-            _guard.logger.warning(
-                "the redactor raised %s; %s is dropped; further failures are only counted", type(error).__name__, site
-            )
 
     # --- start -----------------------------------------------------------------------
 
@@ -160,10 +106,7 @@ class Policy:
         if draft.request_model:
             opening[names.REQUEST_MODEL] = draft.request_model = known(draft.request_model)
         if draft.server_address:
-            address = draft.server_address
-            if not (address.isascii() and address.isprintable() and len(address) < FIELD_BYTES):
-                address = draft.server_address = shorten(encodable(address), FIELD_BYTES)[0]
-            opening[names.SERVER_ADDRESS] = address
+            opening[names.SERVER_ADDRESS] = draft.server_address = self.address(draft.server_address)
             if 0 < draft.server_port < _PORTS:
                 opening[names.SERVER_PORT] = draft.server_port
             else:
@@ -178,18 +121,28 @@ class Policy:
                 opening[name] = known(value)
             elif value is True or value is False:
                 opening[name] = value
-            elif (fact := self._attribute(value)) is not None:
+            elif (fact := self._field(name, value)) is not None:
                 opening[name] = fact
         bound = _context.bound.get()
         if bound or draft.conversation_id:
             self._admit_bound(draft, bound, opening)
         if draft.agent and (operation in names.INFERENCE or operation == names.EXECUTE_TOOL):
-            # A span of somebody else's may have told the name.
+            # A span of another instrumentation may have brought the name.
             opening[names.AGENT_NAME] = draft.agent = known(draft.agent)
         draft.opening = opening
 
+    def _field(self, name: str, value: Any) -> AttributeValue | None:
+        """A fact of request or reply: numbers are parameters and counts, unless they are long."""
+        if name == names.REQUEST_STOP_SEQUENCES and not self.captures and isinstance(value, (list, tuple)):
+            return tuple(
+                [self.known(word) if _CONTROL.fullmatch(word) else STOP_WITHHELD for word in map(text_of, value)]
+            )
+        return self.attribute(value, _LONG_NUMBER)
+
     def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
-        draft.bound = {self.known(key): self.known(value) for key, value in bound.items()}
+        draft.bound = {
+            self.known(key): MASKED if self.is_masked(key) else self.known(value) for key, value in bound.items()
+        }
         if not draft.conversation_id:
             draft.conversation_id = bound.get(_context.CONVERSATION_ID, "")
         draft.agent = draft.agent or draft.bound.get(_context.AGENT_NAME, "")
@@ -263,7 +216,8 @@ class Policy:
                 draft.request_model, draft.response_model, draft.name, draft.outcome or "ok", draft.error_type,
                 draft.error_kind, *error_text, draft.start_unix_ns, draft.start_ns,
                 (draft.end_ns - draft.start_ns) / 1e9, draft.usage, cost, model_call, draft.counted,
-                draft.pending, tuple(draft.retries), draft.rate_limits, draft.chunk_times, draft.opening, closing,
+                draft.pending, tuple(draft.retries), _bounded(draft.rate_limits) if draft.rate_limits else (),
+                draft.chunk_times, draft.opening, closing,
                 content, draft.server_address, draft.server_port, dimensions, draft.agent, draft.agent_calls,
                 draft.tool_calls, trace_id, span_id, sampled, bound, draft.background_id,
                 self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
@@ -362,7 +316,7 @@ class Policy:
         """Facts that came after the start: response fields, and what the user set by hand."""
         opening = draft.opening
         for field, given in draft.fields.items():
-            if field not in opening and (fact := self._attribute(given)) is not None:
+            if field not in opening and (fact := self._field(field, given)) is not None:
                 closing[field] = fact
         model, provider = draft.request_model, draft.provider
         if model.__class__ is not str:
@@ -373,5 +327,27 @@ class Policy:
             closing[names.PROVIDER] = draft.provider = self.known(provider)
         for name, given in draft.attributes.items():
             key = self.known(name)
-            if key and key not in opening and key not in closing and (fact := self._attribute(given)) is not None:
-                closing[key] = fact
+            if key and key not in opening and key not in closing:
+                fact = MASKED if self.is_masked(name) else self.attribute(given)
+                if fact is not None:
+                    closing[key] = fact
+
+
+def _bounded(limits: tuple[RateLimit, ...]) -> tuple[RateLimit, ...]:
+    """Resources become labels, and their names come from headers: only words of the trade pass."""
+    if all(limit.resource in _resources or _is_resource(limit.resource) for limit in limits):
+        return limits
+    known = [limit for limit in limits if _is_resource(limit.resource)]
+    others = [limit._replace(resource=OTHER_RESOURCE) for limit in limits if not _is_resource(limit.resource)]
+    return (*known, others[-1])
+
+
+_resources: set[str] = set()
+
+
+def _is_resource(name: str) -> bool:
+    if _RESOURCE.fullmatch(name) is None:
+        return False
+    if len(_resources) < _MOST_RESOURCES:
+        _resources.add(name)
+    return True

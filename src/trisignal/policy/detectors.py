@@ -32,7 +32,15 @@ _PHONE = re.compile(
     rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}",
     re.ASCII,
 )
-_CARD = re.compile(rf"{_BEFORE}\d(?:[ \-]?\d){{12,18}}{_AFTER}", re.ASCII)
+_NATIONAL = re.compile(
+    rf"{_BEFORE}(?:\(?0\)?\d(?:[ .\-/()]{{0,2}}\d){{6,10}}|[2-9]\d{{2}}[2-9]\d{{6}}"
+    rf"|\(?\d{{2,4}}\)?[ .\-/]\d{{2,4}}(?:[ .\-/]\d{{2,4}}){{1,3}})(?![\w\-/]|[.]\d)",
+    re.ASCII,
+)
+_DATE = re.compile(r"(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d")
+_CARD = re.compile(
+    rf"(?:(?<![\w./+%])(?<![\w\-./+%]-)|{_ESCAPE})\d(?:[ \-]?\d){{12,18}}(?![\w\-]|\.\d*[1-9])", re.ASCII
+)
 _IBAN = re.compile(rf"{_BEFORE}[A-Z]{{2}}\d\d(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z0-9]{{1,3}})?(?![A-Za-z0-9])", re.ASCII)
 _SSN = re.compile(rf"{_BEFORE}(?!000|666|9)\d{{3}}([ \-])(?!00)\d\d\1(?!0000)\d{{4}}{_AFTER}", re.ASCII)
 _IPV4 = re.compile(rf"(?:{_BEFORE}|(?<=://)){_OCTET}(?:\.{_OCTET}){{3}}{_AFTER}", re.ASCII)
@@ -317,6 +325,14 @@ def _private_keys(text: Text) -> Iterator[Span]:
         at = whole.find(_BEGIN, end)
 
 
+def _national(text: Text) -> Iterator[Span]:
+    """Phone numbers without a country: with a 0 or in groups, 8 to 11 digits; ten digits of North America."""
+    for start, end in (*_in_numbers(_NATIONAL, text),):
+        digits = sum(1 for c in text.text[start:end] if c.isdecimal())
+        if 8 <= digits <= 12 and not _DATE.fullmatch(text.text, start, end):
+            yield start, end
+
+
 Find = Callable[[Text], Iterator[Span]]
 
 
@@ -334,5 +350,6 @@ BUILT_IN: dict[str, Find] = {
     "us_ssn": _limited(lambda text: _in_numbers(_SSN, text)),
     "phone": _limited(lambda text: _in_numbers(_PHONE, text)),
     "ip": _limited(_ips),
+    "national_phone": _limited(_national),
 }
 """Detectors by name, the more specific ones first: where two overlap, the first has the hit."""

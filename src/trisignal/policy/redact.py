@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol
 
-from trisignal.config import DETECTORS
+from trisignal.config import DETECTORS, OPTIONAL_DETECTORS
 from trisignal.errors import ConfigError
+from trisignal.policy.masks import KeyMasks
+from trisignal.semconv.digits import SHORTEST, redact_number
+from trisignal.semconv.values import number
 
-ALL = DETECTORS
+ALL = (*DETECTORS, *OPTIONAL_DETECTORS)
 """Names of the built-in detectors."""
 _HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9_\-./]{0,127}")
 Hit = tuple[int, int, str]
@@ -30,19 +33,33 @@ class Redactor(Protocol):
         ...
 
 
-def chain(*redactors: Redactor) -> Redactor:
+class Chain:
     """One redactor that applies several in order.
 
     Args:
         *redactors: Each gets what the one before returned.
     """
 
-    def run(text: str, /) -> str:
-        for redactor in redactors:
+    def __init__(self, *redactors: Redactor) -> None:
+        self._redactors = redactors
+        self.masks: KeyMasks | None = next((m for r in redactors if (m := masks_of(r)) is not None), None)
+        """What masks values by their key, in structures that are not text yet."""
+        self.shortest_number: int = min((getattr(redactor, "shortest_number", 1) for redactor in redactors), default=1)
+        """Digits of the shortest number that any of them may change."""
+
+    def __call__(self, text: str, /) -> str:
+        """The redacted text."""
+        for redactor in self._redactors:
             text = redactor(text)
         return text
 
-    return run
+
+chain = Chain
+
+
+def masks_of(redactor: Redactor) -> KeyMasks | None:
+    """What masks values by their key before a redactor sees their text, if anything does."""
+    return getattr(redactor, "masks", None)
 
 
 class PatternRedactor:
@@ -52,16 +69,18 @@ class PatternRedactor:
         detectors: Names of built-in detectors.
         patterns: Own detectors: name to regular expression. Its running time is the user's care.
         on_hit: Called with a detector's name and its number of hits in a text.
+        mask_keys: Keys, or paths of keys, whose values are masked in structured content, e.g. ``("card", "*.ssn")``.
 
     Raises:
-        ConfigError: A detector is unknown, or a pattern cannot be compiled.
+        ConfigError: A detector is unknown, a pattern cannot be compiled, or a key is empty.
     """
 
     def __init__(
         self,
-        detectors: Sequence[str] = ALL,
+        detectors: Sequence[str] = DETECTORS,
         patterns: Mapping[str, str] | None = None,
         on_hit: Callable[[str, int], None] | None = None,
+        mask_keys: Sequence[str] = (),
     ) -> None:
         for name in detectors:
             if name not in ALL:
@@ -74,9 +93,14 @@ class PatternRedactor:
             except re.error as error:
                 raise ConfigError("redact_patterns", pattern, f"regular expressions ({error})") from None
         self._on_hit = on_hit
+        self.masks = KeyMasks(mask_keys, on_hit) if mask_keys else None
+        self.shortest_number = 1 if self._own else SHORTEST
+        """Digits of the shortest number that it may change."""
 
     def __call__(self, text: str, /) -> str:
         """The text with every hit replaced."""
+        if self.masks is not None:
+            text = self.masks.text(text)
         if not self._own and is_harmless(text):
             return text
         counts: dict[str, int] = {}
@@ -157,23 +181,27 @@ def _settled(found: list[tuple[int, int, int, str]]) -> list[tuple[int, int, int
 
 
 def redact_value(value: object, redactor: Redactor, depth: int = 0) -> Any:
-    """Redact every text in a structure of dicts, lists and scalars.
+    """Redact every text and number in a structure of dicts, lists and scalars.
 
     Args:
         value: Anything; unknown objects are turned into text first.
-        redactor: Applied to every string, dictionary keys included.
+        redactor: Applied to every string, dictionary keys included, and to the digits of numbers.
         depth: Nesting so far; below 32 levels a structure is dropped.
     """
     if isinstance(value, str):
         return redactor(value)
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (bytes, bytearray)):
         return f"[bytes:{len(value)}]"
     if depth >= _MAX_DEPTH:
         return "[nested too deep]"
-    if isinstance(value, Mapping):
-        return {redactor(str(k)): redact_value(v, redactor, depth + 1) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [redact_value(item, redactor, depth + 1) for item in value]
+    if isinstance(value, (Mapping, list, tuple, set, frozenset)):
+        if depth == 0 and (masks := masks_of(redactor)) is not None:
+            value = masks.value(value)
+        if isinstance(value, Mapping):
+            return {redactor(str(k)): redact_value(v, redactor, depth + 1) for k, v in value.items()}
+        return [redact_value(item, redactor, depth + 1) for item in value]  # type: ignore[attr-defined]  # a copy
+    if number(value) is not None:
+        return redact_number(value, redactor)
     return redactor(str(value))

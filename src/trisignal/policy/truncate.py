@@ -8,14 +8,14 @@ marked in place with how much it took.
 from __future__ import annotations
 
 import json
-import re
-from base64 import b64decode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from trisignal.policy.redact import Redactor
+from trisignal.policy.media import MEDIA_CHARACTERS, is_base64, tag, without_data_urls
+from trisignal.policy.redact import Redactor, masks_of
+from trisignal.semconv.digits import redact_number
+from trisignal.semconv.values import number
 
 
 def _json(value: Any, /) -> bytes:
@@ -37,11 +37,6 @@ _COUNTED = 4096
 """Values whose bytes are counted in what was dropped; beyond them a count is a lower bound."""
 _WORST = 10**12
 """Stands for a count that is not known yet: its marker is the longest that can be needed."""
-_MEDIA_CHARACTERS = 1024
-_DISTINCT = 16
-"""Distinct characters of real base64; a text that repeats a few letters is not media."""
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\-]+={0,2}")
-_DATA_URL = re.compile(r"data:[^\s,\"'<>]{0,96};base64,([A-Za-z0-9+/_\-]+={0,2})")
 _LISTS = (list, tuple, set, frozenset)
 
 _Fitted = tuple[bytes, int]
@@ -75,7 +70,7 @@ def render(value: object, redactor: Redactor, budget_bytes: int) -> tuple[str, i
     """Write content as compact JSON of the same top-level type within a budget.
 
     Args:
-        value: Lists, dicts, texts and scalars; other objects are told by their ``str()``.
+        value: Lists, dicts, texts and scalars; other objects are written as their ``str()``.
         redactor: Applied to every text, keys included, before it is cut.
         budget_bytes: UTF-8 bytes that the JSON text may take, at least 2. A budget too small
             for a marker gives an empty list, dict or text.
@@ -87,6 +82,9 @@ def render(value: object, redactor: Redactor, budget_bytes: int) -> tuple[str, i
     Raises:
         Exception: Whatever the redactor raises.
     """
+    masks = masks_of(redactor)
+    if masks is not None:
+        value = masks.value(value)
     fitted = _Fitter(redactor).fit(value, budget_bytes, 0)
     if fitted is None:
         empty = b"{}" if isinstance(value, Mapping) else b"[]" if isinstance(value, _LISTS) else b'""'
@@ -157,10 +155,10 @@ class _Fitter:
             return self._text(value)
         if value is None or value is True or value is False:
             return value
+        if number(value) is not None:
+            return self._number(value)
         if isinstance(value, float):
-            return float(value) if value - value == 0 else None
-        if isinstance(value, int) and -(2**63) <= value < 2**64:
-            return int(value)
+            return None
         if isinstance(value, (bytes, bytearray)):
             return f"[bytes:{len(value)}]"
         if depth >= _MAX_DEPTH:
@@ -175,6 +173,12 @@ class _Fitter:
             return [self._plain(item, depth + 1) for item in value]
         return self._redacted(_as_text(value))
 
+    def _number(self, value: Any) -> Any:
+        done = redact_number(value, self._redactor)
+        if done.__class__ is int and not -(2**63) <= done < 2**64:
+            return self._redacted(_as_text(done))
+        return done
+
     def _key(self, key: object) -> str:
         return self._text(key) if isinstance(key, str) else self._redacted(_as_text(key))
 
@@ -185,16 +189,16 @@ class _Fitter:
         return self._known[id(text)][1]
 
     def _redacted(self, text: str) -> str:
-        return _well_formed(self._redactor(_without_data_urls(text)))
+        return _well_formed(self._redactor(without_data_urls(text)))
 
     def _note_media(self, text: str) -> None:
-        if len(text) > _MEDIA_CHARACTERS and id(text) not in self._known and _is_base64(text):
-            self._known[id(text)] = text, _tag(text)
+        if len(text) > MEDIA_CHARACTERS and id(text) not in self._known and is_base64(text):
+            self._known[id(text)] = text, tag(text)
 
     def _note_blob(self, value: Mapping[Any, Any]) -> None:
         """The content of a blob part is media, however short."""
         if value.get("type") == "blob" and isinstance(content := value.get("content"), str):
-            self._known.setdefault(id(content), (content, _tag(content)))
+            self._known.setdefault(id(content), (content, tag(content)))
 
     def _fit_text(self, text: str, budget: int) -> _Fitted | None:
         shown, hidden = self._shown(text, budget)
@@ -212,7 +216,7 @@ class _Fitter:
         """As much of a text, redacted, as a budget could hold, and the bytes that were left out."""
         if id(text) in self._known:
             return self._text(text), 0
-        short = _without_data_urls(text)
+        short = without_data_urls(text)
         if len(short) <= budget + _MARGIN:
             return self._text(text), 0
         # Without its end a secret may go unseen, so the last of what was redacted is not shown.
@@ -380,20 +384,3 @@ def _unused(name: str, taken: Mapping[str, Any]) -> str:
     while f"{name}#{number}" in taken:
         number += 1
     return f"{name}#{number}"
-
-
-def _is_base64(text: str) -> bool:
-    return _BASE64.fullmatch(text) is not None and len(set(text[:_MEDIA_CHARACTERS])) >= _DISTINCT
-
-
-def _without_data_urls(text: str) -> str:
-    return _DATA_URL.sub(lambda url: _tag(url[1]), text) if ";base64," in text else text
-
-
-def _tag(content: str) -> str:
-    """What stands for base64 media: hash and size of the bytes that it encodes."""
-    try:
-        raw = b64decode(content.replace("-", "+").replace("_", "/") + "=" * (-len(content) % 4))
-    except ValueError:
-        raw = content.encode("utf-8", "surrogatepass")
-    return f"[media sha256:{sha256(raw).hexdigest()[:16]} {len(raw)} bytes]"

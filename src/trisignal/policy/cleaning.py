@@ -1,0 +1,146 @@
+"""Metadata on its way out: strings, numbers and attributes, redacted and shortened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Number
+from typing import Any
+
+from trisignal import _guard
+from trisignal.call import AttributeValue
+from trisignal.policy.own_redactor import RedactionError
+from trisignal.policy.redact import Redactor, masks_of
+from trisignal.policy.truncate import shorten
+from trisignal.providers import is_ip
+from trisignal.semconv.digits import is_short, redact_number
+from trisignal.semconv.values import number, scalar, text_of
+
+REDACTION_FAILED = "[REDACTED:failure]"
+"""Stands for metadata that could not be redacted; never remembered."""
+FIELD_BYTES = 1024
+"""Byte budget of one metadata string."""
+_LONGEST = 16_384
+_MARGIN = 4096
+"""Characters dropped at the end of a longer text once it is redacted: it was cut, perhaps in the middle of a secret."""
+_MOST_ITEMS = 128
+"""Items kept of a list."""
+_REMEMBERED = 2048
+
+
+class Cleaning:
+    """Redacts metadata, and remembers what it redacted of strings that come again and again.
+
+    Args:
+        redactor: Applied to every text.
+        on_failure: Called when a redactor failed, but for the user's own, which counts by itself.
+    """
+
+    def __init__(self, redactor: Redactor, on_failure: Callable[[], None]) -> None:
+        self._redactor = redactor
+        self._on_failure = on_failure
+        self._remembered: dict[str, str] = {}
+        self._addresses: dict[str, str] = {}
+        self._warned = False
+        masks = masks_of(redactor)
+        self.is_masked: Callable[[str], bool] = _never if masks is None else masks.matches
+        """Whether the value of an attribute is to be masked, by its name."""
+
+    def clean(self, value: object) -> str:
+        """Redact and shorten one metadata string, and make it encodable; a failing redactor blanks it.
+
+        Args:
+            value: Any text; of an enumeration its value, of any other object its ``str()``.
+        """
+        text = text_of(value)
+        cut = len(text) > _LONGEST
+        try:
+            done = self._redactor(text[:_LONGEST] if cut else text)
+            if not isinstance(done, str):
+                raise TypeError(f"a redactor returns a text, not {type(done).__name__}")
+            done = text_of(done)
+        except Exception as error:
+            self.failed("metadata", error)
+            return REDACTION_FAILED
+        if cut:
+            done = done[:-_MARGIN]
+        return done if len(done) < FIELD_BYTES // 4 else shorten(done, FIELD_BYTES)[0]
+
+    def known(self, value: object) -> str:
+        """`clean` for strings of few different values (model names, dimensions), remembered unless it failed."""
+        if value.__class__ is not str:
+            # An enumeration that is a text, too, equals that text, and would be remembered in its place.
+            value = text_of(value)
+        done = self._remembered.get(value)
+        if done is None:
+            done = self.clean(value)
+            if len(self._remembered) < _REMEMBERED and len(value) < 256 and done is not REDACTION_FAILED:
+                self._remembered[value] = done
+        return done
+
+    def address(self, value: object) -> str:
+        """`known` for the address of a server; an IP address there names a machine, not a person, and stays."""
+        if value.__class__ is not str:
+            value = text_of(value)
+        done = self._addresses.get(value)
+        if done is None:
+            done = value if is_ip(value) else self.known(value)
+            if len(self._addresses) < _REMEMBERED and len(value) < 256 and done is not REDACTION_FAILED:
+                self._addresses[value] = done
+        return done
+
+    def number(self, value: Any, shortest: int | None = None) -> Any:
+        """A number, or the redacted text of it where that text is private; a failing redactor blanks it.
+
+        Args:
+            value: A number, whatever its type.
+            shortest: Digits of the shortest number that is looked at; by default the redactor's own.
+        """
+        try:
+            done = redact_number(value, self._redactor, shortest)
+        except Exception as error:
+            self.failed("numbers", error)
+            return scalar(value) if is_short(value) else REDACTION_FAILED
+        return scalar(value) if done.__class__ is int else done
+
+    def attribute(self, value: Any, shortest: int | None = None) -> AttributeValue | None:
+        """A value as all signals have it: texts redacted, numbers finite and plain; None if there is none.
+
+        Args:
+            value: Anything.
+            shortest: As for `number`.
+        """
+        kind = value.__class__
+        if kind is str:
+            return self.clean(value)
+        if kind is bool or (kind is int and -_FEW < value < _FEW and shortest is not None):
+            return value  # type: ignore[no-any-return]  # narrowed by identity of the class
+        if number(value) is not None:
+            return self.number(value, shortest)  # type: ignore[no-any-return]  # a number or a text
+        if isinstance(value, (list, tuple)):
+            return tuple([self._item(item) for item in value[:_MOST_ITEMS]])
+        # A number without a finite value is in no signal, as JSON has none.
+        return None if value is None or isinstance(value, Number) else self.clean(value)
+
+    def _item(self, value: Any) -> str:
+        return self.clean(value) if number(value) is None else text_of(self.number(value))
+
+    def failed(self, site: str, error: Exception) -> None:
+        """Count that something was dropped because it could not be redacted; the first time is logged.
+
+        Args:
+            site: What was dropped.
+            error: What the redactor did.
+        """
+        if not isinstance(error, RedactionError) or not error.counted:
+            self._on_failure()
+        if not self._warned:
+            self._warned = True
+            how = str(error) if isinstance(error, RedactionError) else f"the redactor raised {type(error).__name__}"
+            _guard.logger.warning("%s; %s is dropped; further failures are only counted", how, site)
+
+
+_FEW = 1_000_000
+
+
+def _never(_: str) -> bool:
+    return False
