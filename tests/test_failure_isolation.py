@@ -305,16 +305,16 @@ async def test_a_reader_of_the_users_own(seen: Seen, caplog: pytest.LogCaptureFi
 def test_a_broken_listener_and_a_broken_note(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even the counting may fail, and so may what a finalizer has left to do."""
     monkeypatch.setattr(_guard.STATE, "listener", broken)
-    state.dropped.append(broken)
+    state.unsettled.append(broken)
     assert answer(REPLY) is REPLY
-    assert dict(_guard.STATE.counts) == {"drain": 1}
+    assert dict(_guard.STATE.counts) == {"settle": 1}
     assert [call.outcome for call in seen.calls] == ["ok"]
 
 
 def test_tests_see_what_is_contained() -> None:
     """In strict mode, which `capture` switches on, an error of ours is raised."""
     with capture():
-        state.dropped.append(broken)
+        state.unsettled.append(broken)
         with pytest.raises(RuntimeError, match=PRIVATE):
             answer(REPLY)
 

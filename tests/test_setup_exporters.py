@@ -236,7 +236,7 @@ def hold():
 
 threading.Thread(target=hold, daemon=True).start()
 held.wait()
-state.dropped.append(lambda: os._exit(3))
+state.unsettled.append(lambda: os._exit(3))
 child = os.fork()
 if child == 0:
     import faulthandler
@@ -250,7 +250,7 @@ if child == 0:
     telemetry.force_flush()
     telemetry.shutdown()
     os._exit(0)
-state.dropped.clear()
+state.unsettled.clear()
 status = os.waitpid(child, 0)[1]
 os._exit(os.waitstatus_to_exitcode(status))
 """

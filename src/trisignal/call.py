@@ -6,7 +6,7 @@ A source (decorator, patched client, bridge) fills a `Draft`; policy turns it in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, Union
 
 Outcome = Literal["ok", "error", "cancelled", "abandoned"]
@@ -158,12 +158,24 @@ class ChunkTimes:
         """Count of gaps between chunks per histogram bucket (last one: over all bounds)."""
 
 
+class Exchange:
+    """What a source keeps about an open call: how to read its reply, what its attempts have shown. See `Draft`."""
+
+    __slots__ = ()
+
+
 class Draft:
-    """One call while it runs. Sources write to it; only policy reads it as a whole."""
+    """One call while it runs. Sources write to it; only policy reads it as a whole.
+
+    A draft that is freed while its call is open reports it through ``freed``: whatever interrupted
+    the source, the call ends all the same.
+    """
 
     __slots__ = (
+        "__weakref__",
         "agent",
         "agent_calls",
+        "around",
         "attributes",
         "background_id",
         "bound",
@@ -177,9 +189,10 @@ class Draft:
         "error",
         "error_kind",
         "error_type",
+        "exchange",
         "fields",
         "finish_reasons",
-        "gauge",
+        "freed",
         "hidden",
         "key",
         "kind",
@@ -188,7 +201,6 @@ class Draft:
         "opening",
         "operation",
         "outcome",
-        "owner",
         "parent",
         "pending",
         "provider",
@@ -207,6 +219,7 @@ class Draft:
         "start_unix_ns",
         "stream_state",
         "tier",
+        "tokens",
         "tool_calls",
         "usage",
         "vendor_request_id",
@@ -256,6 +269,8 @@ class Draft:
         self.start_ns = 0
         self.start_unix_ns = 0
         self.end_ns = 0
+        self.freed: Callable[[Draft], None] | None = None
+        """Set while the call is open: told of a draft that nobody can close any more."""
         self.ended = False
         self.counted = True
         """False: the call is told by its span only (an enclosing call counts it)."""
@@ -269,7 +284,10 @@ class Draft:
         """Trace and span id, while spans of others are watched."""
         self.parent: Any = None
         """The draft, or the open span of somebody else, that this call began in."""
-        self.owner: object = None
+        self.exchange: Any = None
+        """What the source keeps about the call until it has ended: an `Exchange` of its own kind."""
+        self.around: tuple[Draft | None, Any] | None = None
+        """Current call and context before this one was activated."""
         self.bound: Mapping[str, str] = {}
         self.conversation_id = ""
         self.agent = ""
@@ -285,9 +303,13 @@ class Draft:
         self.background_id = ""
         """Id of the pending response whose tokens arrived with this one."""
         self.span: Any = None
-        """The open span (set by the span sink)."""
-        self.gauge: Any = None
-        """The in-flight gauge to lower again (set by the Prometheus sink)."""
+        """The open span that work inside of the call is parented to."""
+        self.tokens: dict[Any, Any] = {}
+        """What each sink's ``open`` returned, by sink: its ``close`` takes it from here."""
+
+    def __del__(self) -> None:
+        if self.freed is not None:
+            self.freed(self)
 
 
 class ContentSource:

@@ -65,6 +65,9 @@ _BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
     ("api_error", "server"),
 )
 
+INCOMPLETE_STREAM = "incomplete_stream"
+"""``error.type`` of a stream that the provider ended before its finish event."""
+
 
 class Failure(NamedTuple):
     """What an exception means for the call that raised it."""
@@ -81,9 +84,9 @@ def classify(error: BaseException) -> Failure:
         error: Whatever ended the call.
     """
     cls = type(error)
-    if isinstance(error, GeneratorExit):
+    if issubclass(cls, GeneratorExit):
         return Failure("abandoned", "", None)
-    if not isinstance(error, Exception) or cls.__name__ in _CANCELLED:
+    if not issubclass(cls, Exception) or cls.__name__ in _CANCELLED:
         return Failure("cancelled", "", None)
     name = qualified_name(cls)
     try:
@@ -148,18 +151,23 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def qualified_name(cls: type) -> str:
-    """Name of an exception class with its module, builtins bare."""
-    module = cls.__module__
-    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
-
-
 def attribute(holder: Any, name: str) -> Any:
-    """Attribute of a foreign object; None where there is none, or where reading it raises, as deprecated ones may."""
+    """An attribute of an exception; None where there is none, or where it cannot be read.
+
+    Args:
+        holder: The exception, or what it holds: its properties are the vendor's or the application's, and may raise.
+        name: Name of the attribute.
+    """
     try:
         return getattr(holder, name, None)
     except Exception:
         return None
+
+
+def qualified_name(cls: type) -> str:
+    """Name of an exception class with its module, builtins bare."""
+    module = cls.__module__
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
 
 
 def _item(body: Any, key: str) -> Any:
@@ -212,8 +220,8 @@ def _kind(error: BaseException, code: str, class_name: str) -> ErrorKind:
     status = status_of(error)
     if status is not None and status >= 400 and not _made_up(error):
         return kind_of_status(status)
-    if isinstance(error, TimeoutError):
+    if issubclass(type(error), TimeoutError):
         return "timeout"
-    if isinstance(error, ConnectionError) or _made_up(error):
+    if issubclass(type(error), ConnectionError) or _made_up(error):
         return "connection"
     return _by_word(words) or _by_word(class_name.lower()) or "other"

@@ -115,7 +115,7 @@ class Seen:
     @property
     def spans(self) -> list[ReadableSpan]:
         """Finished spans, in the order of their ends."""
-        state.drain()
+        state.settle()
         return list(self._exporter.get_finished_spans())
 
     @property
@@ -132,19 +132,19 @@ class Seen:
     @property
     def calls(self) -> list[Call]:
         """Finished records, in the order of their ends."""
-        state.drain()
+        state.settle()
         return list(self._keep.calls)
 
     @property
     def logs(self) -> list[dict[str, Any]]:
         """Call log lines, parsed."""
-        state.drain()
+        state.settle()
         return [json.loads(line) for line in self._stream.getvalue().splitlines()]
 
     @property
     def log_text(self) -> str:
         """Call log lines as they were written."""
-        state.drain()
+        state.settle()
         return self._stream.getvalue()
 
     def value(self, metric: str, **labels: str) -> float:
@@ -156,7 +156,7 @@ class Seen:
             metric: Sample name, e.g. ``llm_requests_total`` or ``..._seconds_count``.
             **labels: Labels that must have these values; other labels may have any value.
         """
-        state.drain()
+        state.settle()
         total = 0.0
         for family in self.registry.collect() if self._families is None else self._families:
             for sample in family.samples:
@@ -166,7 +166,7 @@ class Seen:
 
     def clear(self) -> None:
         """Forget spans, calls and log lines; metrics stay."""
-        state.drain()
+        state.settle()
         self._exporter.clear()
         self._keep.calls.clear()
         self._stream.seek(0)
@@ -209,7 +209,7 @@ def capture(
             state.STATE.perf_ns, state.STATE.unix_ns = clock.perf_ns, clock.unix_ns
         _guard.STATE.strict = strict
         yield seen
-        state.drain()
+        state.settle()
         seen._families = list(seen.registry.collect())
     finally:
         seen.telemetry.shutdown() if hasattr(seen, "telemetry") else None

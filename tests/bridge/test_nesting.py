@@ -16,7 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCod
 import trisignal
 from trisignal.bridge import processor
 from trisignal.call import Draft
-from trisignal.engine import lifecycle, nesting
+from trisignal.engine import lifecycle, nesting, state
 from trisignal.testing import Seen, capture
 
 INFERENCE: Any = {
@@ -46,8 +46,8 @@ def seen() -> Iterator[Seen]:
     """Everything that is emitted, with the bridge on as by default."""
     with capture() as found:
         yield found
-    assert not nesting.OPEN, "a span that has ended is still remembered"
-    assert not nesting.OURS
+    assert not state.NESTING.spans, "a span that has ended is still remembered"
+    assert not state.NESTING.calls
 
 
 def tracer_of(seen: Seen, scope: str = "other") -> Tracer:
@@ -333,7 +333,7 @@ def test_open_spans_are_bounded(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> 
     """Spans that never end do not pile up: the oldest are forgotten, and counted."""
     monkeypatch.setattr(nesting, "MOST_OPEN", 5)
     spans = [tracer_of(seen).start_span("work") for _ in range(8)]
-    assert len(nesting.OPEN) == 5
+    assert len(state.NESTING.spans) == 5
     assert seen.value("trisignal_dropped_total", queue="bridge_spans") == 3
     for span in spans:
         span.end()

@@ -78,8 +78,8 @@ def test_it_falls_silent_at_shutdown(registry: CollectorRegistry) -> None:
             chat(host)
             assert counted(registry) == 1
     chat(host)
-    assert not nesting.OPEN
-    assert nesting.STATE.watchers == 0
+    assert not state.NESTING.spans
+    assert state.NESTING.watchers == 0
 
 
 def test_it_works_on_a_provider_that_setup_does_not_see(registry: CollectorRegistry) -> None:
@@ -95,7 +95,7 @@ def test_it_works_on_a_provider_that_setup_does_not_see(registry: CollectorRegis
                 pass
         assert counted(registry) == 2
     host.shutdown()
-    assert nesting.STATE.watchers == 0
+    assert state.NESTING.watchers == 0
 
 
 def test_two_on_one_provider_count_once(registry: CollectorRegistry) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import _guard
 from trisignal.assembly.telemetry import CURRENT, Telemetry
-from trisignal.engine.state import STATE, State, drain, reset
+from trisignal.engine.state import STATE, State, reset, settle
 
 
 class Aside:
@@ -18,7 +18,7 @@ class Aside:
 
 def put_aside() -> Aside:
     """Put the running setup() aside without shutting it down; `bring_back` undoes it."""
-    drain()
+    settle()
     aside = Aside(CURRENT.telemetry)
     CURRENT.telemetry = None
     # What the application attached is put aside, too, not stopped.

@@ -17,7 +17,7 @@ from trisignal import semconv as names
 from trisignal.assembly import arguments
 from trisignal.assembly.telemetry import Telemetry, after_fork
 from trisignal.bridge.processor import BridgeSpanProcessor
-from trisignal.engine import state
+from trisignal.engine import lifecycle, state
 from trisignal.export.log_file import LogFile
 from trisignal.export.otel_providers import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal.policy import Policy
@@ -82,6 +82,7 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
     _hook_fork()
+    lifecycle.at_exit_last()
 
 
 def _add_bridge(made: Telemetry) -> None:
@@ -98,11 +99,11 @@ def _serve(made: Telemetry) -> None:
     before, registry = metrics_page.default_registry, made.registry
     assert registry is not None
     metrics_page.default_registry = lambda: registry
-    metrics_page.before_scrape.append(state.drain)
+    metrics_page.before_scrape.append(state.settle)
 
     def undo() -> None:
         metrics_page.default_registry = before
-        metrics_page.before_scrape.remove(state.drain)
+        metrics_page.before_scrape.remove(state.settle)
 
     made.undo.append(undo)
 
@@ -157,6 +158,8 @@ def _add_push(
             max_label_sets=settings.max_label_sets,
             slo_thresholds=settings.slo_thresholds,
         )
+        pushed.before_collect = _refresh
+        made.undo.append(pushed.detach)
         sinks.append(pushed)
         meters.append(pushed)
     logger_provider = explicit.get("logger_provider")
@@ -223,7 +226,8 @@ def _version() -> str:
 
 
 def _refresh() -> None:
-    """Bring up to date what changes by the clock alone."""
+    """Before anything is collected: settle what finalizers left, and bring up to date what changes by the clock."""
+    state.settle()
     for watcher in state.STATE.attached:
         refresh = getattr(watcher, "refresh", None)
         if refresh is not None:

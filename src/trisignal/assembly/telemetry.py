@@ -106,7 +106,7 @@ class Telemetry:
         Returns:
             Whether everything was sent in time.
         """
-        state.drain()
+        state.settle()
         providers = [self.tracer_provider, *(built.provider for built in self.built)]
         flushes = [getattr(one, "force_flush", None) for one in dict.fromkeys(providers)]
         wait_ms = int(timeout_s * 1000)
@@ -122,7 +122,7 @@ class Telemetry:
         with CURRENT.lock:
             if CURRENT.telemetry is not self:
                 return
-            state.drain()
+            state.settle()
             state.reset()
             _guard.reset()
             self.take_back()
@@ -159,7 +159,7 @@ def after_fork() -> None:
 
 def summary() -> Summary:
     """Totals, error rate, cost and latency quantiles of this process since setup()."""
-    state.drain()
+    state.settle()
     tally = TallySink() if CURRENT.telemetry is None else CURRENT.telemetry.tally
     return tally.summary()
 

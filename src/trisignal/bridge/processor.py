@@ -43,8 +43,8 @@ class BridgeSpanProcessor(SpanProcessor):
         self._mirror = False
         """Another processor has told everything that this one sees."""
         self._halves = _Halves()
-        nesting.STATE.watchers += 1
-        nesting.STATE.forgotten = partial(_dropped, "bridge_spans")
+        state.NESTING.watchers += 1
+        state.NESTING.forgotten = partial(_lost, "bridge_spans")
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Remember where a span began."""
@@ -72,7 +72,7 @@ class BridgeSpanProcessor(SpanProcessor):
         settle = partial(self._settle, span, scope, ids, node)
         if get_ident() in state.inside:
             # Ended by the garbage collector while a sink of ours is at work: later.
-            state.dropped.append(settle)
+            state.unsettled.append(settle)
         else:
             settle()
 
@@ -80,11 +80,11 @@ class BridgeSpanProcessor(SpanProcessor):
         """Do nothing from now on."""
         if not self._closed:
             self._closed = True
-            nesting.STATE.watchers -= 1
+            state.NESTING.watchers -= 1
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Record the calls that were deferred."""
-        state.drain()
+        state.settle()
         return True
 
     def _settle(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> None:
@@ -143,7 +143,7 @@ def _scope(span: Any) -> str:
     return scope.name if scope is not None else ""
 
 
-def _dropped(queue: str) -> None:
+def _lost(queue: str) -> None:
     for meter in state.STATE.meters:
         meter.count("dropped", (queue,))
 
@@ -212,4 +212,4 @@ class _Halves:
                 self._waiting.setdefault(key, deque()).append(half)
                 self._count += 1
         if full:
-            _dropped("bridge_streams")
+            _lost("bridge_streams")

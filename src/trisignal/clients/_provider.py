@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from trisignal import _guard
-from trisignal.call import Draft
+from trisignal import _context, _guard, providers
+from trisignal import semconv as names
+from trisignal.call import ContentSource, Draft, ErrorKind, Exchange
 from trisignal.clients._patch import Patches, Wrapper
 from trisignal.engine import current, lifecycle, state
+from trisignal.formats import Format
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -18,29 +21,96 @@ Kwargs = dict[str, Any]
 _w3c = TraceContextTextMapPropagator()
 
 
-class Watched(NamedTuple):
+class Instead(NamedTuple):
     """A generator for the application, in place of the client's own, which cannot be watched otherwise."""
 
     stream: Any
+
+
+class Place(NamedTuple):
+    """Where requests go."""
+
+    host: str
+    port: int
+    provider: str
+    """Id of the provider that answers there."""
+
+
+def place_of(url: str, fallback: str) -> Place:
+    """Where a URL leads.
+
+    Args:
+        url: A base URL.
+        fallback: Provider id for a host that is not known.
+    """
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    return Place(host, port, providers.by_host(host, port, state.STATE.settings.provider_hosts, fallback))
+
+
+class ClientExchange(Exchange):
+    """What a reader keeps of one call: how to read its reply, and what its HTTP requests have shown so far."""
+
+    __slots__ = ("format", "lost", "streaming")
+
+    def __init__(self, format: Format, streaming: bool = False) -> None:
+        self.format = format
+        self.streaming = streaming
+        self.lost: ErrorKind | None = None
+        """Why the last attempt failed; a retry once another one follows."""
+
+
+X = TypeVar("X", bound=Exchange)
+
+
+def exchanging(kind: type[X]) -> tuple[Draft, X] | None:
+    """The call that is sending a request here, and its exchange; None when it is not one of these."""
+    draft = _context.current.get()
+    if draft is None or draft.ended or not isinstance(draft.exchange, kind):
+        return None
+    return draft, draft.exchange
+
+
+def draft_at(
+    place: tuple[str, int, str], operation: str, exchange: ClientExchange, request: Any, *, model: str = ""
+) -> Draft:
+    """A draft of a request.
+
+    Args:
+        place: Host, port and provider.
+        operation: What the request asks for.
+        exchange: What the reader keeps of it.
+        request: Where content can be read from, while it is captured.
+        model: The requested model, where it is known already.
+    """
+    draft = Draft(operation, request_model=model)
+    draft.server_address, draft.server_port, draft.provider = place
+    draft.exchange = exchange
+    if exchange.streaming:
+        draft.fields[names.REQUEST_STREAM] = True
+    policy = state.STATE.policy
+    if policy is not None and policy.captures:
+        draft.content = ContentSource(exchange.format.read_content, request)
+    return draft
 
 
 class Reader(Protocol):
     """Reads the calls of one method. Its own methods may raise: the wrappers contain it."""
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
-        """A draft with the facts of the request; None for what is no model call."""
+        """A draft with the facts of the request; None for what calls no model."""
         ...
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """The request as it is to be sent: unchanged unless the user has asked for more."""
         ...
 
-    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+    def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read the result or attach to its stream. Returns whether the call is complete."""
         ...
 
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """Read what an exception still tells about the call."""
+        """Read what an exception still says about the call."""
         ...
 
 
@@ -97,7 +167,7 @@ def _answer(reader: Reader, draft: Draft, result: Any) -> Any:
     except BaseException as error:
         lifecycle.close_call(draft, error)
         raise
-    if isinstance(complete, Watched):
+    if isinstance(complete, Instead):
         return complete.stream
     if complete:
         lifecycle.close_call(draft)
@@ -109,7 +179,8 @@ def _failed(reader: Reader, draft: Draft, error: BaseException) -> None:
         reader.failed(draft, error)
     except Exception as failure:
         _guard.contain("client.failed", failure)
-    lifecycle.close_call(draft, error)
+    finally:
+        lifecycle.close_call(draft, error)
 
 
 def sync_wrapper(reader: Reader) -> Wrapper:
@@ -119,16 +190,17 @@ def sync_wrapper(reader: Reader) -> Wrapper:
         draft = _begin(reader, instance, args, kwargs)
         if draft is None:
             return wrapped(*args, **kwargs)
-        tokens = current.activate(draft)
+        tokens = None
         try:
+            tokens = current.activate(draft)
             args, kwargs = _adjust(reader, draft, instance, args, kwargs)
             result = wrapped(*args, **kwargs)
-        except BaseException as error:
             current.deactivate(tokens)
+            return _answer(reader, draft, result)
+        except BaseException as error:
+            current.restore(draft, tokens)
             _failed(reader, draft, error)
             raise
-        current.deactivate(tokens)
-        return _answer(reader, draft, result)
 
     return call
 
@@ -140,15 +212,16 @@ def async_wrapper(reader: Reader) -> Wrapper:
         draft = _begin(reader, instance, args, kwargs)
         if draft is None:
             return await wrapped(*args, **kwargs)
-        tokens = current.activate(draft)
+        tokens = None
         try:
+            tokens = current.activate(draft)
             args, kwargs = _adjust(reader, draft, instance, args, kwargs)
             result = await wrapped(*args, **kwargs)
-        except BaseException as error:
             current.deactivate(tokens)
+            return _answer(reader, draft, result)
+        except BaseException as error:
+            current.restore(draft, tokens)
             _failed(reader, draft, error)
             raise
-        current.deactivate(tokens)
-        return _answer(reader, draft, result)
 
     return call

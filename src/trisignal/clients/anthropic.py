@@ -23,11 +23,12 @@ from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.sdks.stainless import Endpoint, Exchange, Stainless
+from trisignal.clients.sdks.stainless import Endpoint, Stainless, StainlessExchange
 from trisignal.engine.state import STATE
 from trisignal.formats import StreamState, View, count, text, view
 from trisignal.formats.anthropic_messages import MESSAGES
 from trisignal.formats.plain import PLAIN
+from trisignal.outcomes import attribute
 from trisignal.streams.tap import Tap
 
 _PLATFORMS = {
@@ -171,8 +172,7 @@ class Anthropic(Stainless):
         draft = super().begin(instance, args, kwargs)
         if draft is None:
             return None
-        exchange = draft.owner
-        assert isinstance(exchange, Exchange)
+        exchange: StainlessExchange = draft.exchange
         if draft.operation in names.BATCHES:
             # Results come in lines, not in chunks of a reply.
             exchange.streaming = False
@@ -206,15 +206,16 @@ class Anthropic(Stainless):
         for stream in (streaming.Stream, streaming.AsyncStream):
             patches.wrap(stream, "__init__", _see_stream)
 
-    def _attach(self, draft: Draft, exchange: Exchange, response: Any) -> None:
+    def _attach(self, draft: Draft, exchange: StainlessExchange, response: Any) -> None:
         super()._attach(draft, exchange, response)
         _read_response_head(draft, exchange, response)
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A status error carries its response."""
         super().failed(draft, error)
-        exchange, response = draft.owner, getattr(error, "response", None)
-        if isinstance(exchange, Exchange) and exchange.response is None and hasattr(response, "headers"):
+        exchange: StainlessExchange = draft.exchange
+        response = attribute(error, "response")
+        if exchange.response is None and hasattr(response, "headers"):
             _read_response_head(draft, exchange, response)
 
 
@@ -228,7 +229,7 @@ def _header(layers: tuple[Any, ...], name: str) -> str:
     return ""
 
 
-def _read_response_head(draft: Draft, exchange: Exchange, response: Any) -> None:
+def _read_response_head(draft: Draft, exchange: StainlessExchange, response: Any) -> None:
     for header, name in _HEADERS.items():
         value = response.headers.get(header)
         if value:
@@ -288,7 +289,7 @@ def _own_tracer(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """
     tracer = wrapped()
     draft = _context.current.get()
-    stand_in = getattr(draft.owner, "native", None) if draft is not None else None
+    stand_in = getattr(draft.exchange, "native", None) if draft is not None else None
     if tracer is None or draft is None or draft.span is None or stand_in is None or stand_in.used:
         return tracer
     provider = instance._open_telemetry.get("tracer_provider") or trace.get_tracer_provider()

@@ -13,19 +13,28 @@ from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
 from typing import Any
-from urllib.parse import urlsplit
 
-from trisignal import _context, _guard, providers
+from trisignal import _guard
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft
+from trisignal.call import Draft
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
+from trisignal.clients._provider import (
+    Args,
+    ClientExchange,
+    Kwargs,
+    Place,
+    async_wrapper,
+    draft_at,
+    exchanging,
+    place_of,
+    sync_wrapper,
+)
 from trisignal.clients.sdks.botocore import Watch, mark, patch_reading
 from trisignal.engine import state
-from trisignal.formats import Format, text, view
+from trisignal.formats import Format, StreamState, text, view
 from trisignal.formats.bedrock_converse import CONVERSE, usage
 from trisignal.formats.bedrock_invoke import told_by
-from trisignal.outcomes import classify, kind_of_status
+from trisignal.outcomes import attribute, classify, kind_of_status
 from trisignal.streams.decoders import BodyDecoder
 from trisignal.streams.fold import Fold
 
@@ -50,23 +59,22 @@ _HEADERS = {
 _MAX_KNOWN = 256
 
 
-class Exchange:
+class BedrockExchange(ClientExchange):
     """What a request says about how to read its reply."""
 
-    __slots__ = ("format", "streaming", "whole")
+    __slots__ = ("whole",)
 
-    def __init__(self, format: Format, whole: bool, streaming: bool) -> None:
-        self.format = format
+    def __init__(self, format: Format, streaming: bool, whole: bool) -> None:
+        super().__init__(format, streaming)
         self.whole = whole
         """Botocore parses the reply: there is no body of the vendor's own in it."""
-        self.streaming = streaming
 
 
 class Bedrock:
     """Reader of the four operations that call a model."""
 
     def __init__(self) -> None:
-        self._hosts: dict[str, tuple[str, int]] = {}
+        self._places: dict[str, Place] = {}
 
     def patch(self, patches: Patches) -> None:
         """Patch botocore, and aiobotocore if it is imported."""
@@ -94,27 +102,19 @@ class Bedrock:
             body = _json(body.get("body"))
             doing, format = told_by(model, body)
             body = {**body, "model": model, "modelId": model}
-        draft = Draft(doing)
-        draft.server_address, draft.server_port = host, port = self._host(instance.meta.endpoint_url)
-        draft.provider = providers.by_host(host, port, state.STATE.settings.provider_hosts, _PROVIDER)
-        draft.owner = Exchange(format, whole, streaming)
+        exchange = BedrockExchange(format, streaming, whole)
+        draft = draft_at(self._place(instance.meta.endpoint_url), doing, exchange, body)
         format.read_request(draft, body)
-        if streaming:
-            draft.fields[names.REQUEST_STREAM] = True
         if guardrail:
             draft.fields[names.BEDROCK_GUARDRAIL_ID] = guardrail
-        policy = state.STATE.policy
-        if policy is not None and policy.captures:
-            draft.content = ContentSource(format.read_content, body)
         return draft
 
-    def _host(self, url: str) -> tuple[str, int]:
-        known = self._hosts.get(url)
+    def _place(self, url: str) -> Place:
+        known = self._places.get(url)
         if known is None:
-            parts = urlsplit(url)
-            known = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-            if len(self._hosts) < _MAX_KNOWN:
-                self._hosts[url] = known
+            known = place_of(url, _PROVIDER)
+            if len(self._places) < _MAX_KNOWN:
+                self._places[url] = known
         return known
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
@@ -123,8 +123,7 @@ class Bedrock:
 
     def answer(self, draft: Draft, result: Any) -> bool:
         """Read a complete reply, or mark its stream or body."""
-        exchange = draft.owner
-        assert isinstance(exchange, Exchange)
+        exchange: BedrockExchange = draft.exchange
         headers = _read_metadata(draft, result)
         if exchange.whole and not exchange.streaming:
             exchange.format.read_response(draft, result)
@@ -138,14 +137,14 @@ class Bedrock:
         fold = Fold(draft, exchange.format, keep_content=keep, timed=exchange.streaming)
         decoder = BodyDecoder(bytes)
         # No method of what holds the fold: only the collector could free such a circle.
-        fold.before_end = partial(_settle, draft, exchange, told, decoder)
+        fold.before_end = partial(_settle, draft, fold.state, exchange, told, decoder)
         parse = _whole if exchange.whole else partial(_unwrap, told)
         read = result.get("stream" if exchange.whole else "body")
         return not mark(read, Watch(draft, fold, parse, decoder, _number(headers.get("content-length"))))
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A client error carries the reply's metadata."""
-        _read_metadata(draft, getattr(error, "response", None))
+        _read_metadata(draft, attribute(error, "response"))
 
 
 def _read_metadata(draft: Draft, result: Any) -> Mapping[str, Any]:
@@ -182,11 +181,16 @@ def _unwrap(told: dict[str, Any], event: Any) -> Any:
     metrics = chunk.get(_METRICS)
     if metrics:
         told.update({key: metrics.get(f"{key}Count") for key in _HEADERS})
+        told[_METRICS] = True
     return chunk
 
 
-def _settle(draft: Draft, exchange: Exchange, told: dict[str, Any], decoder: BodyDecoder) -> None:
+def _settle(
+    draft: Draft, stream: StreamState, exchange: BedrockExchange, told: dict[str, Any], decoder: BodyDecoder
+) -> None:
     """Read a body once it was read, and take the counts beside it where it has none of its own."""
+    # Bedrock's own counts come with the last chunk, whatever model wrote it.
+    stream.finished = stream.finished or _METRICS in told
     reply = None if exchange.streaming else decoder.body()
     if reply is not None:
         exchange.format.read_response(draft, reply)
@@ -195,7 +199,7 @@ def _settle(draft: Draft, exchange: Exchange, told: dict[str, Any], decoder: Bod
     embeds = draft.operation == names.EMBEDDINGS
     known = draft.usage
     if known is None or known.input is None or (known.output is None and not embeds):
-        beside = usage({f"{key}s": value for key, value in told.items()})
+        beside = usage({f"{key}s": told.get(key) for key in _HEADERS})
         if beside is not None:
             draft.usage = beside._replace(output=None) if embeds else beside
 
@@ -206,9 +210,10 @@ def _settle(draft: Draft, exchange: Exchange, told: dict[str, Any], decoder: Bod
 def _note_retry(args: Args) -> None:
     """Note why an attempt is repeated: arguments are its number, the operation, request, reply and error."""
     try:
-        draft = _context.current.get()
-        if draft is None or draft.owner.__class__ is not Exchange or args[1].service_model.service_name != _SERVICE:
+        found = exchanging(BedrockExchange)
+        if found is None or args[1].service_model.service_name != _SERVICE:
             return
+        draft, _ = found
         reply, error = args[3], args[4]
         kind = kind_of_status(reply[0].status_code) if reply is not None else classify(error).kind
         draft.retries.append(kind or "other")

@@ -12,22 +12,30 @@ import importlib
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from trisignal import _context, _guard, providers
+from trisignal import _guard
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft, ErrorKind
+from trisignal.call import Draft
+from trisignal.clients._headers import read_request_id
 from trisignal.clients._patch import Patches, Wrapper
-from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
-from trisignal.engine import state
+from trisignal.clients._provider import (
+    Args,
+    ClientExchange,
+    Instead,
+    Kwargs,
+    Place,
+    async_wrapper,
+    draft_at,
+    exchanging,
+    outgoing,
+    place_of,
+    sync_wrapper,
+)
 from trisignal.engine.state import captures
-from trisignal.formats import Format, text, view
+from trisignal.formats import Format, view
 from trisignal.formats.cohere import COHERE, COHERE_OTHER
-from trisignal.outcomes import kind_of_status
+from trisignal.outcomes import attribute, kind_of_status
 from trisignal.streams.fold import Fold, aiterate, iterate
-
-_REQUEST_IDS = ("x-debug-trace-id", "x-request-id", "x-amzn-requestid", "opc-request-id")
-
 
 _CLOUDS: dict[str, Callable[[Any, dict[str, Any]], str]] = {
     "cohere.aws_client": lambda module, told: module.get_url(
@@ -62,16 +70,6 @@ _METHODS: tuple[tuple[str, str, dict[str, Ask]], ...] = (
 _AUDIO = ("cohere.audio.transcriptions.raw_client", "RawTranscriptionsClient", {"create": Ask("transcription")})
 
 
-class Exchange:
-    """What the HTTP requests of a draft have shown so far."""
-
-    __slots__ = ("lost",)
-
-    def __init__(self) -> None:
-        self.lost: ErrorKind | None = None
-        """Why the last attempt failed, where that was its status."""
-
-
 class _Carried(dict[str, Any]):
     """Request options that bring the context of a call into the threads of the client's pool."""
 
@@ -93,31 +91,26 @@ class Cohere:
         ask = self._ask
         more = view(kwargs.get("request_options")).get("additional_body_parameters")
         body = {**kwargs, **more} if isinstance(more, dict) else kwargs
-        draft = Draft(ask.operation)
-        draft.server_address, draft.server_port, draft.provider = _who(instance._client_wrapper)
-        draft.owner = Exchange()
+        exchange = ClientExchange(ask.format, ask.streaming)
+        draft = draft_at(_who(instance._client_wrapper), ask.operation, exchange, body)
         ask.format.read_request(draft, body)
-        if ask.streaming:
-            draft.fields[names.REQUEST_STREAM] = True
-        if captures():
-            draft.content = ContentSource(ask.format.read_content, body)
         return draft
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Arguments stay; headers are added to the HTTP request."""
         return args, kwargs
 
-    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+    def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a complete reply, or stay with the generator of a stream's events."""
         response = getattr(result, "_response", None)
         if response is not None:
-            _read_headers(draft, response.headers)
+            read_request_id(draft, response.headers.items())
         reply = result._data if response is not None else result
         if self._ask.streaming:
             fold = Fold(draft, self._ask.format, keep_content=captures())
             watch: Any = aiterate if hasattr(reply, "__anext__") else iterate
             result._data = watch(reply, fold)
-            return Watched((result, fold))
+            return Instead((result, fold))
         self._ask.format.read_response(draft, view(reply))
         if draft.content is not None:
             draft.content.response = reply
@@ -125,7 +118,7 @@ class Cohere:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A refused request has an id."""
-        _read_headers(draft, getattr(error, "headers", None) or {})
+        read_request_id(draft, (attribute(error, "headers") or {}).items())
 
 
 class Batches(Cohere):
@@ -138,13 +131,7 @@ class Batches(Cohere):
         return args, {**kwargs, "request_options": options}
 
 
-def _read_headers(draft: Draft, headers: Any) -> None:
-    for name, value in headers.items():
-        if name.lower() in _REQUEST_IDS:
-            draft.vendor_request_id = text(value)
-
-
-def _who(wrapper: Any) -> tuple[str, int, str]:
+def _who(wrapper: Any) -> Place:
     """Host, port and provider id of where a client's requests go."""
     url = wrapper.get_base_url()
     for hook in wrapper.httpx_client.httpx_client.event_hooks["request"]:
@@ -152,9 +139,7 @@ def _who(wrapper: Any) -> tuple[str, int, str]:
         if module in _CLOUDS:
             told = dict(zip(hook.__code__.co_freevars, (cell.cell_contents for cell in hook.__closure__)))
             url = _CLOUDS[module](importlib.import_module(module), told)
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
-    return host, port, providers.by_host(host, port, state.STATE.settings.provider_hosts, "cohere")
+    return place_of(url, "cohere")
 
 
 # --- methods -------------------------------------------------------------------------
@@ -211,16 +196,9 @@ async def _aentered(call: Wrapper, instance: Any, kwargs: Kwargs, manager: Any) 
 # --- below them ----------------------------------------------------------------------
 
 
-def _exchange() -> tuple[Draft, Exchange] | None:
-    draft = _context.current.get()
-    if draft is None or draft.ended or not isinstance(draft.owner, Exchange):
-        return None
-    return draft, draft.owner
-
-
 def _see_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """Note a retry; add trace context where the settings say so."""
-    found = _exchange()
+    found = exchanging(ClientExchange)
     if found is not None:
         draft, exchange = found
         try:
@@ -238,7 +216,7 @@ def _see_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
 
 def _see_response(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     again = wrapped(*args, **kwargs)
-    found = _exchange()
+    found = exchanging(ClientExchange)
     if again and found is not None:
         response: Any = args[0] if args else kwargs.get("response")
         found[1].lost = kind_of_status(response.status_code)

@@ -12,21 +12,32 @@ import importlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-from trisignal import _context, _guard, providers
+from trisignal import _guard
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft, ErrorKind
+from trisignal.call import Draft
+from trisignal.clients._headers import read_request_id
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
+from trisignal.clients._provider import (
+    Args,
+    ClientExchange,
+    Instead,
+    Kwargs,
+    Place,
+    async_wrapper,
+    draft_at,
+    exchanging,
+    outgoing,
+    place_of,
+    sync_wrapper,
+)
 from trisignal.engine import current, state
-from trisignal.formats import Format, text, view
+from trisignal.formats import Format, view
 from trisignal.formats.gemini import COUNT_TOKENS, EMBED_CONTENT, GENERATE_CONTENT, model_name
 from trisignal.outcomes import classify
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 _MAX_KNOWN = 256
-_REQUEST_IDS = ("x-request-id", "x-goog-request-id", "apim-request-id")
 
 
 class Turn(NamedTuple):
@@ -48,15 +59,13 @@ _TURNS = (
 )
 
 
-class Exchange:
-    """What the HTTP requests of a draft have shown so far."""
+class GoogleExchange(ClientExchange):
+    """What is kept of a call besides."""
 
-    __slots__ = ("body", "format", "lost")
+    __slots__ = ("body",)
 
-    def __init__(self, format: Format) -> None:
-        self.format = format
-        self.lost: ErrorKind | None = None
-        """Why the last attempt failed; told as a retry once another one follows."""
+    def __init__(self, format: Format, streaming: bool) -> None:
+        super().__init__(format, streaming)
         self.body: Any = None
         """JSON text of a complete reply."""
 
@@ -69,24 +78,18 @@ class GoogleGenAI:
         known: Host, port and provider per base URL and kind of client, shared by all readers.
     """
 
-    def __init__(self, turn: Turn, known: dict[tuple[str, bool], tuple[str, int, str]]) -> None:
+    def __init__(self, turn: Turn, known: dict[tuple[str, bool], Place]) -> None:
         self._turn = turn
         self._known = known
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """Who is asked for which model; what is asked is read from the body that is sent."""
         turn = self._turn
-        draft = Draft(turn.operation, request_model=model_name(kwargs.get("model")))
-        draft.server_address, draft.server_port, draft.provider = self._who(instance._api_client, kwargs.get("config"))
-        draft.owner = Exchange(turn.format)
-        if turn.streaming:
-            draft.fields[names.REQUEST_STREAM] = True
-        policy = state.STATE.policy
-        if policy is not None and policy.captures:
-            draft.content = ContentSource(turn.format.read_content, kwargs)
-        return draft
+        place = self._who(instance._api_client, kwargs.get("config"))
+        exchange = GoogleExchange(turn.format, turn.streaming)
+        return draft_at(place, turn.operation, exchange, kwargs, model=model_name(kwargs.get("model")))
 
-    def _who(self, client: Any, config: Any) -> tuple[str, int, str]:
+    def _who(self, client: Any, config: Any) -> Place:
         options = view(view(config).get("http_options"))
         base = options.get("base_url") or view(client._http_options).get("base_url") or ""
         key = (str(base), bool(client.vertexai))
@@ -94,21 +97,16 @@ class GoogleGenAI:
         if found is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            url = urlsplit(key[0])
-            host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
-            fallback = "gcp.vertex_ai" if client.vertexai else "gcp.gemini"
-            provider = providers.by_host(host, port, state.STATE.settings.provider_hosts, fallback)
-            found = self._known[key] = (host, port, provider)
+            found = self._known[key] = place_of(key[0], "gcp.vertex_ai" if client.vertexai else "gcp.gemini")
         return found
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Arguments stay; headers are added to the HTTP request."""
         return args, kwargs
 
-    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+    def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a complete reply."""
-        exchange = draft.owner
-        assert isinstance(exchange, Exchange)
+        exchange: GoogleExchange = draft.exchange
         seen = view(result)
         raw = view(seen.get("sdk_http_response")).get("body")
         # The application asked for the HTTP response and parses its body by itself.
@@ -125,8 +123,8 @@ class GoogleGenAI:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A reply that the SDK could not parse was billed all the same."""
-        exchange = draft.owner
-        if isinstance(exchange, Exchange) and exchange.body:
+        exchange: GoogleExchange = draft.exchange
+        if exchange.body:
             try:
                 reply = json.loads(exchange.body)
             except ValueError:  # the application hears of it
@@ -137,13 +135,13 @@ class GoogleGenAI:
 class GoogleGenAIStream(GoogleGenAI):
     """The same for a streamed turn."""
 
-    def answer(self, draft: Draft, result: Any) -> Watched:
+    def answer(self, draft: Draft, result: Any) -> Instead:
         """Attach to a generator, or asynchronous generator, of parsed chunks."""
         policy = state.STATE.policy
         fold = Fold(draft, self._turn.format, keep_content=policy is not None and policy.captures)
         if hasattr(result, "__anext__"):
-            return Watched(aiterate(result, fold))
-        return Watched(iterate(_sent_within(result, draft), fold))
+            return Instead(aiterate(result, fold))
+        return Instead(iterate(_sent_within(result, draft), fold))
 
 
 def _sent_within(chunks: Iterator[Any], draft: Draft) -> Iterator[Any]:
@@ -159,17 +157,10 @@ def _sent_within(chunks: Iterator[Any], draft: Draft) -> Iterator[Any]:
     yield from chunks
 
 
-def _exchange() -> tuple[Draft, Exchange] | None:
-    draft = _context.current.get()
-    if draft is None or draft.ended or not isinstance(draft.owner, Exchange):
-        return None
-    return draft, draft.owner
-
-
 def _see_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """Read the body that is about to be sent; add trace context where the settings say so."""
     request = wrapped(*args, **kwargs)
-    found = _exchange()
+    found = exchanging(GoogleExchange)
     if found is None:
         return request
     draft, exchange = found
@@ -189,7 +180,7 @@ def _see_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
 
 
 def _attempted(error: BaseException | None, response: Any) -> None:
-    found = _exchange()
+    found = exchanging(GoogleExchange)
     if found is None:
         return
     draft, exchange = found
@@ -197,9 +188,7 @@ def _attempted(error: BaseException | None, response: Any) -> None:
         if error is not None:
             exchange.lost = classify(error).kind
             return
-        for name, value in response.headers.items():
-            if name.lower() in _REQUEST_IDS:
-                draft.vendor_request_id = text(value)
+        read_request_id(draft, response.headers.items())
         told = response.response_stream
         exchange.body = told[0] if isinstance(told, list) and told else None
     except Exception as failure:
@@ -207,7 +196,7 @@ def _attempted(error: BaseException | None, response: Any) -> None:
 
 
 def _another() -> None:
-    found = _exchange()
+    found = exchanging(GoogleExchange)
     if found is not None and found[1].lost is not None:
         found[0].retries.append(found[1].lost)
         found[1].lost = None
@@ -242,7 +231,7 @@ class Client:
         """Patch every kind of turn, sync and async."""
         models = importlib.import_module("google.genai.models")
         base = importlib.import_module("google.genai._api_client").BaseApiClient
-        known: dict[tuple[str, bool], tuple[str, int, str]] = {}
+        known: dict[tuple[str, bool], Place] = {}
         for turn in _TURNS:
             reader = (GoogleGenAIStream if turn.streaming else GoogleGenAI)(turn, known)
             for cls, wrapper in ((models.Models, sync_wrapper), (models.AsyncModels, async_wrapper)):

@@ -10,20 +10,28 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
-from trisignal import _guard, providers
+from trisignal import _guard
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft
+from trisignal.call import Draft
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
-from trisignal.engine import state
+from trisignal.clients._provider import (
+    Args,
+    ClientExchange,
+    Instead,
+    Kwargs,
+    async_wrapper,
+    draft_at,
+    outgoing,
+    place_of,
+    sync_wrapper,
+)
 from trisignal.engine.state import captures
 from trisignal.formats import Format, text, view
 from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.tgi import TGI
-from trisignal.outcomes import classify
+from trisignal.outcomes import attribute, classify
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 _OPERATIONS = {
@@ -130,20 +138,12 @@ class HuggingFace:
         body = asked.json if isinstance(asked.json, dict) else {}
         operation = _OPERATIONS.get(asked.task, "request")
         format = _format(operation, body)
-        url = urlsplit(asked.url)
-        host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
-        named = state.STATE.settings.provider_hosts
-        draft = Draft(operation, provider=providers.by_host(host, port, named, "huggingface"))
-        draft.server_address, draft.server_port = host, port
-        draft.owner = format
+        exchange = ClientExchange(format, bool(kwargs.get("stream")))
+        draft = draft_at(place_of(asked.url, "huggingface"), operation, exchange, body)
         format.read_request(draft, body)
         model = text(asked.model)
         if not draft.request_model and not model.startswith(("http://", "https://")):
             draft.request_model = model
-        if kwargs.get("stream"):
-            draft.fields[names.REQUEST_STREAM] = True
-        if captures():
-            draft.content = ContentSource(format.read_content, body)
         return draft
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
@@ -155,13 +155,14 @@ class HuggingFace:
         changed = replace(asked, headers=headers)
         return ((changed, *args[1:]), kwargs) if args else (args, {**kwargs, "request_parameters": changed})
 
-    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+    def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a reply, or stay with the lines of a stream."""
-        format: Any = draft.owner
-        if names.REQUEST_STREAM in draft.fields:
+        exchange: ClientExchange = draft.exchange
+        format = exchange.format
+        if exchange.streaming:
             fold = _Lines(draft, format, keep_content=captures())
             watch = aiterate if hasattr(result, "__anext__") else iterate
-            return Watched(watch(result, fold))
+            return Instead(watch(result, fold))
         if (isinstance(result, bytes) and result[:1] == b"{") or draft.operation in names.INFERENCE:
             try:
                 loaded = json.loads(result.decode() if isinstance(result, bytes) else result)
@@ -179,7 +180,7 @@ class HuggingFace:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A refused request has an id."""
-        draft.vendor_request_id = text(getattr(error, "request_id", None))
+        draft.vendor_request_id = text(attribute(error, "request_id"))
 
 
 def _first(loaded: Any) -> dict[str, Any]:

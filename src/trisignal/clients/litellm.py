@@ -14,7 +14,7 @@ from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import ContentSource, Draft
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
+from trisignal.clients._provider import Args, ClientExchange, Kwargs, async_wrapper, sync_wrapper
 from trisignal.engine.state import captures
 from trisignal.formats import text, view
 from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
@@ -54,7 +54,13 @@ _FOLD = "_trisignal_fold"
 """Attribute of a stream that its calls find their fold in."""
 
 
-class _Call:
+class LiteLLMExchange(ClientExchange):
+    """Marks a call of litellm's."""
+
+    __slots__ = ()
+
+
+class Function:
     """Reads the calls of one function."""
 
     def __init__(self, function: str) -> None:
@@ -63,14 +69,14 @@ class _Call:
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """Read the arguments; litellm's functions call each other, and only the outermost counts."""
         around = _context.current.get()
-        if around is not None and isinstance(around.owner, _Call):
+        if around is not None and isinstance(around.exchange, LiteLLMExchange):
             return None
         asked = dict(kwargs)
         if args:
             asked["model"] = args[0]
         model, provider = _resolve(asked)
         draft = Draft(self._operation, provider=provider, name="litellm")
-        draft.owner = self
+        draft.exchange = LiteLLMExchange(self._format, bool(asked.get("stream")))
         self._format.read_request(draft, asked)
         draft.request_model = model
         if asked.get("stream"):
@@ -166,7 +172,7 @@ class LiteLLM:
         """Patch the functions where they are exported and where they are defined, and the stream's steps."""
         litellm, main = importlib.import_module("litellm"), importlib.import_module("litellm.main")
         for name in _FUNCTIONS:
-            call = _Call(name)
+            call = Function(name)
             for module in (litellm, main):
                 patches.wrap(module, name, sync_wrapper(call))
                 patches.wrap(module, f"a{name}", async_wrapper(call))

@@ -14,22 +14,31 @@ from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 from weakref import ref
 
 from opentelemetry import trace
 
-from trisignal import _context, _guard, providers
+from trisignal import _context, _guard
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft
+from trisignal.call import Draft
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, sync_wrapper
+from trisignal.clients._provider import (
+    Args,
+    ClientExchange,
+    Instead,
+    Kwargs,
+    async_wrapper,
+    draft_at,
+    exchanging,
+    place_of,
+    sync_wrapper,
+)
 from trisignal.clients.sdks import speakeasy
 from trisignal.engine import state
 from trisignal.engine.state import captures
-from trisignal.formats import Format, text, view
+from trisignal.formats import Format, StreamState, text, view
 from trisignal.formats.mistral import MISTRAL, MISTRAL_EMBED
-from trisignal.outcomes import classify, classify_event, status_of
+from trisignal.outcomes import attribute, classify, classify_event, status_of
 from trisignal.streams import tap
 from trisignal.streams.fold import Fold, aiterate, iterate
 
@@ -65,13 +74,13 @@ _METHODS = (
 )
 
 
-class _Exchange(speakeasy.Exchange):
+class MistralExchange(ClientExchange):
     """What the SDK's own tracing needs to know besides."""
 
     __slots__ = ("around", "hook")
 
-    def __init__(self, format: Format, around: trace.Span) -> None:
-        super().__init__(format)
+    def __init__(self, format: Format, streaming: bool, around: trace.Span) -> None:
+        super().__init__(format, streaming)
         self.around = around
         """The span around the call, as the SDK would see it without us."""
         self.hook: Any = None
@@ -92,9 +101,14 @@ class _Events(Fold):
         super().failed(error)
 
 
+def _read_mark(state: StreamState, tail: tap.Tail) -> None:
+    # Some compatible hosts end a stream with nothing else, and the parser keeps it to itself.
+    state.finished = state.finished or tail.is_done()
+
+
 def _error_event(error: BaseException) -> dict[str, Any] | None:
-    told: Any = _object(getattr(error, "body", None)).get("data")
-    problems: Any = getattr(error, "errors", None)
+    told: Any = _object(attribute(error, "body")).get("data")
+    problems: Any = attribute(error, "errors")
     if told is None and callable(problems):  # early versions let pydantic's own error through
         listed: Any = problems()
         told = listed[0].get("input")
@@ -140,25 +154,19 @@ class Reader:
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """Who is asked for which model; what is asked is read from the body that is sent."""
         method = self._method
-        draft = Draft(method.operation, request_model=text(kwargs.get("model")))
-        url = urlsplit(text(kwargs.get("server_url")) or instance.sdk_configuration.get_server_details()[0])
-        host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
-        draft.server_address, draft.server_port = host, port
-        draft.provider = providers.by_host(host, port, state.STATE.settings.provider_hosts, self._fallback)
+        url = text(kwargs.get("server_url")) or instance.sdk_configuration.get_server_details()[0]
         # An enclosing call of ours is nothing that the SDK would see without us.
         enclosed = _context.current.get() is not None
-        draft.owner = _Exchange(method.format, trace.INVALID_SPAN if enclosed else trace.get_current_span())
-        if method.streaming:
-            draft.fields[names.REQUEST_STREAM] = True
-        if captures():
-            draft.content = ContentSource(method.format.read_content, kwargs)
-        return draft
+        around = trace.INVALID_SPAN if enclosed else trace.get_current_span()
+        exchange = MistralExchange(method.format, method.streaming, around)
+        model = text(kwargs.get("model"))
+        return draft_at(place_of(url, self._fallback), method.operation, exchange, kwargs, model=model)
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Arguments stay; headers are added to the HTTP request."""
         return args, kwargs
 
-    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+    def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a complete reply, or attach to a stream: its object stays, and so do its closes."""
         if not self._method.streaming:
             self._read(draft, view(result))
@@ -168,8 +176,11 @@ class Reader:
         watch: Any = aiterate if hasattr(inner, "__anext__") else iterate
         watched = watch(inner, fold)
         if inner is result:  # the first versions return bare generators
-            return Watched(watched)
-        tap.tap(result.response, fold)._parsed = _Running(watched, fold)
+            return Instead(watched)
+        below = tap.tap(result.response, fold)
+        below._parsed = _Running(watched, fold)
+        below._tail = tail = tap.Tail()
+        fold.before_end = partial(_read_mark, fold.state, tail)
         result.generator = watched
         return False
 
@@ -180,7 +191,7 @@ class Reader:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A reply that the SDK could not parse was billed all the same; a refusal may say why."""
-        body = _object(getattr(error, "body", None))
+        body = _object(attribute(error, "body"))
         if (status_of(error) or 0) // 100 == 2:
             if not self._method.streaming:
                 self._read(draft, body)
@@ -224,17 +235,17 @@ class _StandIn:
 
 def _trace_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The SDK's hook that may start a span: note which provider it goes to."""
-    _, exchange = speakeasy.current() or (None, None)
-    if isinstance(exchange, _Exchange):
-        exchange.hook = instance
+    found = exchanging(MistralExchange)
+    if found is not None:
+        found[1].hook = instance
     return wrapped(*args, **kwargs)
 
 
 def _start_span(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """One span per call where both go to one place; one that goes elsewhere is as it would be without us."""
-    draft, exchange = speakeasy.current() or (None, None)
+    draft, exchange = exchanging(MistralExchange) or (None, None)
     tracer = kwargs.get("tracer")
-    if draft is None or draft.span is None or not isinstance(exchange, _Exchange) or tracer is None:
+    if draft is None or exchange is None or draft.span is None or tracer is None:
         return wrapped(*args, **kwargs)
     hook, exchange.hook = exchange.hook, None
     provider = getattr(hook, "tracer_provider", None) or trace.get_tracer_provider()

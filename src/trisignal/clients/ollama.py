@@ -5,12 +5,20 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from trisignal import providers
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft
+from trisignal.call import Draft
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, Watched, async_wrapper, outgoing, sync_wrapper
-from trisignal.engine import state
+from trisignal.clients._provider import (
+    Args,
+    ClientExchange,
+    Instead,
+    Kwargs,
+    async_wrapper,
+    draft_at,
+    outgoing,
+    place_of,
+    sync_wrapper,
+)
 from trisignal.engine.state import captures
 from trisignal.formats import view
 from trisignal.formats.ollama import OLLAMA, OLLAMA_EMBED
@@ -43,18 +51,9 @@ class Ollama:
             return None
         operation, format = found
         body = kwargs.get("json") or {}
-        base = instance._client.base_url
-        host = base.host or ""
-        port = base.port or (80 if base.scheme == "http" else 443)
-        named = state.STATE.settings.provider_hosts
-        draft = Draft(operation, provider=providers.by_host(host, port, named, "ollama"))
-        draft.server_address, draft.server_port = host, port
-        draft.owner = format
-        if kwargs.get("stream"):
-            draft.fields[names.REQUEST_STREAM] = True
+        place = place_of(str(instance._client.base_url), "ollama")
+        draft = draft_at(place, operation, ClientExchange(format, bool(kwargs.get("stream"))), body)
         format.read_request(draft, body)
-        if captures():
-            draft.content = ContentSource(format.read_content, body)
         return draft
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
@@ -62,16 +61,16 @@ class Ollama:
         headers = outgoing(kwargs.get("headers"))
         return args, kwargs if headers is None else {**kwargs, "headers": headers}
 
-    def answer(self, draft: Draft, result: Any) -> bool | Watched:
+    def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a reply, or stay with a stream: what the application gets is a generator still."""
-        format: Any = draft.owner
-        if names.REQUEST_STREAM not in draft.fields:
-            format.read_response(draft, view(result))
+        exchange: ClientExchange = draft.exchange
+        if not exchange.streaming:
+            exchange.format.read_response(draft, view(result))
             if draft.content is not None:
                 draft.content.response = result
             return True
         watch = fold.aiterate if hasattr(result, "__anext__") else fold.iterate
-        return Watched(watch(result, fold.Fold(draft, format, keep_content=captures())))
+        return Instead(watch(result, fold.Fold(draft, exchange.format, keep_content=captures())))
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """The exception has nothing more to tell."""

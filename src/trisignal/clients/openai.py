@@ -97,10 +97,14 @@ class OpenAI(Stainless):
         azure = any(cls.__name__ == "BaseAzureClient" for cls in type(client).__mro__)
         return "azure.ai.openai" if azure else self._fallback
 
-    def changes(self, endpoint: Endpoint, streaming: bool, body: Any) -> Mapping[str, Any] | None:
+    def changes(self, endpoint: Endpoint, body: Any) -> Mapping[str, Any] | None:
         """Ask a chat stream for its usage, which OpenAI sends on demand only."""
-        asked = streaming and state.STATE.settings.inject_stream_usage
-        if asked and endpoint.format is CHAT and isinstance(body, dict) and not body.get("stream_options"):
+        if (
+            state.STATE.settings.inject_stream_usage
+            and endpoint.format is CHAT
+            and isinstance(body, dict)
+            and not body.get("stream_options")
+        ):
             return {**body, "stream_options": {"include_usage": True}}
         return None
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from opentelemetry import trace
 
 from trisignal import _guard, providers
-from trisignal.call import Draft
+from trisignal.call import Draft, Exchange
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
 from trisignal.clients.sdks.triton_streams import fail, read_reply, start_stream, started, stop_stream, stream_infer
@@ -71,6 +71,16 @@ class Greenlets(Triton):
         return False
 
 
+class CallbackExchange(Exchange):
+    """What is kept of a call until its callback is called."""
+
+    __slots__ = ("context",)
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        """The application's, without our span."""
+
+
 class Callbacks(Triton):
     """Reader of ``async_infer`` over gRPC."""
 
@@ -78,7 +88,7 @@ class Callbacks(Triton):
         """Keep what the application has bound, without our span."""
         draft = super().begin(instance, args, kwargs)
         if draft is not None:
-            draft.owner = copy_context()
+            draft.exchange = CallbackExchange(copy_context())
         return draft
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
@@ -113,11 +123,12 @@ class Requests(Triton):
 
 
 def _callback(draft: Draft, given: Any) -> Any:
-    around, span = draft.owner, draft.span
+    exchange: CallbackExchange = draft.exchange
+    around, span = exchange.context, draft.span
 
     def called(result: Any, error: Any) -> None:
         _settle(draft, result, error)
-        if span is not None and trace.get_current_span() is span and isinstance(around, Context):
+        if span is not None and trace.get_current_span() is span:
             # gRPC calls back in the context of the request, which is ours.
             around.run(given, result=result, error=error)
         else:

@@ -6,7 +6,7 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import set_span_in_context
+from opentelemetry.trace import get_current_span, set_span_in_context
 
 from trisignal import _context
 from trisignal.call import Draft
@@ -15,12 +15,14 @@ Activation = tuple["Token[Draft | None]", Any, Any]
 
 
 def activate(draft: Draft) -> Activation:
-    """Make a call the current one, its span the current span; undo with `deactivate`."""
+    """Make a call the current one, its span the current span; undo with `deactivate`, or with `restore`."""
+    around = otel_context.get_current()
+    draft.around = _context.current.get(), around
     token = _context.current.set(draft)
     span = draft.span
     if span is None or draft.hidden:
         return token, None, None
-    context = set_span_in_context(span)
+    context = set_span_in_context(span, around)
     return token, context, otel_context.attach(context)
 
 
@@ -32,8 +34,19 @@ def deactivate(tokens: Activation) -> None:
         otel_context.detach(attached)
     try:
         _context.current.reset(token)
-    except ValueError:
+    except (ValueError, RuntimeError):  # another context, or done before
         return
+
+
+def restore(draft: Draft, tokens: Activation | None) -> None:
+    """Undo an activation that may have been interrupted at any point: then it has no tokens, or was undone before."""
+    if tokens is not None:
+        deactivate(tokens)
+    if draft.around is not None and _context.current.get() is draft:
+        outer, context = draft.around
+        _context.current.set(outer)
+        if draft.span is not None and get_current_span() is draft.span:
+            otel_context.attach(context)
 
 
 class Entry:

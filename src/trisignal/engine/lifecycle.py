@@ -1,21 +1,38 @@
 """The two ends of every call's life.
 
-Every source ends in `close_call`. Errors of ours are contained here, one guard per sink, so
-that neither the application nor another sink notices them.
+Every source ends in `close_call`. Errors of ours are contained here, one guard per sink, so that
+neither the application nor another sink notices them. A call that was opened always ends: where a
+`KeyboardInterrupt` or a finalizer takes it away from its source, its draft says so when it is freed,
+and what that leaves is settled later (`engine.state.settle`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import atexit
+from functools import partial
 from threading import get_ident
+from weakref import ref
 
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from trisignal import _context, _guard
 from trisignal.call import Call, Draft
 from trisignal.engine import nesting, relations
-from trisignal.engine.state import STATE, drain, dropped, inside
+from trisignal.engine.state import (
+    NESTING,
+    STATE,
+    Close,
+    Gate,
+    inside,
+    open_calls,
+    postponed,
+    settle,
+    unsettled,
+)
 from trisignal.outcomes import classify
+
+_EXHAUSTED = (RecursionError, MemoryError)
+"""Errors of ours that come from where the application stands: later, elsewhere, the same will succeed."""
 
 
 def open_call(draft: Draft) -> None:
@@ -24,17 +41,22 @@ def open_call(draft: Draft) -> None:
     Raises:
         Exception: What a gate answered; nothing has begun then. Nothing else is ever raised.
     """
-    if dropped:
-        drain()
+    if unsettled or postponed:
+        settle()
     state = STATE
     if state.gates:
         _ask(state.gates, draft)
+    if not state.used:
+        state.used = True
+        at_exit_last()
     draft.start_unix_ns = state.unix_ns()
     draft.start_ns = state.perf_ns()
+    open_calls[id(draft)] = ref(draft)
+    draft.freed = _freed
     try:
         parent: nesting.Outer | None = _context.current.get()
-        # Where nobody else's span is open, and no call that a thread may have left behind, spans tell no more.
-        if nesting.OPEN or (parent is None and nesting.OURS):
+        # Spans matter where another instrumentation has one open, or a thread may have left a call behind.
+        if NESTING.spans or (parent is None and NESTING.calls):
             parent = nesting.around()
         if parent is not None:
             relations.relate(draft, parent)
@@ -42,18 +64,25 @@ def open_call(draft: Draft) -> None:
             state.policy.admit(draft)
     except Exception as error:
         _guard.contain("policy.admit", error)
-    for site, open_ in state.opens:
+    for site, open_, sink in state.opens:
         try:
-            open_(draft)
+            token = open_(draft)
+            if token is not None:
+                draft.tokens[sink] = token
         except Exception as error:
             _guard.contain(site, error)
-    if nesting.STATE.watchers and draft.span is not None:
+    if NESTING.watchers and draft.span is not None:
         trace_id, span_id, *_ = draft.span.get_span_context()
         draft.key = trace_id, span_id
-        nesting.OURS[draft.key] = draft
+        NESTING.calls[draft.key] = ref(draft)
 
 
-def _ask(gates: tuple[Callable[[Draft], Exception | None], ...], draft: Draft) -> None:
+def _freed(draft: Draft) -> None:
+    """Note that an open call has lost its source. This may run in the garbage collector, inside any lock."""
+    unsettled.append(partial(close_call, draft, GeneratorExit()))
+
+
+def _ask(gates: tuple[Gate, ...], draft: Draft) -> None:
     for gate in gates:
         try:
             refusal = gate(draft)
@@ -65,48 +94,71 @@ def _ask(gates: tuple[Callable[[Draft], Exception | None], ...], draft: Draft) -
 
 
 def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
-    """End a call once, with its outcome; never raises.
+    """End a call once, with its outcome; never raises an error of ours.
 
     Args:
         draft: The open call; a second close of the same one does nothing.
         error: What ended it, unless the source has set an outcome already.
 
     Returns:
-        The finished record; None when it was closed before.
+        The finished record; None when it was closed before, or is told later.
     """
     if draft.ended:
         return None
-    draft.ended = True
-    if draft.key is not None:
-        nesting.OURS.pop(draft.key, None)
-    state = STATE
-    if state.policy is None:
-        # The call outlived shutdown(): there is nobody left to tell.
+    if get_ident() in inside:
+        # The garbage collector has ended this call while a sink of ours is at work on this thread, maybe in a lock.
+        draft.end_ns = draft.end_ns or STATE.perf_ns()
+        unsettled.append(partial(close_call, draft, error))
         return None
-    if not draft.end_ns:
-        draft.end_ns = state.perf_ns()
-    if draft.chunk_times is not None and draft.chunk_times.marked:
-        draft.chunk_times.last_ns = draft.end_ns
     try:
-        if error is not None and draft.outcome is None:
-            draft.error = error
-            draft.outcome, draft.error_type, draft.error_kind = classify(error)
-        elif draft.outcome is None:
-            draft.outcome = "ok"
+        draft.ended = True
+        if draft.key is not None:
+            NESTING.calls.pop(draft.key, None)
+        state = STATE
+        if state.policy is None:
+            # The call outlived shutdown(): nobody is left to be told.
+            return None
+        if not draft.end_ns:
+            draft.end_ns = state.perf_ns()
+        if draft.chunk_times is not None and draft.chunk_times.marked:
+            draft.chunk_times.last_ns = draft.end_ns
+        if draft.outcome is None:
+            if error is None:
+                draft.outcome = "ok"
+            else:
+                _classify(draft, error)
+        return _finish(draft, state.closes)
+    except _EXHAUSTED:
+        draft.ended = False
+        postponed.append(partial(close_call, draft, error))
+        return None
+    except BaseException:
+        _abort(draft)
+        raise
+    finally:
+        if draft.ended:
+            draft.freed = None
+            open_calls.pop(id(draft), None)
+
+
+def _classify(draft: Draft, error: BaseException) -> None:
+    draft.error = error
+    try:
+        draft.outcome, draft.error_type, draft.error_kind = classify(error)
+    except _EXHAUSTED:
+        raise
     except Exception as failure:
         _guard.contain("outcome", failure)
-        _abort(draft)
-        return None
-    return _finish(draft, state.closes)
+        draft.outcome, draft.error_kind = "error", "other"
 
 
 def record(draft: Draft, parent: nesting.Outer | None, ids: SpanContext) -> Call | None:
-    """Tell a call that has ended already, and whose span is somebody else's; never raises.
+    """Record a call that has ended already, with a span of another instrumentation; never raises.
 
     Args:
         draft: All facts of the call: outcome, start and end included.
         parent: What the call ran inside of.
-        ids: Of the span that tells it.
+        ids: Of its span.
     """
     state = STATE
     if state.policy is None or not state.active:
@@ -123,43 +175,55 @@ def record(draft: Draft, parent: nesting.Outer | None, ids: SpanContext) -> Call
     return _finish(draft, state.records)
 
 
-def _finish(draft: Draft, closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...]) -> Call | None:
+def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
     policy = STATE.policy
     assert policy is not None
     try:
         if draft.parent is not None:
             relations.account(draft)
         call = policy.finish(draft)
+    except _EXHAUSTED:
+        raise
     except Exception as failure:
         _guard.contain("policy.finish", failure)
         _abort(draft)
         return None
-    except BaseException:
-        _abort(draft)
-        raise
-    finally:
-        draft.parent = draft.owner = draft.error = draft.content = draft.stream_state = None
+    draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
+    _tell(draft, call, closes)
+    if NESTING.watchers and call.model_call and call.counted:
+        nesting.counted(call)
+    if unsettled:
+        settle()
+    return call
+
+
+def _tell(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
+    """Give a record to sinks. An interruption waits until all have it, so that the signals agree."""
     thread = get_ident()
-    first = thread not in inside
+    interruption: BaseException | None = None
+    again: list[Close] = []
     inside.add(thread)
     try:
         for site, close in closes:
             try:
                 close(draft, call)
+            except _EXHAUSTED:
+                again.append((site, close))
             except Exception as failure:
                 _guard.contain(site, failure)
+            except BaseException as raised:
+                interruption = raised
     finally:
-        if first:
-            inside.discard(thread)
-    if nesting.STATE.watchers and call.model_call and call.counted:
-        nesting.counted(call)
-    if dropped and first:
-        drain()
-    return call
+        inside.discard(thread)
+    if again:
+        postponed.append(partial(_tell, draft, call, tuple(again)))
+    if interruption is not None:
+        raise interruption
 
 
 def _abort(draft: Draft) -> None:
-    """Leave nothing open when policy itself failed."""
+    """Leave nothing open when policy itself failed, or the end of a call was interrupted."""
+    draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
     for sink in STATE.sinks:
         abort = getattr(sink, "abort", None)
         if abort is None:
@@ -168,3 +232,23 @@ def _abort(draft: Draft) -> None:
             abort(draft)
         except Exception as error:
             _guard.contain(f"sink.{sink.name}.abort", error)
+
+
+def at_exit_last() -> None:
+    """End the open calls when the interpreter exits, before anything that was registered for that so far."""
+    atexit.unregister(close_all)
+    atexit.register(close_all)
+
+
+def close_all() -> None:
+    """End every open call as abandoned: the process ends, and its source will not."""
+    settle()
+    for reference in tuple(open_calls.values()):
+        holder = reference()
+        if holder is not None:
+            try:
+                end = getattr(holder, "abandon", None)
+                close_call(holder, GeneratorExit()) if end is None else end()
+            except Exception as error:
+                _guard.contain("close_all", error)
+    settle()

@@ -7,11 +7,9 @@ a parent given by hand.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping
-from threading import Lock
+from collections.abc import Mapping
 from time import time_ns
-from typing import Any, NamedTuple, Union
+from typing import Any, Union
 
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
@@ -20,12 +18,11 @@ from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.engine import vocabularies as words
+from trisignal.engine.state import NESTING, Key, Told
 
 MOST_OPEN = 10_000
 """Open spans that are remembered: over it the oldest one is forgotten, and counted."""
 
-Key = tuple[int, int]
-"""Trace id and span id."""
 Outer = Union[Draft, "OpenSpan"]
 
 
@@ -100,49 +97,6 @@ class OpenSpan:
         return next((value for name in attributes if isinstance(value := present.get(name), str) and value), "")
 
 
-OPEN: dict[Key, OpenSpan] = {}
-"""Open spans of others; empty where nobody else's are seen."""
-OURS: dict[Key, Draft] = {}
-"""Open calls of ours by their spans, kept while somebody watches."""
-
-
-class Told(NamedTuple):
-    """A call that has been counted."""
-
-    family: str
-    request_model: str
-    response_id: str
-    start_unix_ns: int
-    end_unix_ns: int
-
-
-RECENT: deque[Told] = deque(maxlen=256)
-"""Calls counted last, kept while somebody watches."""
-
-_lock = Lock()
-
-
-class _State:
-    __slots__ = ("forgotten", "watchers")
-
-    def __init__(self) -> None:
-        self.watchers = 0
-        """Processors that look at the spans of others."""
-        self.forgotten: Callable[[], None] | None = None
-
-
-STATE = _State()
-
-
-def clear() -> None:
-    """Forget everything that is open (a forked child, tests)."""
-    global _lock
-    _lock = Lock()
-    OPEN.clear()
-    OURS.clear()
-    RECENT.clear()
-
-
 def begin(span: Any, scope: str, context: SpanContext, parent_context: Context | None) -> OpenSpan | None:
     """Remember a span that has just been started.
 
@@ -150,12 +104,12 @@ def begin(span: Any, scope: str, context: SpanContext, parent_context: Context |
         None if it is known already: another processor of the same provider told it.
     """
     key = context.trace_id, context.span_id
-    if key in OPEN:
+    if key in NESTING.spans:
         return None
     node = OpenSpan(span, scope, key, around(parent_context))
-    if len(OPEN) >= MOST_OPEN:
+    if len(NESTING.spans) >= MOST_OPEN:
         _forget_oldest()
-    OPEN[key] = node
+    NESTING.spans[key] = node
     if isinstance(node.parent, OpenSpan):
         node.parent.children.append(node)
     told(node, node.operation)
@@ -164,7 +118,7 @@ def begin(span: Any, scope: str, context: SpanContext, parent_context: Context |
 
 def end(context: SpanContext) -> OpenSpan | None:
     """Forget a span that has ended; None if it was not known."""
-    node = OPEN.pop((context.trace_id, context.span_id), None)
+    node: OpenSpan | None = NESTING.spans.pop((context.trace_id, context.span_id), None)
     if node is not None and isinstance(node.parent, OpenSpan) and node in node.parent.children:
         node.parent.children.remove(node)
     return node
@@ -174,17 +128,23 @@ def unseen(span: Any, scope: str, ids: SpanContext) -> OpenSpan:
     """What can still be told of a finished span whose start was not seen."""
     parent: SpanContext | None = span.parent
     key = None if parent is None else (parent.trace_id, parent.span_id)
-    outer = None if key is None else OPEN.get(key) or OURS.get(key)
+    outer = None if key is None else NESTING.spans.get(key) or _call(key)
     return OpenSpan(span, scope, (ids.trace_id, ids.span_id), outer)
 
 
 def _forget_oldest() -> None:
-    with _lock:
-        oldest = next(iter(OPEN), None)
+    with NESTING.lock:
+        oldest = next(iter(NESTING.spans), None)
         if oldest is not None:
-            OPEN.pop(oldest, None)
-    if STATE.forgotten is not None:
-        STATE.forgotten()
+            NESTING.spans.pop(oldest, None)
+    if NESTING.forgotten is not None:
+        NESTING.forgotten()
+
+
+def _call(key: Key) -> Draft | None:
+    """Our open call of a span."""
+    reference = NESTING.calls.get(key)
+    return None if reference is None else reference()
 
 
 def around(context: Context | None = None) -> Outer | None:
@@ -198,9 +158,9 @@ def around(context: Context | None = None) -> Outer | None:
         draft = None
     span = get_current_span(context).get_span_context()
     key = span.trace_id, span.span_id
-    linked: Outer | None = OPEN.get(key)
+    linked: Outer | None = NESTING.spans.get(key)
     if linked is None:
-        linked = OURS.get(key)
+        linked = _call(key)
     if linked is None or linked is draft:
         return draft
     # Whichever is inside the other; the span's own parent where they have nothing to do with each other.
@@ -270,7 +230,7 @@ def counted(call: Call) -> None:
     end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
     response_id = str(call.closing.get(names.RESPONSE_ID, ""))
     family = words.family_of(call.operation, "")
-    RECENT.append(Told(family, call.request_model, response_id, call.start_unix_ns, end_ns))
+    NESTING.recent.append(Told(family, call.request_model, response_id, call.start_unix_ns, end_ns))
 
 
 def told_already(draft: Draft, made_ns: int) -> bool:
@@ -280,12 +240,12 @@ def told_already(draft: Draft, made_ns: int) -> bool:
     same call if that ran within the span's time, on the same model, with no other response id.
     """
     family = words.family_of(draft.operation, "")
-    for at, call in enumerate(RECENT):
+    for at, call in enumerate(NESTING.recent):
         if not draft.start_ns <= call.start_unix_ns <= call.end_unix_ns <= min(made_ns, draft.end_ns):
             continue
         other = bool(draft.response_id and call.response_id) and draft.response_id != call.response_id
         if call.family == family and call.request_model == draft.request_model and not other:
-            del RECENT[at]
+            del NESTING.recent[at]
             return True
     return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.engine import nesting
+from trisignal.engine.state import NESTING
 
 
 def inherit(draft: Draft, parent: nesting.Outer) -> None:
@@ -20,7 +21,7 @@ def relate(draft: Draft, parent: nesting.Outer) -> None:
     draft.parent = parent
     inherit(draft, parent)
     operation = draft.operation
-    if nesting.OPEN:
+    if NESTING.spans:
         nesting.began(draft)
     if operation in names.INFERENCE or operation == names.EMBEDDINGS:
         _relate_inference(draft, parent)

@@ -1,19 +1,34 @@
-"""The only global: what setup() compiled, and what waits to be settled."""
+"""Global state: what setup() compiled, which calls and spans are open, and what waits to be settled.
+
+Two modules hold some of their own: `_guard` (which this one needs) counts contained errors, and `_context`
+what travels with the work. What is remembered of classes, URLs and files is a cache, and no state.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, get_ident
 from time import perf_counter_ns, time_ns
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import ref
 
 from trisignal import _context, _guard
 from trisignal.call import Call, Draft
 from trisignal.config import Settings
-from trisignal.engine import nesting
 from trisignal.policy import Policy
 from trisignal.sinks import Meter, Sink
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+Gate = Callable[[Draft], "Exception | None"]
+Open = tuple[str, Callable[[Draft], Any], Any]
+"""Site, method, sink."""
+Close = tuple[str, Callable[[Draft, Call], None]]
+"""Site, method."""
+Key = tuple[int, int]
+"""Trace id and span id."""
 
 
 class Watcher(Protocol):
@@ -22,61 +37,114 @@ class Watcher(Protocol):
     name: str
 
     def detached(self) -> None:
-        """It is no longer told of calls: stop whatever runs."""
+        """It gets no more calls: stop whatever runs."""
 
 
 class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "adjusts", "attached", "closes", "gates", "meters", "opens", "own_meters", "perf_ns", "policy",
-        "records", "settings", "sinks", "tracer_provider", "unix_ns", "verdicts",
+        "active", "attached", "closes", "gates", "meters", "opens", "own_meters", "perf_ns", "policy", "records",
+        "registry", "settings", "sinks", "tracer_provider", "unix_ns", "used", "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.active = False
         """False: every source passes straight through."""
-        self.adjusts = False
-        """The user asked for something to be added to requests."""
         self.settings = Settings()
         self.policy: Policy | None = None
         self.sinks: tuple[Sink, ...] = ()
-        self.opens: tuple[tuple[str, Callable[[Draft], None]], ...] = ()
-        self.closes: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
-        self.records: tuple[tuple[str, Callable[[Draft, Call], None]], ...] = ()
-        """The same for calls whose span is somebody else's."""
+        self.opens: tuple[Open, ...] = ()
+        self.closes: tuple[Close, ...] = ()
+        self.records: tuple[Close, ...] = ()
+        """The same for calls whose span is another instrumentation's."""
         self.own_meters: tuple[Meter, ...] = ()
-        """Those that setup() made."""
+        """Those that setup() built."""
         self.meters: tuple[Meter, ...] = ()
         self.attached: tuple[Watcher, ...] = ()
         """What the application put beside the sinks, before or after setup()."""
-        self.gates: tuple[Callable[[Draft], Exception | None], ...] = ()
-        """Asked before a call begins; what one answers is raised, and the call is not made."""
+        self.gates: tuple[Gate, ...] = ()
+        """Called before a call begins; what one answers is raised, and the call is not made."""
         self.tracer_provider: Any = None
         """Where spans go."""
+        self.registry: CollectorRegistry | None = None
+        """What the metrics page shows; the process's own registry when None."""
+        self.used = False
+        """A call has begun."""
         self.verdicts: tuple[Callable[[Any], None], ...] = ()
         self.perf_ns: Callable[[], int] = perf_counter_ns
         self.unix_ns: Callable[[], int] = time_ns
 
 
-STATE = State()
+class Told(NamedTuple):
+    """A call that has been counted."""
 
+    family: str
+    request_model: str
+    response_id: str
+    start_unix_ns: int
+    end_unix_ns: int
+
+
+class Nesting:
+    """What is open of other instrumentations, and of ours while somebody watches. See `engine.nesting`."""
+
+    __slots__ = ("calls", "forgotten", "lock", "recent", "spans", "watchers")
+
+    def __init__(self) -> None:
+        self.spans: dict[Key, Any] = {}
+        """Open spans of other instrumentations (`nesting.OpenSpan`); empty where there are none."""
+        self.calls: dict[Key, ref[Draft]] = {}
+        """Open calls of ours by their spans. Weak: a draft that is freed ends its call."""
+        self.recent: deque[Told] = deque(maxlen=256)
+        """Calls counted last."""
+        self.watchers = 0
+        """Processors that see the spans of other instrumentations."""
+        self.forgotten: Callable[[], None] | None = None
+        self.lock = Lock()
+
+    def clear(self) -> None:
+        """Forget everything that is open (a forked child, tests)."""
+        self.lock = Lock()
+        self.spans.clear()
+        self.calls.clear()
+        self.recent.clear()
+
+
+class Locks:
+    """Locks that a forked child replaces, as another thread may have held them."""
+
+    __slots__ = ("attaching",)
+
+    def __init__(self) -> None:
+        self.attaching = Lock()
+
+
+STATE = State()
+NESTING = Nesting()
+LOCKS = Locks()
+
+open_calls: dict[int, ref[Any]] = {}
+"""Every open call by the id of its draft: a weak reference to what can end it, its `Fold` or the draft itself."""
 
 SIGNS: set[str] = set()
 """What the application has done in this process: ``setup``, ``instrument``, ``decorator``. Never forgotten."""
 
+unsettled: deque[Callable[[], Any]] = deque()
+"""What finalizers left to do: they may run inside the garbage collector, inside any lock, so they only
+append here. It has no limit of its own: each note is a call that was open, so it takes no more memory
+than the open calls did, and every call that begins, every collection of the metrics, every flush and
+the end of the process empty it (`settle`)."""
 
-attaching = Lock()
-
-
-dropped: deque[Callable[[], None]] = deque(maxlen=10_000)
-"""What finalizers left to do: they may run inside the garbage collector, inside any lock, so
-they only append here. Drained by the next call, scrape or flush."""
-
+postponed: deque[Callable[[], Any]] = deque()
+"""Ends of calls that failed for want of stack or memory, for the next time that anything is settled."""
 
 inside: set[int] = set()
-"""Threads that are telling sinks of a call: the garbage collector may end other calls in them, which
-then have to wait in `dropped`, as sinks hold locks."""
+"""Threads that are giving a call to sinks: the garbage collector may end other calls in them, which
+then have to wait in `unsettled`, as sinks hold locks."""
+
+_settling: set[int] = set()
+"""Threads that are emptying `unsettled`: what they end may leave notes of its own, for the same loop."""
 
 
 def configure(
@@ -89,7 +157,6 @@ def configure(
     """Put compiled settings in force."""
     STATE.tracer_provider = tracer_provider
     STATE.settings = settings
-    STATE.adjusts = settings.propagate_trace_context or settings.inject_stream_usage
     STATE.policy = policy
     STATE.sinks = sinks
     STATE.own_meters = meters
@@ -99,18 +166,18 @@ def configure(
 
 
 def attach(watcher: Watcher) -> None:
-    """Tell a further sink of calls, now or as soon as setup() has run, until `detach` or shutdown().
+    """Give calls to a further sink, now or as soon as setup() has run, until `detach` or shutdown().
 
     It may be a `Meter` too, take a ``verdict``, and be a ``gate``.
     """
-    with attaching:
+    with LOCKS.attaching:
         STATE.attached = (*STATE.attached, watcher)
         _compile()
 
 
 def detach(watcher: Watcher) -> None:
     """Undo `attach`; does nothing when it was undone before."""
-    with attaching:
+    with LOCKS.attaching:
         STATE.attached = tuple(other for other in STATE.attached if other is not watcher)
         _compile()
 
@@ -118,7 +185,7 @@ def detach(watcher: Watcher) -> None:
 def _compile() -> None:
     sinks: tuple[Any, ...] = (*STATE.sinks, *STATE.attached)
     STATE.meters = (*STATE.own_meters, *(s for s in STATE.attached if isinstance(s, Meter)))
-    STATE.opens = tuple((f"sink.{s.name}.open", s.open) for s in sinks if hasattr(s, "open"))
+    STATE.opens = tuple((f"sink.{s.name}.open", s.open, s) for s in sinks if hasattr(s, "open"))
     ends = [(s, f"sink.{s.name}.close", s.close) for s in sinks if hasattr(s, "close")]
     STATE.closes = tuple((site, close) for _, site, close in ends)
     STATE.records = tuple((site, close) for s, site, close in ends if getattr(s, "takes_recorded", True))
@@ -128,37 +195,63 @@ def _compile() -> None:
 
 def reset() -> None:
     """Back to the state before setup()."""
-    drain()
+    settle()
     attached = STATE.attached
     fresh = State()
     for slot in State.__slots__:
         setattr(STATE, slot, getattr(fresh, slot))
-    dropped.clear()
-    nesting.clear()
+    unsettled.clear()
+    postponed.clear()
+    NESTING.clear()
     for watcher in attached:
         watcher.detached()
 
 
-def drain() -> None:
-    """Finish what finalizers left behind."""
-    while dropped:
-        try:
-            settle = dropped.popleft()
-        except IndexError:
-            return
-        try:
-            settle()
-        except Exception as error:
-            _guard.contain("drain", error)
+def settle() -> None:
+    """Finish what finalizers left behind; does nothing inside of itself, as the outer one goes on."""
+    thread = get_ident()
+    if thread in _settling or thread in inside:
+        return
+    note: Callable[[], Any] | None = None
+    try:
+        _settling.add(thread)
+        while postponed:
+            unsettled.append(postponed.popleft())
+        while unsettled:
+            note = unsettled.popleft()
+            _do(note)
+            note = None
+    except IndexError:  # another thread was faster
+        return
+    except BaseException as interruption:
+        if note is not None and not isinstance(interruption, Exception):
+            unsettled.append(note)
+        raise
+    finally:
+        _settling.discard(thread)
+
+
+def _do(note: Callable[[], Any]) -> None:
+    try:
+        note()
+    except Exception as error:
+        _guard.contain("settle", error)
 
 
 def after_fork() -> None:
-    """The child starts clean: no inherited work, no lock that another thread held."""
-    global attaching
-    attaching = Lock()
-    dropped.clear()
+    """The child starts clean: no lock that another thread held, and what is open stays the parent's to count."""
+    LOCKS.attaching = Lock()
+    for reference in tuple(open_calls.values()):
+        holder = reference()
+        if holder is not None:
+            draft: Draft = getattr(holder, "draft", holder)
+            draft.ended, draft.freed = True, None
+    open_calls.clear()
+    unsettled.clear()
+    postponed.clear()
     inside.clear()
-    nesting.clear()
+    _settling.clear()
+    NESTING.clear()
     for sink in (*STATE.sinks, *STATE.attached):
         clean = getattr(sink, "after_fork", None)
         if clean is not None:

@@ -29,11 +29,13 @@ View: TypeAlias = Any
 class StreamState:
     """What a format keeps of a stream; its size does not grow unless content is kept."""
 
-    __slots__ = ("content", "error", "finished", "finishes", "scratch")
+    __slots__ = ("content", "error", "expected", "finished", "finishes", "scratch")
 
     def __init__(self, keep_content: bool) -> None:
         self.finished = False
         """The provider said that the reply is complete."""
+        self.expected = False
+        """A finish event is to come, though not every stream of this format has one."""
         self.error: Any = None
         """Error object that arrived as an event."""
         self.finishes: dict[int, str] = {}
@@ -59,6 +61,8 @@ class Format(NamedTuple):
     """Whether a mapping is a reply or a chunk in this format."""
     ends: Callable[[Any], bool] | None = None
     """Cheaper than `look`, for chunks after the first answer: whether one holds a fact to keep."""
+    finishes: bool = False
+    """Its streams end with a finish event: one that ends without is incomplete."""
 
 
 class _Attributes:

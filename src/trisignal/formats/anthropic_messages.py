@@ -294,4 +294,4 @@ def recognises(reply: View) -> bool:
     return text(kind) in _EVENTS
 
 
-MESSAGES = Format("messages", read_request, read_response, look, fold, end, read_content, recognises, ends)
+MESSAGES = Format("messages", read_request, read_response, look, fold, end, read_content, recognises, ends, True)

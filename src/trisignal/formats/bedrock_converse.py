@@ -239,4 +239,4 @@ def recognises(reply: View) -> bool:
     return "stopReason" in reply and "message" in view(reply.get("output"))
 
 
-CONVERSE = Format("converse", read_request, read_response, look, fold, end, read_content, recognises, ends)
+CONVERSE = Format("converse", read_request, read_response, look, fold, end, read_content, recognises, ends, True)

@@ -189,7 +189,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         reason = text(_first(part, _REASONS))
         index = count(part.get("index")) or index
         state.finishes[index] = reason or state.finishes.get(index, "")
-        state.finished = state.finished or bool(reason)
+        state.finished = state.finished or bool(reason) or part.get("is_finished") is True
         if state.content is not None and not whole:
             delta = part.get("delta") or part.get("message")
             keep(state.content, index, {"delta": delta, "text": text(_first(part, _WORDS))})
@@ -216,4 +216,4 @@ def recognises(reply: View) -> bool:
     return False
 
 
-INVOKE = Format("invoke", read_request, read_response, look, fold, end, read_content, recognises)
+INVOKE = Format("invoke", read_request, read_response, look, fold, end, read_content, recognises, finishes=True)

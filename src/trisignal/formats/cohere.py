@@ -41,6 +41,7 @@ _FLAGS = {
     "text-generation": TOKEN | ANSWER,
 }
 """What an event brings, where its kind alone tells."""
+_LAST = ("message-end", "stream-end", "stream-error")
 _METRICS = "amazon-bedrock-invocationMetrics"
 """What Bedrock adds to the last event."""
 
@@ -136,7 +137,7 @@ def look(chunk: Any) -> int:
 
 def ends(chunk: Any) -> bool:
     """Whether this is the last event."""
-    return _kind(view(chunk)) in ("message-end", "stream-end", "stream-error")
+    return _kind(view(chunk)) in _LAST
 
 
 def fold(draft: Draft, state: StreamState, chunk: View) -> None:
@@ -151,8 +152,9 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         reason = text(chunk.get("finish_reason")) or text(whole.get("finish_reason"))
         failure = chunk.get("err") or whole.get("error")
         if reason:
-            state.finished = True
             state.finishes[0] = reason
+        if reason or kind in _LAST or chunk.get("is_finished") is True:
+            state.finished = True
         if isinstance(failure, str):
             state.error = {"message": failure}
         metrics = view(chunk.get(_METRICS))
@@ -268,5 +270,5 @@ def recognises(reply: View) -> bool:
     return False
 
 
-COHERE = Format("cohere", read_request, read_response, look, fold, end, read_content, recognises, ends)
+COHERE = Format("cohere", read_request, read_response, look, fold, end, read_content, recognises, ends, True)
 COHERE_OTHER = COHERE._replace(name="cohere_other", read_content=read_no_content)

@@ -276,7 +276,9 @@ def recognises(reply: View) -> bool:
     return sum(name in reply or _camel(name) in reply for name in _MARKS) > 1
 
 
-GENERATE_CONTENT = Format("generate_content", read_request, read_response, look, fold, end, read_content, recognises)
+GENERATE_CONTENT = Format(
+    "generate_content", read_request, read_response, look, fold, end, read_content, recognises, finishes=True
+)
 
 
 def _vectors(reply: View) -> list[Any]:

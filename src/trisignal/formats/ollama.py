@@ -130,7 +130,7 @@ def recognises(reply: View) -> bool:
     return isinstance(reply.get("done"), bool) and ("message" in reply or "response" in reply)
 
 
-OLLAMA = Format("ollama", read_request, read_response, look, fold, end, read_content, recognises, ends)
+OLLAMA = Format("ollama", read_request, read_response, look, fold, end, read_content, recognises, ends, True)
 
 
 # --- embeddings ----------------------------------------------------------------------

@@ -226,11 +226,13 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         reason = text(part.get("finish_reason"))
         if reason:
             state.finishes[index] = reason
-            state.finished = True
         else:
             state.finishes.setdefault(index, "")
         if state.content is not None:
             keep(state.content, index, part)
+    # Alternatives finish one by one.
+    if state.finishes and all(state.finishes.values()):
+        state.finished = True
 
 
 def end(draft: Draft, state: StreamState) -> None:
@@ -248,7 +250,7 @@ def recognises(reply: View) -> bool:
     return kind in ("chat.completion", "chat.completion.chunk", "text_completion", "text.completion")
 
 
-CHAT = Format("chat", read_request, read_response, look, fold, end, read_content, recognises, ends)
+CHAT = Format("chat", read_request, read_response, look, fold, end, read_content, recognises, ends, finishes=True)
 
 
 # --- embeddings ----------------------------------------------------------------------

@@ -51,8 +51,11 @@ def look(chunk: Any) -> int:
 def fold(draft: Draft, state: StreamState, event: View) -> None:
     """Take the usage of a final event."""
     read_response(draft, event)
-    if text(event.get("type")).endswith((".completed", ".done")):
+    kind = text(event.get("type"))
+    if kind.endswith((".completed", ".done")):
         state.finished = True
+    elif kind.endswith((".delta", ".partial_image")):
+        state.expected = True
     if event.get("error"):
         state.error = event.get("error")
 

@@ -239,4 +239,4 @@ def recognises(reply: View) -> bool:
     return reply.get("object") == "response" or text(reply.get("type")).startswith("response.")
 
 
-RESPONSES = Format("responses", read_request, read_response, look, fold, end, read_content, recognises, ends)
+RESPONSES = Format("responses", read_request, read_response, look, fold, end, read_content, recognises, ends, True)

@@ -87,4 +87,4 @@ def recognises(reply: View) -> bool:
     return False
 
 
-TGI = Format("tgi", read_request, read_response, look, fold, end, read_content, recognises)
+TGI = Format("tgi", read_request, read_response, look, fold, end, read_content, recognises, finishes=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 
 OTHER = "_OTHER"
 
@@ -24,7 +24,7 @@ class LabelLimiter:
         self._on_overflow = on_overflow
         self._seen: dict[str, set[tuple[str, ...]]] = {}
         self._series = 0
-        self._lock = Lock()
+        self._lock = RLock()
         self.overflows: Counter[str] = Counter()
 
     def admit(self, metric: str, labels: tuple[str, ...], *, reserve: int = 1, series: int = 1) -> bool:
@@ -51,4 +51,4 @@ class LabelLimiter:
 
     def after_fork(self) -> None:
         """Replace the lock: another thread may have held it while the process forked."""
-        self._lock = Lock()
+        self._lock = RLock()

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from trisignal.call import AttributeValue, Call, Draft
+from trisignal.call import Call, Draft
 
 
 class Sink(Protocol):
     """One output. Its methods run on the caller's thread and must be quick.
 
-    A sink may also have ``abort(draft)``, called instead of ``close`` when policy failed,
-    ``after_fork()``, called in a forked child, and ``takes_recorded = False``: it is not told of
-    calls that somebody else's finished span told.
+    A sink may also have ``abort(draft)``, called instead of ``close`` when policy failed or the end of
+    a call was interrupted, maybe after it; ``after_fork()``, called in a forked child; and
+    ``takes_recorded = False``: it gets no calls that are read from another instrumentation's spans.
     """
 
     name: str
 
-    def open(self, draft: Draft) -> None:
-        """A call begins; its first attributes are in ``draft.opening``."""
+    def open(self, draft: Draft) -> Any:
+        """A call begins; its first attributes are in ``draft.opening``.
+
+        Returns:
+            What `close` finds in ``draft.tokens`` under the sink itself; nothing when None.
+        """
 
     def close(self, draft: Draft, call: Call) -> None:
         """A call has ended."""
@@ -64,6 +68,3 @@ class Meter(Protocol):
 
     def gauge(self, key: str, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge."""
-
-
-Facts = Mapping[str, AttributeValue]

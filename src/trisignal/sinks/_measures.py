@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from trisignal import semconv as names
 from trisignal.call import Call, Usage
+from trisignal.outcomes import INCOMPLETE_STREAM
 from trisignal.policy.cardinality import OTHER, LabelLimiter
 
 ENUMERATED = frozenset(
@@ -108,6 +109,11 @@ def entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
     if call.operation == names.STAGE:
         return "stage_duration", (call.name,)
     return "operation_duration", (*common_labels(call), call.error_type, call.outcome, *call.dimensions)
+
+
+def is_wasted(call: Call) -> bool:
+    """Whether what a call cost bought nothing complete: it was cancelled or abandoned, or its stream was cut."""
+    return call.outcome in ("cancelled", "abandoned") or call.error_type == INCOMPLETE_STREAM
 
 
 def modalities(usage: Usage) -> list[tuple[str, str, int]]:

@@ -110,13 +110,17 @@ class Row:
 
 
 class Active:
-    """Calls in flight of one label set."""
+    """Calls in flight of one label set.
 
-    __slots__ = ("labels", "value")
+    A set, not a number: a call that is interrupted at any moment is in it or not, and leaves it once.
+    """
+
+    __slots__ = ("calls", "labels")
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self.labels = labels
-        self.value = 0
+        self.calls: set[int] = set()
+        """Ids of open drafts."""
 
 
 def duration_key(call: Call) -> str:

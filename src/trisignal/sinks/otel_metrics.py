@@ -1,7 +1,8 @@
 """OpenTelemetry metrics through the metrics API: the push twin of the Prometheus sink.
 
 The same measurements under the conventions' dotted names. Empty labels are absent here, and
-the port is a number.
+the port is a number. The number of calls in flight is observed by a callback, which the API has
+no way to take back: so this module knows the sinks in force, and the callback asks those.
 """
 
 from __future__ import annotations
@@ -9,22 +10,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf, nextafter
-from threading import Lock
+from threading import RLock
+from weakref import WeakSet
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Meter
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import set_span_in_context
 
 from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, ChunkTimes, Draft
 from trisignal.policy.cardinality import LabelLimiter
-from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities
+from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, is_wasted, modalities
+from trisignal.sinks._series import Active
 
 Attributes = Mapping[str, "str | int"]
 Put = Callable[[float, Attributes, "Context | None"], None]
 Measure = tuple[str, tuple[str, ...], float]
 """Metric key, label values, value."""
 
+_MOST_ACTIVE = 4096
+"""Label sets of calls in flight that are kept though they have none."""
 _OUTCOME_AT = len(names.R)
 """Place of the outcome in the labels of ``requests``."""
 
@@ -54,15 +59,22 @@ class OtelMetricsSink:
         max_label_sets: int,
         slo_thresholds: Sequence[float],
     ) -> None:
+        self.meter = meter
         self._table = names.profile(profile)
         self._dimensions = tuple(dimensions)
         self._by_type = "tokens" in self._table
-        self._lock = Lock()
+        self._lock = RLock()
         self._known: dict[tuple[str, tuple[str, ...]], Attributes] = {}
-        self._in_flight: dict[int, Attributes] = {}
+        self._active: dict[tuple[str, ...], Active] = {}
+        self.before_collect: Callable[[], None] | None = None
+        """Settles what finalizers left, and sets gauges that change without a call."""
         self._put: dict[str, Put] = {}
         made: dict[str, Put] = {}
         for key, metric in self._table.items():
+            if key == "active":
+                _observe_active(meter, metric)
+                _in_force.add(self)
+                continue
             if metric.name not in made:
                 made[metric.name] = _instrument(meter, metric, bounds(metric, slo_thresholds))
             self._put[key] = made[metric.name]
@@ -72,9 +84,13 @@ class OtelMetricsSink:
 
     def after_fork(self) -> None:
         """Forget what the parent process has in flight, and any lock it held."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._limiter.after_fork()
-        self._in_flight.clear()
+        self._active.clear()
+
+    def detach(self) -> None:
+        """Report no calls in flight any more."""
+        _in_force.discard(self)
 
     # --- attribute sets --------------------------------------------------------------
 
@@ -122,22 +138,43 @@ class OtelMetricsSink:
 
     # --- calls -----------------------------------------------------------------------
 
-    def open(self, draft: Draft) -> None:
+    def open(self, draft: Draft) -> Active | None:
         """Raise the number of model calls in flight."""
         if draft.operation in names.MODEL_CALLS_EXCLUDED or not draft.counted:
-            return
+            return None
         bound = draft.bound
         dimensions = [bound.get(name, "") for name in self._dimensions]
         labels = (draft.operation, draft.provider, draft.request_model, *dimensions)
-        attributes = self._attributes("active", labels)
-        self._in_flight[id(draft)] = attributes
-        self._put["active"](1, attributes, None)
+        active = self._active.get(labels)
+        if active is None:
+            active = self._active.setdefault(labels, Active(labels))
+        # Noted first: an interruption between the two must not leave the number up.
+        draft.tokens[self] = active
+        active.calls.add(id(draft))
+        return active
+
+    def abort(self, draft: Draft) -> None:
+        """Lower the number of calls in flight again, and nothing else."""
+        active: Active | None = draft.tokens.get(self)
+        if active is not None:
+            active.calls.discard(id(draft))
+
+    def in_flight(self) -> Iterator[Observation]:
+        """The number of calls in flight, by label set; those without any are forgotten once they were reported."""
+        if self.before_collect is not None:
+            self.before_collect()
+        sums: dict[frozenset[tuple[str, str | int]], int] = {}
+        for labels, active in tuple(self._active.items()):
+            key = frozenset(self._attributes("active", labels).items())
+            sums[key] = sums.get(key, 0) + len(active.calls)
+            if len(self._active) > _MOST_ACTIVE and not active.calls:
+                self._active.pop(labels, None)
+        for key, number in sums.items():
+            yield Observation(number, dict(key))
 
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
-        raised = self._in_flight.pop(id(draft), None)
-        if raised is not None:
-            self._put["active"](-1, raised, None)
+        self.abort(draft)
         # Exemplars must tell the call's own span, whatever span is current when it ends.
         context = None if draft.span is None else set_span_in_context(draft.span)
         known, put = self._known, self._put
@@ -160,6 +197,20 @@ class OtelMetricsSink:
     def gauge(self, key: str, labels: tuple[str, ...], value: float) -> None:
         """Set a gauge."""
         self._put[key](value, self._attributes(key, labels), None)
+
+
+_in_force: WeakSet[OtelMetricsSink] = WeakSet()
+
+
+def _observe_active(meter: Meter, metric: names.Metric) -> None:
+    """Have the calls in flight of every sink in force on a meter observed: setups may share one."""
+
+    def observe(options: CallbackOptions) -> Iterator[Observation]:
+        for sink in tuple(_in_force):
+            if sink.meter is meter:
+                yield from sink.in_flight()
+
+    meter.create_observable_up_down_counter(metric.name, [observe], metric.unit, metric.help)
 
 
 def _instrument(meter: Meter, metric: names.Metric, boundaries: Sequence[float]) -> Put:
@@ -252,7 +303,7 @@ def _usage(call: Call, by_type: bool) -> Iterator[Measure]:
     for bucket, amount in cost.by_bucket:
         yield "cost", (*model, call.response_model, bucket, *dimensions), amount
     yield "request_cost", (*model, *dimensions), cost.total_usd
-    if call.outcome in ("cancelled", "abandoned"):
+    if call.outcome != "ok" and is_wasted(call):
         yield "wasted_cost", (*model, call.outcome, *dimensions), cost.total_usd
 
 

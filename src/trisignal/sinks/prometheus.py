@@ -18,7 +18,7 @@ from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
-from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities
+from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, is_wasted, modalities
 from trisignal.sinks._series import (
     Accumulator,
     Active,
@@ -161,11 +161,11 @@ class PrometheusSink:
 
     # --- calls -----------------------------------------------------------------------
 
-    def open(self, draft: Draft) -> None:
+    def open(self, draft: Draft) -> Active | None:
         """Raise the in-flight gauge of a model call."""
         operation = draft.operation
         if operation in names.MODEL_CALLS_EXCLUDED or not draft.counted:
-            return
+            return None
         bound = draft.bound
         dims = tuple([bound.get(name, "") for name in self._dimensions]) if self._dimensions else ()
         key = (operation, draft.provider, draft.request_model, dims)
@@ -175,25 +175,29 @@ class PrometheusSink:
                 if len(self._active) >= _REMEMBERED:
                     self._forget_idle()
                 active = self._active[key] = Active((operation, draft.provider, draft.request_model, *dims))
-            active.value += 1
+        # Noted first: an interruption between the two must not leave the gauge up.
+        draft.tokens[self] = active
+        active.calls.add(id(draft))
         if self._multiprocess:
-            self._child("active", active.labels).inc()
-        draft.gauge = active
+            self._show(active)
+        return active
+
+    def _show(self, active: Active) -> None:
+        with self._lock:
+            self._child("active", active.labels).set(len(active.calls))
 
     def _forget_idle(self) -> None:
         self.flush()
-        self._active = {key: active for key, active in self._active.items() if active.value}
+        self._active = {key: active for key, active in self._active.items() if active.calls}
 
     def abort(self, draft: Draft) -> None:
         """Lower the in-flight gauge again, and nothing else: the call may not have become a record."""
-        active: Active | None = draft.gauge
+        active: Active | None = draft.tokens.get(self)
         if active is None:
             return
-        draft.gauge = None
-        with self._lock:
-            active.value -= 1
+        active.calls.discard(id(draft))
         if self._multiprocess:
-            self._child("active", active.labels).dec()
+            self._show(active)
 
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
@@ -291,7 +295,7 @@ class PrometheusSink:
         for bucket, amount in cost.by_bucket:
             buckets[bucket] = buckets.get(bucket, 0.0) + amount
         self._mark(row, "request_cost", cost.total_usd, exemplar)
-        if call.outcome in ("cancelled", "abandoned"):
+        if call.outcome != "ok" and is_wasted(call):
             self._count(row, "wasted_cost", (call.outcome,), cost.total_usd)
 
     def _add_stream(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
@@ -333,13 +337,13 @@ class PrometheusSink:
         if self.before_collect is not None:
             self.before_collect()
         with self._lock:
-            for row in self._rows.values():
+            for row in tuple(self._rows.values()):
                 if row.calls or row.counters or row.histograms:
                     self._flush_row(row)
             self._flush_told()
             if not self._multiprocess:
-                for active in self._active.values():
-                    self._child("active", active.labels).set(active.value)
+                for active in tuple(self._active.values()):
+                    self._child("active", active.labels).set(len(active.calls))
 
     def _flush_row(self, row: Row) -> None:
         call = row.call

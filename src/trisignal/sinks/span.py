@@ -70,7 +70,7 @@ class SpanSink:
 
     def abort(self, draft: Draft) -> None:
         """End the span of a call that could not become a record."""
-        if draft.span is not None:
+        if draft.span is not None and draft.span.is_recording():
             draft.span.end()
 
     @staticmethod

@@ -6,13 +6,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
 from math import ceil, log
-from threading import Lock
+from threading import RLock
 from typing import NamedTuple
 
 from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.policy.cardinality import OTHER
 from trisignal.semconv import CHAT
-from trisignal.sinks._measures import TOKENED
+from trisignal.sinks._measures import TOKENED, is_wasted
 
 MAX_MODELS = 200
 """Rows of their own; later ones share the row `OTHER`."""
@@ -129,12 +129,12 @@ class TallySink:
     name = "tally"
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
         self._rows: dict[tuple[str, str, str], _Row] = {}
 
     def reset(self) -> None:
         """Start from nothing, with a new lock: also for a process that has just been forked."""
-        self._lock = Lock()
+        self._lock = RLock()
         self._rows = {}
 
     def after_fork(self) -> None:
@@ -196,7 +196,7 @@ class TallySink:
             row.unpriced += 1
             return
         row.cost_usd += cost.total_usd
-        if call.outcome in ("cancelled", "abandoned"):
+        if call.outcome != "ok" and is_wasted(call):
             row.wasted_cost_usd += cost.total_usd
 
 

@@ -13,20 +13,22 @@ import threading
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from weakref import ref
 
 from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import ChunkTimes, Draft
 from trisignal.engine import lifecycle
-from trisignal.engine.state import STATE, dropped
-from trisignal.formats import NOTABLE, TOKEN, Format, StreamState, view
-from trisignal.outcomes import classify, classify_event
+from trisignal.engine.state import STATE, inside, open_calls, unsettled
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, view
+from trisignal.outcomes import INCOMPLETE_STREAM, classify, classify_event
 
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in names.SECONDS)
-_ALL = 7
+_MOST_HEADLESS = 8
+"""Chunks without the reply's id and model after which no more are asked for them."""
 
 _collecting = 0
-"""Ident of the thread inside the garbage collector, else 0."""
+"""Ident of the thread inside the garbage collector, else 0: of this process, whatever setup() does."""
 
 
 def _on_gc(phase: str, info: dict[str, int]) -> None:
@@ -39,11 +41,21 @@ def _always(chunk: Any) -> bool:
 
 
 class Fold:
-    """State of one stream; its size is fixed while content is off."""
+    """State of one stream; its size is fixed while content is off.
+
+    Args:
+        draft: The open call.
+        format: How chunks are written.
+        keep_content: The text of the chunks is kept.
+        timed: The chunks are those of a stream; else they are parts of one body.
+        choose: Tells the format from the first chunk.
+        finishes: The provider ends its streams with an event of their own, and every chunk is given to this fold;
+            by default where the format has such an event.
+    """
 
     __slots__ = (
-        "_choose", "_draft", "_format", "_keep", "_look", "_wanted", "before_end", "clock", "ends", "held",
-        "state", "steady", "times",
+        "__weakref__", "_choose", "_every", "_finishes", "_format", "_headless", "_keep", "_look", "_wanted",
+        "before_end", "clock", "draft", "ends", "held", "state", "steady", "times",
     )  # fmt: skip
 
     def __init__(
@@ -54,12 +66,14 @@ class Fold:
         keep_content: bool,
         timed: bool = True,
         choose: Callable[[Any], Format] | None = None,
+        finishes: bool | None = None,
     ) -> None:
         if _on_gc not in gc.callbacks:
             gc.callbacks.append(_on_gc)
-        self._draft = draft
+        self.draft = draft
         self._format = format
         self._choose = choose
+        self._finishes = (format.finishes and timed and choose is None) if finishes is None else finishes
         self._look = format.look
         self.ends = format.ends or _always
         self.steady = False
@@ -67,7 +81,10 @@ class Fold:
         self.held = False
         """The call has not returned yet: this may be a try that the client gives up."""
         self._keep = keep_content
-        self._wanted = _ALL
+        self._every = keep_content
+        """The format takes every chunk, also one without a fact to keep."""
+        self._headless = 0
+        self._wanted = TOKEN | ANSWER | NOTABLE
         self.clock = STATE.perf_ns
         self.times = ChunkTimes(len(_BOUNDS_NS) + 1)
         self.state = StreamState(keep_content)
@@ -76,6 +93,7 @@ class Fold:
         if timed:
             draft.chunk_times = self.times
             draft.stream_state = self.state
+        open_calls[id(draft)] = ref(self)
 
     def step(self, chunk: Any) -> None:
         """Take one chunk: the hot path, less than half a microsecond."""
@@ -87,7 +105,7 @@ class Fold:
             if last:
                 times.intervals[bisect_left(_BOUNDS_NS, now - last)] += 1
                 news = self._look(chunk) & self._wanted
-                if not news and not self._keep:
+                if not news and not self._every:
                     return
             else:
                 times.first_chunk_ns = now
@@ -104,26 +122,30 @@ class Fold:
         if news & TOKEN and not times.first_token_ns:
             times.first_token_ns = now
             self._wanted &= ~TOKEN
-        if news & 2 and not times.first_answer_ns:
+        if news & ANSWER and not times.first_answer_ns:
             times.first_answer_ns = now
-            self._wanted &= ~2
-        self.steady = self._wanted == NOTABLE and not self._keep and self._choose is None
-        if news & NOTABLE or self._keep:
-            self._format.fold(self._draft, self.state, view(chunk))
+            self._wanted &= ~ANSWER
+        if news & NOTABLE or self._every:
+            self._format.fold(self.draft, self.state, view(chunk))
+        if not self._keep:
+            # Some hosts send a first chunk of their own, without the reply's id and model.
+            self._headless += 1
+            self._every = not self.draft.response_id and self._headless < _MOST_HEADLESS
+        self.steady = self._wanted == NOTABLE and not self._every and self._choose is None
 
     def leave(self) -> None:
-        """Have no more to do with the call: another body is its reply."""
-        self._draft = Draft("")
-        self._draft.ended = True
+        """Have no more to do with the call: a retry's response replaces this one."""
+        self.draft = Draft("")
+        self.draft.ended = True
 
     @property
     def ended(self) -> bool:
         """Whether the call is over."""
-        return self._draft.ended
+        return self.draft.ended
 
     def exhausted(self) -> None:
         """The stream was read to its end."""
-        self._settle(None)
+        self._settle(None, exhausted=True)
 
     def failed(self, error: BaseException) -> None:
         """Reading the stream raised."""
@@ -131,10 +153,11 @@ class Fold:
 
     def closed(self) -> None:
         """The stream was closed, by the application or by the garbage collector."""
-        if self._draft.ended:
+        if self.draft.ended:
             return
-        if _collecting == threading.get_ident():
-            dropped.append(self.abandon)
+        thread = threading.get_ident()
+        if _collecting == thread or thread in inside:
+            unsettled.append(self.abandon)
             return
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, (Exception, GeneratorExit)):
@@ -145,16 +168,20 @@ class Fold:
     def __del__(self) -> None:
         # The stream was freed unread or half read. This may run inside the garbage collector,
         # inside any lock: it must only leave a note.
-        if not self._draft.ended:
-            dropped.append(self.abandon)
+        if not self.draft.ended:
+            unsettled.append(self.abandon)
 
     def abandon(self) -> None:
         """The application has left the stream, maybe after its finish chunk."""
         state = self.state
+        if self.held:
+            # Nobody has got the stream: the call was interrupted on its way.
+            lifecycle.close_call(self.draft, GeneratorExit())
+            return
         self._settle(None if state.finished or state.error is not None else GeneratorExit())
 
-    def _settle(self, error: BaseException | None) -> None:
-        draft = self._draft
+    def _settle(self, error: BaseException | None, *, exhausted: bool = False) -> None:
+        draft = self.draft
         if draft.ended or self.held:
             return
         try:
@@ -167,6 +194,8 @@ class Fold:
                 draft.outcome, draft.error_type, draft.error_kind = classify(error)
             if state.error is not None and draft.outcome in (None, "error"):
                 draft.outcome, draft.error_type, draft.error_kind = classify_event(state.error)
+            if exhausted and draft.outcome is None and not state.finished and (self._finishes or state.expected):
+                draft.outcome, draft.error_type, draft.error_kind = "error", INCOMPLETE_STREAM, "server"
             draft.outcome = draft.outcome or "ok"
             self._format.end(draft, state)
         except Exception as failure:
@@ -175,11 +204,11 @@ class Fold:
 
 
 def iterate(inner: Iterator[Any], fold: Fold, *, owned: bool = True) -> Iterator[Any]:
-    """Yield the chunks of a stream as they are, telling the fold of each.
+    """Yield the chunks of a stream as they are, giving each to the fold.
 
     Args:
         inner: The chunks.
-        fold: Told of each, and of the end.
+        fold: Gets each, and the end.
         owned: Nobody else holds the inner generator: it is to end when this one does. One that a stream
             holds is closed by whoever closes that stream, or is collected together with this one.
 

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from trisignal.streams.fold import Fold, aiterate, iterate
+
+_MARK = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
+_KEPT = 64
+"""Bytes of what came before that are kept beside the last ones: the mark may lie in both."""
+
+
+class Tail:
+    """The last bytes of an event stream, for a mark that its parser keeps to itself.
+
+    Args:
+        inflate: Decompresses the body.
+    """
+
+    __slots__ = ("inflate", "last")
+
+    def __init__(self, inflate: Callable[[bytes], bytes] | None = None) -> None:
+        self.inflate = inflate
+        self.last = b""
+
+    def is_done(self) -> bool:
+        """Whether the stream has ended with ``[DONE]``."""
+        return _MARK.search(self.last) is not None
 
 
 class Tap:
@@ -18,13 +41,16 @@ class Tap:
     _fold: Fold
     _feed: Callable[[bytes], None] | None
     _parsed: Any
+    _tail: Tail | None
 
     def __iter__(self) -> Iterator[bytes]:
-        feed = self._feed
+        feed, tail = self._feed, self._tail
         try:
             for data in self._inner:
                 if feed is not None:
                     feed(data)
+                elif tail is not None:
+                    tail.last = tail.last[-_KEPT:] + (data if tail.inflate is None else self._inflated(tail, data))
                 yield data
         except GeneratorExit:
             raise
@@ -34,11 +60,13 @@ class Tap:
         self._complete()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        feed = self._feed
+        feed, tail = self._feed, self._tail
         try:
             async for data in self._inner:
                 if feed is not None:
                     feed(data)
+                elif tail is not None:
+                    tail.last = tail.last[-_KEPT:] + (data if tail.inflate is None else self._inflated(tail, data))
                 yield data
         except GeneratorExit:
             raise
@@ -47,8 +75,15 @@ class Tap:
             raise
         self._complete()
 
+    @staticmethod
+    def _inflated(tail: Tail, data: bytes) -> bytes:
+        try:
+            return tail.inflate(data) if tail.inflate is not None else data
+        except Exception:  # whoever parses the body fails as well
+            return b""
+
     def close(self) -> None:
-        """Close the stream below, then tell the fold unless a reader is about to."""
+        """Close the stream below, then notify the fold unless a reader is about to."""
         try:
             self._inner.close()
         finally:
@@ -100,7 +135,7 @@ def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) 
 
     Args:
         response: An httpx-like response: its ``stream`` attribute is replaced.
-        fold: Told of reads and ends.
+        fold: Gets reads and ends.
         feed: Receives the raw bytes; None where somebody parses them.
     """
     inner = response.stream
@@ -108,7 +143,7 @@ def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) 
     cls = _tap_classes.get(bases)
     if cls is None:
         cls = _tap_classes[bases] = type("Tap", (Tap, *bases), {})
-    made: Any = object.__new__(cls)
-    made._inner, made._fold, made._feed, made._parsed = inner, fold, feed, None
-    response.stream = made
-    return made  # type: ignore[no-any-return]  # made of Tap and the response package's own stream class
+    stream: Any = object.__new__(cls)
+    stream._inner, stream._fold, stream._feed, stream._parsed, stream._tail = inner, fold, feed, None, None
+    response.stream = stream
+    return stream  # type: ignore[no-any-return]  # made of Tap and the response package's own stream class

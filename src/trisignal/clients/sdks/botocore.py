@@ -18,6 +18,7 @@ from trisignal.call import Draft
 from trisignal.clients._patch import Patches, Wrapper
 from trisignal.clients._provider import Args, Kwargs
 from trisignal.formats import view
+from trisignal.outcomes import attribute
 from trisignal.streams.decoders import BodyDecoder
 from trisignal.streams.fold import Fold
 
@@ -67,7 +68,7 @@ class Watch:
         """Reading failed. An error that came as an event tells its code, but no status of its own."""
         self._draft.end_ns = 0
         if type(error).__name__ == "EventStreamError":
-            self.fold.state.error = {"code": view(view(getattr(error, "response", None)).get("Error")).get("Code")}
+            self.fold.state.error = {"code": view(view(attribute(error, "response")).get("Error")).get("Code")}
         self.fold.failed(error)
 
     def read(self, data: bytes, last: bool) -> None:

@@ -1,6 +1,6 @@
 """SDKs made by Speakeasy's generator: one method sends all requests, with hooks around each attempt.
 
-A call of a public method is open while they run; what they show of it is kept on its `Exchange`.
+A call of a public method is open while they run; what they show of it is kept on its `ClientExchange`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,11 @@ import importlib
 import json
 from typing import Any
 
-from trisignal import _context, _guard
-from trisignal.call import Draft, ErrorKind
+from trisignal import _guard
+from trisignal.clients._headers import read_headers
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, outgoing
-from trisignal.clients.sdks.stainless import read_headers
-from trisignal.formats import Format
+from trisignal.clients._provider import Args, ClientExchange, Kwargs, exchanging, outgoing
 from trisignal.outcomes import classify
-
-
-class Exchange:
-    """What the HTTP requests of a draft, whose owner it is, have shown so far."""
-
-    __slots__ = ("format", "lost")
-
-    def __init__(self, format: Format) -> None:
-        self.format = format
-        self.lost: ErrorKind | None = None
-        """Why the last attempt failed; told as a retry once another one follows."""
 
 
 def watch(patches: Patches, package: str) -> None:
@@ -45,17 +32,9 @@ def watch(patches: Patches, package: str) -> None:
     patches.wrap(importlib.import_module(f"{package}.utils.retries").TemporaryError, "__init__", _refused)
 
 
-def current() -> tuple[Draft, Exchange] | None:
-    """The call that is sending a request here, and its exchange; None when it is no call of ours."""
-    draft = _context.current.get()
-    if draft is None or draft.ended or not isinstance(draft.owner, Exchange):
-        return None
-    return draft, draft.owner
-
-
 def _see_request(request: Any) -> None:
     """Read the body that is about to be sent; add trace context where the settings say so."""
-    found = current()
+    found = exchanging(ClientExchange)
     if found is None or request is None:
         return
     draft, exchange = found
@@ -71,7 +50,7 @@ def _see_request(request: Any) -> None:
 
 
 def _see_response(response: Any) -> None:
-    found = current()
+    found = exchanging(ClientExchange)
     if found is None:
         return
     try:
@@ -100,7 +79,7 @@ async def _asend(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
 
 def _attempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The hooks before each attempt: one that follows a failed one is a retry."""
-    found = current()
+    found = exchanging(ClientExchange)
     if found is not None and found[1].lost is not None:
         found[0].retries.append(found[1].lost)
         found[1].lost = None
@@ -110,14 +89,14 @@ def _attempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
 def _refused(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """An answer whose status may be tried again."""
     wrapped(*args, **kwargs)
-    found = current()
+    found = exchanging(ClientExchange)
     if found is not None:
         found[1].lost = classify(instance).kind
 
 
 def _unanswered(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The hooks after an attempt without an answer."""
-    found, error = current(), args[2] if len(args) > 2 else None
+    found, error = exchanging(ClientExchange), args[2] if len(args) > 2 else None
     if found is not None and isinstance(error, BaseException):
         found[1].lost = classify(error).kind
     return wrapped(*args, **kwargs)

@@ -9,30 +9,39 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from trisignal import _context, _guard, providers
-from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft, ErrorKind, RateLimit
+from trisignal import _context, _guard
+from trisignal.call import Draft, ErrorKind
+from trisignal.clients._headers import read_headers
 from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, Kwargs, async_wrapper, outgoing, sync_wrapper
+from trisignal.clients._provider import (
+    Args,
+    ClientExchange,
+    Kwargs,
+    Place,
+    async_wrapper,
+    draft_at,
+    outgoing,
+    place_of,
+    sync_wrapper,
+)
 from trisignal.engine import state
-from trisignal.formats import MOST, Format, view
-from trisignal.outcomes import kind_of_status
+from trisignal.formats import Format, StreamState, view
+from trisignal.formats.openai_chat import CHAT
+from trisignal.outcomes import attribute, kind_of_status
 from trisignal.streams.decoders import BodyDecoder, EventDecoder, FrameDecoder, inflater
 from trisignal.streams.fold import Fold, aiterate, iterate
-from trisignal.streams.tap import Tap, tap
+from trisignal.streams.tap import Tail, Tap, tap
 
 _MAX_KNOWN = 256
-_RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z0-9-]{1,64}?)(?:-(remaining|limit))?")
-_REQUEST_IDS = (b"x-request-id", b"request-id", b"apim-request-id", b"mistral-correlation-id")
 
 
 class Endpoint(NamedTuple):
-    """What a path stands for."""
+    """What a path of the API stands for."""
 
     operation: str
     format: Format
@@ -41,14 +50,16 @@ class Endpoint(NamedTuple):
     """The path holds no id: what it stands for may be remembered."""
 
 
-class Exchange:
-    """One HTTP exchange of a draft."""
+class StainlessExchange(ClientExchange):
+    """What is kept of a call by its request, and by the last HTTP response."""
 
-    __slots__ = ("endpoint", "fold", "native", "refused", "response", "streaming", "tap")
+    __slots__ = ("endpoint", "fold", "native", "refused", "response", "tap")
 
     def __init__(self, endpoint: Endpoint, streaming: bool) -> None:
-        self.endpoint = endpoint
+        self.format = endpoint.format
         self.streaming = streaming
+        self.lost = None
+        self.endpoint = endpoint
         self.response: Any = None
         self.native: Any = None
         """What holds back the span that the SDK would make itself."""
@@ -69,7 +80,7 @@ class Stainless:
     def __init__(self, package: str, fallback: str) -> None:
         self.package = package
         self._fallback = fallback
-        self._known: dict[tuple[int, type], tuple[Any, tuple[str, int, str]]] = {}
+        self._known: dict[tuple[int, type], tuple[Any, Place]] = {}
         self._endpoints: dict[tuple[str, str], Endpoint | None] = {}
         self._raw_types: dict[type, bool] = {}
 
@@ -97,8 +108,8 @@ class Stainless:
         """Provider id of a client whose host tells none."""
         return self._fallback
 
-    def changes(self, endpoint: Endpoint, streaming: bool, body: Any) -> Mapping[str, Any] | None:
-        """The body as it is to be sent, where the settings ask for more; None to leave it."""
+    def changes(self, endpoint: Endpoint, body: Any) -> Mapping[str, Any] | None:
+        """The body of a stream's request as it is to be sent, where the settings ask for more; None to leave it."""
         return None
 
     # --- patching --------------------------------------------------------------------
@@ -115,24 +126,24 @@ class Stainless:
 
     def _see_response(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = _context.current.get()
-        if draft is not None and isinstance(draft.owner, Exchange):
+        if draft is not None and isinstance(draft.exchange, StainlessExchange):
             try:
-                self._attach(draft, draft.owner, kwargs["response"])
+                self._attach(draft, draft.exchange, kwargs["response"])
             except Exception as error:
                 _guard.contain(f"{self.package}.response", error)
         return wrapped(*args, **kwargs)
 
     def _see_refusal(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = _context.current.get()
-        if draft is not None and isinstance(draft.owner, Exchange):
+        if draft is not None and isinstance(draft.exchange, StainlessExchange):
             status = getattr(args[0] if args else kwargs.get("response"), "status_code", 0)
-            draft.owner.refused = status if isinstance(status, int) else 0
+            draft.exchange.refused = status if isinstance(status, int) else 0
         return wrapped(*args, **kwargs)
 
     def _see_retry(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = _context.current.get()
-        if draft is not None and isinstance(draft.owner, Exchange):
-            status, draft.owner.refused = draft.owner.refused, 0
+        if draft is not None and isinstance(draft.exchange, StainlessExchange):
+            status, draft.exchange.refused = draft.exchange.refused, 0
             draft.retries.append(kind_of_status(status) if status else _retry_kind(sys.exc_info()[1]))
         return wrapped(*args, **kwargs)
 
@@ -150,17 +161,10 @@ class Stainless:
             body = {}
         if extra:
             body = {**body, **extra}
-        host, port, provider = self._who(instance, options.url)
-        draft = Draft(endpoint.operation, provider=provider)
-        draft.server_address, draft.server_port = host, port
         streaming = bool(kwargs.get("stream")) or body.get("stream") is True
-        draft.owner = Exchange(endpoint, streaming)
-        if streaming:
-            draft.fields[names.REQUEST_STREAM] = True
+        exchange = StainlessExchange(endpoint, streaming)
+        draft = draft_at(self._who(instance, options.url), endpoint.operation, exchange, body)
         self.read_request(draft, endpoint, options.url, body)
-        policy = state.STATE.policy
-        if policy is not None and policy.captures:
-            draft.content = ContentSource(endpoint.format.read_content, body)
         return draft
 
     def _endpoint(self, method: str, url: str, body: Any) -> Endpoint | None:
@@ -173,7 +177,7 @@ class Stainless:
             self._endpoints[key] = found
         return found
 
-    def _who(self, client: Any, url: str) -> tuple[str, int, str]:
+    def _who(self, client: Any, url: str) -> Place:
         # The public property of openai 3 imports a module every time it is read.
         base = getattr(client, "_base_url", None) or client.base_url
         key = (id(base), type(client))
@@ -189,22 +193,17 @@ class Stainless:
                 return self._resolve(client, absolute)
         return known[1]
 
-    def _resolve(self, client: Any, url: Any) -> tuple[str, int, str]:
-        host = url.host or ""
-        port = url.port or (80 if url.scheme == "http" else 443)
-        named = state.STATE.settings.provider_hosts
-        return host, port, providers.by_host(host, port, named, self.fallback_of(client))
+    def _resolve(self, client: Any, url: Any) -> Place:
+        return place_of(str(url), self.fallback_of(client))
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Add trace context, or ask for usage, where the settings say so."""
         options = kwargs["options"] if "options" in kwargs else args[1]
         update: dict[str, Any] = {}
-        headers = outgoing(options.headers if isinstance(options.headers, dict) else None)
-        if headers is not None:
-            update["headers"] = headers
-        exchange = draft.owner
-        assert isinstance(exchange, Exchange)
-        body = self.changes(exchange.endpoint, exchange.streaming, options.json_data)
+        if state.STATE.settings.propagate_trace_context:
+            update["headers"] = outgoing(options.headers if isinstance(options.headers, dict) else None)
+        exchange: StainlessExchange = draft.exchange
+        body = self.changes(exchange.endpoint, options.json_data) if exchange.streaming else None
         if body is not None:
             update["json_data"] = body
         if not update:
@@ -216,7 +215,7 @@ class Stainless:
 
     # --- response --------------------------------------------------------------------
 
-    def _attach(self, draft: Draft, exchange: Exchange, response: Any) -> None:
+    def _attach(self, draft: Draft, exchange: StainlessExchange, response: Any) -> None:
         """See the HTTP response before the SDK wraps it; tap a body that is still to be read."""
         exchange.response = response
         read_headers(draft, response.headers)
@@ -233,8 +232,7 @@ class Stainless:
 
     def answer(self, draft: Draft, result: Any) -> bool:
         """Read a complete reply, or attach to a stream or to a raw body."""
-        exchange = draft.owner
-        assert isinstance(exchange, Exchange)
+        exchange: StainlessExchange = draft.exchange
         fold, tap, response = exchange.fold, exchange.tap, exchange.response
         # Connections keep the context they were opened in, and with it this draft: a reference
         # to the fold from here would keep dropped streams alive.
@@ -248,6 +246,7 @@ class Stainless:
         if inner is not None:
             watch = aiterate if hasattr(inner, "__anext__") else iterate
             result._iterator = tap._parsed = watch(inner, fold, owned=False)
+            _see_mark(exchange, fold, tap, response)
         elif response is not None and response.is_closed:
             self._read(draft, exchange, result, response)
             return True
@@ -255,7 +254,7 @@ class Stainless:
             self._decode(draft, exchange, fold, tap, response)
         return False
 
-    def _read(self, draft: Draft, exchange: Exchange, result: Any, response: Any) -> None:
+    def _read(self, draft: Draft, exchange: StainlessExchange, result: Any, response: Any) -> None:
         cls = result.__class__
         raw = self._raw_types.get(cls)
         if raw is None:
@@ -267,12 +266,12 @@ class Stainless:
             return
         self._read_reply(draft, exchange, result)
 
-    def _read_reply(self, draft: Draft, exchange: Exchange, reply: Any) -> None:
+    def _read_reply(self, draft: Draft, exchange: StainlessExchange, reply: Any) -> None:
         self.read_reply(draft, exchange.endpoint, view(reply))
         if draft.content is not None:
             draft.content.response = reply
 
-    def _decode(self, draft: Draft, exchange: Exchange, fold: Fold, tap: Tap, response: Any) -> None:
+    def _decode(self, draft: Draft, exchange: StainlessExchange, fold: Fold, tap: Tap, response: Any) -> None:
         """Nobody parses this body where we could see it: decode its bytes as they pass."""
         headers = response.headers
         inflate = inflater(headers.get("content-encoding", "").lower())
@@ -309,17 +308,31 @@ class Stainless:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A failed ``parse()`` has a billed reply; a status error carries its headers."""
-        exchange = draft.owner
-        assert isinstance(exchange, Exchange)
-        completion = getattr(error, "completion", None)
+        exchange: StainlessExchange = draft.exchange
+        completion = attribute(error, "completion")
         if completion is None and exchange.response is not None and exchange.response.is_closed:
             # The reply came and was billed; what failed is reading it into the asked-for type.
             completion = _json_of(exchange.response)
         if completion is not None:
             self._read_reply(draft, exchange, completion)
-        response = getattr(error, "response", None)
+        response = attribute(error, "response")
         if response is not None and exchange.response is None and hasattr(response, "headers"):
             read_headers(draft, response.headers)
+
+
+def _see_mark(exchange: StainlessExchange, fold: Fold, tap: Tap, response: Any) -> None:
+    """Look for ``[DONE]``, which a parser keeps to itself, and which is all that some hosts end a stream with."""
+    inflate = inflater(response.headers.get("content-encoding", "").lower())
+    if inflate is None:
+        if exchange.format is CHAT:  # the only format with such hosts: whether the mark has come cannot be read
+            fold.before_end = partial(setattr, fold.state, "finished", True)
+        return
+    tap._tail = tail = Tail(None if inflate is bytes else inflate)
+    fold.before_end = partial(_read_mark, fold.state, tail)
+
+
+def _read_mark(state: StreamState, tail: Tail) -> None:
+    state.finished = state.finished or tail.is_done()
 
 
 def _json_of(response: Any) -> Any:
@@ -333,36 +346,7 @@ def _json_of(response: Any) -> Any:
 
 
 def _retry_kind(error: BaseException | None) -> ErrorKind:
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = attribute(attribute(error, "response"), "status_code")
     if isinstance(status, int):
         return kind_of_status(status)
     return "timeout" if "timeout" in type(error).__name__.lower() else "connection"
-
-
-def read_headers(draft: Draft, headers: Any) -> None:
-    """Request id and rate limits from the headers of an answer.
-
-    Args:
-        draft: The call.
-        headers: Of an httpx-like response.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for name, value in headers.raw:
-        name = name.lower()
-        if name in _REQUEST_IDS:
-            draft.vendor_request_id = value.decode("latin-1")
-        elif b"-ratelimit-" in name:
-            told = _RATE_LIMIT.fullmatch(name)
-            what = told and (told.group(1) or told.group(3))
-            if told and what:
-                try:
-                    number = float(value)
-                except ValueError:
-                    continue
-                if not 0 <= number < MOST:  # "nan" and "inf" are numbers to Python
-                    continue
-                found.setdefault(told.group(2).decode().replace("-", "_"), {})[what.decode()] = number
-    if found:
-        draft.rate_limits = tuple(
-            RateLimit(resource, told.get("remaining"), told.get("limit")) for resource, told in found.items()
-        )

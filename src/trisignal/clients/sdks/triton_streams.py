@@ -41,7 +41,10 @@ def _failure(error: BaseException) -> Failure:
 
 def _asked(error: BaseException, *methods: str) -> str:
     found = next(filter(callable, (attribute(error, name) for name in methods)), None)
-    return str(found() or "") if found is not None else ""
+    try:
+        return str(found() or "") if found is not None else ""
+    except Exception:
+        return ""
 
 
 def fail(draft: Draft, error: BaseException) -> None:
@@ -73,7 +76,7 @@ class _Replies(fold.Fold):
     def failed(self, error: BaseException) -> None:
         """It was refused, or the stream broke."""
         if not self.ended:
-            fail(self._draft, error)
+            fail(self.draft, error)
             self.exhausted()
 
 
