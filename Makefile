@@ -12,7 +12,7 @@ RUN = $(if $(MEASURE),coverage run -m,python -m)
 .PHONY: help demo serve test test-all e2e coexistence coverage compile lint types docs pictures bench clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
 
 $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON) ..."

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Union
 
 Body = Union[bytes, Sequence[bytes]]
 _NO_BODY = {204, 304}
+_SOCKETS = Path("/proc/net/tcp")
+_LIMIT_S = 60.0
+_UNREAD_S = 0.1
+"""Where there is no such table: how long a client that reads takes at most."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,8 @@ class Reply:
         body: Bytes are sent with a length, a sequence chunked, one write per item.
         delay_s: Seconds of silence before the first byte.
         gap_s: Seconds of silence between two chunks.
+        apart: Whether a chunk waits until the client has read the one before (on Linux), so that no two of them
+            come in one read; ``gap_s`` counts from then on.
         drop: Close the connection after what was written, short of the announced end. With an empty
             ``bytes`` body nothing is written at all, not even a status line.
         hang: Like ``drop``, but keep the connection open in silence until either side closes it.
@@ -38,6 +46,7 @@ class Reply:
     body: Body = b""
     delay_s: float = 0.0
     gap_s: float = 0.0
+    apart: bool = False
     drop: bool = False
     hang: bool = False
     raw: bytes = b""
@@ -106,6 +115,8 @@ class Loopback:
         self._answer: Callable[[Recorded], Reply] | None = None
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self.silent = threading.Event()
+        """Set when a reply that hangs has been written."""
         self._connections: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -170,6 +181,7 @@ class Loopback:
                     reply = self._reply_to(request)
                     self._write(connection, request, reply)
                     if reply.hang:
+                        self.silent.set()
                         _wait_for_end(connection)
                     if reply.unfinished or (request.header("connection") or "").lower() == "close":
                         return
@@ -201,6 +213,8 @@ class Loopback:
             return
         connection.sendall(_head(reply))
         for number, chunk in enumerate(body):
+            if number and reply.apart:
+                _wait_until_read(connection)
             if number and reply.gap_s:
                 self._closing.wait(reply.gap_s)
             connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
@@ -256,6 +270,20 @@ def _read_chunked(reader: IO[bytes]) -> bytes:
     while reader.readline().strip():
         pass
     return body
+
+
+def _wait_until_read(connection: socket.socket) -> None:
+    """Wait until nothing that was sent waits in the client's socket, as the kernel's table of sockets has it."""
+    if not _SOCKETS.exists():
+        time.sleep(_UNREAD_S)
+        return
+    client, end = f":{connection.getpeername()[1]:04X}", time.monotonic() + _LIMIT_S
+    while time.monotonic() < end:
+        rows = (line.split() for line in _SOCKETS.read_text(encoding="ascii").splitlines()[1:])
+        unread = [row[4].partition(":")[2] for row in rows if row[1].endswith(client)]
+        if all(int(size, 16) == 0 for size in unread):
+            return
+        time.sleep(0.001)
 
 
 def _wait_for_end(connection: socket.socket) -> None:

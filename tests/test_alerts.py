@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback import Loopback, Reply, json_reply
 from prometheus_client import CollectorRegistry
+from waiting import LIMIT_S, until
 
 import trisignal
 from trisignal import Alert, AlertRule
@@ -25,8 +26,6 @@ from trisignal.watch.alert_rules import Sample, Watch
 from trisignal.watch.alerts import _Sender
 from trisignal.watch.sliding_windows import SLOTS, Window
 
-WAIT_S = 10.0
-"""Longest wait of a test for something that takes milliseconds."""
 FAST: dict[str, Any] = {"every_s": 0.02}
 
 
@@ -35,14 +34,6 @@ def _seen() -> Iterator[Seen]:
     """What the test emits; errors of our own are raised."""
     with capture() as seen:
         yield seen
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for something to become true."""
-    end = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.005)
 
 
 def ours() -> list[str]:
@@ -293,14 +284,15 @@ def test_a_bad_webhook_holds_up_nothing(
     with Loopback() as server:
         server.play(*[Reply(hang=True)] * 3)
         url = server.url if trouble == "slow" else "http://127.0.0.1:9"
-        hook = trisignal.alert_to_webhook(f"{url}/secret-token", timeout_s=0.2)
+        hook = trisignal.alert_to_webhook(f"{url}/secret-token", timeout_s=60)
         with trisignal.Alerts([AlertRule("error_rate", 0.5, min_samples=1)], [hook, told.append], **FAST):
             fail()
             until(lambda: told)
-            began_s = time.monotonic()
             for _ in range(50):
                 call()
-            assert time.monotonic() - began_s < 1.0
+            if trouble == "slow":
+                assert "was not sent" not in caplog.text
+                server.close()
             until(lambda: "was not sent" in caplog.text)
     assert "secret-token" not in caplog.text
 
@@ -321,12 +313,12 @@ def test_a_stuck_handler_drops_alerts(seen: Seen, monkeypatch: pytest.MonkeyPatc
     """Alerts that wait for a handler have a limit, and what is over it is counted."""
     monkeypatch.setattr(alerts, "MAX_UNSENT", 1)
     release = threading.Event()
-    handler = _Sender(lambda _: release.wait(WAIT_S))
+    handler = _Sender(lambda _: release.wait(LIMIT_S))
     alert = Alert("r", "firing", "quality", "", 0.1, 0.7, 5, 60.0, 1.0, None)
     for _ in range(4):
         handler.send(alert)
     release.set()
-    handler.stop(WAIT_S)
+    handler.stop(LIMIT_S)
     assert seen.value("trisignal_dropped_total", queue="alerts") in (2, 3)
 
 
@@ -340,7 +332,7 @@ def test_a_handler_may_end_the_alerts(seen: Seen) -> None:
 
     running = trisignal.Alerts([AlertRule("error_rate", 0.5, min_samples=1)], [close], **FAST)
     fail()
-    assert closed.wait(WAIT_S)
+    assert closed.wait(LIMIT_S)
     until(lambda: not ours())
 
 

@@ -147,7 +147,7 @@ def test_a_plain_thread_starts_with_nothing_and_carry_gives_it_the_context() -> 
 
 def test_a_carried_function_can_run_in_many_threads_at_once() -> None:
     """Concurrent runs of one carried function neither collide nor see each other's changes."""
-    barrier = threading.Barrier(4, timeout=10)
+    barrier = threading.Barrier(4, timeout=60)
 
     def work(name: str) -> Mapping[str, str]:
         bind({"user_id": name})

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-START_S = 20.0
+START_S = 90.0
 
 
 def clean_environ() -> dict[str, str]:
@@ -126,7 +126,7 @@ def service() -> Iterator[tuple[str, subprocess.Popen[str]]]:
 def get(url: str, **headers: str) -> tuple[str, str]:
     """Body and request id of an answer."""
     request = urllib.request.Request(url, headers={k.replace("_", "-"): v for k, v in headers.items()})
-    with urllib.request.urlopen(request, timeout=20) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         return reply.read().decode(), reply.headers.get("x-request-id", "")
 
 
@@ -151,7 +151,7 @@ def test_fastapi_app(service: tuple[str, subprocess.Popen[str]]) -> None:
     assert cost_usd > 0
 
     process.terminate()
-    _, printed = process.communicate(timeout=20)
+    _, printed = process.communicate(timeout=60)
     lines = log_lines(printed)
     assert [line["request_id"] for line in lines] == ["order-1", "order-2"]
     assert sum(float(str(line["cost_usd"])) for line in lines) == pytest.approx(cost_usd)

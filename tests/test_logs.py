@@ -206,7 +206,7 @@ def test_records_through_a_queue_never_get_the_context_of_the_listener(make_log:
 
         def listen() -> None:
             with context(request_id="listener"), TRACER.start_as_current_span("listener"):
-                log.handler.handle(waiting.get(timeout=10))
+                log.handler.handle(waiting.get(timeout=60))
 
         thread = threading.Thread(target=listen)
         thread.start()
@@ -231,7 +231,7 @@ def test_records_of_another_process_do_not_get_the_context_of_this_one() -> None
 def test_threads_log_their_own_context(make_log: Any) -> None:
     """Concurrent threads share a handler, and each record has the ids of its own thread."""
     log = make_log()
-    start = threading.Barrier(8, timeout=10)
+    start = threading.Barrier(8, timeout=60)
 
     def work(name: str) -> None:
         start.wait()

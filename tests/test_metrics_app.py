@@ -249,7 +249,7 @@ def test_rendering_leaves_the_event_loop_free(registry: CollectorRegistry) -> No
 
     def slow() -> None:
         rendering.set()
-        free.append(looped.wait(5))
+        free.append(looped.wait(60))
 
     async def main() -> Any:
         async def other() -> None:

@@ -66,7 +66,7 @@ WORKERS = """
     page = import_module("trisignal.web.metrics_page")
     server = page.serve_metrics()
     for _ in range(2):
-        text = urlopen(server.url, timeout=10).read().decode()
+        text = urlopen(server.url, timeout=60).read().decode()
     server.close()
     sys.stdout.write(text)
 """
@@ -100,16 +100,16 @@ def test_the_server_serves_the_page_and_stops(registry: CollectorRegistry) -> No
         threads = [t for t in threading.enumerate() if t.name == "trisignal-metrics"]
         assert [t.daemon for t in threads] == [True]
         request = urllib.request.Request(server.url, headers={"Accept": OPENMETRICS})
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             assert samples(response.read().decode(), parse_openmetrics)["shop_orders_total", ""] == 3
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(server.url, data=b"x", timeout=10)
+            urllib.request.urlopen(server.url, data=b"x", timeout=60)
         refused.value.close()
         assert refused.value.code == 405
     finally:
         server.close()
     server.close()
-    threads[0].join(10)
+    threads[0].join(60)
     assert not threads[0].is_alive()
     with pytest.raises(OSError):
         HTTPConnection("127.0.0.1", server.port, timeout=5).connect()
@@ -120,10 +120,10 @@ def test_the_server_answers_while_another_client_is_silent(
 ) -> None:
     """A connection that says nothing, or goes away, holds nobody up and prints nothing."""
     server = page.serve_metrics(registry=registry)
-    silent = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    silent = HTTPConnection("127.0.0.1", server.port, timeout=60)
     silent.connect()
     try:
-        with urllib.request.urlopen(server.url, timeout=10) as response:
+        with urllib.request.urlopen(server.url, timeout=60) as response:
             assert response.status == 200
     finally:
         silent.close()
@@ -156,12 +156,12 @@ FORKING = """
         server.close()
         os._exit(0)
     os.read(ready[0], 1)
-    assert urlopen(server.url, timeout=10).status == 200
+    assert urlopen(server.url, timeout=60).status == 200
     port = server.port
     server.close()
     # The child lives, and must not keep the port.
     again = page.serve_metrics(port)
-    assert urlopen(again.url, timeout=10).status == 200
+    assert urlopen(again.url, timeout=60).status == 200
     again.close()
     os.write(done[1], b"x")
     assert os.waitpid(child, 0)[1] == 0

@@ -374,7 +374,7 @@ class Serving:
 
 def fetch(url: str, *headers: tuple[str, str]) -> tuple[str, str]:
     """The id header and the body of a real HTTP response."""
-    with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=10) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=dict(headers)), timeout=60) as response:
         return response.headers["x-request-id"], response.read().decode()
 
 

@@ -100,10 +100,10 @@ def test_threads_share_an_object(seen: Seen) -> None:
         trisignal.current_call().set_attribute("decorated", number)
         mine = current()
         with observation as call:
-            together.wait(10)
+            together.wait(60)
             call.set_attribute("entered", number)
             assert trisignal.current_call().ref == call.ref
-        together.wait(10)
+        together.wait(60)
         return current() == mine
 
     with ThreadPoolExecutor(4) as pool:

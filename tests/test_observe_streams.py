@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from observed import KINDS, NOWHERE, Ended, current, start
+from waiting import auntil, loop_settles
 
 import trisignal
 from trisignal.testing import Seen, capture
@@ -232,7 +233,7 @@ async def test_a_dropped_generator_is_abandoned(seen: Seen, kind: str, steps_tak
         await steps.send()
     del steps
     gc.collect()
-    await asyncio.sleep(0.01)
+    await loop_settles()
     assert [call.outcome for call in seen.calls] == ["abandoned"]
     assert current() == NOWHERE
 
@@ -242,7 +243,7 @@ async def test_a_generator_that_is_never_started(seen: Seen, kind: str) -> None:
     steps = await start(kind, LLM, count, 1)
     del steps
     gc.collect()
-    await asyncio.sleep(0.01)
+    await loop_settles()
     ran = kind.startswith(("returned", "awaited"))
     assert [call.outcome for call in seen.calls] == (["abandoned"] if ran else [])
     assert seen.value("llm_active_requests") == 0
@@ -277,7 +278,7 @@ async def test_a_cancelled_task_cancels_its_stream(seen: Seen) -> None:
             pass
 
     task = asyncio.create_task(consume())
-    await asyncio.sleep(0.01)
+    await loop_settles()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -295,7 +296,7 @@ class _Vendor:
             while True:
                 yield TEXT
         finally:
-            await asyncio.sleep(0.01)  # closes its response
+            await asyncio.sleep(0)  # closes its response
 
     async def __aiter__(self) -> AsyncGenerator[Any, Any]:
         async for chunk in self._iterator:
@@ -315,9 +316,10 @@ async def test_a_collected_stream_leaves_the_event_loop_nothing_to_report(seen: 
     async for _ in stream:
         break
     del stream
-    await asyncio.sleep(0.01)  # the loop closes the iterator, which held the stream
+    await loop_settles()  # the loop closes the iterator, which held the stream
     gc.collect()
-    await asyncio.sleep(0.1)
+    await auntil(lambda: seen.logs)
+    await loop_settles()
     assert reported == []
     assert [log["llm_outcome"] for log in seen.logs] == ["abandoned"]
 

@@ -23,7 +23,7 @@ from trisignal.errors import ConfigError
 from trisignal.testing import Seen, capture
 
 PROGRAM = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
-START_S = 20.0
+START_S = 60.0
 
 
 @pytest.fixture(name="seen")
@@ -62,7 +62,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def shown(gateway: str, **labels: str) -> dict[str, float]:
     """What a Prometheus would scrape of one group: sums by sample name."""
-    with urllib.request.urlopen(f"{gateway}/metrics", timeout=10) as reply:
+    with urllib.request.urlopen(f"{gateway}/metrics", timeout=60) as reply:
         text = reply.read().decode()
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):

@@ -8,7 +8,6 @@ import gzip
 import json
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -23,6 +22,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from waiting import LIMIT_S, until
 
 import trisignal
 from trisignal import RequestIdMiddleware, ServerMiddleware
@@ -184,14 +184,14 @@ def _client(seen: Seen, url: str) -> Iterator[Any]:
 
 def served(seen: Seen, wanted: int = 1) -> Any:
     """The served call, or all of them, once they have ended: a response is read before its call is over."""
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
-        calls = [call for call in seen.calls if call.role == "server"]
-        if len(calls) >= wanted:
-            assert len(calls) == wanted
-            return calls if wanted > 1 else calls[0]
-        time.sleep(0.005)
-    pytest.fail("no served call has ended")
+
+    def ended() -> list[Any]:
+        return [call for call in seen.calls if call.role == "server"]
+
+    until(lambda: len(ended()) >= wanted, "the end of a served call")
+    calls = ended()
+    assert len(calls) == wanted
+    return calls if wanted > 1 else calls[0]
 
 
 def post(url: str, body: bytes | dict[str, Any], path: str = "/v1/chat/completions", *headers: str) -> bytes:
@@ -439,7 +439,7 @@ def test_a_caller_that_leaves_abandons_the_stream(seen: Seen, wrapped: bool) -> 
     with running(Starlette(routes=ROUTES, middleware=layers)) as url:
         leave(url)
         call = served(seen)
-        assert left.wait(5)
+        assert left.wait(LIMIT_S)
     assert (call.outcome, call.error_kind) == ("abandoned", None)
     assert seen.spans[0].status.status_code is StatusCode.UNSET
     assert seen.value("llm_active_requests") == 0

@@ -94,7 +94,7 @@ def test_setup_from_many_threads_is_one_setup(registry: CollectorRegistry) -> No
     together = threading.Barrier(8)
 
     def start(_: int) -> trisignal.Telemetry:
-        together.wait(10)
+        together.wait(60)
         return trisignal.setup(registry=registry)
 
     with ThreadPoolExecutor(8) as pool:

@@ -240,11 +240,11 @@ def test_threads_do_not_mix(seen: Seen) -> None:
             with trace.use_span(trace.get_current_span(root)), trisignal.llm(model="gpt-4o-mini") as call:
                 call.set_usage(input_tokens=1)
                 ready.set()
-                done.wait(5)
+                done.wait(60)
 
         thread = threading.Thread(target=hold)
         thread.start()
-        ready.wait(5)
+        assert ready.wait(60)
         tracer_of(seen).start_span("chat", root, attributes=INFERENCE).end()
         done.set()
         thread.join()

@@ -241,11 +241,11 @@ def test_the_page_is_served_until_interrupted() -> None:
         told = json.loads(process.stdout.readline())
         url = process.stderr.readline().split()[1]
         assert url.startswith("http://127.0.0.1:")
-        with urlopen(Request(url, headers={"Accept": OPENMETRICS}), timeout=10) as answer:
+        with urlopen(Request(url, headers={"Accept": OPENMETRICS}), timeout=60) as answer:
             page = answer.read().decode()
         assert set(told["metrics"]) <= set(page.splitlines())
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from loopback import Loopback, Recorded, Reply, json_reply
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from waiting import until
 
 import trisignal
 
@@ -117,13 +118,13 @@ def free_port() -> int:
 
 def fetched(url: str) -> str:
     """A page, as soon as there is one."""
-    until = time.monotonic() + 40
+    end = time.monotonic() + 90
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return str(answer.read().decode())
         except OSError:
-            if time.monotonic() > until:
+            if time.monotonic() > end:
                 raise
             time.sleep(0.1)
 
@@ -144,12 +145,10 @@ def test_a_server_shows_its_metrics_and_spans(provider: Loopback, tmp_path: Path
         try:
             assert fetched(f"http://127.0.0.1:{port}/ask") == '"Yes."'
             page = fetched(f"http://127.0.0.1:{metrics}/metrics")
-            until = time.monotonic() + 20
-            while not any("traces" in request.path for request in provider.requests) and time.monotonic() < until:
-                time.sleep(0.05)
+            until(lambda: any("traces" in request.path for request in provider.requests), "an export of spans")
         finally:
             process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
         assert process.stderr is not None
         assert f"trisignal: metrics on http://127.0.0.1:{metrics}/metrics".encode() in process.stderr.readline()
     assert 'llm_requests_total{gen_ai_operation_name="chat",gen_ai_provider_name="openai"' in page

@@ -24,8 +24,9 @@ from trisignal.call import ERROR_KINDS
 
 Of = Literal["create", "stream-read"]
 _SHORT_S = 0.3
-"""Timeout of clients that meet a slow server."""
-_SLOW_S = 0.8
+"""Timeout of clients that meet a silent server."""
+_PATIENT_S = 1.0
+"""The same where something has to arrive before."""
 _LONG = 10_000
 """No fact of a call is that long."""
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
@@ -76,7 +77,7 @@ class Fault:
     kinds: frozenset[str] = _UNREADABLE
     tokens: Literal["all", "none", "part"] = "part"
     retried: tuple[str, ...] = ()
-    timeout_s: float = 10.0
+    timeout_s: float = 60.0
 
 
 def faults(kit: ClientKit) -> list[Fault]:
@@ -230,7 +231,7 @@ def _encodings(kit: ClientKit) -> Iterator[Fault]:
         chunks = _pressed(events, 31 if coding == "gzip" else 15)
         yield Fault(f"{coding}-on-stream", "stream-read", (replace(stream, headers=headers, body=chunks),))
         # Apart from each other: what comes in one read with the spoilt bytes is lost with them.
-        spoilt = replace(stream, headers=headers, body=[*chunks[:2], b"\x00\xff" * 8, chunks[-1]], gap_s=0.04)
+        spoilt = replace(stream, headers=headers, body=[*chunks[:2], b"\x00\xff" * 8, chunks[-1]], apart=True)
         yield Fault(f"{coding}-spoilt-on-stream", "stream-read", (spoilt,))
     unknown = {**good.headers, "Content-Encoding": "x-nothing"}
     yield Fault("unknown-coding", "create", (replace(good, headers=unknown),))
@@ -304,9 +305,14 @@ def _connections(kit: ClientKit) -> Iterator[Fault]:
     yield Fault("long-head", "create", (_headed(good, 40_000),), kinds=_CUT)
     odd = Reply(headers={**good.headers, "x-request-id": "caf\xe9 \xff\x01", "x-ratelimit-remaining-tokens": "many"})
     yield Fault("odd-headers", "create", (replace(odd, body=body),), kinds=_CUT)
-    yield Fault("slow", "create", (replace(good, delay_s=_SLOW_S),), tokens="none", **late)
-    yield Fault("slow-on-stream", "stream-read", (replace(stream, delay_s=_SLOW_S),), tokens="none", **late)
-    yield Fault("slow-chunks", "stream-read", (replace(stream, body=events[:3], gap_s=_SLOW_S),), **late)
+    yield Fault("slow", "create", (Reply(hang=True),), tokens="none", **late)
+    yield Fault("slow-on-stream", "stream-read", (Reply(hang=True),), tokens="none", **late)
+    yield Fault(
+        "slow-chunks",
+        "stream-read",
+        (replace(stream, body=events[:1], hang=True),),
+        **{**late, "timeout_s": _PATIENT_S},
+    )
 
 
 def _headed(reply: Reply, length: int) -> Reply:

@@ -88,7 +88,7 @@ class Shape:
     replies: tuple[Reply, ...]
     expected: Expected
     max_retries: int = 0
-    timeout_s: float = 10.0
+    timeout_s: float = 60.0
     refused: bool = False
 
 
@@ -176,6 +176,7 @@ def run(kit: ClientKit, shape: Shape, mode: Mode) -> Run:
     trail = Trail()
     with Loopback() as server, _refusing_url() as nowhere:
         server.play(*shape.replies)
+        trail.silent = server.silent
         url = nowhere if shape.refused else server.url
         try:
             if mode == "sync":

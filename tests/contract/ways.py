@@ -7,20 +7,22 @@ import gc
 import inspect
 import re
 import signal
+import threading
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opentelemetry import trace
+from waiting import LIMIT_S, auntil, loop_settles
 
 _RESPONSES = ("response", "http_response", "_response")
 """Attributes under which streams and wrappers keep the HTTP response."""
 _ADDRESS = re.compile(r"127\.0\.0\.1(?::|', )\d+|(?<= at )0x[0-9a-f]+|(?<=port=)\d+")
 """Every run has a server and objects of its own, whose addresses some clients put into their errors."""
 _CHUNKS_BEFORE_LEAVING = 2
-_INTERRUPT_AFTER_S = 0.1
-_LOOP_GOES_ON_S = 0.01
-"""The event loop closes collected async generators in its next turns, as in a server that lives on."""
+_QUIET_S = 0.1
+"""A stream from which nothing came for so long, and whose server has fallen silent, has nothing more."""
 
 
 class Trail:
@@ -28,6 +30,8 @@ class Trail:
 
     def __init__(self) -> None:
         self.steps: list[tuple[Any, ...]] = []
+        self.silent = threading.Event()
+        """Set when the server has sent all that it has to send, and keeps the connection open."""
         self.raised = False
 
     def saw(self, what: str, value: Any) -> None:
@@ -183,7 +187,7 @@ class BrokenOut:
         trail.state("broken out", stream)
         del stream, chunk
         gc.collect()
-        await asyncio.sleep(_LOOP_GOES_ON_S)
+        await loop_settles()
 
 
 class NeverIterated:
@@ -200,7 +204,7 @@ class NeverIterated:
         trail.state("opened", stream)
         del stream
         gc.collect()
-        await asyncio.sleep(_LOOP_GOES_ON_S)
+        await loop_settles()
 
 
 class ClosedEarly:
@@ -227,17 +231,28 @@ class Cancelled:
 
     def use(self, start: Start, trail: Trail) -> None:
         stream = start()
-        previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        previous = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+        interrupter = threading.Thread(target=self._interrupt, args=(trail, threading.get_ident()))
+        interrupter.start()
         try:
             for chunk in stream:
                 trail.saw("chunk", chunk)
-                signal.setitimer(signal.ITIMER_REAL, _INTERRUPT_AFTER_S)
+            interrupter.join()
         except KeyboardInterrupt:
             trail.state("interrupted", stream)
             raise
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, previous)
+            interrupter.join()
+            signal.signal(signal.SIGUSR1, previous)
+
+    def _interrupt(self, trail: Trail, reader: int) -> None:
+        """Interrupt the reader once it has read what there is, and waits."""
+        trail.silent.wait(LIMIT_S)
+        count = -1
+        while count < len(trail.steps):
+            count = len(trail.steps)
+            time.sleep(_QUIET_S)
+        signal.pthread_kill(reader, signal.SIGUSR1)
 
     async def ause(self, start: Start, trail: Trail) -> None:
         waiting = asyncio.Event()
@@ -256,10 +271,11 @@ class Cancelled:
         first_chunk = asyncio.create_task(waiting.wait())
         await asyncio.wait({task, first_chunk}, return_when=asyncio.FIRST_COMPLETED)
         first_chunk.cancel()
+        await auntil(lambda: trail.silent.is_set() or task.done())
         seen = -1
         while seen < len(trail.steps):  # until no further chunk comes: how many come at once is chance
             seen = len(trail.steps)
-            await asyncio.sleep(_INTERRUPT_AFTER_S)
+            await asyncio.sleep(_QUIET_S)
         task.cancel()
         await task
 

@@ -26,7 +26,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 START_S = 90.0
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """How long anything may take to arrive, on a machine that is busy with other things."""
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def wait_equal(read: Callable[[], T], wanted: T, timeout_s: float = PATIENCE_S) 
     assert read() == wanted
 
 
-def get(url: str, timeout_s: float = 20.0) -> str:
+def get(url: str, timeout_s: float = 60.0) -> str:
     """The body of an answer; any status but success raises an `OSError`."""
     with urllib.request.urlopen(url, timeout=timeout_s) as reply:
         return str(reply.read().decode())

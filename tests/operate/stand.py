@@ -24,7 +24,7 @@ PROMETHEUS = shutil.which("prometheus")
 APP, OTHERS = (Path(__file__).parent / name for name in ("load_app.py", "other_exporters.py"))
 SOURCES = os.pathsep.join(str(Path(__file__).parents[2] / name) for name in ("src", "tests"))
 JOBS = ("load", "others")
-START_S = 60.0
+START_S = 120.0
 
 
 class Stand:
@@ -41,7 +41,7 @@ class Stand:
     def ask(self, path: str, **arguments: Any) -> Any:
         """The data of an answer of Prometheus' HTTP API."""
         try:
-            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(arguments, doseq=True)}", timeout=30) as answer:
+            with urlopen(f"{self.url}/api/v1/{path}?{urlencode(arguments, doseq=True)}", timeout=60) as answer:
                 return json.load(answer)["data"]
         except HTTPError as error:
             raise AssertionError(f"{arguments}: {error.read().decode()}") from None

@@ -28,7 +28,7 @@ from trisignal.operate.dashboards.pages import Page, Query  # noqa: E402
 from trisignal.operate.rules import Record  # noqa: E402
 
 PROFILES = ("1.41", "2026-10")
-DATA_S = 150.0
+DATA_S = 240.0
 """How long the load may take until every panel has data; 20 s are enough where a processor is free."""
 FOREIGN = {
     "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_GPU_UTIL",

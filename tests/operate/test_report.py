@@ -77,7 +77,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         )  # fmt: skip
     try:
         made = Prometheus(f"http://127.0.0.1:{port}/")
-        for _ in range(200):
+        for _ in range(600):
             try:
                 made.vector("vector(1)", END_S)
                 break

@@ -273,7 +273,7 @@ def test_live_prices_without_the_package_name_the_extra(monkeypatch: pytest.Monk
         Pricer(live=True)
 
 
-def wait(ready: Any, limit_s: float = 30) -> Any:
+def wait(ready: Any, limit_s: float = 60) -> Any:
     """Poll until something is true; fail after ``limit_s`` seconds."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:

@@ -21,6 +21,7 @@ from botocore.session import get_session as get_botocore_session
 from contract.shapes import ClientKit, Expected, FaultRules, Shape
 from contract.ways import BrokenOut, Cancelled, NeverIterated, Plain, ReadAll, Start, Trail
 from loopback import Reply, json_reply
+from waiting import loop_settles
 
 MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 SNAPSHOT = "claude-sonnet-4-5-20250929"
@@ -237,7 +238,7 @@ class BodyLeft:
         trail.state("left", body)
         del body
         gc.collect()
-        await asyncio.sleep(0.01)
+        await loop_settles()
 
 
 # --- shapes --------------------------------------------------------------------------

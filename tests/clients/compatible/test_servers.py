@@ -74,6 +74,7 @@ def test_reasoning_is_a_token_and_no_answer() -> None:
             chunk(None, usage=USAGE),
         ),
         gap_s=0.1,
+        apart=True,
     )
     with Loopback() as loopback, testing.capture() as seen, _client(loopback) as client:
         trisignal.instrument("openai")

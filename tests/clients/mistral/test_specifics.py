@@ -293,7 +293,7 @@ def test_streamed_content_is_put_together() -> None:
 def test_thoughts_are_tokens_but_no_answer() -> None:
     """The first answer comes after the thoughts; the first token is theirs."""
     events = [chunk([_THOUGHT]), chunk([_THOUGHT]), chunk("Sum."), chunk("", "stop", usage=shapes.USAGE)]
-    known = told(lambda made: list(shapes.stream(made)), replace(streamed(*events), gap_s=0.03))
+    known = told(lambda made: list(shapes.stream(made)), replace(streamed(*events), gap_s=0.03, apart=True))
     assert known["llm.time_to_first_answer_s"] > known["llm.time_to_first_token_s"] + 0.05
 
 

@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 import trisignal
 from trisignal import testing
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tritonclient.grpc import aio
 import trisignal
 from trisignal import testing
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 Got = list[tuple[Any, Any]]
 
 

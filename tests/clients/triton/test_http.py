@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from loopback import Loopback, Reply, json_reply
 from opentelemetry.trace import StatusCode
 from tritonclient import http as plain
 from tritonclient.utils import InferenceServerException
+from waiting import LIMIT_S
 
 import trisignal
 from trisignal import testing
@@ -43,7 +45,7 @@ FAULTS: dict[str, tuple[Reply, float]] = {
     "no-http": (Reply(raw=b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), 10.0),
     "typed-html": (replace(WHOLE, headers={"Content-Type": "text/html"}), 10.0),
     "no-content": (Reply(204), 10.0),
-    "slow": (replace(WHOLE, delay_s=0.8), 0.3),
+    "slow": (Reply(hang=True), 0.3),
 }
 
 
@@ -70,9 +72,11 @@ def test_faults(name: str, mode: Mode) -> None:
 def test_a_greenlet_is_one_call(seen: testing.Seen) -> None:
     """``async_infer`` ends with its reply, whether or not the application has asked for it yet."""
     with Loopback() as server, client(server.url) as made:
-        server.play(replace(WHOLE, delay_s=0.1))
+        asked = threading.Event()
+        server.handle(lambda request: WHOLE if asked.wait(LIMIT_S) else Reply(500))
         handle = made.async_infer(MODEL, tensors(plain))
         assert seen.spans == []
+        asked.set()
         assert handle.get_result().get_response() == ANSWER
         [span] = seen.spans
     assert span.name == f"request {MODEL}"
@@ -93,8 +97,10 @@ def test_a_greenlet_that_is_done_before_we_look(seen: testing.Seen) -> None:
 def test_a_greenlet_that_fails(seen: testing.Seen, reply: Reply, kind: str | None) -> None:
     """A refusal, or a lost connection, is the error that the application gets from the handle."""
     with Loopback() as server, client(server.url) as made:
-        server.play(replace(reply, delay_s=0.05))
+        asked = threading.Event()
+        server.handle(lambda request: reply if asked.wait(LIMIT_S) else Reply(500))
         handle = made.async_infer(MODEL, tensors(plain))
+        asked.set()
         with pytest.raises(Exception):
             handle.get_result()
         [span] = seen.spans
