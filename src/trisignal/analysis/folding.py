@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil
+from operator import attrgetter
 
 from trisignal.analysis.query import CONTEXT_PREFIX, Query
 from trisignal.analysis.rows import Rows, SpanRow, Total
@@ -21,6 +22,9 @@ _ADDED = (
     "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_usd", "wasted_usd",
     "cache_saved_usd", "unpriced", "quality", "judged",
 )  # fmt: skip
+
+
+_added = attrgetter(*_ADDED)
 
 
 def totals(source: TraceSource, query: Query, by: Sequence[str], step_s: float | None, quantiles: bool) -> Rows[Total]:
@@ -95,7 +99,8 @@ def _quantile(ordered: Sequence[float], share: float) -> float | None:
 def add_up(groups: Iterable[Total]) -> Total:
     """One total of several; quantiles cannot be added up and are left out."""
     members = tuple(groups)
-    sums = {name: sum(getattr(group, name) for group in members) for name in _ADDED}
+    columns = zip(*map(_added, members)) if members else ((0,) for _ in _ADDED)
+    sums = dict(zip(_ADDED, map(sum, columns)))
     first = [group.first_unix_s for group in members if group.first_unix_s is not None]
     last = [group.last_unix_s for group in members if group.last_unix_s is not None]
     return Total(

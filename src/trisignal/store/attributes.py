@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 _DICTIONARY = (
@@ -34,18 +34,38 @@ _MOST_BYTES = 64 << 20
 """Largest body that is unpacked: a damaged file must not fill the memory."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+def _fast_encoder() -> Callable[[Any], bytes] | None:
+    try:
+        from orjson import dumps
+    except ImportError:
+        return None
+    return lambda attributes: dumps(attributes, str)
+
+
+_fast = _fast_encoder()
 _compressor = zlib.compressobj(1, zlib.DEFLATED, _WINDOW, 5, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
 
 
 def pack(attributes: Mapping[str, Any]) -> bytes:
     """Attributes as a body."""
+    raw = _json(attributes)
+    compressor = _compressor.copy()
+    return compressor.compress(raw) + compressor.flush()
+
+
+def _json(attributes: Mapping[str, Any]) -> bytes:
+    if _fast is not None:
+        try:
+            return _fast(attributes)
+        except (TypeError, ValueError):
+            pass  # lone surrogates, large integers: the standard encoder writes them
     try:
-        text = _encode(attributes)
+        return _encode(attributes).encode()
     except (ValueError, TypeError, RecursionError):
         # A mapping with keys of odd types, or one that holds itself.
-        text = _encode({str(key): str(value) for key, value in attributes.items()})
-    compressor = _compressor.copy()
-    return compressor.compress(text.encode()) + compressor.flush()
+        return _encode({str(key): str(value) for key, value in attributes.items()}).encode()
 
 
 def unpack(body: bytes) -> dict[str, Any]:

@@ -19,8 +19,6 @@ ENTITY_OF = {
     "retrieval": names.RETRIEVAL,
 }
 """Dimensions that are the entity of spans of one operation."""
-ROLLED = frozenset(("service", "operation", "provider", "model", "tenant", "outcome"))
-"""Dimensions of the sums."""
 SPREAD = frozenset(("operation", "provider", "model"))
 """Dimensions of the sums by duration."""
 MOST_VALUES = 500
@@ -57,6 +55,13 @@ def word_ids(db: sqlite3.Connection, texts: Sequence[str]) -> list[int]:
     given = list(texts)[:MOST_VALUES]
     marks = ", ".join("?" * len(given))
     return [row[0] for row in db.execute(f"SELECT id FROM word WHERE text IN ({marks})", given)]
+
+
+def columns_of(dimension: str) -> tuple[str, ...]:
+    """Columns that `dimension_sql` reads."""
+    if dimension in ENTITY_OF:
+        return "operation", "entity"
+    return ("labels",) if dimension.startswith(CONTEXT_PREFIX) else (dimension,)
 
 
 def dimension_sql(db: sqlite3.Connection, dimension: str) -> str:
@@ -98,8 +103,21 @@ def where(db: sqlite3.Connection, query: Query) -> Conditions | None:
         found = found.and_("quality IS NOT NULL AND quality <= ?", query.max_quality)
     if query.text:
         db.create_function("holds", 2, _holds, deterministic=True)
-        found = found.and_("EXISTS (SELECT 1 FROM attrs a WHERE a.id = s.id AND holds(a.body, ?))", query.text.lower())
+        found = _containing(db, found, query.text)
     return found
+
+
+def _containing(db: sqlite3.Connection, condition: Conditions, text: str) -> Conditions:
+    """Spans with a text in a column or in an attribute."""
+    words = db.execute("SELECT id FROM word WHERE instr(lower(text), lower(?)) LIMIT 1000", (text,)).fetchall()
+    listed = ", ".join(str(row[0]) for row in words)
+    columns = " OR ".join(f"{column} IN ({listed})" for column in schema.WORDS)
+    return condition.and_(
+        f"({columns} OR instr(lower(ifnull(request_id, '')), lower(?)) OR "
+        "EXISTS (SELECT 1 FROM attrs a WHERE a.id = s.id AND holds(a.body, ?)))",
+        text,
+        text.lower(),
+    )
 
 
 def _real(values: Sequence[str]) -> tuple[str, ...]:

@@ -33,8 +33,8 @@ class Intake:
     def sort(self, item: Any, batch: Batch) -> None:
         """Add an item, and what waited for it, to a batch."""
         if isinstance(item, CallItem):
-            batch.calls.append(item)
             self._want(item.call.trace_id, batch)
+            batch.calls.append(item)
         elif isinstance(item, SpanItem):
             self._span(item.span, batch)
         elif isinstance(item, VerdictItem):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from trisignal import semconv as names
 from trisignal.analysis.rows import LogLine, Score, SpanRow
 from trisignal.call import OUTCOMES
-from trisignal.store import attributes, schema
+from trisignal.store import attributes, records, schema
 
 _AT = {name: index for index, name in enumerate(("id", *schema.COLUMNS, "quality"))}
 _SELECT = f"SELECT id, {', '.join(schema.COLUMNS)}, quality FROM span"
@@ -28,7 +30,28 @@ def spans(db: sqlite3.Connection, ids: Sequence[int], *, with_attributes: bool =
         texts = words(db, {row[_AT[name]] for row in rows for name in schema.WORDS})
         for row in rows:
             body = bodies.get(row[0])
-            found[row[0]] = _span(row, texts, attributes.unpack(body) if body is not None else _NONE)
+            found[row[0]] = _span(row, texts, _attributes(row, texts, body) if body is not None else _NONE)
+    return found
+
+
+def _attributes(row: Sequence[Any], texts: Mapping[int, str], body: bytes) -> dict[str, Any]:
+    """All attributes of a span: those of its columns, and what no column holds."""
+    flags = row[_AT["flags"]]
+    if flags & schema.FOREIGN:
+        return attributes.unpack(body)
+    held = {**records.FACTS, **(records.SPENT if flags & schema.SPENDS else {})}
+    found: dict[str, Any] = {}
+    for name, column in held.items():
+        value = row[_AT[column]]
+        if column in schema.WORDS:
+            value = texts.get(value) or None
+        elif value is not None and column in ("cost", "first_token"):
+            value /= 1e9
+        if value is not None:
+            found[name] = value
+    if found.get(names.OPERATION) == names.STAGE:
+        del found[names.OPERATION]
+    found.update(attributes.unpack(body))
     return found
 
 
@@ -117,8 +140,6 @@ LOG_COLUMNS = "at, level, logger, message, trace, span, request_id, fields"
 
 def logs(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[LogLine]:
     """Log lines out of rows of `LOG_COLUMNS`."""
-    import json
-
     texts = words(db, {number for row in rows for number in (row[1], row[2])})
     lines = []
     for at, level, logger, message, trace, span, request_id, text in rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Set
 from math import log
 from typing import Any, NamedTuple
 
@@ -18,15 +18,42 @@ _BOUND = frozenset(
 """Bound values with a column of their own; others are labels."""
 _OUTCOMES = {outcome: index for index, outcome in enumerate(OUTCOMES)}
 _MOST = (1 << 63) - 1
+LATEST_NS = 1 << 62
+"""Latest start that is stored: in the year 2116."""
 _GROWTH = 1.1
 """Ratio of neighbouring bounds: the middle of a bucket is off by less than its root, 4.9 %."""
 _SCALE = 1 / log(_GROWTH)
 _SHORTEST_NS = 10_000
+FACTS = {
+    names.OPERATION: "operation",
+    names.PROVIDER: "provider",
+    names.REQUEST_MODEL: "model",
+    names.RESPONSE_MODEL: "response_model",
+    names.ERROR_TYPE: "error_type",
+    names.ERROR_KIND: "error_kind",
+    names.REQUEST_ID: "request_id",
+    names.USER_ID: "user_id",
+    names.DIMENSION_PREFIX + TENANT: "tenant",
+    names.PROMPT_NAME: "prompt_name",
+    names.PROMPT_VERSION: "prompt_version",
+    names.TIME_TO_FIRST_TOKEN_S: "first_token",
+}
+"""Attributes that columns hold as they are: they are not stored again, and put back when attributes are read."""
+SPENT = {
+    names.USAGE_INPUT: "input",
+    names.USAGE_CACHE_READ: "cache_read",
+    names.USAGE_CACHE_WRITE: "cache_write",
+    names.USAGE_OUTPUT: "output",
+    names.USAGE_REASONING: "reasoning",
+    names.COST_ATTRIBUTES["total"]: "cost",
+}
+"""The same of calls that spend; on others these attributes are somebody's sums, and are stored."""
+_ALL_FACTS = frozenset((*FACTS, *SPENT))
 FOREIGN_TEXT = 4_096
 """Characters of one attribute of another instrumentation that are kept."""
 FOREIGN_ATTRIBUTES = 128
 
-Word = Callable[[str], int]
+Word = Mapping[str, int]
 
 
 class Row(NamedTuple):
@@ -55,7 +82,7 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
         parent: Span id of what it ran inside of; 0 for none.
         remote: The parent is in another program.
         service: Name of the service.
-        word: Interns a text.
+        word: Ids of interned texts.
     """
     bound = call.bound
     usage, cost = call.usage, call.cost
@@ -71,31 +98,31 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
     duration = _natural(round(call.duration_s * 1e9))
     times = call.chunk_times
     first = _natural(times.first_token_ns - call.start_ns) if times is not None and times.first_token_ns else None
-    attributes = _attributes(call)
+    attributes = _attributes(call, _ALL_FACTS if spends else FACTS.keys())
     conversation = bound.get("conversation_id") or attributes.get(names.CONVERSATION_ID)
     tokens = (None,) * 5 if usage is None or not spends else _tokens(usage)
     values = (
         bytes.fromhex(call.trace_id),
         bytes.fromhex(call.span_id),
         parent.to_bytes(8, "big") if parent else None,
-        word(call.span_name),
-        word(service),
-        word(call.operation),
-        word(call.provider),
-        word(call.request_model),
-        word(call.response_model),
-        word(bound.get(TENANT, "")),
-        word(bound.get("user_id", "")),
-        word(call.error_kind or ""),
-        word(call.error_type),
-        word(call.name),
-        word(call.agent),
-        word(bound.get("prompt_name", "")),
-        word(bound.get("prompt_version", "")),
-        word(_labels(bound)) if bound else 0,
+        word[call.span_name],
+        word[service],
+        word[call.operation],
+        word[call.provider],
+        word[call.request_model],
+        word[call.response_model],
+        word[bound.get(TENANT, "")],
+        word[bound.get("user_id", "")],
+        word[call.error_kind or ""],
+        word[call.error_type],
+        word[call.name],
+        word[call.agent],
+        word[bound.get("prompt_name", "")],
+        word[bound.get("prompt_version", "")],
+        word[_labels(bound)] if bound else 0,
         _OUTCOMES[call.outcome],
         flags,
-        _natural(call.start_unix_ns),
+        min(_natural(call.start_unix_ns), LATEST_NS),
         duration,
         bucket(duration),
         first,
@@ -108,8 +135,10 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
     return Row(values, attributes)
 
 
-def _attributes(call: Call) -> dict[str, Any]:
-    attributes: dict[str, Any] = {**call.opening, **call.closing}
+def _attributes(call: Call, known: Set[str]) -> dict[str, Any]:
+    """What no column holds."""
+    attributes = {key: value for key, value in call.opening.items() if key not in known}
+    attributes.update({key: value for key, value in call.closing.items() if key not in known})
     if call.content:
         attributes.update(call.content)
     if call.error_message:
@@ -127,7 +156,7 @@ def _labels(bound: Mapping[str, str]) -> str:
 
 def _tokens(usage: Usage) -> tuple[int | None, ...]:
     counts = (usage.input, usage.cache_read, usage.cache_write, usage.output, usage.reasoning)
-    return tuple([None if count is None else _natural(count) for count in counts])
+    return tuple([count if count is None or 0 <= count <= _MOST else _natural(count) for count in counts])
 
 
 def _saved(usage: Usage, cost: Cost) -> int | None:
@@ -149,7 +178,7 @@ def span_row(span: Any, service: str, word: Word) -> Row:
     Args:
         span: A finished span of the SDK.
         service: Name of the service, unless the span's own resource has one.
-        word: Interns a text.
+        word: Ids of interned texts.
     """
     given = span.attributes or {}
     attributes = {str(key): _cut(value) for key, value in list(given.items())[:FOREIGN_ATTRIBUTES]}
@@ -164,7 +193,7 @@ def span_row(span: Any, service: str, word: Word) -> Row:
     if span.status.description:
         attributes["otel.status_description"] = _cut(span.status.description)
     parent = span.parent
-    start = _natural(span.start_time or 0)
+    start = min(_natural(span.start_time or 0), LATEST_NS)
     duration = _natural((span.end_time or start) - start)
     flags = schema.FOREIGN | (schema.SAMPLED if span.context.trace_flags & 1 else 0)
     if parent is None or parent.is_remote:
@@ -173,10 +202,10 @@ def span_row(span: Any, service: str, word: Word) -> Row:
         span.context.trace_id.to_bytes(16, "big"),
         span.context.span_id.to_bytes(8, "big"),
         None if parent is None else parent.span_id.to_bytes(8, "big"),
-        word(str(_cut(span.name))),
-        word(_service(span, service)),
+        word[str(_cut(span.name))],
+        word[_service(span, service)],
         *([0] * 7),
-        word(str(_cut(given.get(names.ERROR_TYPE, "")))) if failed else 0,
+        word[str(_cut(given.get(names.ERROR_TYPE, "")))] if failed else 0,
         *([0] * 5),
         schema.ERROR if failed else 0,
         flags,

@@ -46,8 +46,10 @@ class Block(NamedTuple):
 
 
 def nanoseconds(query: Query) -> tuple[int, int]:
-    """The window in nanoseconds."""
-    return round(query.window.since_unix_s * 1e9), round(query.window.until_unix_s * 1e9)
+    """The window in nanoseconds, as far as SQLite can count."""
+    most = (1 << 63) - 1
+    since, until = (max(-most, min(most, at * 1e9)) for at in (query.window.since_unix_s, query.window.until_unix_s))
+    return round(since), min(most, round(until))
 
 
 def blocks(db: sqlite3.Connection, file: int, query: Query) -> Iterator[Block]:

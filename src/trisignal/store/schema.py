@@ -2,14 +2,15 @@
 
 All times are Unix nanoseconds, all costs nano US dollars. Texts that repeat are interned in ``word``; id 0
 is the empty text. ``block`` holds for each 1,024 consecutive ids the extremes of what people sort and cut by, so
-that the slowest or the latest spans are read without an index of their own. ``roll`` and ``spread`` are sums per
+that the slowest or the latest spans are read without an index of their own. ``roll_*`` and ``spread_*`` are sums per
 minute and per hour, kept in the transaction that writes the spans: they are never behind.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from trisignal.call import OUTCOMES
 
@@ -42,27 +43,56 @@ COLUMNS = (*IDS, *WORDS, *NUMBERS, *TEXTS)
 """Columns of ``span`` in the order of an insert, its integer key and its quality aside."""
 ERROR = OUTCOMES.index("error")
 
-ROLL_KEY = ("kind", "service", "operation", "provider", "model", "tenant", "outcome")
+
+class Cube(NamedTuple):
+    """Sums by some columns, and the lengths of steps that they are kept for."""
+
+    key: tuple[str, ...]
+    steps: tuple[str, ...]
+
+
+CUBES = {
+    "main": Cube(("service", "operation", "provider", "model", "tenant", "outcome", "error_kind"), ("minute", "hour")),
+    "prompt": Cube(("provider", "model", "agent", "prompt_name", "prompt_version"), ("minute",)),
+    "entity": Cube(("operation", "entity", "outcome"), ("minute",)),
+    "person": Cube(("user_id", "tenant", "provider", "model"), ("hour",)),
+}
+"""Cheapest first. What no cube holds is added up from rows."""
 ROLL_SUMS = (
-    "n", "duration", "first_token", "first_tokens", "input", "cache_read", "cache_write", "output", "reasoning", "cost",
-    "wasted", "saved", "unpriced", "judged", "quality", "first_start", "last_start",
+    "n", "errors", "cancelled", "abandoned", "duration", "first_token", "first_tokens", "input", "cache_read",
+    "cache_write", "output", "reasoning", "cost", "wasted", "saved", "unpriced", "judged", "quality", "first_start",
+    "last_start",
 )  # fmt: skip
+COUNTED = ("n", "errors", "cancelled", "abandoned", "duration")
+"""Of these only calls count, not what merely spends; all but the first and the last are outcomes, in their order."""
 SPREAD_KEY = ("kind", "operation", "provider", "model", "bucket")
-STEPS = {"minute": MINUTE_NS, "hour": HOUR_NS}
+STEPS = {"minute": MINUTE_NS, "quarter": 15 * MINUTE_NS, "hour": HOUR_NS}
 
 
 def _columns(names: tuple[str, ...], kind: str) -> str:
     return ", ".join(f"{name} {kind}" for name in names)
 
 
-def _roll_tables(step: str) -> tuple[str, str]:
-    roll_key, spread_key = ", ".join(ROLL_KEY), ", ".join(SPREAD_KEY)
-    return (
-        f"CREATE TABLE IF NOT EXISTS roll_{step} (step INTEGER NOT NULL, {_columns(ROLL_KEY, 'INTEGER NOT NULL')}, "
-        f"{_columns(ROLL_SUMS, 'INTEGER NOT NULL')}, PRIMARY KEY (step, {roll_key})) WITHOUT ROWID",
-        f"CREATE TABLE IF NOT EXISTS spread_{step} (step INTEGER NOT NULL, {_columns(SPREAD_KEY, 'INTEGER NOT NULL')}, "
-        f"n INTEGER NOT NULL, PRIMARY KEY (step, {spread_key})) WITHOUT ROWID",
-    )
+def roll(cube: str, step: str) -> str:
+    """Name of the table of a cube's sums."""
+    return f"roll_{cube}_{step}"
+
+
+def _roll_tables() -> Iterator[str]:
+    for name, cube in CUBES.items():
+        for step in cube.steps:
+            key = ("kind", *cube.key)
+            yield (
+                f"CREATE TABLE IF NOT EXISTS {roll(name, step)} (step INTEGER NOT NULL, "
+                f"{_columns(key, 'INTEGER NOT NULL')}, {_columns(ROLL_SUMS, 'INTEGER NOT NULL')}, "
+                f"PRIMARY KEY (step, {', '.join(key)})) WITHOUT ROWID"
+            )
+    for step in STEPS:
+        yield (
+            f"CREATE TABLE IF NOT EXISTS spread_{step} (step INTEGER NOT NULL, "
+            f"{_columns(SPREAD_KEY, 'INTEGER NOT NULL')}, n INTEGER NOT NULL, "
+            f"PRIMARY KEY (step, {', '.join(SPREAD_KEY)})) WITHOUT ROWID"
+        )
 
 
 DDL = (
@@ -87,7 +117,7 @@ DDL = (
     "NULL, level INTEGER NOT NULL, logger INTEGER NOT NULL, message TEXT NOT NULL, request_id TEXT, fields TEXT)",
     "CREATE INDEX IF NOT EXISTS log_trace ON log (trace)",
     "CREATE INDEX IF NOT EXISTS log_at ON log (at)",
-    *(statement for step in STEPS for statement in _roll_tables(step)),
+    *_roll_tables(),
 )
 
 
@@ -179,13 +209,6 @@ EXTEND_BLOCKS = (
 KIND = f"flags & {MODEL_CALL | ROOT | SPENDS}"
 
 
-class Sums(NamedTuple):
-    """Statements that add rows of ``span`` with ids from ?1 to ?2 to the sums; ?3 is 1, or -1 to take them away."""
-
-    roll: str
-    spread: str
-
-
 def row_values(n: str = "1") -> dict[str, str]:
     """What one row of ``span`` adds to each of `ROLL_SUMS` but the extremes.
 
@@ -194,6 +217,7 @@ def row_values(n: str = "1") -> dict[str, str]:
     """
     return {
         "n": n,
+        **{name: f"{n} * (outcome = {index})" for index, name in enumerate(COUNTED[1:-1], 1)},
         "duration": f"{n} * duration",
         "first_token": "ifnull(first_token, 0)",
         "first_tokens": "first_token IS NOT NULL",
@@ -207,35 +231,37 @@ def row_values(n: str = "1") -> dict[str, str]:
     }
 
 
-def sums_of(step: str) -> Sums:
-    """The statements of one step length."""
-    width = STEPS[step]
+def _sums() -> Iterator[str]:
+    """Statements that add rows of ``span`` with ids from ?1 to ?2 to the sums; ?3 is 1, or -1 to take them away."""
     values = row_values()
     summed = ", ".join(f"?3 * sum({value})" for value in values.values())
     added = ", ".join(f"{name} = {name} + excluded.{name}" for name in values)
-    roll = (
-        f"INSERT INTO roll_{step} SELECT start / {width}, {KIND}, {', '.join(ROLL_KEY[1:])}, {summed}, min(start), "
-        f"max(start) FROM span WHERE id >= ?1 AND id <= ?2 GROUP BY 1, 2, {', '.join(ROLL_KEY[1:])} "
-        f"ON CONFLICT (step, {', '.join(ROLL_KEY)}) DO UPDATE SET {added}, "
-        "first_start = min(first_start, excluded.first_start), last_start = max(last_start, excluded.last_start)"
-    )
+    for name, cube in CUBES.items():
+        for step in cube.steps:
+            key = ", ".join(cube.key)
+            yield (
+                f"INSERT INTO {roll(name, step)} SELECT start / {STEPS[step]}, {KIND}, {key}, {summed}, min(start), "
+                f"max(start) FROM span WHERE id >= ?1 AND id <= ?2 GROUP BY 1, 2, {key} "
+                f"ON CONFLICT (step, kind, {key}) DO UPDATE SET {added}, "
+                "first_start = min(first_start, excluded.first_start), "
+                "last_start = max(last_start, excluded.last_start)"
+            )
     key = ", ".join(SPREAD_KEY[1:])
-    spread = (
-        f"INSERT INTO spread_{step} SELECT start / {width}, {KIND}, {key}, ?3 * count(*) FROM span WHERE id >= ?1 AND "
-        f"id <= ?2 GROUP BY 1, 2, {key} ON CONFLICT (step, {', '.join(SPREAD_KEY)}) DO UPDATE SET n = n + excluded.n"
-    )
-    return Sums(roll, spread)
+    for step, width in STEPS.items():
+        yield (
+            f"INSERT INTO spread_{step} SELECT start / {width}, {KIND}, {key}, ?3 * count(*) FROM span WHERE id >= ?1 "
+            f"AND id <= ?2 GROUP BY 1, 2, {key} "
+            f"ON CONFLICT (step, {', '.join(SPREAD_KEY)}) DO UPDATE SET n = n + excluded.n"
+        )
 
 
-SUMS = tuple(sums_of(step) for step in STEPS)
+SUMS = tuple(_sums())
 
 
 def add_sums(db: sqlite3.Connection, first: int, last: int, sign: int = 1) -> None:
     """Add spans to the sums, or take them away."""
-    for sums in SUMS:
-        given: tuple[Any, ...] = (first, last, sign)
-        db.execute(sums.roll, given)
-        db.execute(sums.spread, given)
+    for statement in SUMS:
+        db.execute(statement, (first, last, sign))
 
 
 def rate(db: sqlite3.Connection, row: int) -> None:

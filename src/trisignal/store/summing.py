@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import ceil
+from operator import add
 from typing import Any
 
 from trisignal.analysis.query import Query
@@ -17,8 +18,7 @@ from trisignal.store.loading import words
 from trisignal.store.records import bucket_middle_s
 from trisignal.store.scanning import nanoseconds
 
-_OUTCOME_COUNTS = ("errors", "cancelled", "abandoned")
-_SUMS = (*_OUTCOME_COUNTS, *schema.ROLL_SUMS[:-2])
+_SUMS = schema.ROLL_SUMS[:-2]
 """What is added up, in the order of every statement here; extremes of the start follow."""
 
 GroupKey = tuple[tuple[str, ...], int]
@@ -28,7 +28,8 @@ GroupKey = tuple[tuple[str, ...], int]
 class Group:
     """Sums of one group and step while files are read."""
 
-    sums: list[Any] = field(default_factory=lambda: [0] * len(_SUMS))
+    sums: list[Any] = field(default_factory=list)
+    """In the order of `_SUMS`; empty until something is added."""
     first: int | None = None
     last: int | None = None
     spread: dict[int, int] = field(default_factory=dict)
@@ -36,12 +37,14 @@ class Group:
 
     def add(self, sums: Sequence[Any], first: int | None, last: int | None) -> None:
         """Add the sums of a statement."""
-        self.sums = [a + (b or 0) for a, b in zip(self.sums, sums)]
+        self.sums = list(map(add, self.sums, sums)) if self.sums else list(sums)
         self.first = first if self.first is None or (first is not None and first < self.first) else self.first
         self.last = last if self.last is None or (last is not None and last > self.last) else self.last
 
     def quantile(self, share: float) -> float | None:
         """A quantile of the duration, in seconds."""
+        if not self.spread:
+            return None
         rank = ceil(share * sum(self.spread.values()))
         if not rank:
             return None
@@ -69,9 +72,13 @@ class Summing:
         self._quantiles = quantiles
         self.groups: dict[GroupKey, Group] = {}
         plain = query.min_duration_s is None and query.max_quality is None and not query.text
-        used = {*by, *query.where}
-        self._rolled = plain and used <= conditions.ROLLED
-        self._spread = plain and used <= conditions.SPREAD
+        used = {column for name in (*by, *query.where) for column in conditions.columns_of(name)}
+        fitting = [name for name, cube in schema.CUBES.items() if plain and used <= {*cube.key}]
+        self._cube = fitting[0] if fitting else ""
+        self._spread = tuple(schema.STEPS) if plain and used <= conditions.SPREAD else ()
+        failed = query.where.get("outcome", ("ok",))
+        self._rows = _FAILED if "ok" not in failed else _ROWS
+        """How rows are found: by their index where only failed ones are wanted."""
 
     def add(self, db: sqlite3.Connection) -> None:
         """Add the spans of a file."""
@@ -79,75 +86,65 @@ class Summing:
         if condition is None:
             return
         since, until = nanoseconds(self._query)
-        for table, first, last in self._pieces(since, until, self._rolled):
-            self._add(db, condition, table, first, last)
+        steps = schema.CUBES[self._cube].steps if self._cube else ()
+        for step, first, last in self._pieces(since, until, steps):
+            self._add(db, condition, step, first, last)
         if self._quantiles:
-            for table, first, last in self._pieces(since, until, self._spread):
-                self._add_spread(db, condition, table, first, last)
+            for step, first, last in self._pieces(since, until, self._spread):
+                self._add_spread(db, condition, step, first, last)
 
     def totals(self) -> list[Total]:
         """What was added up: by step, then by key."""
         ordered = sorted(self.groups.items(), key=lambda item: (item[0][1], item[0][0]))
-        return [self._total(key, group) for key, group in ordered if group.sums[3] or any(group.sums)]
+        return [self._total(key, group) for key, group in ordered if any(group.sums)]
 
     # --- what is read from where -----------------------------------------------------
 
-    def _pieces(self, since: int, until: int, rolled: bool) -> Iterator[tuple[str, int, int]]:
+    def _pieces(self, since: int, until: int, steps: Sequence[str]) -> Iterator[tuple[str, int, int]]:
         """The window cut into whole hours, whole minutes and what is left; the last two are in nanoseconds."""
-        usable = [
-            (step, width)
-            for step, width in (("hour", schema.HOUR_NS), ("minute", schema.MINUTE_NS))
-            if rolled and self._step_ns % width == 0
-        ]
-        yield from _cut(since, until, usable)
+        widths = [(step, width) for step, width in reversed(schema.STEPS.items()) if step in steps]
+        yield from _cut(since, until, [one for one in widths if self._step_ns % one[1] == 0])
 
-    def _add(self, db: sqlite3.Connection, condition: Conditions, table: str, first: int, last: int) -> None:
-        key = ", ".join(conditions.dimension_sql(db, dimension) for dimension in self._by)
-        key = f", {key}" if key else ""
-        counts = {name: f"outcome = {index}" for index, name in enumerate(_OUTCOME_COUNTS, 1)}
-        if table:
-            step = self._roll_step(table)
-            subject = self._kind()
-            counted = "(kind & 1)" if self._query.of == "calls" else "1"
-            sums = [f"sum({counted} * n * ({test}))" for test in counts.values()]
-            own = {"n": f"{counted} * n", "duration": f"{counted} * duration"}
-            sums += [f"sum({own.get(name, name)})" for name in schema.ROLL_SUMS[:-2]]
-            sql = (
-                f"SELECT {step}, {', '.join(sums)}, min(first_start), max(last_start){key} FROM roll_{table} "
-                f"WHERE step >= ? AND step < ? AND {subject} AND {condition.sql} GROUP BY 1{_grouped(self._by)}"
-            )
-            values = (first // schema.STEPS[table], last // schema.STEPS[table], *condition.values)
+    def _add(self, db: sqlite3.Connection, condition: Conditions, step: str, first: int, last: int) -> None:
+        key = "".join(f", {conditions.dimension_sql(db, dimension)}" for dimension in self._by)
+        calls = self._query.of == "calls"
+        if step:
+            counted = f"(kind & {schema.MODEL_CALL}) * " if calls else ""
+            sums = [f"sum({counted if name in schema.COUNTED else ''}{name})" for name in _SUMS]
+            source = f"{schema.roll(self._cube, step)} WHERE step >= ? AND step < ?"
+            head, extremes = self._roll_step(step), "min(first_start), max(last_start)"
+            values: tuple[Any, ...] = (first // schema.STEPS[step], last // schema.STEPS[step])
+            subject = _KINDS[self._query.of]
         else:
-            n = f"(flags & {schema.MODEL_CALL} <> 0)" if self._query.of == "calls" else "1"
-            values_of = schema.row_values(n)
-            sums = [f"sum({n} * ({test}))" for test in counts.values()]
-            sums += [f"sum({value})" for value in values_of.values()]
-            sql = (
-                f"SELECT {self._row_step()}, {', '.join(sums)}, min(start), max(start){key} FROM {_ROWS} "
-                f"AND {conditions.subject(self._query.of, spending=True)} AND {condition.sql} "
-                f"GROUP BY 1{_grouped(self._by)}"
-            )
-            values = (first, last, first, last, *condition.values)
-        self._collect(db, sql, values)
+            counted = f"(flags & {schema.MODEL_CALL} <> 0)" if calls else "1"
+            sums = [f"sum({value})" for value in schema.row_values(counted).values()]
+            head, extremes = self._row_step(), "min(start), max(start)"
+            source, values = self._rows, (first, last) * (self._rows.count("?") // 2)
+            subject = conditions.subject(self._query.of, spending=True)
+        sql = (
+            f"SELECT {head}, {', '.join(sums)}, {extremes}{key} FROM {source} AND {subject} AND {condition.sql} "
+            f"GROUP BY 1{_grouped(self._by, len(_SUMS) + 4)}"
+        )
+        self._collect(db, sql, (*values, *condition.values))
 
-    def _add_spread(self, db: sqlite3.Connection, condition: Conditions, table: str, first: int, last: int) -> None:
-        key = ", ".join(("bucket", *(conditions.dimension_sql(db, dimension) for dimension in self._by)))
-        if table:
+    def _add_spread(self, db: sqlite3.Connection, condition: Conditions, step: str, first: int, last: int) -> None:
+        key = "".join(f", {conditions.dimension_sql(db, dimension)}" for dimension in self._by)
+        if step:
             kind = {"calls": "kind & 1", "requests": f"kind & {schema.ROOT}", "spans": "1"}[self._query.of]
             sql = (
-                f"SELECT {self._roll_step(table)}, sum(n), {key} FROM spread_{table} WHERE step >= ? AND step < ? "
+                f"SELECT {self._roll_step(step)}, sum(n), bucket{key} FROM spread_{step} WHERE step >= ? AND step < ? "
                 f"AND {kind} AND {condition.sql} GROUP BY 1, 3{_grouped(self._by, 4)}"
             )
-            values = (first // schema.STEPS[table], last // schema.STEPS[table], *condition.values)
+            values: tuple[Any, ...] = (first // schema.STEPS[step], last // schema.STEPS[step])
         else:
             sql = (
-                f"SELECT {self._row_step()}, count(*), {key} FROM {_ROWS} AND {conditions.subject(self._query.of)} "
-                f"AND {condition.sql} GROUP BY 1, 3{_grouped(self._by, 4)}"
+                f"SELECT {self._row_step()}, count(*), bucket{key} FROM {self._rows} AND "
+                f"{conditions.subject(self._query.of)} AND {condition.sql} GROUP BY 1, 3{_grouped(self._by, 4)}"
             )
-            values = (first, last, first, last, *condition.values)
-        rows = db.execute(sql, values).fetchall()
-        for key_, row in self._keyed(db, rows, 3):
-            spread = self.groups.setdefault(key_, Group()).spread
+            values = (first, last) * (self._rows.count("?") // 2)
+        rows = db.execute(sql, (*values, *condition.values)).fetchall()
+        for group, row in self._keyed(db, rows, 3):
+            spread = self.groups.setdefault(group, Group()).spread
             spread[row[2]] = spread.get(row[2], 0) + row[1]
 
     def _collect(self, db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> None:
@@ -164,13 +161,6 @@ class Summing:
             key = tuple(conditions.dimension_text(name, row[at + index], texts) for index, name in enumerate(self._by))
             yield (key, row[0]), row
 
-    def _kind(self) -> str:
-        return {
-            "calls": f"kind & {schema.MODEL_CALL | schema.SPENDS} <> 0",
-            "requests": f"kind & {schema.ROOT} <> 0",
-            "spans": "1",
-        }[self._query.of]
-
     def _roll_step(self, table: str) -> str:
         return f"step * {schema.STEPS[table]} / {self._step_ns}" if self._step_ns else "0"
 
@@ -180,31 +170,34 @@ class Summing:
     # --- result ----------------------------------------------------------------------
 
     def _total(self, key: GroupKey, group: Group) -> Total:
-        named = dict(zip(_SUMS, group.sums))
+        (
+            spans, errors, cancelled, abandoned, duration, first_token, first_tokens, read_in, cache_read, cache_write,
+            output, reasoning, cost, wasted, saved, unpriced, judged, quality,
+        ) = group.sums  # fmt: skip
         return Total(
             key=key[0],
             step_unix_s=key[1] * self._step_ns / 1e9 if self._step_ns else None,
-            spans=named["n"],
-            errors=named["errors"],
-            cancelled=named["cancelled"],
-            abandoned=named["abandoned"],
-            duration_s=named["duration"] / 1e9,
+            spans=spans,
+            errors=errors,
+            cancelled=cancelled,
+            abandoned=abandoned,
+            duration_s=duration / 1e9,
             p50_s=group.quantile(0.5),
             p95_s=group.quantile(0.95),
             p99_s=group.quantile(0.99),
-            first_token_s=named["first_token"] / 1e9,
-            first_tokens=named["first_tokens"],
-            input_tokens=named["input"],
-            cache_read_tokens=named["cache_read"],
-            cache_write_tokens=named["cache_write"],
-            output_tokens=named["output"],
-            reasoning_tokens=named["reasoning"],
-            cost_usd=named["cost"] / 1e9,
-            wasted_usd=named["wasted"] / 1e9,
-            cache_saved_usd=named["saved"] / 1e9,
-            unpriced=named["unpriced"],
-            quality=float(named["quality"]),
-            judged=named["judged"],
+            first_token_s=first_token / 1e9,
+            first_tokens=first_tokens,
+            input_tokens=read_in,
+            cache_read_tokens=cache_read,
+            cache_write_tokens=cache_write,
+            output_tokens=output,
+            reasoning_tokens=reasoning,
+            cost_usd=cost / 1e9,
+            wasted_usd=wasted / 1e9,
+            cache_saved_usd=saved / 1e9,
+            unpriced=unpriced,
+            quality=float(quality),
+            judged=judged,
             first_unix_s=None if group.first is None else group.first / 1e9,
             last_unix_s=None if group.last is None else group.last / 1e9,
         )
@@ -215,9 +208,15 @@ _ROWS = (
     f"{(1 << schema.BLOCK_SHIFT) - 1} WHERE b.max_start >= ? AND b.min_start < ? AND start >= ? AND start < ?"
 )
 """Rows of a window, found by their blocks; CROSS JOIN keeps SQLite from turning the order round."""
+_FAILED = "span s WHERE outcome <> 0 AND start >= ? AND start < ?"
+_KINDS = {
+    "calls": f"kind & {schema.MODEL_CALL | schema.SPENDS} <> 0",
+    "requests": f"kind & {schema.ROOT} <> 0",
+    "spans": "1",
+}
 
 
-def _grouped(by: Sequence[str], first: int = len(_SUMS) + 4) -> str:
+def _grouped(by: Sequence[str], first: int) -> str:
     return "".join(f", {first + index}" for index in range(len(by)))
 
 

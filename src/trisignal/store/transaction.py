@@ -97,7 +97,7 @@ class OpenFile:
             raise
         self.waiting = True
         """There may be scores of spans that are not in this file, or not yet."""
-        self._words: dict[str, int] = {}
+        self._words = Words(self.db)
         self._recent: dict[tuple[Any, Any], None] = {}
         """Spans whose other half may still come, oldest first."""
 
@@ -122,7 +122,7 @@ class OpenFile:
             db.execute("COMMIT")
         except BaseException:
             # Words of a transaction that was undone have no ids.
-            self._words.clear()
+            self._words.forget()
             self._recent.clear()
             if db.in_transaction:
                 db.execute("ROLLBACK")
@@ -147,7 +147,7 @@ class OpenFile:
     # --- spans -----------------------------------------------------------------------
 
     def _rows(self, batch: Batch) -> list[Row]:
-        word, service = self.word, self._service
+        word, service = self._words, self._service
         rows: list[Row] = []
         halves = {}
         for item in batch.spans:
@@ -200,9 +200,9 @@ class OpenFile:
             (
                 *key,
                 row,
-                self.word(verdict.name),
+                self._words[verdict.name],
                 FEEDBACK.get(verdict.label) if verdict.score is None else verdict.score,
-                self.word(verdict.label),
+                self._words[verdict.label],
                 records.well_formed(verdict.explanation) if verdict.explanation else None,
                 item.at_ns,
             ),
@@ -217,34 +217,43 @@ class OpenFile:
             (
                 *_ids({"trace_id": line.trace_id, "span_id": line.span_id}),
                 line.at_ns,
-                self.word(line.level),
-                self.word(line.logger),
+                self._words[line.level],
+                self._words[line.logger],
                 records.well_formed(line.message),
                 records.well_formed(line.request_id) or None,
                 records.well_formed(line.fields),
             ),
         )
 
-    # --- words -----------------------------------------------------------------------
 
-    def word(self, text: str) -> int:
-        """Id of a text; it is added when the file has not had it yet."""
-        known = self._words.get(text)
-        if known is not None:
-            return known
-        if not text:
-            return 0
+class Words(dict[str, int]):
+    """Ids of interned texts in a file; a text that it does not have yet is added.
+
+    Args:
+        db: The file.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        super().__init__({"": 0})
+        self._db = db
+
+    def __missing__(self, text: str) -> int:
         safe = records.well_formed(text)
-        db = self.db
+        db = self._db
         found = db.execute("SELECT id FROM word WHERE text = ?", (safe,)).fetchone()
         if found is None:
             number = db.execute("INSERT INTO word (text) VALUES (?)", (safe,)).lastrowid or 0
         else:
             number = int(found[0])
-        if len(self._words) >= MOST_WORDS:
-            self._words.clear()
-        self._words[text] = number
+        if len(self) >= MOST_WORDS:
+            self.forget()
+        self[text] = number
         return number
+
+    def forget(self) -> None:
+        """Forget all ids."""
+        self.clear()
+        self[""] = 0
 
 
 def find(db: sqlite3.Connection, key: tuple[Any, Any]) -> int | None:

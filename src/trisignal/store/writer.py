@@ -249,7 +249,11 @@ class Writer:
             item = queue.popleft()
             if isinstance(item, Flush):
                 return batch, item
-            self._intake.sort(item, batch)
+            try:
+                self._intake.sort(item, batch)
+            except Exception as error:
+                self._lost(1)
+                _guard.logger.debug("an item could not be stored: %s", type(error).__name__)
         if not queue:
             self._bytes = 0
         return batch, None
