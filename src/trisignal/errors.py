@@ -14,7 +14,47 @@ TrisignalError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+
+_URL = re.compile(r"([A-Za-z][\w+.\-]{1,20}://)[^\s/?#@\"']*@|([?#])[^\s\"'<>]*(?=$|[\s\"'<>])")
+_MOST = 160
+_redactors: list[Callable[[str], str]] = []
+
+
+def redact_messages(redactor: Callable[[str], str]) -> None:
+    """Let all messages of errors pass a redactor: what was given wrongly may be a secret.
+
+    Args:
+        redactor: Takes a text and returns what may be shown.
+    """
+    _redactors[:] = [redactor]
+
+
+def shown(text: str, most: int = _MOST) -> str:
+    """A text from outside as messages may quote it: without credentials and queries of URLs, without secrets, not long.
+
+    Args:
+        text: A value that was given, or an address.
+        most: Characters after which it is cut.
+    """
+    if "://" in text:
+        text = _URL.sub(lambda found: found[1] or f"{found[2]}…", text)
+    for redactor in _redactors:
+        try:
+            text = redactor(text)
+        except Exception:
+            return "(not shown)"
+    return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
+def _quoted(value: object) -> str:
+    if isinstance(value, str):
+        return repr(shown(value))
+    try:
+        return shown(repr(value))
+    except Exception:
+        return f"an object of class {type(value).__name__}"
 
 
 class TrisignalError(Exception):
@@ -40,7 +80,7 @@ class ConfigError(TrisignalError, ValueError):
     """
 
     def __init__(self, setting: str, value: object, allowed: str, source: str = "argument") -> None:
-        super().__init__(f"{setting}={value!r} (from {source}) cannot be used; allowed: {allowed}")
+        super().__init__(f"{setting}={_quoted(value)} (from {source}) cannot be used; allowed: {allowed}")
         self.setting = setting
         self.value = value
         self.allowed = allowed
@@ -58,7 +98,7 @@ class PriceFileError(TrisignalError, ValueError):
 
     def __init__(self, path: str, line: int, problem: str) -> None:
         where = f"{path}:{line}" if line else path
-        super().__init__(f"{where}: {problem}")
+        super().__init__(f"{shown(where)}: {problem}")
         self.path = path
         self.line = line
         self.problem = problem
@@ -153,6 +193,6 @@ class SourceError(TrisignalError):
     """
 
     def __init__(self, source: str, problem: str) -> None:
-        super().__init__(f"{source}: {problem}")
+        super().__init__(f"{shown(source)}: {shown(problem)}")
         self.source = source
         self.problem = problem

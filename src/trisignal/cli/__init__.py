@@ -30,6 +30,7 @@ COMMANDS = {
 WRONG_INPUT = 2
 """Exit code when what was asked for cannot be done as asked."""
 _INTERRUPTED = 130
+_LONGEST = 2000
 
 
 def main() -> None:
@@ -86,7 +87,10 @@ def _help_wanted(click: Any) -> tuple[type[Exception], ...]:
 
 
 def _refuse(line: str, code: int = WRONG_INPUT) -> NoReturn:
-    sys.stderr.write(f"trisignal: {' '.join(line.split())}\n")
+    from trisignal.cli._terminal import plain
+    from trisignal.errors import shown
+
+    sys.stderr.write(f"trisignal: {plain(shown(' '.join(line.split()), _LONGEST))}\n")
     sys.exit(code)
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from trisignal import semconv as names
 from trisignal.cli._demo_calls import MetricLine, Shown, label
+from trisignal.cli._terminal import plain
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -112,12 +113,12 @@ def _span(shown: Shown) -> RenderableType:
     for guide, span in _walk(shown.trace):
         chosen = span is shown.span
         took_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
-        name = Text.assemble((guide, _QUIET), (span.name, _SPAN if chosen else ""))
+        name = Text.assemble((guide, _QUIET), (plain(span.name), _SPAN if chosen else ""))
         tree.add_row(name, Text(f"{took_ms:.0f} ms", _SPAN if chosen else _QUIET))
     facts = Text.assemble(("trace_id ", _KEY), (shown.call.trace_id, _TRACE), ("\nspan_id ", _KEY))
     facts.append(shown.call.span_id, _SPAN)
     for key, value in (shown.span.attributes or {}).items():
-        facts.append(f"\n{key} ", _KEY).append(*_value(value))
+        facts.append(f"\n{plain(key)} ", _KEY).append(*_value(value))
     return Group(tree, Rule(style=_QUIET), facts)
 
 
@@ -142,7 +143,7 @@ def _walk(trace: list[ReadableSpan]) -> Iterator[tuple[str, ReadableSpan]]:
 def _log(shown: Shown) -> Text:
     text = Text("{")
     for place, (key, value) in enumerate(shown.log.items()):
-        text.append("," if place else "").append(f'\n "{key}": ', _KEY).append(*_value(value))
+        text.append("," if place else "").append(f'\n "{plain(key)}": ', _KEY).append(*_value(value))
     text.append("}")
     return _marked(text, shown)
 
@@ -150,7 +151,7 @@ def _log(shown: Shown) -> Text:
 def _value(value: Any) -> tuple[str, str]:
     if isinstance(value, tuple):
         value = list(value)
-    written = json.dumps(value, ensure_ascii=False)
+    written = plain(json.dumps(value, ensure_ascii=False))
     return written, _NUMBER if isinstance(value, (int, float)) else _TEXT
 
 
@@ -168,7 +169,7 @@ def _metric(line: MetricLine, left_out: tuple[str, ...]) -> Text:
     text = Text.assemble((line.name, "bold"), ("{…", _QUIET))
     for name, value in line.labels.items():
         if name not in left_out:
-            text.append(f",{name}=", _KEY).append(f'"{value}"', _TEXT)
+            text.append(f",{name}=", _KEY).append(f'"{plain(value)}"', _TEXT)
     text.append("} ", _QUIET).append(line.value, _NUMBER)
     if line.exemplar:
         ids_and_value, _, _time = line.exemplar.rpartition(" ")
@@ -201,7 +202,7 @@ def _table(shown: Shown, columns: int) -> Table:
     for call in shown.calls:
         usage, first = call.usage, call.closing.get(names.TIME_TO_FIRST_TOKEN_S)
         cells: list[RenderableType] = [
-            call.request_model,
+            Text(plain(call.request_model)),
             Text(call.outcome, _OUTCOMES[call.outcome]),
             _count(None if usage is None else usage.input),
             _count(None if usage is None else usage.output),
@@ -209,7 +210,7 @@ def _table(shown: Shown, columns: int) -> Table:
             f"{first * 1e3:.0f} ms" if isinstance(first, float) else "–",
         ]
         if roomy:
-            cells = [call.operation, *cells, f"{call.duration_s * 1e3:.0f} ms", _remark(call)]
+            cells = [Text(plain(call.operation)), *cells, f"{call.duration_s * 1e3:.0f} ms", Text(plain(_remark(call)))]
         table.add_row(*cells, style="bold" if call is shown.call else "")
     return table
 

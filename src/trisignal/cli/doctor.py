@@ -10,11 +10,14 @@ from importlib import import_module
 
 import click
 
+from trisignal.cli._terminal import plain
 from trisignal.errors import ConfigError
+from trisignal.errors import shown as quoted
 from trisignal.operate import doctor, objectives, scrape
 from trisignal.operate.doctor import readers
 from trisignal.operate.doctor.findings import LEVELS, Finding, worst
 
+_LONGEST = 2000
 _STYLES = {"ok": "green", "info": "blue", "warning": "yellow", "error": "bold red"}
 
 
@@ -51,7 +54,7 @@ def command(
     examined = doctor.examine(
         url=url, headers=scrape.header(headers), plan=plan, queries=queries, timeout_s=timeout_s
     )  # fmt: skip
-    found = list(examined)
+    found = [one._replace(said=quoted(one.said, _LONGEST), do=quoted(one.do, _LONGEST)) for one in examined]
     shown = [finding for finding in found if not quiet or finding.level in ("warning", "error")]
     if as_json:
         for finding in shown:
@@ -71,7 +74,7 @@ def _import(app: str) -> None:
         for name in filter(None, attribute.split(".")):
             target = getattr(target, name)
     except (Exception, SystemExit) as error:
-        wanted = f"a module that can be imported from here ({type(error).__name__}: {error})"
+        wanted = f"a module that can be imported from here ({type(error).__name__}: {quoted(str(error))})"
         raise ConfigError("--app", app, wanted) from None
 
 
@@ -80,16 +83,16 @@ def _print(shown: list[Finding], found: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     before = ""
     for finding in shown:
-        said = Text(finding.said)
+        said = Text(plain(finding.said))
         if finding.do:
-            said.append(f"\n→ {finding.do}", "dim" if finding.level == "info" else "")
+            said.append(f"\n→ {plain(finding.do)}", "dim" if finding.level == "info" else "")
         first = "" if finding.check == before else finding.check
         table.add_row(first, Text(finding.level, _STYLES[finding.level]), said)
         before = finding.check

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trisignal.cli._terminal import plain
 from trisignal.errors import MissingExtraError, PriceFileError
 from trisignal.policy.price_table import TablePrices, day_unix_s, shipped
 
@@ -60,7 +61,7 @@ def check(file: str) -> None:
         prices = FilePrices(file)
     except (PriceFileError, MissingExtraError) as error:
         raise _WrongInput(str(error)) from None
-    click.echo(f"{file}: {prices.models} models, no mistake")
+    click.echo(f"{plain(file)}: {prices.models} models, no mistake")
 
 
 @command.command()
@@ -95,8 +96,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for column in columns:
         table.add_column(column, justify="left" if column in _WORDS else "right")
     for row in rows:
-        table.add_row(*(_text(row.get(column, "")) for column in columns))
-    Console().print(table)
+        table.add_row(*(plain(_text(row.get(column, ""))) for column in columns))
+    Console(markup=False, emoji=False).print(table)
 
 
 def _text(value: Any) -> str:

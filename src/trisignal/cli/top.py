@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trisignal.cli._terminal import plain
+from trisignal.errors import shown
 from trisignal.operate import scrape, top
 
 if TYPE_CHECKING:
@@ -90,9 +92,9 @@ def _watch(url: str, headers: Mapping[str, str], first: scrape.Page, interval_s:
 def _console() -> Any:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     # What reads from a pipe has no margin to fit into.
-    return console if console.is_terminal else Console(highlight=False, width=_ROOMY)
+    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_ROOMY)
 
 
 def _frame(url: str, pages: deque[scrape.Page], trouble: str, columns: int) -> RenderableType:
@@ -101,8 +103,8 @@ def _frame(url: str, pages: deque[scrape.Page], trouble: str, columns: int) -> R
 
     rows = top.rates(pages[0], pages[-1])
     passed_s = pages[-1].at_s - pages[0].at_s
-    head = Text.assemble((url, "bold"), f"   {time.strftime('%H:%M:%S')}   last {passed_s:.0f} s")
-    foot = Text(trouble, "bold red") if trouble else Text("Ctrl-C ends", "dim")
+    head = Text.assemble((plain(shown(url)), "bold"), f"   {time.strftime('%H:%M:%S')}   last {passed_s:.0f} s")
+    foot = Text(plain(trouble), "bold red") if trouble else Text("Ctrl-C ends", "dim")
     return Group(head, "", _table(rows, columns), "", foot)
 
 
@@ -133,8 +135,8 @@ def _table(rows: list[top.Rates], columns: int) -> RenderableType:
             "USD/h": f"{row.usd_per_hour:,.2f}",
             "open": f"{row.in_flight:.0f}",
         }
-        who = [row.model or "(unknown)", row.provider] if roomy else [row.model or "(unknown)"]
-        table.add_row(*who, *(cells[heading] for heading in (_HEADINGS if roomy else _FEWER)))
+        who = [Text(plain(name)) for name in (row.model or "(unknown)", row.provider)]
+        table.add_row(*(who if roomy else who[:1]), *(cells[heading] for heading in (_HEADINGS if roomy else _FEWER)))
     if len(rows) > 1:
         table.add_row(*_sums(rows, roomy), style="bold")
     return table

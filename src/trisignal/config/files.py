@@ -46,5 +46,8 @@ def _parse(text: str, suffix: str) -> object:
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ValueError(str(error)) from None
+            # Its text quotes the file, which may hold secrets.
+            mark = getattr(error, "problem_mark", None)
+            where = f", line {mark.line + 1}" if mark is not None else ""
+            raise ValueError(f"{getattr(error, 'problem', None) or 'it cannot be parsed'}{where}") from None
     raise ValueError("the name must end in .json, .toml, .yaml or .yml")

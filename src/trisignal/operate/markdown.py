@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
+from unicodedata import category
 
 from trisignal import semconv as names
 from trisignal.operate.queries import label
@@ -12,6 +14,23 @@ from trisignal.operate.report import WEEK_S, Change, Kept, Labels, Objective, Re
 _TOP = 10
 _KIND = label(names.ERROR_KIND)
 NONE = "–"
+
+
+_MARKUP = re.compile(
+    r"[\\`*\[\]<>#|~!&$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=http):(?=//)|(?<=https):(?=//)|(?<=www)\.|^[-+=]"
+)
+"""Characters that make markup, HTML or a link."""
+_HIDDEN = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp")
+
+
+def text(value: object) -> str:
+    """A text from outside as Markdown that shows it and nothing else: no markup, no HTML, no links, one line.
+
+    Args:
+        value: From anywhere.
+    """
+    given = "".join("\ufffd" if category(c) in _HIDDEN else c for c in str(value))
+    return _MARKUP.sub(r"\\\g<0>", given)
 
 
 def page(review: Review) -> str:
@@ -48,7 +67,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> It
     yield f"| {' | '.join(head)} |"
     yield f"| {' | '.join('---' if place < words else '---:' for place in range(len(head)))} |"
     for row in rows:
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+        yield f"| {' | '.join(row)} |"
 
 
 def _objectives(objectives: Sequence[Objective]) -> Iterator[str]:
@@ -70,7 +89,7 @@ def _objectives(objectives: Sequence[Objective]) -> Iterator[str]:
 
 
 def _missed(kept: Kept) -> str:
-    whose = ", ".join(f"{name} {value or '(none)'}" for name, value in kept.labels.items())
+    whose = ", ".join(f"{text(name)} {text(value) or '(none)'}" for name, value in kept.labels.items())
     return (f"- {whose}: {_share(kept.attained)} attained, {_count(kept.bad)} of {_count(kept.events)} bad, "
             f"burn {_times(kept.burn)}")  # fmt: skip
 
@@ -116,12 +135,12 @@ def _alerts(review: Review) -> Iterator[str]:
     if not review.fired:
         yield "None, or this Prometheus does not evaluate the rules."
         return
-    rows = [(one.alert, one.severity, str(one.times), f"{one.minutes:,.0f} min") for one in review.fired]
+    rows = [(text(one.alert), text(one.severity), str(one.times), f"{one.minutes:,.0f} min") for one in review.fired]
     yield from _table(("alert", "severity", "times", "firing"), rows, 2)
 
 
 def _of(labels: Labels, name: str) -> str:
-    return labels.get(name) or "(unknown)"
+    return text(labels.get(name, "")) or "(unknown)"
 
 
 def _against(now: float | None, before: float | None) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from trisignal import semconv as names
-from trisignal.errors import ConfigError, TrisignalError
+from trisignal.errors import ConfigError, TrisignalError, shown
 
 OPENMETRICS = "application/openmetrics-text"
 ACCEPT = f"{OPENMETRICS};version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -30,7 +30,7 @@ class Unreachable(TrisignalError):
     """
 
     def __init__(self, url: str, why: str) -> None:
-        super().__init__(f"{url}: {why}")
+        super().__init__(f"{shown(url)}: {shown(why)}")
         self.url = url
         self.why = why
 
@@ -53,7 +53,7 @@ class _SecretStays(HTTPRedirectHandler):
     ) -> Request | None:  # fmt: skip
         """The next request, if there is to be one."""
         made = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if made is not None and urlsplit(made.full_url).netloc != urlsplit(req.full_url).netloc:
+        if made is not None and urlsplit(made.full_url)[:2] != urlsplit(req.full_url)[:2]:
             made.headers = {k: v for k, v in made.headers.items() if k.lower() in ("accept", "user-agent")}
         return made
 
@@ -76,7 +76,12 @@ def fetch(
         ConfigError: It is no address of that kind.
         Unreachable: There was no answer.
     """
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise ConfigError("URL", url, "an address such as http://localhost:8000/metrics")
     try:
         request = Request(url, data=body, headers={"User-Agent": "trisignal", **(headers or {})})
@@ -236,6 +241,7 @@ def header(words: Iterable[str]) -> dict[str, str]:
     for word in words:
         name, colon, value = word.partition(":")
         if not colon or not name.strip():
-            raise ConfigError("--header", word, "'Name: value'")
+            # Not quoted: without its colon it may be nothing but a secret.
+            raise ConfigError("--header", f"({len(word)} characters)", "'Name: value'")
         found[name.strip()] = value.strip()
     return found

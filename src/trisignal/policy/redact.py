@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from trisignal.config import DETECTORS, OPTIONAL_DETECTORS
-from trisignal.errors import ConfigError
+from trisignal.errors import ConfigError, redact_messages
 from trisignal.policy.masks import KeyMasks
 from trisignal.semconv.digits import SHORTEST, redact_number
 from trisignal.semconv.values import number
@@ -205,3 +205,7 @@ def redact_value(value: object, redactor: Redactor, depth: int = 0) -> Any:
     if number(value) is not None:
         return redact_number(value, redactor)
     return redactor(str(value))
+
+
+# Addresses of machines stay in messages: they say where to look.
+redact_messages(PatternRedactor([name for name in DETECTORS if name != "ip"]))

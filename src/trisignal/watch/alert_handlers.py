@@ -11,6 +11,7 @@ from time import sleep
 from typing import Any, Literal, NamedTuple
 
 from trisignal.errors import ConfigError
+from trisignal.export.requests import send
 
 logger = logging.getLogger("trisignal.alerts")
 
@@ -110,17 +111,19 @@ def _poster(
 
     def post(alert: Alert) -> None:
         # Loads much that a process without alerts can spare.
-        from urllib.request import Request, urlopen
+        from urllib.error import HTTPError
+        from urllib.request import Request
 
         body = json.dumps(body_of(alert)).encode()
         pause_s = FIRST_PAUSE_S
         for left in reversed(range(TRIES)):
             try:
-                with urlopen(Request(url, data=body, headers=sent, method="POST"), timeout=timeout_s) as reply:
+                with send(Request(url, data=body, headers=sent, method="POST"), timeout_s) as reply:
                     reply.read(1)
                 return
-            except OSError:
-                if not left:
+            except OSError as error:
+                moved = isinstance(error, HTTPError) and 300 <= error.code < 400
+                if moved or not left:
                     raise
             sleep(pause_s)
             pause_s *= 2

@@ -22,6 +22,7 @@ from trisignal import _context, _guard
 from trisignal.engine import state
 from trisignal.engine.meters import clean, gauge, observe
 from trisignal.errors import ConfigError
+from trisignal.export.requests import send
 
 logger = logging.getLogger("trisignal.health")
 
@@ -66,10 +67,10 @@ def http_probe(url: str, *, headers: Mapping[str, str] | None = None, timeout_s:
     def probe() -> bool:
         # Loads much that a process without probes can spare.
         from urllib.error import HTTPError
-        from urllib.request import Request, urlopen
+        from urllib.request import Request
 
         try:
-            with urlopen(Request(url, headers=dict(headers or {})), timeout=timeout_s) as reply:
+            with send(Request(url, headers=dict(headers or {})), timeout_s) as reply:
                 return int(reply.status) < 500
         except HTTPError as error:
             with error:
