@@ -148,10 +148,6 @@ def test_a_taken_name_is_told_before_anything_is_registered(registry: CollectorR
 R = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 
 WRONG: list[tuple[dict[str, str], dict[str, Any], type[Exception]]] = [
-    ({"OTEL_TRACES_EXPORTER": "zipkin"}, {}, ConfigError),
-    ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "prometheus"}, {}, ConfigError),
-    ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_LOGS_EXPORTER": "file"}, {}, ConfigError),
-    ({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, {}, ConfigError),
     ({"TRISIGNAL_MAX_SERIES": "1"}, {}, ConfigError),
     ({}, {"redact_patterns": {"a": "("}}, ConfigError),
     ({}, {"prices_file": "/nowhere/prices.yaml"}, PriceFileError),
@@ -264,34 +260,6 @@ def test_a_given_provider_is_used_and_stays(registry: CollectorRegistry) -> None
     with provider.get_tracer("host").start_as_current_span("after"):
         pass
     assert [span.name for span in exporter.get_finished_spans()] == ["chat m", "after"]
-
-
-GLOBAL = """
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-import trisignal
-exporter = InMemorySpanExporter()
-if {host}:
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-before = trace.get_tracer_provider()
-with trisignal.setup() as telemetry:
-    with trisignal.llm(model="m") as call:
-        assert int(call.trace_id, 16)
-    assert trace.get_tracer_provider() is before
-    assert (telemetry.tracer_provider is before) == {host}
-assert trace.get_tracer_provider() is before
-assert [span.name for span in exporter.get_finished_spans()] == ["chat m"] * {host}
-"""
-
-
-@pytest.mark.parametrize("host", [True, False], ids=["host has one", "host has none"])
-def test_the_global_provider_is_never_replaced(host: bool) -> None:
-    """The host's provider is used where there is one; where there is none, none is set."""
-    run(GLOBAL.format(host=host))
 
 
 def run(script: str) -> str:

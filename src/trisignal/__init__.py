@@ -14,7 +14,6 @@ from trisignal._context import (
 )
 from trisignal.assembly.setup import redacting, setup
 from trisignal.assembly.telemetry import Telemetry, summary
-from trisignal.bridge.processor import BridgeSpanProcessor
 from trisignal.clients import instrument, uninstrument
 from trisignal.errors import BudgetExceeded
 from trisignal.observe.active_call import ActiveCall, current_call
@@ -24,18 +23,19 @@ from trisignal.policy.price import PriceSource, Rates
 from trisignal.policy.redact import Redactor
 from trisignal.sinks.tally import Summary
 from trisignal.web.metrics_page import metrics_app, metrics_wsgi_app, serve_metrics
-from trisignal.web.model_server import ServerMiddleware
 from trisignal.web.request_id import RequestIdMiddleware, WsgiRequestIdMiddleware
 
 if _TYPE_CHECKING:
     from trisignal.analysis.analyzer import TraceAnalyzer
     from trisignal.assembly.pushgateway import push, push_at_exit, pushing
+    from trisignal.bridge.processor import BridgeSpanProcessor
     from trisignal.export.fast_otlp import fast_otlp
     from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
     from trisignal.watch.alert_rules import AlertRule
     from trisignal.watch.alerts import Alerts
     from trisignal.watch.budgets import Budget
     from trisignal.watch.health import Health, health, http_probe
+    from trisignal.web.model_server import ServerMiddleware
 
 __all__ = [
     "ActiveCall",
@@ -96,6 +96,8 @@ __all__ = [
 ]
 
 _LATER = {
+    "ServerMiddleware": "trisignal.web.model_server",
+    "BridgeSpanProcessor": "trisignal.bridge.processor",
     "fast_otlp": "trisignal.export.fast_otlp",
     "TraceAnalyzer": "trisignal.analysis.analyzer",
     "Alert": "trisignal.watch.alert_handlers",

@@ -2,13 +2,16 @@
 
 Two context variables hold it: one immutable mapping of bound values, one reference to the
 innermost open call. `inject` and `continue_from` carry both, and W3C trace context, over
-queues, threads, processes and HTTP. Baggage is never written.
+queues, threads, processes and HTTP. Other formats, baggage among them, are written only where
+the standard variable ``OTEL_PROPAGATORS`` names them.
 """
 
 from __future__ import annotations
 
 import contextvars
+import functools
 import json
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -18,8 +21,10 @@ from contextvars import ContextVar, Token
 from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import context as otel_context
+from opentelemetry.propagators.textmap import Getter, TextMapPropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from trisignal import _guard
 from trisignal.call import Draft
 from trisignal.semconv.values import plain_text
 
@@ -45,7 +50,50 @@ bound: ContextVar[Mapping[str, str]] = ContextVar("trisignal_bound", default=_NO
 current: ContextVar[Draft | None] = ContextVar("trisignal_current", default=None)
 suppressed: ContextVar[bool] = ContextVar("trisignal_suppressed", default=False)
 
-_w3c = TraceContextTextMapPropagator()
+_PROPAGATORS = "OTEL_PROPAGATORS"
+_W3C = "tracecontext"
+
+
+@functools.lru_cache(maxsize=4)
+def _propagators(chosen: str) -> tuple[TextMapPropagator, ...]:
+    """The propagators that the standard variable names; those that cannot be loaded are left out, and warned of."""
+    if not chosen.strip():
+        return (TraceContextTextMapPropagator(),)
+    from importlib.metadata import entry_points
+
+    found: list[TextMapPropagator] = []
+    for name in dict.fromkeys(part.strip() for part in chosen.split(",")):
+        if name == _W3C:
+            found.append(TraceContextTextMapPropagator())
+        elif name not in ("", "none"):
+            try:
+                [point, *_] = entry_points(group="opentelemetry_propagator", name=name)
+                found.append(point.load()())
+            except Exception as error:
+                why = "is not installed" if isinstance(error, ValueError) else f"fails: {type(error).__name__}"
+                _guard.warn(f"{_PROPAGATORS}={chosen!r}: the propagator {name!r} {why}, it is left out", contained=True)
+    return tuple(found)
+
+
+def load_propagators() -> None:
+    """Load what ``OTEL_PROPAGATORS`` names, so that what is wrong with it is said early."""
+    _propagators(os.environ.get(_PROPAGATORS, ""))
+
+
+class _AnyCase(Getter[Mapping[str, str]]):
+    """Finds headers as they were written, or in lower case, as servers pass them on."""
+
+    def get(self, carrier: Mapping[str, str], key: str) -> list[str] | None:
+        """The value of a key, if it is a text."""
+        value = carrier.get(key, carrier.get(key.lower()))
+        return [value] if isinstance(value, str) else None
+
+    def keys(self, carrier: Mapping[str, str]) -> list[str]:
+        """All keys."""
+        return [key for key in carrier if isinstance(key, str)]
+
+
+_ANY_CASE = _AnyCase()
 
 
 def new_request_id() -> str:
@@ -116,6 +164,8 @@ def context(
 def inject(carrier: MutableMapping[str, str] | None = None) -> MutableMapping[str, str]:
     """Write trace context, request id and bound values into a carrier.
 
+    The trace context is W3C's, or in the formats that ``OTEL_PROPAGATORS`` names.
+
     Args:
         carrier: A mapping to write to, e.g. message headers; a new dict when omitted.
 
@@ -123,7 +173,11 @@ def inject(carrier: MutableMapping[str, str] | None = None) -> MutableMapping[st
         The carrier: plain strings, ready for JSON or headers.
     """
     carrier = {} if carrier is None else carrier
-    _w3c.inject(carrier)
+    for propagator in _propagators(os.environ.get(_PROPAGATORS, "")):
+        try:
+            propagator.inject(carrier)
+        except Exception as error:
+            _guard.contain("context.inject", error)
     values = dict(bound.get())
     own = values.pop(REQUEST_ID, None)
     if own and VALID_ID.fullmatch(own):
@@ -153,13 +207,18 @@ def _carried(carrier: Mapping[str, str]) -> dict[str, str]:
 
 def _traced(carrier: Mapping[str, str]) -> otel_context.Context:
     """The carrier's trace on top of the current context, which stays where the carrier has none."""
-    headers = {k: v for k in ("traceparent", "tracestate") if isinstance(v := carrier.get(k), str)}
-    return _w3c.extract(headers, otel_context.get_current())
+    context = otel_context.get_current()
+    for propagator in _propagators(os.environ.get(_PROPAGATORS, "")):
+        try:
+            context = propagator.extract(carrier, context, _ANY_CASE)
+        except Exception as error:
+            _guard.contain("context.extract", error)
+    return context
 
 
 @contextmanager
 def continue_from(carrier: Mapping[str, str]) -> Iterator[None]:
-    """Continue the trace, request id and bound values that `inject` wrote.
+    """Continue the trace, request id and bound values that `inject` wrote, in the formats of ``OTEL_PROPAGATORS``.
 
     Args:
         carrier: What `inject` returned, or headers that hold it (lower-case keys).

@@ -68,9 +68,12 @@ def contain(site: str, error: Exception) -> None:
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+_MACHINERY = (f"{os.sep}contextlib.py", f"{os.sep}wrapt{os.sep}importer.py")
+
+
 def _is_between(file: str) -> bool:
     """Whether a file is ours, or of the machinery that imports run our hooks with."""
-    return file.startswith((_PACKAGE, "<frozen importlib")) or f"{os.sep}wrapt{os.sep}" in file
+    return file.startswith((_PACKAGE, "<frozen importlib")) or file.endswith(_MACHINERY)
 
 
 def warn(text: str, *, contained: bool = False) -> None:

@@ -20,6 +20,7 @@ from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.engine import nesting, state
 from trisignal.engine import vocabularies as words
+from trisignal.export import exporters
 from trisignal.testing import capture
 
 INFERENCE: Any = {
@@ -119,7 +120,7 @@ def test_sampling_does_not_touch_metrics(ratio: float, registry: CollectorRegist
     """On a provider of setup() what is sampled out is recorded and counted, and not exported."""
     exported = InMemorySpanExporter()
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
-    monkeypatch.setattr("trisignal.export.otel_providers.ConsoleSpanExporter", lambda: exported)
+    monkeypatch.setitem(exporters._CONSOLE, "TRACES", lambda: exported)
     with trisignal.setup(registry=registry, trace_sample_ratio=ratio) as telemetry:
         for _ in range(5):
             chat(telemetry.tracer_provider)

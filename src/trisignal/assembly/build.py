@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
-from opentelemetry.trace import ProxyTracerProvider, TracerProvider
+from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from trisignal import _guard, config
 from trisignal import semconv as names
 from trisignal.assembly import arguments
-from trisignal.assembly.telemetry import Telemetry, after_fork
+from trisignal.assembly.telemetry import Telemetry, after_fork, own_version
 from trisignal.bridge.processor import BridgeSpanProcessor
 from trisignal.engine import lifecycle, state
+from trisignal.export.global_provider import SharedTracerProvider, is_unset, share
 from trisignal.export.log_file import LogFile
 from trisignal.export.otel_providers import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal.policy import Policy
@@ -66,7 +66,7 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
 
     prometheus = _prometheus(made, explicit.get("registry"))
     tracer_provider = _tracer_provider(made, explicit.get("tracer_provider"), policy)
-    tracer = tracer_provider.get_tracer(names.SCOPE, _version(), names.SCHEMA_URL)
+    tracer = tracer_provider.get_tracer(names.SCOPE, own_version(), names.SCHEMA_URL)
     log_sink = JsonLogSink(logging.getLogger(CALL_LOGGER), settings.log_sample_ratio)
     sinks: list[Sink] = [SpanSink(tracer, policy), prometheus, log_sink, made.tally]
     meters: list[Meter] = [prometheus]
@@ -81,17 +81,31 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     prometheus.before_collect = _refresh
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
+    _share(made)
     _hook_fork()
     lifecycle.at_exit_last()
 
 
 def _add_bridge(made: Telemetry) -> None:
-    """See the spans of others; the SDK has no way to take a processor out, so it only falls silent."""
+    """See the spans of other instrumentations."""
+    if not made.settings.bridge or made.add_processor(BridgeSpanProcessor()):
+        return
     provider = made.tracer_provider
-    if made.settings.bridge and isinstance(provider, SdkTracerProvider):
-        bridge = BridgeSpanProcessor()
-        provider.add_span_processor(bridge)
-        made.undo.append(bridge.shutdown)
+    if not isinstance(provider, NoOpTracerProvider):
+        _guard.warn(
+            f"{type(provider).__name__} takes no span processors: spans of other instrumentations do not become calls; "
+            "setup(bridge=False) says that this is meant",
+            contained=True,
+        )
+
+
+def _share(made: Telemetry) -> None:
+    """Make the provider that was built here the global one, until shutdown, or until the host sets its own."""
+    provider = made.tracer_provider
+    if made.settings.set_global and isinstance(provider, SharedTracerProvider):
+        undo = share(provider, made.follow)
+        if undo is not None:
+            made.undo.append(undo)
 
 
 def _serve(made: Telemetry) -> None:
@@ -129,13 +143,22 @@ def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> Promethe
 
 
 def _tracer_provider(made: Telemetry, given: TracerProvider | None, policy: Policy) -> TracerProvider:
-    present = trace.get_tracer_provider() if given is None else given
-    if isinstance(present, ProxyTracerProvider):
+    present = _global_provider() if given is None else given
+    if present is None or is_unset(present):
         built = tracer_provider_from(made.settings, policy)
         made.built.append(built)
         present = built.provider
     made.tracer_provider = present
     return present
+
+
+def _global_provider() -> TracerProvider | None:
+    try:
+        return trace.get_tracer_provider()
+    except Exception as error:
+        # A variable may name one that is to be loaded now.
+        _guard.warn(f"the global tracer provider cannot be loaded: {type(error).__name__}: {error}", contained=True)
+        return None
 
 
 def _add_push(
@@ -152,7 +175,7 @@ def _add_push(
         from trisignal.sinks.otel_metrics import OtelMetricsSink
 
         pushed = OtelMetricsSink(
-            meter_provider.get_meter(names.SCOPE, _version(), names.SCHEMA_URL),
+            meter_provider.get_meter(names.SCOPE, own_version(), names.SCHEMA_URL),
             profile=settings.metric_profile,
             dimensions=settings.metric_dimensions,
             max_label_sets=settings.max_label_sets,
@@ -172,7 +195,7 @@ def _add_push(
         from trisignal.sinks.otel_events import OtelEventSink
 
         exports = all(built.signal != IDS_ONLY for built in made.built)
-        logger = logger_provider.get_logger(names.SCOPE, _version(), names.SCHEMA_URL)
+        logger = logger_provider.get_logger(names.SCOPE, own_version(), names.SCHEMA_URL)
         # Before the span sink: events belong to the span while it is open.
         sinks.insert(0, OtelEventSink(logger, details=True, content=settings.content_in_events, sampled_only=exports))
 
@@ -214,15 +237,6 @@ def _own_handler(target: str) -> logging.Handler | None:
         return logging.StreamHandler()
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     return LogFile(target)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("trisignal")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _refresh() -> None:

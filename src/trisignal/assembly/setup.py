@@ -8,23 +8,22 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry.trace import TracerProvider
-
-from trisignal import _guard, config
+from trisignal import _guard
 from trisignal.assembly.arguments import differences
-from trisignal.assembly.build import start
 from trisignal.assembly.telemetry import CURRENT, Telemetry
 from trisignal.engine import state
-from trisignal.export.redaction_gate import RedactingExporter
-from trisignal.policy import Policy
-from trisignal.policy.price import Pricer, PriceSource
-from trisignal.policy.redact import PatternRedactor, Redactor
+from trisignal.export.standard_variables import usable
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
+
+    from trisignal.policy import Policy
+    from trisignal.policy.price import PriceSource
+    from trisignal.policy.redact import Redactor
 
 
 def setup(
@@ -110,7 +109,11 @@ def setup(
             state.STATE.attached = attached
             present = None
         if present is None:
-            present = CURRENT.telemetry = start(explicit)
+            with usable():
+                # The SDK reads the environment when it is imported, too.
+                from trisignal.assembly.build import start
+
+                present = CURRENT.telemetry = start(explicit)
         elif differing := differences(present, explicit):
             _guard.warn(
                 f"setup() was called before: its settings stay until shutdown(), so {', '.join(differing)} of this "
@@ -128,6 +131,8 @@ def redacting(exporter: SpanExporter) -> SpanExporter:
     Args:
         exporter: Any span exporter.
     """
+
+    from trisignal.export.redaction_gate import RedactingExporter
 
     return RedactingExporter(exporter, _Current())
 
@@ -152,4 +157,9 @@ class _Current:
 @functools.cache
 def _default_policy() -> Policy:
     """For spans that leave before setup() or after shutdown(): the built-in detectors."""
+    from trisignal import config
+    from trisignal.policy import Policy
+    from trisignal.policy.price import Pricer
+    from trisignal.policy.redact import PatternRedactor
+
     return Policy(config.Settings(), PatternRedactor(), Pricer(), lambda: None)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
-
 from trisignal.assembly.telemetry import Telemetry
 from trisignal.errors import ConfigError
 from trisignal.export.losses import lost
@@ -43,11 +41,7 @@ def add_store(made: Telemetry, policy: Policy) -> StoreSink:
     )
     made.flushes.append(writer.flush)
     made.undo.append(lambda: writer.close(EXIT_S))
-    provider = made.tracer_provider
-    if isinstance(provider, SdkTracerProvider):
-        processor = StoreSpanProcessor(writer)
-        provider.add_span_processor(processor)
-        made.undo.append(processor.shutdown)
+    made.add_processor(StoreSpanProcessor(writer))
     if settings.store_logs:
         _add_logs(made, writer)
     return StoreSink(writer)

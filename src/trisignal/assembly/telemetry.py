@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 from threading import RLock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -11,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 
 from trisignal import _guard, config
+from trisignal import semconv as names
 from trisignal.engine import state
-from trisignal.export.otel_providers import Built
 from trisignal.policy.price import Pricer
 from trisignal.policy.redact import Redactor
 from trisignal.sinks import Sink
 from trisignal.sinks.tally import Summary, TallySink
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
     from prometheus_client import CollectorRegistry
 
+    from trisignal.export.otel_providers import Built
 
 SHUTDOWN_S = 10.0
 """Longest wait for a backend at the end, in seconds: what one export may take by OTLP's default."""
@@ -30,18 +33,17 @@ def _all_within(timeout_s: float, acts: Sequence[Callable[[], Any]]) -> bool:
     """Do all at once, and wait no longer than said: the SDK's own processors do not keep to a timeout.
 
     Returns:
-        Whether all were done in time, and all answered yes.
-
-    Raises:
-        Exception: What one of them raised.
+        Whether all were done in time, and none failed.
     """
-    answers: list[Any] = []
+    answers: list[bool] = []
 
     def run(act: Callable[[], Any]) -> None:
         try:
-            answers.append(act())
+            # Some providers answer nothing; those that fail say no.
+            answers.append(act() is not False)
         except Exception as error:
-            answers.append(error)
+            _guard.logger.warning("what is queued cannot be sent: %s: %s", type(error).__name__, error)
+            answers.append(False)
 
     deadline = monotonic() + timeout_s
     threads = [Thread(target=run, args=(act,), name="trisignal-flush", daemon=True) for act in acts]
@@ -53,10 +55,19 @@ def _all_within(timeout_s: float, acts: Sequence[Callable[[], Any]]) -> bool:
     for thread in threads:
         if thread.ident is not None:
             thread.join(max(0.0, deadline - monotonic()))
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
     return len(answers) == len(acts) and all(answers)
+
+
+def _flush(provider: Any, wait_ms: int) -> Any:
+    """Flush a provider of whatever make: not all take a time, and some have nothing to flush."""
+    flush = getattr(provider, "force_flush", None)
+    if not callable(flush):
+        return True
+    try:
+        takes_time = bool(signature(flush).parameters)
+    except (TypeError, ValueError):
+        takes_time = True
+    return flush(wait_ms) if takes_time else flush()
 
 
 class _Current:
@@ -92,13 +103,50 @@ class Telemetry:
         self.tally = TallySink()
         self.built: list[Built] = []
         """Providers of our own, to be flushed and shut down."""
+        self.processors: list[SpanProcessor] = []
+        """What sees the spans of the provider, of a later one of the host's too."""
+        self.followed = False
+        """The host has set a tracer provider after setup(), and spans go there since."""
         self.flushes: list[Callable[[float], Any]] = []
         """Further queues to be flushed, each within so many seconds."""
         self.undo: list[Callable[[], None]] = []
         """What takes the host's things back to how they were, latest first."""
 
+    def add_processor(self, processor: SpanProcessor) -> bool:
+        """Let a processor see the spans of the provider in use; undone by shutdown.
+
+        Args:
+            processor: The SDK has no way to take one out: it must fall silent by its ``shutdown``.
+
+        Returns:
+            Whether the provider takes processors.
+        """
+        from trisignal.export.global_provider import add_processor
+
+        self.processors.append(processor)
+        self.undo.append(processor.shutdown)
+        return add_processor(self.tracer_provider, processor)
+
+    def follow(self, provider: Any) -> None:
+        """Send spans to the provider that the host has set after setup()."""
+        from trisignal.export.global_provider import add_processor, wrapped
+        from trisignal.sinks.span import SpanSink
+
+        with CURRENT.lock:
+            now = state.STATE
+            if CURRENT.telemetry is not self or now.policy is None:
+                return
+            if not any(one is self.tracer_provider for one in wrapped(provider)):
+                for processor in self.processors:
+                    add_processor(provider, processor)
+            tracer = provider.get_tracer(names.SCOPE, own_version(), names.SCHEMA_URL)
+            sinks = tuple(SpanSink(tracer, now.policy) if isinstance(one, SpanSink) else one for one in now.sinks)
+            self.tracer_provider, self.followed = provider, True
+            state.configure(now.settings, now.policy, sinks, now.own_meters, provider)
+        _guard.logger.info("the application has set its tracer provider after setup(): spans go there from now on")
+
     def force_flush(self, timeout_s: float = 30.0) -> bool:
-        """Finish abandoned streams and send what is queued.
+        """Finish abandoned streams and send what is queued; never raises.
 
         Args:
             timeout_s: Longest wait, in seconds.
@@ -108,9 +156,9 @@ class Telemetry:
         """
         state.settle()
         providers = [self.tracer_provider, *(built.provider for built in self.built)]
-        flushes = [getattr(one, "force_flush", None) for one in dict.fromkeys(providers)]
-        wait_ms = int(timeout_s * 1000)
-        acts = [partial(flush, wait_ms) for flush in flushes if flush is not None]
+        # By identity: not every provider can be hashed.
+        different = {id(one): one for one in providers}.values()
+        acts = [partial(_flush, one, int(timeout_s * 1000)) for one in different]
         return _all_within(timeout_s, [*acts, *(partial(flush, timeout_s) for flush in self.flushes)])
 
     def shutdown(self) -> None:
@@ -133,6 +181,7 @@ class Telemetry:
         while self.undo:
             self.undo.pop()()
         built, self.built = self.built, []
+        # The SDK's answer nothing.
         _all_within(SHUTDOWN_S, [one.provider.shutdown for one in built])
 
     def __enter__(self) -> Telemetry:
@@ -144,6 +193,16 @@ class Telemetry:
 
 
 CURRENT = _Current()
+
+
+def own_version() -> str:
+    """Version of trisignal, for the scope of its telemetry."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("trisignal")
+    except PackageNotFoundError:
+        return "0"
 
 
 def running() -> Telemetry | None:

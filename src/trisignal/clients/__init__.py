@@ -10,13 +10,15 @@ import re
 import sys
 from threading import RLock
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from trisignal import _guard
-from trisignal.clients._imports import when_imported
-from trisignal.clients._patch import Patches
 from trisignal.clients._registry import DISABLED_VARIABLE, REGISTRY, Row, disabled, nearest, rows
 from trisignal.engine import state
 from trisignal.errors import ClientNotInstalledError, ConfigError
+
+if TYPE_CHECKING:
+    from trisignal.clients._patch import Patches
 
 __all__ = ["REGISTRY", "Row", "instrument", "instrumented", "refused", "rows", "uninstrument", "version_of"]
 
@@ -79,6 +81,9 @@ def _installed(module: str) -> bool:
 
 
 def _want(row: Row) -> None:
+    # wrapt takes its time, which a program without clients can spare.
+    from trisignal.clients._imports import when_imported
+
     _wanted.add(row.name)
     if row.module in sys.modules:
         _patch(row, sys.modules[row.module])
@@ -96,6 +101,8 @@ def _imported(row: Row, name: str, module: ModuleType) -> None:
 
 
 def _patch(row: Row, imported: ModuleType, again: bool = False) -> None:
+    from trisignal.clients._patch import Patches
+
     patches = _patches.setdefault(row.name, Patches())
     if patches and not again:
         return

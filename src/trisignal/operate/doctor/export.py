@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from opentelemetry.util.re import parse_env_headers
 
 from trisignal.errors import ConfigError
-from trisignal.export.otel_providers import exporter_of, protocol
+from trisignal.export.exporters import exporters_of, protocol
 from trisignal.export.redaction_gate import RedactingExporter
 from trisignal.operate.doctor.findings import Finding
 from trisignal.operate.doctor.machine import clock
@@ -60,7 +60,7 @@ def target_of(signal: str) -> Target | None:
     Args:
         signal: TRACES, METRICS or LOGS.
     """
-    if exporter_of(signal, general_endpoint=signal == "TRACES") != "otlp":
+    if "otlp" not in exporters_of(signal, warn=False):
         return None
     chosen = protocol(signal)
     own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "").strip()

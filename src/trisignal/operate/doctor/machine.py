@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trisignal.errors import ConfigError
-from trisignal.export.otel_providers import exporter_of, protocol
+from trisignal.export.exporters import exporters_of, protocol
 from trisignal.operate.doctor.findings import Finding
 from trisignal.policy.price_table import day_unix_s, shipped
 from trisignal.web.metrics_page import MULTIPROCESS_VARIABLES
@@ -117,7 +117,7 @@ def _forks() -> Iterator[Finding]:
 
 def _sends_by_grpc() -> bool:
     try:
-        return any(exporter_of(signal, general_endpoint=signal == "TRACES") == "otlp" and protocol(signal) == "grpc"
+        return any("otlp" in exporters_of(signal, warn=False) and protocol(signal) == "grpc"
                    for signal in ("TRACES", "METRICS", "LOGS"))  # fmt: skip
     except ConfigError:  # told by another check
         return False
