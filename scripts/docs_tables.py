@@ -26,6 +26,7 @@ from trisignal.call import ERROR_KINDS, OUTCOMES
 from trisignal.cli import COMMANDS
 from trisignal.cli._demo_provider import BUSY, SCENE, TOO_LONG, DemoProvider
 from trisignal.clients import REGISTRY
+from trisignal.export.standard_variables import VARIABLES
 from trisignal.outcomes import kind_of_status
 from trisignal.policy.redact import PatternRedactor
 
@@ -181,6 +182,13 @@ def settings() -> str:
         return f"`{name}`", variable, shown, config.DESCRIPTIONS[name]
 
     return table(("argument", "variable", "default", "meaning"), map(row, _FIELDS))
+
+
+def standard_variables() -> str:
+    """The standard variables, and ours that are no settings."""
+    rows = [(f"`{one.name}`", one.meaning) for one in VARIABLES]
+    rows += [(f"`{name}`", meaning) for name, meaning in config.OTHER_VARIABLES.items()]
+    return table(("variable", "does"), iter(rows))
 
 
 def clients() -> str:
@@ -399,6 +407,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "profiles": profiles,
     "bounds": bounds,
     "settings": settings,
+    "standard-variables": standard_variables,
     "clients": clients,
     "commands": commands,
     "outcomes": outcomes,

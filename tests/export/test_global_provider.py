@@ -105,11 +105,11 @@ block.__enter__()
 trace.set_tracer_provider(provider := host())
 assert trace.get_tracer_provider() is provider is telemetry.tracer_provider
 assert telemetry.followed
+block.__exit__(None, None, None)
 native(early, "after")
 work()
 with trisignal.llm(model="ours"):
     pass
-block.__exit__(None, None, None)
 assert calls() == 4, calls()
 assert provider.names() == ["chat after", "chat inner", "work", "chat ours"], provider.names()
 assert telemetry.force_flush()

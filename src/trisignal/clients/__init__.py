@@ -86,7 +86,7 @@ def _want(row: Row) -> None:
 
     _wanted.add(row.name)
     if row.module in sys.modules:
-        _patch(row, sys.modules[row.module])
+        _apply(row, sys.modules[row.module])
     for name in (row.module, *row.also):
         if name not in sys.modules and (row.name, name) not in _hooked:
             _hooked.add((row.name, name))
@@ -97,10 +97,10 @@ def _imported(row: Row, name: str, module: ModuleType) -> None:
     with _lock:
         _hooked.discard((row.name, name))
         if row.name in _wanted and row.module in sys.modules:
-            _patch(row, module, again=bool(row.also))
+            _apply(row, module, again=bool(row.also))
 
 
-def _patch(row: Row, imported: ModuleType, again: bool = False) -> None:
+def _apply(row: Row, imported: ModuleType, again: bool = False) -> None:
     from trisignal.clients._patch import Patches
 
     patches = _patches.setdefault(row.name, Patches())
