@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinning import examples
 
 import trisignal
 from trisignal import config
@@ -361,7 +362,7 @@ def test_a_wrong_value_in_a_file_is_named(tmp_path: Path) -> None:
 ANYTHING = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.lists(st.text(max_size=4))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(name=st.sampled_from(sorted(VALUES)), given=ANYTHING)
 def test_any_value_is_taken_or_named(name: str, given: Any) -> None:
     """Every value of every setting is usable, or refused with a `ConfigError` that names the setting."""

@@ -7,6 +7,7 @@ import string
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinning import examples
 
 from trisignal.policy.announced import VENDORS
 from trisignal.policy.key_formats import FORMATS
@@ -51,7 +52,7 @@ def test_no_key_passes_for_a_harmless_name(prefix: str) -> None:
     st.sampled_from(['{}_id = "{}"', "{}: {}", '"{}": "{}"', "{}_KEY={}", "{}-client => '{}'", "{} key is {}"]),
     st.one_of(of(LOWER + DIGITS, 20), of(HEX, 32), of(ALNUM, 40), st.uuids().map(str)),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 def test_random_values_after_the_name_of_a_vendor_go(vendor: str, form: str, value: str) -> None:
     """Formats without a prefix are known by the vendor's name before them."""
     assert value not in REDACT(form.format(vendor, value))

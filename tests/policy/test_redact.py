@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinning import examples
 
 from trisignal.errors import ConfigError
 from trisignal.policy.redact import ALL, PatternRedactor, chain, redact_value
@@ -60,7 +61,7 @@ AROUND = st.sampled_from(
 
 
 @given(SECRETS, AROUND)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 def test_secrets_go_whatever_stands_around_them(secret: str, around: str) -> None:
     """JSON, escapes, URLs, markup and other scripts do not hide a secret."""
     assert secret not in REDACT(around.format(secret))
@@ -110,7 +111,7 @@ IDS = st.one_of(
 
 
 @given(IDS, st.sampled_from(["{}", "id {} end", '{{"id": "{}"}}', "id={}", "({})", "{}\n"]))
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 def test_identifiers_are_left_alone(name: str, around: str) -> None:
     """Ids, models, versions, times and prices are not private, however their digits fall."""
     text = around.format(name)
@@ -125,7 +126,7 @@ def test_identifiers_are_left_alone(name: str, around: str) -> None:
         max_size=8,
     )
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 def test_redacting_twice_is_redacting_once(parts: list[str]) -> None:
     """A placeholder is never a secret, nor makes one of what stands beside it."""
     once = REDACT("".join(parts))
@@ -133,7 +134,7 @@ def test_redacting_twice_is_redacting_once(parts: list[str]) -> None:
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_text_can_be_redacted(text: str) -> None:
     """Nothing raises, not even lone surrogates, and the result is stable."""
     once = REDACT(text)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinning import examples
 
 from trisignal.policy.redact import PatternRedactor
 from trisignal.policy.truncate import render, shorten
@@ -52,7 +53,7 @@ def message(text: str, role: str = "user") -> dict[str, Any]:
 
 
 @given(VALUES | MESSAGES, st.integers(256, 4096))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_content_becomes_valid_json_of_its_type_within_the_budget(value: Any, budget: int) -> None:
     """Whatever the content, the result parses, has the same top-level type and fits."""
     text, cut = render(value, same, budget)
@@ -64,7 +65,7 @@ def test_any_content_becomes_valid_json_of_its_type_within_the_budget(value: Any
 
 
 @given(MESSAGES, st.integers(256, 4096))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_marker_stands_for_a_cut_and_only_for_a_cut(value: Any, budget: int) -> None:
     """A result holds a marker exactly when bytes were cut."""
     text, cut = render(value, same, budget)
@@ -72,7 +73,7 @@ def test_a_marker_stands_for_a_cut_and_only_for_a_cut(value: Any, budget: int) -
 
 
 @given(st.dictionaries(st.text("abcdef", min_size=1, max_size=8), TEXTS, min_size=1), st.integers(256, 2048))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_a_cut_dict_says_so(value: Any, budget: int) -> None:
     """An object that did not fit holds a marker; one that did keeps all its entries."""
     text, cut = render(value, same, budget)
@@ -82,7 +83,7 @@ def test_a_cut_dict_says_so(value: Any, budget: int) -> None:
 
 
 @given(SECRETS, st.integers(0, 3000), st.integers(0, 9000), st.sampled_from([256, 300, 512, 1024, 2048]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_secret_survives_wherever_the_cut_falls(secret: str, before: int, after: int, budget: int) -> None:
     """Not even half of a secret is shown when the cut goes through it."""
     words = "lorem ipsum " * 1000
@@ -209,7 +210,7 @@ def test_a_redactor_that_raises_is_not_contained() -> None:
 
 
 @given(st.text(max_size=300), st.integers(0, 400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_shorten_stays_within_the_budget_and_marks_the_cut(text: str, budget: int) -> None:
     """The marker is counted in the budget, and nothing that fits is touched."""
     short, cut = shorten(text, budget)
@@ -223,7 +224,7 @@ def test_shorten_stays_within_the_budget_and_marks_the_cut(text: str, budget: in
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=300), st.integers(40, 400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_shorten_copes_with_lone_surrogates(text: str, budget: int) -> None:
     """What cannot be encoded does not raise and does not break the budget."""
     short, _ = shorten(text, budget)
