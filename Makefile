@@ -9,7 +9,7 @@ INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) 
 # What runs the tests: with MEASURE=1 their coverage is recorded.
 RUN = $(if $(MEASURE),coverage run -m,python -m)
 
-.PHONY: help demo serve test test-all e2e coexistence coverage compile lint types docs pictures bench clean
+.PHONY: help demo serve console test test-all e2e coexistence coverage compile lint types docs pictures bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -34,6 +34,9 @@ demo: $(VENV)/.demo  ## Real calls against a loopback provider: span, metrics an
 
 serve: $(VENV)/.demo  ## The demo, with /metrics left up until Ctrl-C
 	@$(BIN)/trisignal demo --serve
+
+console: $(VENV)/.demo  ## The demo, then what it left in the console, until Ctrl-C
+	@$(BIN)/trisignal demo --console
 
 test: $(VENV)/.test  ## Run the tests that take no long time; says at the end what it left out
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal --fast
@@ -69,10 +72,11 @@ docs: $(VENV)/.test  ## Build the documentation into site/
 	@$(call INSTALL,--group docs)
 	@$(BIN)/mkdocs build --strict
 
-pictures: $(VENV)/.test  ## Draw the pictures of README and docs again (needs Debian's prometheus; seven minutes)
+pictures: $(VENV)/.test  ## Draw the pictures of README and docs again (needs Debian's prometheus and chromium; eight minutes)
 	@$(call INSTALL,--group docs)
 	@$(BIN)/trisignal demo --svg docs/images/demo.svg
 	@$(BIN)/python scripts/render_dashboards.py docs/images
+	@PYTHONPATH=src:tests $(BIN)/python scripts/console_pictures.py docs/images
 
 bench: $(VENV)/.test  ## Measure overhead
 	@$(BIN)/python -m bench

@@ -71,8 +71,17 @@ def _request(clock: Clock, chance: random.Random, number: int, late: bool) -> No
                         clock.pass_s(chance.uniform(0.4, 2.0))
                         if number % 40 == 11:
                             raise TimeoutError("read timed out")
-                        call.set_usage(input_tokens=1000 * longer, output_tokens=chance.randrange(20, 400))
+                        call.set_usage(
+                            input_tokens=1000 * longer,
+                            output_tokens=chance.randrange(20, 400),
+                            cache_read_tokens=chance.choice((0, 256, 512)),
+                        )
                         ref = call.ref
         except TimeoutError:
             return
-    trisignal.evaluate("faithfulness", 0.3 if number % 20 == 3 else 0.9, ref=ref)
+    trisignal.evaluate("faithfulness", _score(chance, number, provider), ref=ref)
+
+
+def _score(chance: random.Random, number: int, provider: str) -> float:
+    usual = 0.72 if provider == "gcp.gemini" else 0.88
+    return 0.3 if number % 20 == 3 else min(1.0, max(0.0, chance.gauss(usual, 0.09)))

@@ -18,6 +18,7 @@ _NEEDED = ("starlette", "uvicorn", "jinja2")
 @click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need --token.")
 @click.option("--token", default="", envvar="TRISIGNAL_CONSOLE_TOKEN", help="What callers have to present.")
+@click.option("--content", is_flag=True, help="Keep messages that other programs send.")
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name that the console is reached by."
 )
@@ -26,6 +27,25 @@ def command(source: str, port: int, host: str, token: str, content: bool, hosts:
 
     Over a folder it takes OTLP too: point OTEL_EXPORTER_OTLP_ENDPOINT of any program at it. Nobody else on the network
     reaches it: it listens on this machine only, unless --host and --token say more.
+    """
+    show(source, port=port, host=host, token=token, content=content, hosts=hosts)
+
+
+def show(
+    source: str,
+    *,
+    port: int = PORT,
+    host: str = "127.0.0.1",
+    token: str = "",
+    content: bool = False,
+    hosts: tuple[str, ...] = (),
+) -> None:
+    """Serve the console over a source until Ctrl-C; the arguments are those of the command.
+
+    Raises:
+        MissingExtraError: What serves pages is not installed.
+        ConfigError: The address cannot be listened on, or needs a token.
+        SourceError: The source cannot be opened.
     """
     if any(find_spec(name) is None for name in _NEEDED):
         raise MissingExtraError("trisignal console", "console")
@@ -39,7 +59,7 @@ def command(source: str, port: int, host: str, token: str, content: bool, hosts:
             raise ConfigError("--host", host, "127.0.0.1, ::1 or localhost; any other address with --token")
         names.add(host.lower())
     if "://" in source:
-        serve(console_app(TraceAnalyzer(source), hosts=names, token=token), host, port, source, token)
+        _serve(console_app(TraceAnalyzer(source), hosts=names, token=token), host, port, source, token)
         return
     from trisignal.console import intake
     from trisignal.console.receiver import Receiver
@@ -47,12 +67,12 @@ def command(source: str, port: int, host: str, token: str, content: bool, hosts:
     receiver = Receiver(source, capture_content=content)
     try:
         app = console_app(TraceAnalyzer(source), hosts=names, token=token, routes=intake.routes(receiver))
-        serve(app, host, port, source, token)
+        _serve(app, host, port, source, token)
     finally:
         receiver.close()
 
 
-def serve(app: Any, host: str, port: int, source: str, token: str) -> None:
+def _serve(app: Any, host: str, port: int, source: str, token: str) -> None:
     """Serve an application until Ctrl-C, and say where."""
     import socket
 

@@ -38,7 +38,7 @@ _PLAIN = {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "–": "-"
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    help=f"Port of --serve ({PORT}) or --provider ({PROVIDER_PORT}); 0 takes a free one.",
+    help=f"Port of --serve ({PORT}), --provider ({PROVIDER_PORT}) or --console (4319); 0 takes a free one.",
 )
 @click.option(
     "--for",
@@ -49,6 +49,7 @@ _PLAIN = {"├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "–": "-"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the three signals as one JSON object.")
 @click.option("--store", metavar="FOLDER", help="Keep the calls in a trace store, to be asked by trisignal traces.")
+@click.option("--console", is_flag=True, help="Open what the calls left in the console afterwards, until Ctrl-C.")
 @click.option("--svg", "svg_file", type=click.Path(dir_okay=False), help="Write the output as an SVG picture.")
 def command(
     provider: bool,
@@ -57,6 +58,7 @@ def command(
     for_s: float | None,
     as_json: bool,
     store: str | None,
+    console: bool,
     svg_file: str | None,
 ) -> None:
     """Show the three signals of real calls side by side.
@@ -64,6 +66,11 @@ def command(
     The openai client calls a provider that this command starts on this machine: no key, no
     account, nothing leaves.
     """
+    if console:
+        if provider or serve or as_json or svg_file is not None:
+            raise click.UsageError("--console goes with --store and --port only")
+        _open_console(store, port)
+        return
     for option, given in (("--port", port), ("--for", for_s)):
         if given is not None and not (serve or provider):
             raise click.UsageError(f"{option} has no effect without --serve or --provider")
@@ -97,6 +104,19 @@ def _show_calls(
             click.echo(f"serving {page.url} {_until(for_s)}; with exemplars:", err=True)
             click.echo(f"  curl -H 'Accept: {OPENMETRICS}' {page.url}", err=True)
             _wait(for_s)
+
+
+def _open_console(store: str | None, port: int | None) -> None:
+    """Make the calls, keep them, and show them in the console."""
+    from tempfile import TemporaryDirectory
+
+    from trisignal.cli.console import PORT as CONSOLE_PORT
+    from trisignal.cli.console import show
+
+    with TemporaryDirectory(prefix="trisignal-demo-") as folder:
+        kept = store or os.path.join(folder, "store")
+        _show_calls(0, False, None, False, kept, None)
+        show(kept, port=CONSOLE_PORT if port is None else port)
 
 
 def _serve_provider(port: int, for_s: float | None) -> None:

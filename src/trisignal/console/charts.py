@@ -11,6 +11,8 @@ from markupsafe import Markup, escape
 from trisignal.console import display
 
 WIDTH, HEIGHT = 360, 128
+BROAD = 1140
+"""Width of a chart that has the page to itself: text keeps its size."""
 LEFT, BOTTOM, TOP = 46, 18, 8
 MOST_SERIES = 5
 """Lines that a reader can tell apart; what is more is summed up as ``other``."""
@@ -34,7 +36,12 @@ def top_of(most: float) -> float:
 
 
 def lines(
-    series: Sequence[Line], starts: Sequence[float], text: Callable[[float | None], str], *, title: str
+    series: Sequence[Line],
+    starts: Sequence[float],
+    text: Callable[[float | None], str],
+    *,
+    title: str,
+    width: int = WIDTH,
 ) -> Markup:
     """A line chart over time.
 
@@ -43,6 +50,7 @@ def lines(
         starts: Unix seconds at which the steps start.
         text: Writes a value at the axis.
         title: For those who do not see the picture.
+        width: Units of the picture from left to right.
     """
     known = [value for line in series for value in line.values if value is not None]
     if not known or len(starts) < 2:
@@ -50,17 +58,17 @@ def lines(
     top = top_of(max(known))
     span = starts[-1] - starts[0]
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
+        f'<svg class="chart" viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{escape(title)}">',
         f"<title>{escape(title)}</title>",
     ]
     for part in (0.0, 0.5, 1.0):
         y = _y(part)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{width}" y1="{y}" y2="{y}"/>')
         parts.append(
             f'<text class="axis" x="{LEFT - 6}" y="{y + 3.5}" text-anchor="end">{escape(text(top * part))}</text>'
         )
     for index, line in enumerate(series):
-        for points in _pieces(line.values, top):
+        for points in _pieces(line.values, top, width):
             if len(points) == 1:
                 x, y = points[0]
                 parts.append(f'<circle class="fill{index + 1}" cx="{x}" cy="{y}" r="1.8"/>')
@@ -71,7 +79,7 @@ def lines(
         anchor = "start" if part == 0 else "end" if part == 1 else "middle"
         at = display.clock(starts[0] + span * part, span)
         label = at if span > 86_400 else at[:5] if span >= 600 else at
-        x = LEFT + (WIDTH - LEFT - 2) * part
+        x = LEFT + (width - LEFT - 2) * part
         parts.append(f'<text class="axis" x="{x:.1f}" y="{HEIGHT - 4}" text-anchor="{anchor}">{label}</text>')
     parts.append("</svg>")
     return Markup("".join(parts))
@@ -81,7 +89,7 @@ def _y(part: float) -> float:
     return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * part, 1)
 
 
-def _pieces(values: Sequence[float | None], top: float) -> list[list[tuple[float, float]]]:
+def _pieces(values: Sequence[float | None], top: float, width: int) -> list[list[tuple[float, float]]]:
     """Points of a line, cut where nothing is known."""
     pieces: list[list[tuple[float, float]]] = [[]]
     last = max(1, len(values) - 1)
@@ -90,7 +98,7 @@ def _pieces(values: Sequence[float | None], top: float) -> list[list[tuple[float
             if pieces[-1]:
                 pieces.append([])
             continue
-        pieces[-1].append((round(LEFT + (WIDTH - LEFT - 2) * index / last, 1), _y(max(0.0, value) / top)))
+        pieces[-1].append((round(LEFT + (width - LEFT - 2) * index / last, 1), _y(max(0.0, value) / top)))
     return [piece for piece in pieces if piece]
 
 

@@ -13,6 +13,8 @@ def seconds(value: float | None) -> str:
     """A duration: ``0.31 s``, ``4.0 ms``, ``2 min 05 s``."""
     if value is None:
         return NOTHING
+    if value == 0:
+        return "0 s"
     if value < 0.0005:
         return f"{value * 1e6:.0f} µs"
     if value < 0.1:

@@ -187,7 +187,7 @@ class Series(NamedTuple):
     split: str
 
 
-def by_series(analyzer: TraceAnalyzer, query: Asked, by: str, title: str) -> Series:
+def by_series(analyzer: TraceAnalyzer, query: Asked, by: str, title: str, width: int = charts.WIDTH) -> Series:
     """The largest groups over time: calls per second by model, or cost per hour by whatever is given."""
     cost = title.startswith("Cost")
     groups = analyzer.totals((by,), step_s=query.step_s, **query.arguments()).groups
@@ -205,7 +205,7 @@ def by_series(analyzer: TraceAnalyzer, query: Asked, by: str, title: str) -> Ser
         rest = [sum(values[name].get(at, 0.0) for name in largest[len(shown) :]) for at in starts]
         series.append(charts.Line("other", rest))
     text = _axis_dollars if cost else _axis_number
-    return Series(charts.lines(series, starts, text, title=title), tuple(line.name for line in series), by)
+    return Series(charts.lines(series, starts, text, title=title, width=width), tuple(line.name for line in series), by)
 
 
 def _axis_dollars(value: float | None) -> str:
@@ -224,7 +224,11 @@ def errors_over_time(query: Asked, steps: Sequence[Total]) -> Series:
         sums.setdefault(total.key[0] or "other", {})[total.step_unix_s or 0.0] = total.spans
     shown = sorted(sums, key=lambda kind: -sum(sums[kind].values()))[: charts.MOST_SERIES]
     series = [charts.Line(kind, [float(sums[kind].get(at, 0)) for at in starts]) for kind in shown]
-    return Series(charts.lines(series, starts, _axis_number, title="Failed calls by kind"), tuple(shown), "error_kind")
+    return Series(
+        charts.lines(series, starts, _axis_number, title="Failed calls by kind", width=charts.BROAD),
+        tuple(shown),
+        "error_kind",
+    )
 
 
 class Slow(NamedTuple):
@@ -313,6 +317,6 @@ def _options(analyzer: TraceAnalyzer, query: Asked) -> Mapping[str, tuple[str, .
         chosen = query.where.get(name)
         if chosen and chosen not in values:
             values = (chosen, *values)
-        if values:
+        if len(values) > 1 or chosen:
             offered[name] = values
     return offered

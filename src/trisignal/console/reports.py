@@ -65,7 +65,7 @@ def cost(analyzer: TraceAnalyzer, request: Request) -> Context | Response:
         "cut": len(found.groups) - len(groups),
         "total": found.total,
         "dearest": dearest,
-        "chart": pages.by_series(analyzer, query, by[0], f"Cost per hour by {by[0].replace('_', ' ')}"),
+        "chart": pages.by_series(analyzer, query, by[0], f"Cost per hour by {by[0].replace('_', ' ')}", charts.BROAD),
         "coverage": found.coverage,
         "csv": query.link("/cost", by=",".join(by), format="csv"),
         "focus": query.link("/cost", by=",".join(by), format="focus"),
