@@ -97,6 +97,7 @@ SAMPLES = {
     "ip": "from 203.0.113.7",
     "api_key": "key sk-" + "proj-" + "Zq3" * 16,
     "jwt": "sent " + ".".join(("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "dGVzdHNpZ25hdHVyZQ")),
+    "national_phone": "call 030 901820",
     "private_key": "-----BEGIN " + "PRIVATE KEY-----\nMIIE\n-----END " + "PRIVATE KEY-----",
 }
 
@@ -240,15 +241,23 @@ def own_attributes() -> str:
 
 
 def detectors() -> str:
-    """The built-in detectors, each run on a sample."""
-    redact = PatternRedactor(config.DETECTORS, {}, lambda detector, hits: None)
+    """The built-in detectors, each run on a sample, with what they match in recorded traffic."""
+    redact = PatternRedactor((*config.DETECTORS, *config.OPTIONAL_DETECTORS), {}, lambda detector, hits: None)
+    counted = json.loads((ROOT / "scripts" / "detector_counts.json").read_text(encoding="utf-8"))
 
     def row(name: str) -> Sequence[str]:
         given = SAMPLES[name]
         shown = given if len(given) < 48 else given[:24] + "…" + given[-8:]
-        return f"`{name}`", f"`{_one_line(shown)}`", f"`{_one_line(redact(given))}`"
+        right, wrong = counted["matches"][name]
+        return f"`{name}`", f"`{_one_line(shown)}`", f"`{_one_line(redact(given))}`", str(right), str(wrong)
 
-    return table(("detector", "text", "what leaves"), map(row, config.DETECTORS))
+    columns = ("detector", "text", "what leaves", "right matches", "wrong matches")
+    found = table(columns, map(row, (*config.DETECTORS, *config.OPTIONAL_DETECTORS)))
+    return found + (
+        f"\nThe last two columns count matches in {counted['recordings']} recorded exchanges with providers "
+        f"({counted['texts']:,} texts, {counted['characters'] / 1e6:.1f} million characters); "
+        "`scripts/detector_counts.py` counts them. `national_phone` is off unless it is named.\n"
+    )
 
 
 def _one_line(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, Reply
+from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
@@ -108,6 +109,58 @@ def test_variables_switch_signals_on(
     assert {request.path for request in collector.requests} == paths
     telemetry.shutdown()
     assert threads() == before
+
+
+def test_resources_and_records_of_others_are_redacted_in_all_signals(
+    collector: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resource attributes, and what other libraries record through our providers, leave redacted; the rest is as it was."""
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", *(f"OTEL_EXPORTER_OTLP_{s}_ENDPOINT" for s in ("METRICS", "LOGS"))):
+        path = "" if name.count("_") == 3 else f"/v1/{name.split('_')[3].lower()}"
+        monkeypatch.setenv(name, collector.url + path)
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", f"owner={MAIL},region=eu-west")
+    telemetry = set_up()
+    call(note=MAIL)
+    built = {one.signal: one.provider for one in telemetry.built}
+    counter = built["metrics"].get_meter("other").create_counter("visits")
+    counter.add(1, {"who": MAIL, "card": 5555555555554444, "page": "home"})
+    body: Any = {"from": MAIL, "n": [5555555555554444, 7]}
+    built["logs"].get_logger("other").emit(
+        LogRecord(body=body, attributes={"who": MAIL}, severity_number=SeverityNumber.INFO)
+    )
+    telemetry.shutdown()
+    for signal in ("traces", "metrics", "logs"):
+        data = received(collector, f"/v1/{signal}")
+        assert b"eu-west" in data, signal
+        assert MAIL.encode() not in data, signal
+        assert b"[REDACTED:email]" in data, signal
+        # As a number in OTLP's protobuf, and as text.
+        assert b"5555555555554444" not in data
+        assert bytes.fromhex("8ce9ac9bf997ef09") not in data
+    assert b"home" in received(collector, "/v1/metrics")
+
+
+def test_a_resource_that_could_not_be_redacted_once_is_right_later(
+    collector: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure of the redactor is not remembered for the life of the provider."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "region=eu-west")
+    down = True
+
+    def redactor(text: str) -> str:
+        if down:
+            raise TimeoutError
+        return text
+
+    telemetry = set_up(redactor=redactor)
+    call()
+    telemetry.force_flush()
+    assert b"eu-west" not in received(collector, "/v1/traces")
+    down = False
+    call()
+    telemetry.shutdown()
+    assert b"eu-west" in received(collector, "/v1/traces")
 
 
 def test_without_an_exporter_there_are_ids_and_no_thread() -> None:

@@ -33,8 +33,8 @@ _PHONE = re.compile(
     re.ASCII,
 )
 _NATIONAL = re.compile(
-    rf"{_BEFORE}(?:\(?0\)?\d(?:[ .\-/()]{{0,2}}\d){{6,10}}|[2-9]\d{{2}}[2-9]\d{{6}}"
-    rf"|\(?\d{{2,4}}\)?[ .\-/]\d{{2,4}}(?:[ .\-/]\d{{2,4}}){{1,3}})(?![\w\-/]|[.]\d)",
+    rf"{_BEFORE}(?:\(?0\)?\d(?:[ .\-/()]{{0,2}}\d){{6,10}}|[2-9]\d{{2}}[2-9]\d{{6}}|\d\d(?: \d\d){{3,4}})"
+    r"(?![\w\-/]|[.]\d)",
     re.ASCII,
 )
 _DATE = re.compile(r"(?:19|20)\d\d[-./ ]\d\d?[-./ ]\d\d?|\d\d?[-./ ]\d\d?[-./ ](?:19|20)\d\d")
@@ -91,9 +91,11 @@ _KINDS = bytes(
 )
 """Lower case, upper case, digits, signs inside words, all else."""
 _RUNS = re.compile(rb"[aA1\-]{12,}")
-_NUMBERS, _LONG_NUMBER = _classes("0123456789 ().-+"), b"x" * 7
+_NUMBERS, _LONG_NUMBER = _classes("0123456789 ().-+/"), b"x" * 7
 _HEX, _LONG_HEX = _classes("0123456789abcdefABCDEF:"), b"x" * 15
-_HAS_DIGITS = re.compile(r"[0-9][0-9 ().\-]{5,}[0-9]")
+_FLOAT = re.compile(r"[0-9]{1,2}\.[0-9]+")
+"""A number that is nothing but a number; embeddings have thousands of them."""
+_HAS_DIGITS = re.compile(r"[0-9][0-9 ().\-/]{5,}[0-9]")
 _PAD = 40
 """Characters before and after a number that can belong to it (the letters of an IBAN)."""
 
@@ -164,6 +166,12 @@ def _windows(text: str) -> tuple[list[Span], list[Span]]:
     seen: list[Span] = []
     left, length = _MOST_NUMBERS, len(text)
     for match in _HAS_DIGITS.finditer(text):
+        if _FLOAT.fullmatch(text, match.start(), match.end()) and text[match.start() - 1 : match.start()] not in (
+            "+",
+            "B",
+            "b",
+        ):
+            continue
         start, end = max(0, match.start() - _PAD), min(length, match.end() + _PAD)
         if end - start > left:
             return seen, [(match.start(), length)]
@@ -326,7 +334,7 @@ def _private_keys(text: Text) -> Iterator[Span]:
 
 
 def _national(text: Text) -> Iterator[Span]:
-    """Phone numbers without a country: with a 0 or in groups, 8 to 11 digits; ten digits of North America."""
+    """Phone numbers without a country: 8 to 12 digits after a 0, ten of North America, or pairs of digits."""
     for start, end in (*_in_numbers(_NATIONAL, text),):
         digits = sum(1 for c in text.text[start:end] if c.isdecimal())
         if 8 <= digits <= 12 and not _DATE.fullmatch(text.text, start, end):
