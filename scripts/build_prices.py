@@ -1,39 +1,86 @@
-"""Write `src/trisignal/data/prices.json` from the installed `genai-prices`; run by a nox session.
+"""Write the shipped price table from genai-prices, litellm's price map and our corrections; run by a nox session.
 
-One model per line, so that a change of prices reads well as a diff.
+    python scripts/build_prices.py [--litellm WHEEL]
+
+Writes `src/trisignal/data/prices.json`, one model per line so that a change of prices reads well as a diff, and
+`docs/reference/price-report.md`, which lists every disagreement of the sources and the decision.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
 import sys
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import tomllib
 from genai_prices.data import providers
+from litellm_prices import Listed, listed, load
+from price_merge import Merge
+from price_report import render_report
 
 from trisignal.policy.price_live import compact
 
-TARGET = Path(__file__).parents[1] / "src" / "trisignal" / "data" / "prices.json"
+ROOT = Path(__file__).parents[1]
+TARGET = ROOT / "src" / "trisignal" / "data" / "prices.json"
+REPORT = ROOT / "docs" / "reference" / "price-report.md"
+CORRECTIONS = Path(__file__).with_name("price_corrections.toml")
+
+_MORE: dict[str, tuple[str, str | None]] = {
+    "ai21": (r"https://api\.ai21\.com", None),
+    "dashscope": (r"https://dashscope(?:-intl|-us|-finance)?\.aliyuncs\.com", None),
+    "deepinfra": (r"https://api\.deepinfra\.com", None),
+    "jina": (r"https://(?:api|deepsearch)\.jina\.ai", None),
+    "nebius": (r"https://api\.(?:studio\.nebius\.(?:ai|com)|tokenfactory\.nebius\.com)", None),
+    "sambanova": (r"https://api\.sambanova\.ai", None),
+    "watsonx": (r"https://[^/]*\.ml\.cloud\.ibm\.com", None),
+}
+"""Billers that only litellm knows: pattern of the base URL, model names."""
 
 
-def render(generated: str) -> str:
+def merged(table: dict[str, Any]) -> Merge:
+    """Both sources and the corrections as one table.
+
+    Args:
+        table: litellm's map.
+    """
+    corrections = tomllib.loads(CORRECTIONS.read_text(encoding="utf-8"))
+    billers = compact(providers)
+    known = {biller["id"] for biller in billers}
+    for name, (api, names) in _MORE.items():
+        if name not in known:
+            billers.append({"id": name, "api": api, "names": names, "fallback": [], "models": []})
+    merge = Merge(billers, corrections, at_unix_s=datetime.now(timezone.utc).timestamp())
+    rows: dict[tuple[str, str], Listed] = {}
+    for row in listed(table):
+        rows.setdefault((row.biller, row.model), row)
+    merge.add(rows.values())
+    merge.finish()
+    return merge
+
+
+def render(merge: Merge, generated: str, edition: str) -> str:
     """The table as JSON text.
 
     Args:
+        merge: The merged billers.
         generated: Day of generation (UTC), ISO 8601.
+        edition: Name and version of litellm.
     """
     billers = []
-    for biller in compact(providers):
+    for biller in merge.billers.values():
         models = ",\n".join(_json(row) for row in biller["models"])
         head = _json({name: value for name, value in biller.items() if name != "models"})
         billers.append(f'{head[:-1]},"models":[\n{models}\n]}}')
     about = {
         "generated": generated,
-        "source": f"genai-prices {version('genai-prices')}",
-        "license": "MIT License, Copyright (c) Pydantic Services Inc. 2025 to present",
+        "source": f"genai-prices {version('genai-prices')}, {edition} and corrections of trisignal",
+        "license": "MIT License, Copyright (c) Pydantic Services Inc. 2025 to present; "
+        "MIT License, Copyright (c) 2023 Berri AI",
     }
     body = ",\n".join(billers)
     return f'{_json(about)[:-1]},"providers":[\n{body}\n]}}\n'
@@ -44,13 +91,22 @@ def _json(value: Any) -> str:
 
 
 def main() -> None:
-    """Write the table and say what is in it."""
-    text = render(datetime.now(timezone.utc).date().isoformat())
+    """Write table and report, and say what is in them."""
+    parser = argparse.ArgumentParser(description=re.split(r"\n\n", __doc__ or "")[0])
+    parser.add_argument(
+        "--litellm", default="", help="a wheel of litellm, or its price map, instead of the installed package"
+    )
+    asked = parser.parse_args()
+    table, edition = load(asked.litellm)
+    merge = merged(table)
+    text = render(merge, datetime.now(timezone.utc).date().isoformat(), edition)
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(text, encoding="utf-8")
+    REPORT.write_text(render_report(merge), encoding="utf-8")
     rows = [row for biller in json.loads(text)["providers"] for row in biller["models"]]
     unpriced = sum(all(prices is None for _, prices in row[2]) for row in rows)
     sys.stdout.write(f"{TARGET.name}: {len(text)} bytes, {len(rows)} models, {unpriced} of them unpriced\n")
+    sys.stdout.write(f"{REPORT.name}: {len(merge.decisions)} disagreements\n")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("providers", "names of providers, and which one a base URL or a model belongs to"),
     ("_guard", "containment of our own errors"),
     ("semconv", "names of attributes and metrics; kinds and buckets of metrics"),
+    ("usage", "tokens and money of one call"),
     ("call", "the record of one call: `Draft` while it runs, `Call` when it has ended"),
     ("outcomes", "how a call ended, and the kind of its error"),
     ("_context", "what travels with the work: request id, bound names, suppression"),

@@ -7,7 +7,16 @@ A source (decorator, patched client, bridge) fills a `Draft`; policy turns it in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Union
+
+from trisignal.usage import Bill as Bill
+from trisignal.usage import Cost as Cost
+from trisignal.usage import CostBucket as CostBucket
+from trisignal.usage import TokenBuckets as TokenBuckets
+from trisignal.usage import UnpricedReason as UnpricedReason
+from trisignal.usage import Usage as Usage
+from trisignal.usage import buckets as buckets
 
 Outcome = Literal["ok", "error", "cancelled", "abandoned"]
 OUTCOMES: tuple[Outcome, ...] = ("ok", "error", "cancelled", "abandoned")
@@ -36,101 +45,6 @@ ERROR_KINDS: tuple[ErrorKind, ...] = (
 )
 
 AttributeValue = Union[str, bool, int, float, "tuple[str, ...]"]
-CostBucket = Literal["input", "cache_read", "cache_write", "output", "reasoning", "other"]
-
-
-class Usage(NamedTuple):
-    """Token counts of one call as told by the provider, normalised to inclusive totals.
-
-    ``None`` means "not told"; 0 means "told: none". Totals include their parts: ``input``
-    holds cache reads, cache writes and every modality; ``output`` holds reasoning.
-    """
-
-    input: int | None = None
-    output: int | None = None
-    cache_read: int | None = None
-    cache_write: int | None = None
-    """All cache writes, whatever their lifetime."""
-    cache_write_1h: int | None = None
-    """The part of ``cache_write`` kept for one hour, where told."""
-    reasoning: int | None = None
-    input_audio: int | None = None
-    input_image: int | None = None
-    output_audio: int | None = None
-    output_image: int | None = None
-    cache_read_audio: int | None = None
-    """The part of ``cache_read`` that is audio (a part of ``input_audio`` too)."""
-
-    @property
-    def total(self) -> int:
-        """Input plus output tokens; an untold side counts as none."""
-        return (self.input or 0) + (self.output or 0)
-
-
-class TokenBuckets(NamedTuple):
-    """Disjoint token counts: they sum to `Usage.input` plus `Usage.output` exactly."""
-
-    input: int = 0
-    """Uncached text (and image) input."""
-    input_audio: int = 0
-    cache_read: int = 0
-    cache_read_audio: int = 0
-    cache_write: int = 0
-    """Cache writes of the default (5 minute) lifetime."""
-    cache_write_1h: int = 0
-    output: int = 0
-    """Visible output."""
-    output_audio: int = 0
-    reasoning: int = 0
-
-
-def buckets(usage: Usage) -> TokenBuckets:
-    """Split inclusive totals into disjoint buckets.
-
-    Parts that a provider reports inconsistently (more cached than input tokens, say) are
-    cut so that the sums of the buckets always equal the totals.
-
-    Args:
-        usage: Inclusive totals and their parts.
-
-    Returns:
-        Buckets with ``input + input_audio + cache_* == usage.input`` and
-        ``output + output_audio + reasoning == usage.output``.
-    """
-    total_in = usage.input or 0
-    read = min(usage.cache_read or 0, total_in)
-    write = min(usage.cache_write or 0, total_in - read)
-    write_1h = min(usage.cache_write_1h or 0, write)
-    read_audio = min(usage.cache_read_audio or 0, read, usage.input_audio or 0)
-    fresh = total_in - read - write
-    audio = min((usage.input_audio or 0) - read_audio, fresh)
-    total_out = usage.output or 0
-    reasoning = min(usage.reasoning or 0, total_out)
-    audio_out = min(usage.output_audio or 0, total_out - reasoning)
-    return TokenBuckets(
-        fresh - audio,
-        audio,
-        read - read_audio,
-        read_audio,
-        write - write_1h,
-        write_1h,
-        total_out - reasoning - audio_out,
-        audio_out,
-        reasoning,
-    )
-
-
-class Cost(NamedTuple):
-    """Price of one call in US dollars."""
-
-    input_usd: float
-    """Everything billed for the prompt: uncached, cache reads and writes, audio."""
-    output_usd: float
-    """Everything billed for the reply, reasoning included."""
-    total_usd: float
-    """Input plus output plus anything billed per request."""
-    by_bucket: tuple[tuple[CostBucket, float], ...]
-    """Disjoint parts that sum to ``total_usd``; only buckets with a cost."""
 
 
 class RateLimit(NamedTuple):
@@ -178,7 +92,9 @@ class Draft:
         "around",
         "attributes",
         "background_id",
+        "bill",
         "bound",
+        "by_model",
         "chunk_times",
         "content",
         "conversation_id",
@@ -212,6 +128,7 @@ class Draft:
         "role",
         "server_address",
         "server_port",
+        "server_tools",
         "span",
         "stages",
         "stages_total_s",
@@ -221,6 +138,7 @@ class Draft:
         "tier",
         "tokens",
         "tool_calls",
+        "tool_uses",
         "usage",
         "vendor_request_id",
     )
@@ -248,13 +166,20 @@ class Draft:
         """Facts of request and response under the conventions' attribute names."""
         self.attributes: dict[str, Any] = {}
         """What the user set by hand; may be anything until policy has seen it."""
-        self.response_model = ""
-        self.response_id = ""
-        self.vendor_request_id = ""
+        self.response_model = self.response_id = self.vendor_request_id = ""
         self.finish_reasons: tuple[str, ...] = ()
         self.tier = ""
         """Service tier that the provider billed, when told (``flex``, ``batch`` …)."""
         self.usage: Usage | None = None
+        self.bill: Bill | None = None
+        """What the provider reported to have charged: it wins over every price table."""
+        self.server_tools: Mapping[str, int] | None = None
+        """Calls of tools that the provider ran, by tool."""
+        self.tool_uses: Mapping[str, int] | None = None
+        """Uses of server tools in the unit of their fee: searches, containers, grounded prompts."""
+        self.by_model: tuple[tuple[str, Usage], ...] = ()
+        """Tokens of each request inside the call with the model that took it, where the provider reports several;
+        they may be more than ``usage``, which leaves some out."""
         self.pending = False
         """The reply comes later (background response): missing usage is not an omission."""
         self.chunk_times: ChunkTimes | None = None
@@ -291,8 +216,7 @@ class Draft:
         self.bound: Mapping[str, str] = {}
         self.conversation_id = ""
         self.agent = ""
-        self.agent_calls = 0
-        self.tool_calls = 0
+        self.agent_calls = self.tool_calls = 0
         self.stages_total_s = 0.0
         self.stages: dict[str, float] | None = None
         """Seconds per stage name, on the draft that encloses the stages."""
@@ -396,3 +320,13 @@ class Call(NamedTuple):
     """Set on a poll that brought the tokens of an earlier, pending response."""
     vendor_request_id: str
     """Always on the log line; on the span only where the call was not ok, to keep spans small."""
+    unpriced: UnpricedReason | None = None
+    """Why there is no cost; None where there is one, or nothing to price."""
+    bill: Bill | None = None
+    """What the provider reported to have charged."""
+    list_cost: Cost | None = None
+    """What the price table says where the provider reported a bill, to compare."""
+    server_tools: Mapping[str, int] = MappingProxyType({})
+    """Calls of tools that the provider ran, by tool."""
+    tokens: TokenBuckets | None = None
+    """The usage of a counted call in disjoint buckets."""

@@ -209,7 +209,7 @@ def test_a_legacy_completion_has_no_usage() -> None:
         (block(0, type="text", text=""), 0),
         (block(0, type="thinking", thinking=""), 0),
         (block(0, type="tool_use", id="t", name="f", input={}), TOKEN | ANSWER),
-        (block(0, type="server_tool_use", id="t", name="f", input={}), TOKEN),
+        (block(0, type="server_tool_use", id="t", name="f", input={}), TOKEN | NOTABLE),
         (block(0, type="web_search_tool_result", tool_use_id="t", content=[]), 0),
         (delta(0, type="text_delta", text="a"), TOKEN | ANSWER),
         (delta(0, type="text_delta", text=""), 0),

@@ -20,12 +20,20 @@ from trisignal.policy.price import Pricer, Rates
 from trisignal.policy.price_table import Biller, ModelRow, TablePrices
 
 AT = datetime(2026, 7, 1, 12, tzinfo=timezone.utc).timestamp()
-ONE_OF_EACH = TokenBuckets(*(1_000_000,) * 9)
+ONE_OF_EACH = TokenBuckets(3_000_000, 0, 1_000_000, 0, 1_000_000, 1_000_000, 2_000_000, 0, 1_000_000)
+"""Six million input and three million output tokens, all text, in every bucket of text."""
+TEXT = (0, 2, 4, 5, 6, 8)
+"""Places of the text buckets."""
 
 counts = st.integers(0, 10_000_000)
-token_buckets = st.builds(TokenBuckets, *(counts,) * 9)
+token_buckets = st.builds(TokenBuckets, *(counts,) * 15)
 prices = st.none() | st.just(0.0) | st.floats(1e-4, 1000)
-flat_rates = st.builds(Rates, st.floats(0.01, 100), st.floats(0.01, 100), *(prices,) * 7, per_request=prices)
+real = st.floats(0.01, 100)
+modalities = dict.fromkeys(name for name in Rates._fields if name.endswith(("_audio", "_image", "_video")))
+fixed = {"valid_until_unix_s": st.just(math.inf), "per_audio_hour": st.none(), "tools": st.none()}
+texts = {"reasoning": prices, "per_request": prices, **fixed}
+flat_rates = st.builds(Rates, real, real, *(prices,) * 3, **texts, **dict.fromkeys(modalities, real))
+some_rates = st.builds(Rates, real, real, *(prices,) * 3, **texts, **dict.fromkeys(modalities, prices))
 
 
 class Fixed:
@@ -81,7 +89,7 @@ def test_parts_sum_to_the_total(tokens: TokenBuckets, rates: Rates) -> None:
     """The parts of a cost are disjoint: they sum to the total, and no part is empty."""
     cost = bill(Pricer(Fixed(rates)), tokens)
     assert cost is not None
-    amounts = dict(cost.by_bucket)
+    amounts: dict[str, float] = dict(cost.by_bucket)
     tolerance = 1e-12 * max(1.0, cost.total_usd)
     assert sum(amounts.values()) == pytest.approx(cost.total_usd, rel=0, abs=tolerance)
     assert cost.input_usd + cost.output_usd + amounts.get("other", 0) == pytest.approx(cost.total_usd, abs=tolerance)
@@ -89,7 +97,7 @@ def test_parts_sum_to_the_total(tokens: TokenBuckets, rates: Rates) -> None:
     assert len(amounts) == len(cost.by_bucket)
 
 
-@given(token_buckets, flat_rates, st.integers(0, 8), st.integers(1, 1_000_000))
+@given(token_buckets, flat_rates, st.integers(0, 14), st.integers(1, 1_000_000))
 def test_more_tokens_never_cost_less(tokens: TokenBuckets, rates: Rates, bucket: int, more: int) -> None:
     """Adding tokens to any bucket does not lower the cost."""
     values = list(tokens)
@@ -98,32 +106,53 @@ def test_more_tokens_never_cost_less(tokens: TokenBuckets, rates: Rates, bucket:
     assert total(pricer, TokenBuckets(*values)) >= total(pricer, tokens) * (1 - 1e-12)
 
 
+@given(token_buckets, some_rates)
+def test_no_modality_is_billed_as_text(tokens: TokenBuckets, rates: Rates) -> None:
+    """Tokens of a modality have a price of their own, or the call has none: the price of text makes no difference."""
+    spoken = TokenBuckets(*(0 if place in TEXT else count for place, count in enumerate(tokens)))
+    dear = rates._replace(output=(rates.output or 0) * 7, cache_write=3.0)
+    one, other = bill(Pricer(Fixed(rates)), spoken), bill(Pricer(Fixed(dear)), spoken)
+    assert (one and one.total_usd) == (other and other.total_usd)
+    missing = [name for name in modalities if getattr(rates, name) is None and getattr(spoken, name)]
+    if any(not name.startswith("cache_read") for name in missing):
+        assert one is None
+
+
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [
-        (Rates(input=1, output=10), (1, 1, 1, 1, 1, 1, 10, 10, 10)),
-        (Rates(input=1, output=10, cache_read=0.5, input_audio=7), (1, 7, 0.5, 0.5, 1, 1, 10, 10, 10)),
-        (Rates(input=1, output=10, input_audio=7), (1, 7, 1, 7, 1, 1, 10, 10, 10)),
-        (Rates(input=4, output=10, cache_write=5), (4, 4, 4, 4, 5, 8, 10, 10, 10)),
-        (Rates(input=4, output=10, cache_write=5, cache_write_1h=6), (4, 4, 4, 4, 5, 6, 10, 10, 10)),
-        (Rates(1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 6, 3, 7, 4, 5, 2, 8, 9)),
-        (Rates(input=1), (1, 1, 1, 1, 1, 1, 0, 0, 0)),
+        (Rates(input=1, output=10), (1, None, 1, None, 1, 1, 10, None, 10, *(None,) * 6)),
+        (Rates(input=1, output=10, cache_read=0.5, input_audio=7), (1, 7, 0.5, None, 1, 1, 10, None, 10, *(None,) * 6)),
+        (Rates(input=1, output=10, input_audio=7), (1, 7, 1, 7, 1, 1, 10, None, 10, *(None,) * 6)),
+        (Rates(input=4, output=10, cache_write=5), (4, None, 4, None, 5, 8, 10, None, 10, *(None,) * 6)),
+        (Rates(input=4, output=9, cache_write=5, cache_write_1h=6), (4, None, 4, None, 5, 6, 9, None, 9, *(None,) * 6)),
+        (Rates(1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 6, 3, 7, 4, 5, 2, 8, 9, *(None,) * 6)),
+        (Rates(input=1), (1, None, 1, None, 1, 1, 0, None, 0, *(None,) * 6)),
+        (
+            Rates(input=1, cache_read=0.1, input_image=1, input_video=3),
+            (1, None, 0.1, None, 1, 1, 0, None, 0, 1, 3, 0.1, None, None, None),
+        ),
+        (
+            Rates(input=1, input_image=2, output_image=30),
+            (1, None, 1, None, 1, 1, 0, None, 0, 2, None, 2, None, 30, None),
+        ),
     ],
 )
-def test_buckets_without_a_price_use_the_nearest_one(rates: Rates, expected: tuple[float, ...]) -> None:
-    """A bucket without a price of its own is billed like its parent; an hour's cache write at 1.6 writes."""
+def test_buckets_without_a_price(rates: Rates, expected: tuple[float | None, ...]) -> None:
+    """Text without a price of its own is billed as its nearest text; another modality makes the call unpriced."""
     pricer = Pricer(Fixed(rates))
-    alone = [TokenBuckets(*(1_000_000 * (index == bucket) for index in range(9))) for bucket in range(9)]
-    assert [total(pricer, tokens) for tokens in alone] == pytest.approx(list(expected))
+    alone = [TokenBuckets(*(1_000_000 * (index == bucket) for index in range(15))) for bucket in range(15)]
+    costs = [bill(pricer, tokens) for tokens in alone]
+    assert [cost and cost.total_usd for cost in costs] == [price and pytest.approx(price) for price in expected]
 
 
 def test_a_price_per_call_is_the_other_bucket() -> None:
     """What a provider bills per call is neither input nor output."""
     cost = bill(Pricer(Fixed(Rates(input=1, output=2, per_request=0.005))), TokenBuckets(input=1000, output=1000))
-    assert cost == Cost(0.001, 0.002, 0.008, (("input", 0.001), ("output", 0.002), ("other", 0.005)))
+    assert cost == Cost(0.001, 0.002, 0.008, (("input", 0.001), ("output", 0.002), ("other", 0.005)), "user")
 
 
-@given(st.integers(0, 5), st.integers(0, 300_000), st.integers(0, 1000))
+@given(st.sampled_from((0, 2, 4, 5)), st.integers(0, 300_000), st.integers(0, 1000))
 @example(0, 200_000, 1)
 @example(5, 200_001, 1)
 def test_context_price_goes_by_all_input_tokens(bucket: int, count: int, output: int) -> None:

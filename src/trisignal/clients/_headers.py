@@ -1,4 +1,4 @@
-"""What every vendor's response headers say alike: the request's id, and rate limits."""
+"""What every vendor's response headers say alike: the request's id, rate limits, a bill."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from trisignal.call import Draft, RateLimit
-from trisignal.formats import MOST
+from trisignal.formats import MOST, bills
 
 _IDS = frozenset(
     {
@@ -20,17 +20,20 @@ _RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a
 
 
 def read_headers(draft: Draft, headers: Any) -> None:
-    """Request id and rate limits from the headers of a response.
+    """Request id, rate limits and bill from the headers of a response.
 
     Args:
         draft: The call.
         headers: Of an httpx-like response.
     """
     found: dict[str, dict[str, float]] = {}
+    billing: dict[bytes, bytes] = {}
     for name, value in headers.raw:
         name = name.lower()
         if name in _RAW_IDS:
             draft.vendor_request_id = value.decode("latin-1")
+        elif name in bills.HEADERS:
+            billing[name] = value
         elif b"-ratelimit-" in name:
             match = _RATE_LIMIT.fullmatch(name)
             what = match and (match.group(1) or match.group(3))
@@ -42,6 +45,8 @@ def read_headers(draft: Draft, headers: Any) -> None:
                 if not 0 <= number < MOST:  # "nan" and "inf" are numbers to Python
                     continue
                 found.setdefault(match.group(2).decode().replace("-", "_"), {})[what.decode()] = number
+    if billing:
+        bills.read_headers(draft, billing)
     if found:
         limits = []
         for resource, numbers in found.items():  # a loop: a comprehension is one more function call

@@ -12,11 +12,11 @@ from typing import Any
 
 from trisignal import _context
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft
+from trisignal.call import Bill, ContentSource, Draft
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, ClientExchange, Kwargs, async_wrapper, sync_wrapper
 from trisignal.engine.state import captures
-from trisignal.formats import text, view
+from trisignal.formats import bills, text, view
 from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.openai_responses import RESPONSES
@@ -97,6 +97,10 @@ class Function:
             setattr(result, _FOLD, Fold(draft, self._format, keep_content=captures()))
             return False
         self._format.read_response(draft, view(result))
+        hidden = getattr(result, "_hidden_params", None)
+        cost = bills.usd(hidden.get("response_cost")) if isinstance(hidden, dict) else None
+        if cost and draft.bill is None:
+            draft.bill = Bill(cost)
         if draft.content is not None:
             draft.content.response = result
         return True

@@ -115,3 +115,9 @@ def text(value: Any) -> str:
 def listed(value: Any) -> Sequence[Any]:
     """``value`` if it is a list or tuple; all else counts as empty, since reading an iterator would consume it."""
     return value if isinstance(value, (list, tuple)) else ()
+
+
+def amount(value: Any) -> float | None:
+    """``value`` if it is a usable amount that need not be whole (seconds, say), else None."""
+    plain = number(value)
+    return None if plain is None or plain.__class__ is bool or not 0 <= plain < MOST else float(plain)

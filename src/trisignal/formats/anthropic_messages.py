@@ -1,18 +1,32 @@
 """Anthropic's Messages API and its legacy text completions, as several vendors speak them.
 
 Fields: Anthropic API reference. ``input_tokens`` leaves out both cache counts, so the inclusive
-total is their sum; a stream's last event may tell the counts again, and then those are valid.
-Models consulted by the provider (``usage.iterations``) are in no total, as it leaves them out.
+total is their sum; a stream's last event may report the counts again, and then those are valid.
+Models consulted by the provider (``usage.iterations``) are in no total, as it leaves them out, but in the cost.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats import (
+    ANSWER,
+    NOTABLE,
+    TOKEN,
+    Format,
+    StreamState,
+    View,
+    bills,
+    count,
+    listed,
+    server_tools,
+    text,
+    view,
+)
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_content import arguments, tool_definitions
 
@@ -25,8 +39,10 @@ _NUMBERS = (
 )
 _COUNTS = (
     "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
-    "cache_creation", "output_tokens_details",
+    "cache_creation", "output_tokens_details", "server_tool_use", "iterations",
 )  # fmt: skip
+_BLOCKS_SEEN = "blocks"
+"""Where a stream's state keeps the server tools that its blocks called."""
 _DELTAS = {
     "text_delta": ("text", TOKEN | ANSWER),
     "input_json_delta": ("partial_json", TOKEN | ANSWER),
@@ -35,8 +51,12 @@ _DELTAS = {
 }
 """Where a delta keeps its text, and what that text is."""
 _NO_DELTA = ("", 0)
-_SILENT_BLOCKS = ("server_tool_use", "mcp_tool_use", "redacted_thinking")
-_BLOCKS = {"tool_use": TOKEN | ANSWER, **dict.fromkeys(_SILENT_BLOCKS, TOKEN)}
+_SERVER_TOOLS = ("server_tool_use", "mcp_tool_use")
+_BLOCKS = {
+    "tool_use": TOKEN | ANSWER,
+    "redacted_thinking": TOKEN,
+    **dict.fromkeys(_SERVER_TOOLS, TOKEN | NOTABLE),
+}
 """Blocks whose start alone shows that the model has written something."""
 _NOTABLE = frozenset({"message_start", "message_delta", "message_stop", "error", None})
 _EVENTS = frozenset(f"{a}_{b}" for a in ("message", "content_block") for b in ("start", "delta", "stop"))
@@ -89,6 +109,33 @@ def _read_usage(draft: Draft, told: View) -> None:
     tier = "fast" if told.get("speed") == "fast" else text(told.get("service_tier"))
     if tier:
         draft.tier = tier
+    iterations = listed(told.get("iterations"))
+    if iterations:
+        # Each is a request of its own: to another model, or with a context of its own length.
+        draft.by_model = tuple(
+            (text(view(part).get("model")) or draft.response_model, found)
+            for part in iterations
+            if (found := usage(part)) is not None
+        )
+    bill = bills.of_usage(told, draft.provider)
+    if bill is not None and not (draft.bill is not None and draft.bill.final):
+        draft.bill = bill
+
+
+def _note_tools(draft: Draft, blocks: Iterable[str], told: View) -> None:
+    """Count calls of server tools: as the usage counts them, else by their blocks."""
+    counted = server_tools.of_usage(told)
+    calls = {**server_tools.tally(blocks), **counted}
+    if calls:
+        server_tools.note(draft, calls, {tool: calls[tool] for tool in counted if tool in server_tools.FEES})
+
+
+def _server_tool(block: View) -> str:
+    """Name of the server tool that a block calls; "" when it calls none."""
+    kind = text(block.get("type"))
+    if kind == "mcp_tool_use":
+        return "mcp"
+    return text(block.get("name")) if kind == "server_tool_use" else ""
 
 
 def read_response(draft: Draft, reply: View) -> None:
@@ -97,7 +144,13 @@ def read_response(draft: Draft, reply: View) -> None:
     reason = text(reply.get("stop_reason"))
     if reason:
         draft.finish_reasons = (reason,)
-    _read_usage(draft, view(reply.get("usage")))
+    told = view(reply.get("usage"))
+    _read_usage(draft, told)
+    tools = [tool for block in listed(reply.get("content")) if (tool := _server_tool(view(block)))]
+    if tools or told.get("server_tool_use") is not None:
+        _note_tools(draft, tools, told)
+    if reply.get("provider_metadata") is not None:
+        bills.read(draft, reply)
 
 
 def look(chunk: Any) -> int:
@@ -137,6 +190,12 @@ def fold(draft: Draft, state: StreamState, event: View) -> None:
     elif kind == "message_delta":
         _finish(state, view(event.get("delta")))
         _fold_usage(draft, state, event.get("usage"))
+    elif kind == "content_block_start":
+        tool = _server_tool(view(event.get("content_block")))
+        if tool:
+            known = state.scratch = state.scratch or {}
+            known.setdefault(_BLOCKS_SEEN, []).append(tool)
+            _note_tools(draft, known[_BLOCKS_SEEN], known)
     elif kind == "message_stop":
         state.finished = True
     error = event.get("error")
@@ -157,7 +216,9 @@ def _fold_usage(draft: Draft, state: StreamState, raw: Any) -> None:
     # Later counts replace earlier ones, but they need not tell all of them again.
     known = state.scratch = state.scratch or {}
     known.update({key: told.get(key) for key in _COUNTS if told.get(key) is not None})
-    _read_usage(draft, {**known, "speed": told.get("speed"), "service_tier": told.get("service_tier")})
+    _read_usage(draft, {**told, **known} if isinstance(told, dict) else known)
+    if known.get("server_tool_use") is not None:
+        _note_tools(draft, known.get(_BLOCKS_SEEN, ()), known)
 
 
 def _keep(content: dict[Any, Any], event: View) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, server_tools, text, view
 from trisignal.formats.anthropic_messages import by_role, plain
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_content import arguments
@@ -27,6 +27,7 @@ _NUMBERS = (
 _TOP_K = tuple(row for row in _NUMBERS if row[1] == names.REQUEST_TOP_K)
 _EFFORTS = (("output_config", "effort"), ("reasoningConfig", "maxReasoningEffort"), ("reasoning", "effort"))
 """Where models take their effort among the fields that Converse passes on."""
+_SERVER_TOOL = "server_tool_use"
 _PIECES = {"contentBlockDelta", "contentBlockStart", "contentBlockStop"}
 _MEDIA = {"image": "image", "video": "video", "audio": "audio", "document": "document"}
 _NO_CONTENT = frozenset({"cachePoint", "toolAddition", "toolRemoval"})
@@ -92,6 +93,11 @@ def read_response(draft: Draft, reply: View) -> None:
     if reason:
         draft.finish_reasons = (reason,)
     _read_rest(draft, reply)
+    message = view(view(reply.get("output")).get("message"))
+    uses = [view(view(block).get("toolUse")) for block in listed(message.get("content"))]
+    ran = [text(use.get("name")) for use in uses if use.get("type") == _SERVER_TOOL]
+    if ran:
+        server_tools.note(draft, server_tools.tally(ran))
 
 
 def look(chunk: Any) -> int:

@@ -184,7 +184,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     told = _counts(chunk, parts)
     if told is not None:
         known = draft.usage or Usage()
-        draft.usage = Usage(*(old if new is None else new for old, new in zip(known, told, strict=True)))
+        draft.usage = known._replace(**{name: value for name, value in told._asdict().items() if value is not None})
     for index, part in enumerate(parts or [chunk]):
         reason = text(_first(part, _REASONS))
         index = count(part.get("index")) or index

@@ -82,13 +82,15 @@ def usage(raw: Any) -> Usage | None:
     """
     told = view(raw)
     billed, used = view(told.get("billed_units")), view(told.get("tokens"))
-    # Some kinds of input are told apart only.
+    # Some kinds of input are reported apart only.
     kinds = [number for key in ("text_tokens", "image_tokens") if (number := count(billed.get(key))) is not None]
     taken = _first_count(billed.get("input_tokens"), sum(kinds) if kinds else None, used.get("input_tokens"))
     given = _first_count(billed.get("output_tokens"), used.get("output_tokens"))
     if taken is None and given is None:
         return None
-    return Usage(taken, given, cache_read=count(told.get("cached_tokens")))
+    return Usage(
+        taken, given, cache_read=count(told.get("cached_tokens")), input_image=count(billed.get("image_tokens")) or None
+    )
 
 
 def _read_head(draft: Draft, reply: View) -> None:

@@ -21,9 +21,11 @@ from trisignal.formats import (
     Format,
     StreamState,
     View,
+    bills,
     count,
     listed,
     openai_chat,
+    server_tools,
     text,
     view,
 )
@@ -120,17 +122,25 @@ def usage(raw: Any) -> Usage | None:
     if taken is None and given is None:
         return None
     inputs = _modalities(told, "prompt_tokens_details", "tool_use_prompt_tokens_details")
-    outputs = _modalities(told, "candidates_tokens_details")
+    # Live sessions name the output after the response, not after candidates.
+    outputs = _modalities(told, "candidates_tokens_details", "response_tokens_details")
+    cached = _modalities(told, "cache_tokens_details")
+    # Pages of documents are read as images.
+    image = inputs.get("IMAGE", 0) + inputs.get("DOCUMENT", 0)
     return Usage(
         taken,
         given,
         cache_read=count(_get(told, "cached_content_token_count")),
         reasoning=thoughts,
         input_audio=inputs.get("AUDIO") or None,
-        input_image=inputs.get("IMAGE") or None,
+        input_image=image or None,
         output_audio=outputs.get("AUDIO") or None,
         output_image=outputs.get("IMAGE") or None,
-        cache_read_audio=_modalities(told, "cache_tokens_details").get("AUDIO") or None,
+        cache_read_audio=cached.get("AUDIO") or None,
+        input_video=inputs.get("VIDEO") or None,
+        output_video=outputs.get("VIDEO") or None,
+        cache_read_image=cached.get("IMAGE", 0) + cached.get("DOCUMENT", 0) or None,
+        cache_read_video=cached.get("VIDEO") or None,
     )
 
 
@@ -166,6 +176,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         candidate = view(raw)
         index = count(candidate.get("index")) or position
         reasons[index] = _word(_get(candidate, "finish_reason"), _REASONS)
+        _fold_tools(draft, candidate)
         if state.content is not None:
             _keep(state.content.setdefault(index, []), candidate.get("content"))
     blocked = _word(_get(view(_get(chunk, "prompt_feedback")), "block_reason"), _BLOCK_REASONS)
@@ -176,10 +187,44 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         state.finished = state.finished or bool(reason)
 
 
+def _fold_tools(draft: Draft, candidate: View) -> None:
+    """Count the server tools of one candidate, or of one chunk of it.
+
+    Grounding tells its queries once, or again in each chunk: the most that one chunk names counts.
+    Older models charge for a prompt that was grounded, later ones for each query.
+    """
+    grounding, links = view(_get(candidate, "grounding_metadata")), view(_get(candidate, "url_context_metadata"))
+    parts = listed(view(candidate.get("content")).get("parts"))
+    if not (grounding or links or any(_get(view(part), name) for part in parts for name in _SERVER_TOOLS[:2])):
+        return
+    chunks = [view(chunk) for chunk in listed(_get(grounding, "grounding_chunks"))]
+    found = {
+        server_tools.WEB_SEARCH: len(listed(_get(grounding, "web_search_queries"))),
+        server_tools.MAPS: int(any(chunk.get("maps") for chunk in chunks)),
+        server_tools.FILE_SEARCH: int(any(_get(chunk, "retrieved_context") for chunk in chunks)),
+        "url_context": len(listed(_get(links, "url_metadata"))),
+    }
+    calls = dict(draft.server_tools or {})
+    for part in map(view, parts):
+        if _get(part, "executable_code"):
+            calls["code_execution"] = calls.get("code_execution", 0) + 1
+        elif tool := _word(_get(view(_get(part, "tool_call")), "tool_type")).lower():
+            name = server_tools.name_of(tool)
+            # The metadata has the queries of a search, of which one call may make several.
+            calls[name] = calls.get(name, 0) + 1
+    calls.update({tool: max(n, calls.get(tool, 0)) for tool, n in found.items() if n})
+    uses = {tool: calls[tool] for tool in (server_tools.WEB_SEARCH, server_tools.MAPS) if tool in calls}
+    if server_tools.WEB_SEARCH in uses:
+        uses[server_tools.GROUNDED_PROMPT] = 1
+    server_tools.note(draft, calls, uses)
+
+
 def end(draft: Draft, state: StreamState) -> None:
     """Settle usage and finish reasons once the stream is over."""
     told = view(state.scratch)
     draft.usage = usage(told) or draft.usage
+    if told and (found := bills.of_usage(told, draft.provider)) is not None:
+        draft.bill = found
     # Vertex AI tells the tier as a kind of traffic: ON_DEMAND_FLEX.
     tier = _get(told, "service_tier") or _get(told, "traffic_type")
     if isinstance(tier, str):

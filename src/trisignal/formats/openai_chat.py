@@ -10,7 +10,23 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, MOST, NOTABLE, TOKEN, Format, StreamState, View, count, listed, number, text, view
+from trisignal.formats import (
+    ANSWER,
+    MOST,
+    NOTABLE,
+    TOKEN,
+    Format,
+    StreamState,
+    View,
+    amount,
+    bills,
+    count,
+    listed,
+    number,
+    server_tools,
+    text,
+    view,
+)
 from trisignal.formats.openai_content import keep, read_content
 
 _NUMBERS = (
@@ -101,8 +117,8 @@ def read_request(draft: Draft, body: View) -> None:
             _OTHERS[key](draft, value)
 
 
-_CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
-"""Where Together and Hugging Face, Mistral, and DeepSeek tell cache reads."""
+_CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens")
+"""Where Together and Hugging Face, Mistral, DeepSeek and xAI report cache reads."""
 
 
 def usage(raw: Any) -> Usage | None:
@@ -111,15 +127,15 @@ def usage(raw: Any) -> Usage | None:
     prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
-    read = write = reasoning = audio_in = audio_out = image_in = None
+    read = write = reasoning = None
+    more: dict[str, Any] = {}
     details = told.get("prompt_tokens_details")
     if details is not None:
         part = view(details)
         read, write = count(part.get("cached_tokens")), count(part.get("cache_write_tokens"))
         if write is None:
             write = count(part.get("cache_creation_tokens"))  # litellm
-        # Modalities are told as 0 by models that have none.
-        audio_in, image_in = part.get("audio_tokens"), part.get("image_tokens")
+        more = modalities(part, "input_", part.get("cached_tokens_details"))
     if read is None:
         for name in _CACHE_READ:
             read = count(told.get(name))
@@ -128,17 +144,54 @@ def usage(raw: Any) -> Usage | None:
     details = told.get("completion_tokens_details")
     if details is not None:
         part = view(details)
-        reasoning, audio_out = count(part.get("reasoning_tokens")), part.get("audio_tokens")
+        reasoning = count(part.get("reasoning_tokens"))
+        more.update(modalities(part, "output_"))
     if reasoning is None:
         reasoning = count(told.get("reasoning_tokens"))
-    if audio_in or image_in or audio_out:
-        audio_in, image_in, audio_out = (
-            count(audio_in) or None,
-            count(image_in) or None,
-            count(audio_out) or None,
-        )
-        return Usage(prompt, completion, read, write, None, reasoning, audio_in, image_in, audio_out)
-    return Usage(prompt, completion, read, write, None, reasoning)
+    if reasoning:
+        completion = with_reasoning(told, prompt, completion, reasoning)
+    # Seconds of Mistral's audio, images of xAI's protocol.
+    seconds, images = told.get("prompt_audio_seconds"), count(told.get("prompt_image_tokens"))
+    if seconds is not None or images:
+        more.update(audio_s=amount(seconds), input_image=images or more.get("input_image"))
+    return Usage(prompt, completion, read, write, None, reasoning, **more)
+
+
+_MODALITIES = ("audio", "image", "video")
+
+
+def modalities(details: View, side: str, cached: Any = None) -> dict[str, Any]:
+    """Fields of `Usage` for the modalities in a details object; models that lack one report 0 for it.
+
+    Args:
+        details: With ``audio_tokens``, ``image_tokens``, ``video_tokens``.
+        side: ``input_`` or ``output_``.
+        cached: The same for cached input, where there is any.
+    """
+    found: dict[str, Any] = {}
+    for modality in _MODALITIES:
+        tokens = details.get(f"{modality}_tokens")
+        if tokens:
+            found[side + modality] = count(tokens)
+    if found and cached is not None:
+        part = view(cached)
+        for modality in _MODALITIES:
+            tokens = part.get(f"{modality}_tokens")
+            if tokens is not None:
+                found[f"cache_read_{modality}"] = count(tokens)
+    return found
+
+
+def with_reasoning(told: View, prompt: int | None, completion: int | None, reasoning: int) -> int | None:
+    """Output tokens with the reasoning inside, which some vendors report beside them.
+
+    xAI's total is the sum of all three; Perplexity's total leaves reasoning out, as it does citations.
+    """
+    if completion is None:
+        return None
+    beside = count(told.get("total_tokens")) == (prompt or 0) + completion + reasoning
+    apart = told.get("citation_tokens") is not None or told.get("num_search_queries") is not None
+    return completion + reasoning if beside or apart else completion
 
 
 def _read_head(draft: Draft, reply: View) -> None:
@@ -168,6 +221,31 @@ def read_response(draft: Draft, reply: View) -> None:
     told = reply.get("usage")
     if told is not None:
         draft.usage = usage(told)
+        _note(draft, reply, told)
+    if choices:
+        _note_tools(draft, choices)
+
+
+def _note(draft: Draft, reply: View, told: Any) -> None:
+    """What a reply says of money and of tools that the provider ran, beside its tokens."""
+    bills.read(draft, reply)
+    tools = server_tools.of_usage(told)
+    if tools:
+        server_tools.note(draft, tools)
+    breakdown = reply.get("usage_breakdown")
+    if breakdown is not None:
+        # Groq's compound systems: every request inside has a model of its own.
+        parts = [view(part) for part in listed(view(breakdown).get("models"))]
+        draft.by_model = tuple((text(part.get("model")), usage(part.get("usage")) or Usage()) for part in parts)
+
+
+def _note_tools(draft: Draft, choices: Any) -> None:
+    for choice in choices:
+        held = view(choice)
+        part = view(held.get("message") or held.get("delta"))
+        executed = part.get("executed_tools")
+        if executed:
+            server_tools.note(draft, server_tools.tally(text(view(tool).get("type")) for tool in listed(executed)))
 
 
 def look(chunk: Any) -> int:
@@ -220,12 +298,14 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         found = usage(told)
         if found is not None:
             draft.usage = found
+        _note(draft, chunk if chunk.get("usage") is not None else view(chunk.get("x_groq")), told)
     for choice in listed(chunk.get("choices")):
         part = view(choice)
         index = count(part.get("index")) or 0
         reason = text(part.get("finish_reason"))
         if reason:
             state.finishes[index] = reason
+            _note_tools(draft, (choice,))
         else:
             state.finishes.setdefault(index, "")
         if state.content is not None:
@@ -275,7 +355,8 @@ def read_embeddings_response(draft: Draft, reply: View) -> None:
     if prompt is None:
         prompt = count(told.get("total_tokens"))
     if prompt is not None:
-        draft.usage = Usage(input=prompt)
+        draft.usage = Usage(input=prompt, **modalities(view(told.get("prompt_tokens_details")), "input_"))
+    bills.read(draft, reply)
     data = listed(reply.get("data"))
     if data and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:
         vector = view(data[0]).get("embedding")

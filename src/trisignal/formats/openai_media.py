@@ -6,8 +6,8 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, text, view
-from trisignal.formats.openai_chat import end
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, amount, bills, count, text, view
+from trisignal.formats.openai_chat import end, modalities
 from trisignal.formats.openai_chat import usage as chat_usage
 
 
@@ -19,26 +19,39 @@ def read_request(draft: Draft, body: View) -> None:
         draft.fields[names.REQUEST_CHOICE_COUNT] = n
 
 
-def usage(raw: Any) -> Usage | None:
-    """Usage of images and transcriptions (told in tokens), else of the chat kind."""
+_DRAWN = "image_generation"
+_SPOKEN = "speech"
+
+
+def usage(raw: Any, operation: str = "") -> Usage | None:
+    """Usage of images, speech and transcriptions (in tokens or seconds), else of the chat kind.
+
+    Args:
+        raw: The usage object.
+        operation: Operation of the call: where nothing else is reported, the output of one that
+            draws is images, and of one that speaks audio.
+    """
     told = view(raw)
     taken, given = count(told.get("input_tokens")), count(told.get("output_tokens"))
+    seconds = amount(told.get("seconds"))
     if taken is None and given is None:
-        return chat_usage(told)
+        return chat_usage(told) or (None if seconds is None else Usage(audio_s=seconds))
     inner = view(told.get("input_tokens_details") or told.get("input_token_details"))
-    return Usage(
-        taken,
-        given,
-        input_audio=count(inner.get("audio_tokens")) or None,
-        input_image=count(inner.get("image_tokens")) or None,
-    )
+    outer = told.get("output_tokens_details") or told.get("output_token_details")
+    more = modalities(inner, "input_", inner.get("cached_tokens_details"))
+    if outer is not None:
+        more.update(modalities(view(outer), "output_"))
+    elif given and operation in (_DRAWN, _SPOKEN):
+        more["output_image" if operation == _DRAWN else "output_audio"] = given
+    return Usage(taken, given, count(inner.get("cached_tokens")), **more)
 
 
 def read_response(draft: Draft, reply: View) -> None:
     """Usage, model and id where the reply has them."""
     told = reply.get("usage")
     if told is not None:
-        draft.usage = usage(told)
+        draft.usage = usage(told, draft.operation)
+        bills.read(draft, reply)
     draft.response_model = text(reply.get("model")) or draft.response_model
     draft.response_id = text(reply.get("id")) or draft.response_id
 

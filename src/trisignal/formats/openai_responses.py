@@ -11,8 +11,21 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
-from trisignal.formats.openai_chat import output_type, read_numbers
+from trisignal.formats import (
+    ANSWER,
+    NOTABLE,
+    TOKEN,
+    Format,
+    StreamState,
+    View,
+    bills,
+    count,
+    listed,
+    server_tools,
+    text,
+    view,
+)
+from trisignal.formats.openai_chat import modalities, output_type, read_numbers
 from trisignal.formats.openai_content import arguments, parts_of, tool_definitions
 
 _NUMBERS = (
@@ -83,12 +96,24 @@ def usage(raw: Any) -> Usage | None:
         given,
         count(inner.get("cached_tokens")),
         count(inner.get("cache_write_tokens")),
-        reasoning=count(outer.get("reasoning_tokens")),
-        input_audio=count(inner.get("audio_tokens")) or None,
-        input_image=count(inner.get("image_tokens")) or None,
-        output_audio=count(outer.get("audio_tokens")) or None,
-        output_image=count(outer.get("image_tokens")) or None,
+        None,
+        count(outer.get("reasoning_tokens")),
+        **modalities(inner, "input_", inner.get("cached_tokens_details")),
+        **modalities(outer, "output_"),
     )
+
+
+def _note(draft: Draft, reply: View, told: Any) -> None:
+    """What a reply says of money and of tools that the provider ran, beside its tokens."""
+    bills.read(draft, reply)
+    calls, uses = server_tools.of_items(
+        map(view, listed(reply.get("output"))), listed(reply.get("tools")), _CLIENT_TOOLS
+    )
+    counted = server_tools.of_usage(told)
+    if counted:
+        server_tools.note(draft, {**calls, **counted})
+    elif calls:
+        server_tools.note(draft, calls, uses)
 
 
 def read_response(draft: Draft, reply: View) -> None:
@@ -109,6 +134,7 @@ def read_response(draft: Draft, reply: View) -> None:
     told = reply.get("usage")
     if told is not None:
         draft.usage = usage(told)
+        _note(draft, reply, told)
 
 
 def finish_reason(reply: View) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any
 
 from trisignal import _context
 from trisignal import semconv as names
-from trisignal.call import AttributeValue, Call, Cost, Draft, RateLimit, TokenBuckets, buckets
+from trisignal.call import AttributeValue, Call, Draft, RateLimit
 from trisignal.config import Settings
+from trisignal.policy.charge import Charge, Priced, charge, describe
 from trisignal.policy.cleaning import FIELD_BYTES as FIELD_BYTES
 from trisignal.policy.cleaning import REDACTION_FAILED as REDACTION_FAILED
 from trisignal.policy.cleaning import Cleaning
@@ -22,8 +24,6 @@ from trisignal.policy.masks import MASKED
 from trisignal.policy.redact import Redactor
 from trisignal.semconv.values import text_of
 
-USD_DIGITS = 12
-"""Below a millionth of a cent floats only show their noise."""
 _PORTS = 65_536
 _LONG_NUMBER = 10
 """Digits of a request parameter or a count that may be something else."""
@@ -53,24 +53,8 @@ _BOUND_ATTRIBUTES = {
     _context.PROMPT_NAME: names.PROMPT_NAME,
     _context.PROMPT_VERSION: names.PROMPT_VERSION,
 }
+_NO_TOOLS: Mapping[str, int] = MappingProxyType({})
 _CONVERSATION_OPERATIONS = names.INFERENCE | {names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW}
-
-
-class Priced(Protocol):
-    """Whatever turns token buckets into a cost."""
-
-    def cost(
-        self,
-        provider: str,
-        host: str,
-        response_model: str,
-        request_model: str,
-        tokens: TokenBuckets,
-        *,
-        tier: str,
-        at_unix_s: float,
-    ) -> Cost | None:
-        """Cost of one call; None when no price is known."""
 
 
 class Policy(Cleaning):
@@ -89,6 +73,7 @@ class Policy(Cleaning):
         super().__init__(redactor, on_redaction_failure)
         self._pricer = pricer
         self._dimension_names = settings.metric_dimensions
+        self._proposed = settings.metric_profile != names.PROFILES[0]
         self._content = ContentPolicy(settings, redactor, self.failed)
         self.captures = settings.capture_content != "no_content"
 
@@ -185,9 +170,9 @@ class Policy(Cleaning):
         model_call = draft.operation not in names.MODEL_CALLS_EXCLUDED
         outcome = draft.outcome or "ok"
         draft.end_ns = draft.end_ns or perf_counter_ns()
-        cost = self._result(draft, closing, outcome, model_call)
+        charged = self._result(draft, closing, outcome, model_call)
         self._changed(draft, closing)
-        return self._record(draft, closing, content, (message, stack), cost, model_call)
+        return self._record(draft, closing, content, (message, stack), charged, model_call)
 
     def _record(
         self,
@@ -195,7 +180,7 @@ class Policy(Cleaning):
         closing: dict[str, AttributeValue],
         content: dict[str, str],
         error_text: tuple[str, str],
-        cost: Cost | None,
+        charged: Charge,
         model_call: bool,
     ) -> Call:
         span = draft.span
@@ -215,16 +200,17 @@ class Policy(Cleaning):
                 draft.operation, draft.kind, draft.role, self.span_name(draft), draft.provider,
                 draft.request_model, draft.response_model, draft.name, draft.outcome or "ok", draft.error_type,
                 draft.error_kind, *error_text, draft.start_unix_ns, draft.start_ns,
-                (draft.end_ns - draft.start_ns) / 1e9, draft.usage, cost, model_call, draft.counted,
+                (draft.end_ns - draft.start_ns) / 1e9, draft.usage, charged[0], model_call, draft.counted,
                 draft.pending, tuple(draft.retries), _bounded(draft.rate_limits) if draft.rate_limits else (),
                 draft.chunk_times, draft.opening, closing,
                 content, draft.server_address, draft.server_port, dimensions, draft.agent, draft.agent_calls,
                 draft.tool_calls, trace_id, span_id, sampled, bound, draft.background_id,
                 self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
+                charged[1], draft.bill, charged[2], draft.server_tools or _NO_TOOLS, charged[3],
             ),
         )  # fmt: skip
 
-    def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Cost | None:
+    def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Charge:
         if draft.response_id:
             closing[names.RESPONSE_ID] = self.clean(draft.response_id)
         if draft.response_model:
@@ -235,11 +221,15 @@ class Policy(Cleaning):
             closing[names.ERROR_TYPE] = draft.error_type = self.known(draft.error_type)
             if draft.error_kind:
                 closing[names.ERROR_KIND] = draft.error_kind
-        cost = None
-        if draft.usage is not None and model_call:
-            cost = self._tokens(draft, closing, outcome)
+        charged = Charge()
+        if model_call:
+            if draft.server_tools:
+                draft.server_tools = {self.known(tool): calls for tool, calls in draft.server_tools.items()}
+            describe(draft, closing, outcome)
+            if draft.counted:
+                charged = charge(self._pricer, draft, closing, self._proposed)
         elif draft.background_id:
-            cost = self._cost(draft)
+            charged = charge(self._pricer, draft, closing, self._proposed)
         times = draft.chunk_times
         if times is not None and times.first_chunk_ns:
             start = draft.start_ns
@@ -259,58 +249,7 @@ class Policy(Cleaning):
             closing[names.OUTCOME] = outcome
             if draft.vendor_request_id:
                 closing[names.VENDOR_REQUEST_ID] = self.clean(draft.vendor_request_id)
-        return cost
-
-    def _tokens(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str) -> Cost | None:
-        usage = draft.usage
-        assert usage is not None
-        if usage.input is not None:
-            closing[names.USAGE_INPUT] = usage.input
-        if draft.operation != names.EMBEDDINGS:
-            if usage.output is not None:
-                closing[names.USAGE_OUTPUT] = usage.output
-            if usage.cache_read is not None:
-                closing[names.USAGE_CACHE_READ] = usage.cache_read
-            if usage.cache_write is not None:
-                closing[names.USAGE_CACHE_WRITE] = usage.cache_write
-            if usage.reasoning is not None:
-                closing[names.USAGE_REASONING] = usage.reasoning
-            if usage.input_audio or usage.input_image or usage.output_audio or usage.output_image:
-                self._modalities(draft, closing)
-        if outcome != "ok":
-            closing[names.PARTIAL] = True
-        cost = self._cost(draft) if draft.counted else None
-        if cost is not None:
-            table = names.COST_ATTRIBUTES
-            closing[table["input"]] = round(cost.input_usd, USD_DIGITS)
-            closing[table["output"]] = round(cost.output_usd, USD_DIGITS)
-            closing[table["total"]] = round(cost.total_usd, USD_DIGITS)
-        return cost
-
-    def _cost(self, draft: Draft) -> Cost | None:
-        assert draft.usage is not None
-        return self._pricer.cost(
-            draft.provider,
-            draft.server_address,
-            draft.response_model,
-            draft.request_model,
-            buckets(draft.usage),
-            tier=draft.tier,
-            at_unix_s=draft.start_unix_ns * 1e-9,
-        )
-
-    @staticmethod
-    def _modalities(draft: Draft, closing: dict[str, AttributeValue]) -> None:
-        usage = draft.usage
-        assert usage is not None
-        told = {
-            names.USAGE_INPUT_AUDIO: usage.input_audio,
-            names.USAGE_INPUT_IMAGE: usage.input_image,
-            names.USAGE_OUTPUT_AUDIO: usage.output_audio,
-            names.USAGE_OUTPUT_IMAGE: usage.output_image,
-            names.USAGE_CACHE_READ_AUDIO: usage.cache_read_audio,
-        }
-        closing.update({name: tokens for name, tokens in told.items() if tokens})
+        return charged
 
     def _changed(self, draft: Draft, closing: dict[str, AttributeValue]) -> None:
         """Facts that came after the start: response fields, and what the user set by hand."""

@@ -2,50 +2,80 @@
 
 Each source is asked for the model that answered, then for the one that was requested, before
 the next source is; the other way round where the requested id is the answered one with a region
-before it. Unknown stays unknown: no price is ``None``, never 0.
-`trisignal.policy.price_table` tells whose prices count and what a service tier does.
+before it. Unknown stays unknown: a call without a price has a reason and no cost, never 0.
+`trisignal.policy.price_table` says whose prices apply and what a service tier does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from threading import Lock
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from trisignal._guard import contain
-from trisignal.call import Cost, CostBucket, TokenBuckets
+from trisignal.call import Cost, CostBucket, TokenBuckets, UnpricedReason
 from trisignal.policy.price_table import (
     ASK_AGAIN_S,
     Price,
     PriceSource,
     Rates,
     ShippedPrices,
+    TablePrices,
     day_unix_s,
     shipped,
 )
+from trisignal.usage import CostSource
 
 __all__ = ("Price", "PriceSource", "Pricer", "Rates")
 
 _HOUR_WRITE = 2.0 / 1.25
 _MILLION = 1_000_000
-_MAX_PLANS = 2_048
+_MAX_PLANS = 16_384
+_DROPPED_AT_ONCE = 8
+"""One part in so many: the plans that were looked up first go."""
+_HOUR_S, _DAY_S = 3600, 86_400
 
-_Level = tuple[float, float, float, float, float, float, float, float, float]
-_Above = tuple[tuple[int, _Level], ...]
-_Plan = tuple[float, float, "_Level | None", _Above, float]
-"""Valid from and until; US dollars per million tokens of each bucket (None: unpriced); the same
-above a number of input tokens; US dollars per million calls."""
+_Level = tuple["float | None", ...]
+"""US dollars per million tokens of each of `TokenBuckets`; None: no price of its own."""
 _Key = tuple[str, str, str, str, str]
+_NO_USES: Mapping[str, int] = MappingProxyType({})
+_AT_TEXT = frozenset({0, 2, 4, 5, 6, 8})
+"""Places of the text buckets, which cost nothing on a side that has no price at all."""
+
+
+class _Plan(NamedTuple):
+    """What the prices of one model come down to."""
+
+    start_unix_s: float
+    end_unix_s: float
+    level: _Level = ()
+    above: tuple[tuple[int, _Level], ...] = ()
+    """The same above a number of input tokens."""
+    per_request_usd: float = 0.0
+    per_audio_s_usd: float | None = None
+    tools: Mapping[str, float] = MappingProxyType({})
+    source: CostSource = "table"
+    reason: UnpricedReason | None = None
+    """Why there are no prices."""
+    tokens: bool = True
+    """Tokens have a price; False: only another unit has."""
 
 
 class Pricer:
     """Prices calls: the first call of a model looks its prices up, the others multiply.
 
-    Buckets without a price of their own are billed as `genai-prices` bills them: cache and
-    audio input as input, cached audio as cache read, audio output and reasoning as output. A
-    side for which a model has no price at all costs nothing (embeddings have no output). One
-    rule is ours: cache writes kept for an hour cost 1.6 times a plain cache write where no
-    price is told, since Anthropic bills 2.0 and 1.25 times the input price. Context-length
-    prices apply to the whole call, by its total input tokens.
+    A modality without a price of its own makes the call unpriced; it is never billed as text.
+    Text buckets without a price of their own are billed as `genai-prices` bills them: cache
+    reads and writes as input, reasoning as output. Cached tokens of a modality without a price
+    for them are billed as uncached ones where the model has no cache prices at all, and as cached
+    text where the modality costs what text costs. A side for which a model has no price at all
+    costs nothing (embeddings have no output). One rule is ours: cache writes kept for an hour
+    cost 1.6 times a plain cache write where they have no price, since Anthropic bills 2.0 and
+    1.25 times the input price. Context-length prices apply to the whole call, by its total
+    input tokens.
 
     Args:
         source: Asked first, if given.
@@ -57,20 +87,21 @@ class Pricer:
         MissingExtraError: The file is YAML without PyYAML, or `genai-prices` is not installed.
     """
 
-    __slots__ = ("_plans", "_sources")
+    __slots__ = ("_lock", "_plans", "_sources")
 
     def __init__(self, source: PriceSource | None = None, *, prices_file: str = "", live: bool = False) -> None:
-        sources: list[PriceSource] = [] if source is None else [source]
+        sources: list[tuple[CostSource, PriceSource]] = [] if source is None else [("user", source)]
         if prices_file:
             from trisignal.policy.price_file import FilePrices
 
-            sources.append(FilePrices(prices_file))
+            sources.append(("user", FilePrices(prices_file)))
         if live:
             from trisignal.policy.price_live import LivePrices
 
-            sources.append(LivePrices())
-        self._sources = (*sources, ShippedPrices())
+            sources.append(("table", LivePrices()))
+        self._sources = (*sources, ("table", ShippedPrices()))
         self._plans: dict[_Key, _Plan] = {}
+        self._lock = Lock()
 
     @property
     def table_timestamp_s(self) -> float:
@@ -88,7 +119,7 @@ class Pricer:
         tier: str,
         at_unix_s: float,
     ) -> Cost | None:
-        """Price one call.
+        """Price one call by its tokens.
 
         Args:
             provider: Provider name, as on the span.
@@ -96,26 +127,62 @@ class Pricer:
             response_model: Model that answered; "" when unknown.
             request_model: Model that was asked for; "" when unknown.
             tokens: Disjoint token counts.
-            tier: Service tier that was billed; "" when unknown.
+            tier: Service tier that was billed; "" when not reported.
             at_unix_s: Start of the call, in seconds since the epoch.
 
         Returns:
             US dollars, or None when nobody knows the price.
         """
+        price = self.price(provider, host, response_model, request_model, tokens, tier=tier, at_unix_s=at_unix_s)
+        return None if isinstance(price, str) else price
+
+    def price(
+        self,
+        provider: str,
+        host: str,
+        response_model: str,
+        request_model: str,
+        tokens: TokenBuckets,
+        *,
+        tier: str,
+        at_unix_s: float,
+        uses: Mapping[str, int] | None = None,
+        audio_s: float = 0.0,
+    ) -> Cost | UnpricedReason:
+        """Price one call: tokens, uses of server tools, seconds of audio.
+
+        Args:
+            provider: Provider name, as on the span.
+            host: Host name or base URL of the server; "" when unknown.
+            response_model: Model that answered; "" when unknown.
+            request_model: Model that was asked for; "" when unknown.
+            tokens: Disjoint token counts.
+            tier: Service tier that was billed; "" when not reported.
+            at_unix_s: Start of the call, in seconds since the epoch.
+            uses: Uses of server tools, by the unit of their fee.
+            audio_s: Seconds of audio that are billed instead of tokens.
+
+        Returns:
+            US dollars, or the reason why there is no price.
+        """
         key = (provider, host, response_model, request_model, tier)
         plan = self._plans.get(key)
         if plan is None or not plan[0] <= at_unix_s < plan[1]:
             plan = self._look_up(key, at_unix_s)
-        return None if plan[2] is None else _bill(tokens, plan[2], plan[3], plan[4])
+        if plan.reason is not None:
+            return plan.reason
+        return _bill(tokens, plan, uses or _NO_USES, audio_s)
 
     def _look_up(self, key: _Key, at_unix_s: float) -> _Plan:
-        plan = self._ask(key, at_unix_s) or (at_unix_s, at_unix_s + ASK_AGAIN_S, None, (), 0.0)
-        if len(self._plans) >= _MAX_PLANS:
-            self._plans.clear()
-        self._plans[key] = plan
+        plan = self._ask(key, at_unix_s)
+        with self._lock:
+            if len(self._plans) >= _MAX_PLANS:
+                for old in list(islice(self._plans, max(1, _MAX_PLANS // _DROPPED_AT_ONCE))):
+                    del self._plans[old]
+            self._plans[key] = plan
         return plan
 
-    def _ask(self, key: _Key, at_unix_s: float) -> _Plan | None:
+    def _ask(self, key: _Key, at_unix_s: float) -> _Plan:
         provider, host, response_model, request_model, tier = key
         named = (response_model, request_model)
         # Bedrock's ids (us.anthropic.claude-…) name the model that answers, and whose prices: a region's.
@@ -123,84 +190,144 @@ class Pricer:
             named = (request_model, response_model)
         models = [model for model in dict.fromkeys(named) if model]
         until = math.inf
-        for source in self._sources:
+        for kind, source in self._sources:
             try:
                 for model in models:
                     rates = source.rates(provider, host, model, tier, at_unix_s)
-                    plan = None if rates is None else _plan(rates, at_unix_s, until)
+                    plan = None if rates is None else _plan(rates, at_unix_s, until, kind)
                     if plan is not None:
                         return plan
             except Exception as error:
                 # Asking the next source would silently bill what this one was meant to replace.
                 contain("policy.price", error)
-                return None
-            until = at_unix_s + ASK_AGAIN_S
-        return None
+                return _Plan(at_unix_s, at_unix_s + ASK_AGAIN_S, reason="model")
+            if not (isinstance(source, TablePrices) and source.fixed):
+                until = at_unix_s + ASK_AGAIN_S
+        # What a table does not price today it may price from a day on.
+        until = min(until, at_unix_s - at_unix_s % _DAY_S + _DAY_S)
+        return _Plan(at_unix_s, until, reason=self._reason(provider, host, models, tier))
+
+    def _reason(self, provider: str, host: str, models: Iterable[str], tier: str) -> UnpricedReason:
+        for _, source in self._sources:
+            if isinstance(source, TablePrices):
+                for model in models:
+                    reason = source.reason(provider, host, model, tier)
+                    if reason != "model":
+                        return reason
+        return "model"
 
 
-def _bill(tokens: TokenBuckets, level: _Level, above: _Above, per_request: float) -> Cost:
-    text, audio, read, read_audio, write, write_1h, visible, spoken, thought = tokens
-    if above:
-        total = text + audio + read + read_audio + write + write_1h
-        for start, higher in above:
+def _bill(tokens: TokenBuckets, plan: _Plan, uses: Mapping[str, int], audio_s: float) -> Cost | UnpricedReason:
+    level: Any = plan.level
+    if plan.above:
+        total = tokens[0] + tokens[1] + tokens[2] + tokens[3] + tokens[4] + tokens[5] + sum(tokens[9:13])
+        for start, higher in plan.above:
             if total > start:
                 level = higher
-    fresh = text * level[0] + audio * level[1]
-    cached = read * level[2] + read_audio * level[3]
+    text, audio, read, read_audio, write, write_1h, visible, spoken, thought, *others = tokens
+    if audio or read_audio or spoken or any(others):
+        for count, price in zip(tokens, level, strict=True):
+            if count and price is None:
+                return "modality"
+        level = [price or 0.0 for price in level]
+        image, video, read_image, read_video, drawn, filmed = others
+        fresh = text * level[0] + audio * level[1] + image * level[9] + video * level[10]
+        cached = read * level[2] + read_audio * level[3] + read_image * level[11] + read_video * level[12]
+        uncached = read * level[0] + read_audio * level[1] + read_image * level[9] + read_video * level[10]
+        answer = visible * level[6] + spoken * level[7] + drawn * level[13] + filmed * level[14]
+    else:
+        fresh = text * level[0]
+        cached = read * level[2]
+        uncached = read * level[0]
+        answer = visible * level[6]
+    if not plan.tokens and any(tokens):
+        return "unit"
     written = write * level[4] + write_1h * level[5]
-    answer = visible * level[6] + spoken * level[7]
     thinking = thought * level[8]
-    parts: list[tuple[CostBucket, float]] = []
-    if fresh:
-        parts.append(("input", fresh / _MILLION))
-    if cached:
-        parts.append(("cache_read", cached / _MILLION))
-    if written:
-        parts.append(("cache_write", written / _MILLION))
-    if answer:
-        parts.append(("output", answer / _MILLION))
-    if thinking:
-        parts.append(("reasoning", thinking / _MILLION))
-    if per_request:
-        parts.append(("other", per_request / _MILLION))
+    tools = 0.0
+    for use, count in uses.items():
+        fee = plan.tools.get(use)
+        if fee is None:
+            if count:
+                return "unit"
+        else:
+            tools += count * fee * _MILLION
+    if audio_s:
+        if plan.per_audio_s_usd is None:
+            return "unit"
+        fresh += audio_s * plan.per_audio_s_usd * _MILLION
+    return _cost((fresh, cached, written, answer, thinking, tools, plan.per_request_usd), uncached, plan.source)
+
+
+_COST_BUCKETS: tuple[CostBucket, ...] = ("input", "cache_read", "cache_write", "output", "reasoning", "tools", "other")
+
+
+def _cost(parts: tuple[float, ...], uncached: float, source: CostSource) -> Cost:
+    """The cost of parts in millionths of a dollar, in the order of the buckets."""
+    fresh, cached, written, answer, thinking, tools, per_request = parts
     sent = fresh + cached + written
     replied = answer + thinking
     # Divided last: the sums then read 0.00369, not 0.0036899999999999997.
     return Cost(
         sent / _MILLION,
         replied / _MILLION,
-        (sent + replied + per_request) / _MILLION,
-        tuple(parts),
+        (sent + replied + tools + per_request) / _MILLION,
+        tuple([(bucket, part / _MILLION) for bucket, part in zip(_COST_BUCKETS, parts, strict=True) if part]),
+        source,
+        (uncached - cached) / _MILLION if uncached > cached else 0.0,
     )
 
 
-def _plan(rates: Rates, at_unix_s: float, until_unix_s: float) -> _Plan | None:
-    text, visible = rates.input, rates.output
-    if text is None and visible is None and rates.per_request is None:
+def _cached(own: Price | None, fresh: Price | None, rates: Rates) -> Price | None:
+    """Price of cached tokens of a modality."""
+    if own is not None or rates.cache_read is None:
+        return fresh if own is None else own
+    return rates.cache_read if fresh == rates.input else None
+
+
+def _plan(rates: Rates, at_unix_s: float, until_unix_s: float, source: CostSource) -> _Plan | None:
+    text, visible, write, write_1h = rates.input, rates.output, rates.cache_write, rates.cache_write_1h
+    by_token = any(price is not None for price in (text, visible, rates.output_image, rates.output_audio))
+    if not by_token and rates.per_request is None and rates.per_audio_hour is None:
         return None
-    read = text if rates.cache_read is None else rates.cache_read
-    audio = text if rates.input_audio is None else rates.input_audio
-    cached_audio = audio if rates.cache_read is None else read
-    write, write_1h = rates.cache_write, rates.cache_write_1h
     prices = (
         text,
-        audio,
-        read,
-        cached_audio if rates.cache_read_audio is None else rates.cache_read_audio,
+        rates.input_audio,
+        text if rates.cache_read is None else rates.cache_read,
+        _cached(rates.cache_read_audio, rates.input_audio, rates),
         text if write is None else write,
         write_1h if write_1h is not None else text if write is None else _scaled(write, _HOUR_WRITE),
         visible,
-        visible if rates.output_audio is None else rates.output_audio,
+        rates.output_audio,
         visible if rates.reasoning is None else rates.reasoning,
+        rates.input_image,
+        rates.input_video,
+        _cached(rates.cache_read_image, rates.input_image, rates),
+        _cached(rates.cache_read_video, rates.input_video, rates),
+        rates.output_image,
+        rates.output_video,
     )
     starts = {start for price in prices if isinstance(price, tuple) for start, _ in price} - {0}
     level = _level(prices, 0)
     above = tuple((start, _level(prices, start)) for start in sorted(starts))
+    tools = rates.tools or {}
     per_request = (rates.per_request or 0.0) * _MILLION
-    for value in (*level, *(value for _, higher in above for value in higher), per_request):
-        if not 0 <= value < math.inf:
+    hourly = rates.per_audio_hour
+    numbers = [*level, *(value for _, higher in above for value in higher), per_request, hourly, *tools.values()]
+    for value in numbers:
+        if value is not None and not 0 <= value < math.inf:
             raise ValueError(f"a price must be a number of 0 or more, not {value!r}")
-    return (at_unix_s, min(until_unix_s, rates.valid_until_unix_s), level, above, per_request)
+    return _Plan(
+        at_unix_s,
+        min(until_unix_s, rates.valid_until_unix_s),
+        level,
+        above,
+        per_request,
+        None if hourly is None else hourly / _HOUR_S,
+        tools,
+        source,
+        tokens=by_token or rates.per_request is not None,
+    )
 
 
 def _scaled(price: Price, factor: float) -> Price:
@@ -210,10 +337,12 @@ def _scaled(price: Price, factor: float) -> Price:
 
 
 def _level(prices: Iterable[Price | None], start: int) -> _Level:
-    text, audio, read, read_audio, write, write_1h, visible, spoken, thought = (
-        0.0 if price is None else _step(price, start) for price in prices
+    return tuple(
+        [
+            (0.0 if place in _AT_TEXT else None) if price is None else _step(price, start)
+            for place, price in enumerate(prices)
+        ]
     )
-    return (text, audio, read, read_audio, write, write_1h, visible, spoken, thought)
 
 
 def _step(price: Price, start: int) -> float:

@@ -73,12 +73,16 @@ class FilePrices(TablePrices):
             raise PriceFileError(path, 0, problem) from None
         super().__init__(_Checker(path, text).billers())
 
-    def _who(self, provider: str, host: str, model: str) -> Iterator[Biller]:
+    def _who(self, provider: str, host: str, model: str) -> Iterator[tuple[Biller, str]]:
         address = host.rpartition("://")[2].partition("/")[0]
         name = provider.strip().lower()
-        for key in (address, address.rpartition(":")[0], name, billed_as(name), "*"):
+        billed = billed_as(name)
+        for key in (address, address.rpartition(":")[0], name, billed, billed.removesuffix("-vertex"), "*"):
             if key in self._billers:
-                yield self._billers[key]
+                yield (
+                    self._billers[key],
+                    "provider" if key in (name, billed, billed.removesuffix("-vertex")) else "host",
+                )
 
 
 class _Checker:

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from trisignal._guard import contain
 from trisignal.errors import MissingExtraError
+from trisignal.policy.price_rules import Rule
 from trisignal.policy.price_table import (
     ASK_AGAIN_S,
     Biller,
@@ -22,7 +23,6 @@ from trisignal.policy.price_table import (
     ModelRow,
     PriceSet,
     Rates,
-    Rule,
     TablePrices,
     Tiered,
 )
@@ -37,9 +37,18 @@ _FIELDS = {
     "cache_audio_read_mtok": "cache_read_audio",
     "output_audio_mtok": "output_audio",
     "output_reasoning_mtok": "reasoning",
+    "input_image_mtok": "input_image",
+    "cache_image_read_mtok": "cache_read_image",
+    "output_image_mtok": "output_image",
+    "input_video_mtok": "input_video",
+    "output_video_mtok": "output_video",
+    "audio_hours": "per_audio_hour",
+    "input_audio_hours": "per_audio_hour",
 }
-_AS_TEXT = frozenset({"input_image_mtok", "cache_image_read_mtok", "input_video_mtok", "output_citation_mtok"})
-"""Tokens that no bucket of ours tells apart: they are in ``input`` or ``output``."""
+_TOOLS = {"web_searches_kcount": "web_search", "storage_searches_kcount": "file_search"}
+_AS_TEXT = frozenset({"output_citation_mtok"})
+"""Tokens without a bucket of their own: they are in ``input`` or ``output``."""
+_ENOUGH = frozenset({"input", "output", "output_image", "output_audio", "per_audio_hour", "per_request"})
 _TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 _FREE = re.compile(r":free$|free of charge|included in the subscription", re.IGNORECASE)
 _CLAUSES = (("equals", "="), ("starts_with", "^"), ("ends_with", "$"), ("contains", "*"))
@@ -107,7 +116,7 @@ def compact(providers: Any) -> list[Biller]:
     Returns:
         The same prices for the token buckets that trisignal knows.
     """
-    return [
+    billers: list[Biller] = [
         {
             "id": provider.id,
             "api": provider.api_pattern,
@@ -117,6 +126,19 @@ def compact(providers: Any) -> list[Biller]:
         }
         for provider in providers
     ]
+    names = [biller["id"] for biller in billers]
+    if "google" in names:
+        # Google's cloud sells the models of its API under prices of its own for some of them.
+        vertex: Biller = {
+            "id": "google-vertex",
+            "api": r"https://(?:.*[-.])?aiplatform\.(?:[^/]*\.)?googleapis\.com",
+            "names": None,
+            "fallback": ["google", "anthropic"],
+            "models": [],
+            "tiers": ["google"],
+        }
+        billers.insert(names.index("google"), vertex)
+    return billers
 
 
 def _row(model: Any) -> ModelRow:
@@ -138,7 +160,7 @@ def _price_set(prices: Any, free: bool) -> PriceSet | None:
     if free and not any(value is not None for value in vars(prices).values()):
         return {"input": 0, "output": 0}
     found = _token_prices(prices)
-    return found if found and found.keys() & {"input", "output"} else None
+    return found if found and found.keys() & _ENOUGH else None
 
 
 def _token_prices(prices: Any) -> PriceSet | None:
@@ -148,6 +170,8 @@ def _token_prices(prices: Any) -> PriceSet | None:
             continue
         if key == "requests_kcount":
             found["per_request"] = _number(value / 1000)
+        elif key in _TOOLS:
+            found.setdefault("tools", {})[_TOOLS[key]] = _number(value / 1000)
         elif key in _FIELDS:
             tiers = getattr(value, "tiers", None)
             found[_FIELDS[key]] = (

@@ -17,18 +17,22 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timezone
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from typing import Any, NamedTuple, Protocol, TypedDict, Union, cast
+
+from trisignal.policy.price_rules import RowIndex, Rule, fits
+from trisignal.policy.price_validity import bounds, valid
+from trisignal.policy.price_validity import day_unix_s as day_unix_s
+from trisignal.usage import UnpricedReason
 
 Price = Union[float, "tuple[tuple[int, float], ...]"]
 """US dollars per million tokens: a number, or ``((0, base), (start, price), ...)``, where the
 last step counts whose start is below the input tokens of the call."""
 
-Rule = Union[str, "list[Rule]"]
-"""``=same``, ``^start``, ``$end``, ``*part``, ``~regex``; a list: any of them, after ``&`` all."""
 PriceSet = dict[str, Any]
-"""Field of `Rates` to a number, or ``[base, [start, price], ...]`` by input tokens."""
+"""Field of `Rates` to a number, to ``[base, [start, price], ...]`` by input tokens, or to the name of the field
+whose price it shares; ``tools`` to US dollars by use."""
 Dated = tuple["str | None", "PriceSet | None"]
 """First day or daily hours of validity (``2026-07-01``, ``00:30-16:30``, UTC), and prices."""
 Tiered = tuple[str, "str | None", "PriceSet | None"]
@@ -38,10 +42,24 @@ ModelRow = tuple[str, Rule, "list[Dated]", "list[Tiered]"]
 
 ASK_AGAIN_S = 60.0
 """An answer that may change without notice is good for so long."""
-_DAY_S = 86_400
 _STANDARD = frozenset({"", "default", "auto", "standard", "standard_only", "on_demand"})
-_TIERS = {"on_demand_flex": "flex", "on_demand_priority": "priority"}
+_TIERS = {
+    "batches": "batch",
+    "on_demand_flex": "flex",
+    "on_demand_priority": "priority",
+    "provisioned_throughput": "provisioned",
+    "reserved": "provisioned",
+}
+ORIGINS = {
+    "g": "genai-prices",
+    "l": "litellm",
+    "b": "genai-prices and litellm",
+    "c": "corrections of trisignal",
+}
+"""Sources of the rows of the shipped table, by letter."""
 _OPEN_WEIGHTS = "gpt-oss"
+# Where the shipped file is cut: one line for each model, and for the head of each biller.
+_PROVIDERS, _MODELS, _BETWEEN, _END = ',"providers":[\n', '"models":[\n', "\n]},\n", "\n]}\n]}\n"
 _COMPACT_DATE = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=[-:]|$)")
 _BILLED_AS = {
     "aws.bedrock": "aws",
@@ -54,14 +72,18 @@ _BILLED_AS = {
     "fireworks_ai": "fireworks",
     "gcp.gemini": "google",
     "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
+    "gcp.vertex_ai": "google-vertex",
     "gemini": "google",
     "mistral_ai": "mistral",
     "mistralai": "mistral",
     "moonshot_ai": "moonshotai",
     "together_ai": "together",
-    "vertex_ai": "google",
-    "vertexai": "google",
+    "vertex_ai": "google-vertex",
+    "vertexai": "google-vertex",
+    "alibaba": "dashscope",
+    "deep_infra": "deepinfra",
+    "ibm.watsonx.ai": "watsonx",
+    "jina_ai": "jina",
     "voyage_ai": "voyageai",
     "x_ai": "x-ai",
     "xai": "x-ai",
@@ -69,7 +91,7 @@ _BILLED_AS = {
 
 
 class Rates(NamedTuple):
-    """Prices of one model at one time; None: no price of its own (`Pricer` tells what then)."""
+    """Prices of one model at one time; None: no price of its own (`Pricer` says what follows)."""
 
     input: Price | None = None
     output: Price | None = None
@@ -84,6 +106,16 @@ class Rates(NamedTuple):
     """US dollars per call."""
     valid_until_unix_s: float = math.inf
     """Asked again from this moment on."""
+    input_image: Price | None = None
+    input_video: Price | None = None
+    cache_read_image: Price | None = None
+    cache_read_video: Price | None = None
+    output_image: Price | None = None
+    output_video: Price | None = None
+    per_audio_hour: float | None = None
+    """US dollars per hour of audio, where that is billed instead of tokens."""
+    tools: Mapping[str, float] | None = None
+    """US dollars per use of a server tool, by the unit of its fee (``web_search``, ``container`` …)."""
 
 
 class PriceSource(Protocol):
@@ -105,9 +137,7 @@ class PriceSource(Protocol):
         ...
 
 
-class Biller(TypedDict):
-    """Somebody who sends a bill: a vendor, or a key of an override file."""
-
+class _Biller(TypedDict):
     id: str
     api: str
     """Pattern of the base URL."""
@@ -116,6 +146,17 @@ class Biller(TypedDict):
     fallback: list[str]
     """Billers whose models it sells too."""
     models: list[ModelRow]
+
+
+class Biller(_Biller, total=False):
+    """Somebody who sends a bill: a vendor, or a key of an override file."""
+
+    tiers: list[str]
+    """Those of ``fallback`` whose tier prices hold here too."""
+    tools: dict[str, float]
+    """US dollars per use of server tools, whatever the model."""
+    origins: str
+    """Where each of ``models`` is from, one letter of `ORIGINS` each."""
 
 
 class Table(TypedDict):
@@ -128,18 +169,54 @@ class Table(TypedDict):
     providers: list[Biller]
 
 
+class _Unread(dict[str, Any]):
+    """A biller of the shipped file whose models are parsed when they are first asked for."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, text: str) -> None:
+        head, _, lines = text.partition(_MODELS)
+        super().__init__(json.loads(f"{head.rstrip(',')}}}"))
+        self._lines = lines
+
+    def __missing__(self, key: str) -> Any:
+        if key != "models":
+            raise KeyError(key)
+        models = self["models"] = json.loads(f"[{self._lines}]")
+        return models
+
+
 @functools.cache
 def shipped() -> Table:
-    """The table inside the package; read once, on first use."""
+    """The table inside the package: read once, on first use, and parsed biller by biller as they are asked for."""
     from importlib import resources
 
-    return cast(Table, json.loads(resources.files("trisignal").joinpath("data/prices.json").read_bytes()))
+    text = resources.files("trisignal").joinpath("data/prices.json").read_text(encoding="utf-8")
+    about, _, rest = text.partition(_PROVIDERS)
+    billers = [cast(Biller, _Unread(part)) for part in rest.removesuffix(_END).split(_BETWEEN)]
+    return cast(Table, {**json.loads(f"{about}}}"), "providers": billers})
 
 
 def billed_as(provider: str) -> str:
     """Name under which tables list a provider."""
     name = provider.strip().lower()
     return _BILLED_AS.get(name, name)
+
+
+class Match(NamedTuple):
+    """The row that prices a model, and why it does."""
+
+    biller: str
+    """Who sends the bill."""
+    seller: str
+    """Whose row it is: the biller's own, or that of a vendor whose models it sells."""
+    row: ModelRow
+    name: str
+    """The model name that the row's rule fits: as given, or with dashes in its date."""
+    origin: str
+    """Where the row is from, a letter of `ORIGINS`; "" when the table does not say."""
+    because: str
+    """How the biller is known: ``host``, ``provider`` or ``model``."""
 
 
 class TablePrices:
@@ -149,58 +226,97 @@ class TablePrices:
         billers: Who sells what for how much.
     """
 
-    __slots__ = ("_billers",)
+    __slots__ = ("_billers", "_rows")
+
+    fixed = True
+    """Answers never change for a given time."""
 
     def __init__(self, billers: Iterable[Biller]) -> None:
         self._billers = {biller["id"]: biller for biller in billers}
+        self._rows: dict[str, RowIndex] = {}
 
     @property
     def models(self) -> int:
         """Number of models listed."""
         return sum(len(biller["models"]) for biller in self._billers.values())
 
+    @property
+    def billers(self) -> Mapping[str, Biller]:
+        """Billers by id."""
+        return self._billers
+
     def rates(self, provider: str, host: str, model: str, tier: str, at_unix_s: float) -> Rates | None:
         """Prices of a model, or None when the table has none; see `PriceSource.rates`."""
+        match = self.match(provider, host, model)
+        if match is None:
+            return None
+        biller = self._billers[match.biller]
+        return _rates(match.row, _tier(tier), at_unix_s, _has_tiers(biller, match.seller), biller.get("tools"))
+
+    def reason(self, provider: str, host: str, model: str, tier: str) -> UnpricedReason:
+        """Why `rates` has no answer: no such model, no such tier, or prices in units other than tokens."""
+        match = self.match(provider, host, model)
+        if match is None:
+            return "model"
+        if all(prices is None for _, prices in match.row[2]):
+            return "unit"
+        return "model" if _tier(tier) in _STANDARD else "tier"
+
+    def match(self, provider: str, host: str, model: str) -> Match | None:
+        """The row that prices a model; None when there is none.
+
+        Args:
+            provider: Provider name, as on the span.
+            host: Host name or base URL of the server; "" when unknown.
+            model: Model name as the provider or the caller wrote it.
+        """
         model = model.lower()
-        tier = tier.lower()
-        for biller in self._who(provider, host.lower(), model):
-            row, own = self._row(biller, model)
-            if row is not None:
-                return _rates(row, _TIERS.get(tier, tier), at_unix_s, own)
+        for biller, because in self._who(provider, host.lower(), model):
+            found = self._row(biller, model)
+            if found is not None:
+                return Match(biller["id"], *found, because)
         return None
 
     def offers(self, model: str, provider: str = "") -> Iterator[tuple[str, ModelRow]]:
         """Every biller (or the one that bills for ``provider``) that lists a model, and what it lists."""
         for name, biller in self._billers.items():
-            row, _ = self._row(biller, model.lower())
-            if row is not None and (not provider or name == billed_as(provider)):
-                yield name, row
+            found = self._row(biller, model.lower())
+            if found is not None and (not provider or name == billed_as(provider)):
+                yield name, found[1]
 
-    def _who(self, provider: str, host: str, model: str) -> Iterator[Biller]:
-        address = host.rpartition("://")[2]
-        url = f"https://{address}" if "/" in address else f"https://{address}/"
-        for biller in self._billers.values():
-            if host and re.match(biller["api"], url):
-                yield biller
-                return
+    def _who(self, provider: str, host: str, model: str) -> Iterator[tuple[Biller, str]]:
         named = self._billers.get(billed_as(provider))
+        if host:
+            address = host.rpartition("://")[2]
+            url = f"https://{address}" if "/" in address else f"https://{address}/"
+            # Compiling all patterns takes long: the provider's own is tried first, unless its hosts hold another's.
+            billers = self._billers.values()
+            shared = named is None or any(named["id"] in biller.get("tiers", ()) for biller in billers)
+            for biller in billers if shared else (cast(Biller, named), *billers):
+                if biller["api"] and re.match(biller["api"], url):
+                    yield biller, "host"
+                    return
         if named is not None:
             if named["id"] != "openai" or not model.startswith(_OPEN_WEIGHTS):
-                yield named
+                yield named, "provider"
         elif not provider and not host:
             for biller in self._billers.values():
-                if biller["names"] is not None and _fits(biller["names"], model):
-                    yield biller
+                if biller["names"] is not None and fits(biller["names"], model):
+                    yield biller, "model"
                     return
 
-    def _row(self, biller: Biller, model: str) -> tuple[ModelRow | None, bool]:
+    def _row(self, biller: Biller, model: str) -> tuple[str, ModelRow, str, str] | None:
         sellers = [biller, *(self._billers[name] for name in biller["fallback"] if name in self._billers)]
         for name in dict.fromkeys((model, _COMPACT_DATE.sub(_dashed, model))):
             for seller in sellers:
-                for row in seller["models"]:
-                    if _fits(row[1], name):
-                        return row, seller is biller
-        return None, False
+                rows = self._rows.get(seller["id"])
+                if rows is None:
+                    rows = self._rows[seller["id"]] = RowIndex([row[1] for row in seller["models"]])
+                index = rows.first(name)
+                if index is not None:
+                    origin = seller.get("origins", "")[index : index + 1]
+                    return seller["id"], seller["models"][index], name, origin
+        return None
 
 
 class ShippedPrices(TablePrices):
@@ -211,28 +327,11 @@ class ShippedPrices(TablePrices):
     def __init__(self) -> None:
         super().__init__(())
 
-    def rates(self, provider: str, host: str, model: str, tier: str, at_unix_s: float) -> Rates | None:
-        """Prices of a model, or None when the table has none; see `PriceSource.rates`."""
+    def match(self, provider: str, host: str, model: str) -> Match | None:
+        """The row that prices a model; None when there is none."""
         if not self._billers:
             self._billers = {biller["id"]: biller for biller in shipped()["providers"]}
-        return super().rates(provider, host, model, tier, at_unix_s)
-
-
-def _fits(rule: Rule, name: str) -> bool:
-    if not isinstance(rule, str):
-        if rule[0] == "&":
-            return all(_fits(part, name) for part in rule[1:])
-        return any(_fits(part, name) for part in rule)
-    sign, word = rule[0], rule[1:]
-    if sign == "=":
-        return name == word
-    if sign == "^":
-        return name.startswith(word)
-    if sign == "$":
-        return name.endswith(word)
-    if sign == "*":
-        return word in name
-    return re.search(word, name) is not None
+        return super().match(provider, host, model)
 
 
 def _dashed(match: re.Match[str]) -> str:
@@ -242,15 +341,25 @@ def _dashed(match: re.Match[str]) -> str:
         return match[0]
 
 
-def _rates(row: ModelRow, tier: str, at_unix_s: float, own: bool) -> Rates | None:
-    _, _, dated, tiered = row
-    prices = next((p for when, p in reversed(dated) if _valid(when, at_unix_s)), dated[0][1])
+def _tier(tier: str) -> str:
+    name = tier.lower()
+    return _TIERS.get(name, name)
+
+
+def _has_tiers(biller: Biller, seller: str) -> bool:
+    """Whether the tier prices in a seller's row hold at the biller."""
+    return seller == biller["id"] or seller in biller.get("tiers", ())
+
+
+def _rates(row: ModelRow, tier: str, at_unix_s: float, own: bool, tools: Mapping[str, float] | None) -> Rates | None:
+    dated, tiered = row[2], row[3]
+    prices = next((p for when, p in reversed(dated) if valid(when, at_unix_s)), dated[0][1])
     if prices is None:
         return None
     changes: PriceSet = {}
     known = tier in _STANDARD
     for name, when, differing in tiered if own else ():
-        if name in (tier, "*") and _valid(when, at_unix_s):
+        if name in (tier, "*") and valid(when, at_unix_s):
             if differing is None:
                 break
             known = True
@@ -258,42 +367,18 @@ def _rates(row: ModelRow, tier: str, at_unix_s: float, own: bool) -> Rates | Non
     if not known:
         return None
     times = [*(when for when, _ in dated), *(when for _, when, _ in tiered)]
-    bounds = (bound for when in times for bound in _bounds(when, at_unix_s) if bound > at_unix_s)
-    merged: dict[str, Any] = {name: _price(value) for name, value in {**prices, **changes}.items()}
-    return Rates(**merged, valid_until_unix_s=min(bounds, default=math.inf))
+    later = (bound for when in times for bound in bounds(when, at_unix_s) if bound > at_unix_s)
+    named: dict[str, Any] = {**prices, **changes}
+    fees = named.pop("tools", {})
+    # A reseller's fees are its own, as its tiers are.
+    fees = {**(tools or {}), **fees} if own else dict(tools or {})
+    merged: dict[str, Any] = {
+        name: _price(named.get(value) if isinstance(value, str) else value) for name, value in named.items()
+    }
+    return Rates(**merged, tools=fees or None, valid_until_unix_s=min(later, default=math.inf))
 
 
 def _price(value: Any) -> Price:
     if isinstance(value, list):
         return ((0, value[0]), *((start, price) for start, price in value[1:]))
     return cast(float, value)
-
-
-def _valid(when: str | None, at_unix_s: float) -> bool:
-    if when is None:
-        return True
-    first, _, last = when.partition("-")
-    if ":" not in first:
-        return at_unix_s >= day_unix_s(when)
-    start, end, now = _second(first), _second(last), at_unix_s % _DAY_S
-    return start <= now < end if start <= end else now >= start or now < end
-
-
-def _bounds(when: str | None, at_unix_s: float) -> tuple[float, ...]:
-    if when is None:
-        return ()
-    if ":" not in when:
-        return (day_unix_s(when),)
-    midnight = at_unix_s - at_unix_s % _DAY_S
-    seconds = [_second(clock) for clock in when.split("-")]
-    return tuple(midnight + day + second for day in (0, _DAY_S) for second in seconds)
-
-
-def _second(clock: str) -> int:
-    hour, minute = clock.split(":")
-    return int(hour) * 3600 + int(minute) * 60
-
-
-def day_unix_s(day: str) -> float:
-    """Seconds since the epoch at which an ISO day begins (UTC)."""
-    return datetime.fromisoformat(day).replace(tzinfo=timezone.utc).timestamp()

@@ -13,7 +13,11 @@ from trisignal.semconv.metric import CALLS as CALLS
 from trisignal.semconv.metric import EXTRA_SECONDS as EXTRA_SECONDS
 from trisignal.semconv.metric import FIRST_TOKEN_SECONDS as FIRST_TOKEN_SECONDS
 from trisignal.semconv.metric import LONG_SECONDS as LONG_SECONDS
+from trisignal.semconv.metric import OPERATION as OPERATION
 from trisignal.semconv.metric import PER_TOKEN_SECONDS as PER_TOKEN_SECONDS
+from trisignal.semconv.metric import PROVIDER as PROVIDER
+from trisignal.semconv.metric import REQUEST_MODEL as REQUEST_MODEL
+from trisignal.semconv.metric import RESPONSE_MODEL as RESPONSE_MODEL
 from trisignal.semconv.metric import SCORES as SCORES
 from trisignal.semconv.metric import SECONDS as SECONDS
 from trisignal.semconv.metric import TOKENS as TOKENS
@@ -21,17 +25,34 @@ from trisignal.semconv.metric import USD as USD
 from trisignal.semconv.metric import WORKFLOW_SECONDS as WORKFLOW_SECONDS
 from trisignal.semconv.metric import Instrument as Instrument
 from trisignal.semconv.metric import Metric as Metric
+from trisignal.semconv.metric import R as R
+from trisignal.semconv.metric import described as _metric
 from trisignal.semconv.metric import sample_names as sample_names
+from trisignal.semconv.money import COST_ATTRIBUTES as COST_ATTRIBUTES
+from trisignal.semconv.money import COST_SOURCE as COST_SOURCE
+from trisignal.semconv.money import LABEL_COST_BUCKET as LABEL_COST_BUCKET
+from trisignal.semconv.money import LABEL_REASON as LABEL_REASON
+from trisignal.semconv.money import LABEL_RESULT as LABEL_RESULT
+from trisignal.semconv.money import LABEL_TOKEN_BUCKET as LABEL_TOKEN_BUCKET
+from trisignal.semconv.money import MONEY_ATTRIBUTES, MONEY_METRICS
+from trisignal.semconv.money import OTHER_MODELS_INPUT as OTHER_MODELS_INPUT
+from trisignal.semconv.money import OTHER_MODELS_OUTPUT as OTHER_MODELS_OUTPUT
+from trisignal.semconv.money import PROPOSED_COST as PROPOSED_COST
+from trisignal.semconv.money import PROPOSED_SOURCES as PROPOSED_SOURCES
+from trisignal.semconv.money import SERVER_TOOL_PREFIX as SERVER_TOOL_PREFIX
+from trisignal.semconv.money import UNPRICED_REASON as UNPRICED_REASON
+from trisignal.semconv.money import USAGE_AUDIO_S as USAGE_AUDIO_S
+from trisignal.semconv.money import USAGE_CACHE_READ_VIDEO as USAGE_CACHE_READ_VIDEO
+from trisignal.semconv.money import USAGE_COST as USAGE_COST
+from trisignal.semconv.money import USAGE_INPUT_VIDEO as USAGE_INPUT_VIDEO
+from trisignal.semconv.money import USAGE_OUTPUT_VIDEO as USAGE_OUTPUT_VIDEO
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 SCOPE = "trisignal"
 
 # --- attributes of the conventions ---------------------------------------------------
-OPERATION = "gen_ai.operation.name"
-PROVIDER = "gen_ai.provider.name"
 OUTPUT_TYPE = "gen_ai.output.type"
 DATA_SOURCE_ID = "gen_ai.data_source.id"
-REQUEST_MODEL = "gen_ai.request.model"
 REQUEST_MAX_TOKENS = "gen_ai.request.max_tokens"
 REQUEST_CHOICE_COUNT = "gen_ai.request.choice.count"
 REQUEST_TEMPERATURE = "gen_ai.request.temperature"
@@ -47,7 +68,6 @@ REQUEST_REASONING_LEVEL = "gen_ai.request.reasoning.level"
 REQUEST_PREVIOUS_RESPONSE_ID = "gen_ai.request.previous_response.id"
 REQUEST_STREAM_CURSOR = "gen_ai.request.stream_cursor"
 RESPONSE_ID = "gen_ai.response.id"
-RESPONSE_MODEL = "gen_ai.response.model"
 RESPONSE_FINISH_REASONS = "gen_ai.response.finish_reasons"
 RESPONSE_STATUS = "gen_ai.response.status"
 RESPONSE_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"
@@ -61,6 +81,7 @@ USAGE_INPUT_IMAGE = "gen_ai.usage.image.input_tokens"
 USAGE_OUTPUT_AUDIO = "gen_ai.usage.audio.output_tokens"
 USAGE_OUTPUT_IMAGE = "gen_ai.usage.image.output_tokens"
 USAGE_CACHE_READ_AUDIO = "gen_ai.usage.audio.cache_read.input_tokens"
+USAGE_CACHE_READ_IMAGE = "gen_ai.usage.image.cache_read.input_tokens"
 TOKEN_TYPE = "gen_ai.token.type"
 TOKEN_MODALITY = "gen_ai.token.modality"
 CONVERSATION_ID = "gen_ai.conversation.id"
@@ -148,21 +169,13 @@ STAGE_PREFIX = "llm.stage."
 STAGES_TOTAL_MS = "llm.stages.total_ms"
 CONTENT_CUT_BYTES = "llm.content.cut_bytes"
 CONTENT_DROPPED = "llm.content.dropped"
-# Cost on spans is only proposed upstream (semantic-conventions-genai PR 443): when it is
-# merged, this map is the one place to change.
-COST_ATTRIBUTES = {
-    "input": "llm.cost.input_usd",
-    "output": "llm.cost.output_usd",
-    "total": "llm.cost.total_usd",
-}
-LABEL_COST_BUCKET = "llm.cost_bucket"
 
 EXTENSION_ATTRIBUTES: dict[str, str] = {
     **dict.fromkeys((OUTCOME, ERROR_KIND, REQUEST_ID, VENDOR_REQUEST_ID, USER_ID), "string"),
     **dict.fromkeys((DIMENSION_PREFIX + "*", STAGE_NAME, CONTENT_DROPPED, *ANTHROPIC_STRINGS), "string"),
     **dict.fromkeys((RETRIES, CONTENT_CUT_BYTES, *ANTHROPIC_COUNTS), "int"),
     **dict.fromkeys((TIME_TO_FIRST_TOKEN_S, TIME_TO_FIRST_ANSWER_S, STAGE_PREFIX + "*", STAGES_TOTAL_MS), "double"),
-    **dict.fromkeys(COST_ATTRIBUTES.values(), "double"),
+    **MONEY_ATTRIBUTES,
     PARTIAL: "boolean",
     ANTHROPIC_BETA: "string[]",
     AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
@@ -207,21 +220,7 @@ EVENT_EVALUATION = "gen_ai.evaluation.result"
 # --- metrics -------------------------------------------------------------------------
 PROFILES = ("1.41", "2026-10")
 
-R = (OPERATION, PROVIDER, REQUEST_MODEL)
 COMMON = (*R, RESPONSE_MODEL, SERVER_ADDRESS, SERVER_PORT)
-
-
-def _metric(
-    name: str,
-    instrument: Instrument,
-    unit: str,
-    labels: tuple[str, ...],
-    help: str,
-    bounds: tuple[float, ...] = (),
-    multiprocess: str = "livesum",
-) -> Metric:
-    return Metric(name, instrument, unit, labels, help, bounds, labels[: len(R)] == R, multiprocess)
-
 
 _TIMED = (*COMMON, ERROR_TYPE, OUTCOME)
 _OPERATION_DURATION = _metric(
@@ -229,6 +228,7 @@ _OPERATION_DURATION = _metric(
 )  # fmt: skip
 
 _SHARED: dict[str, Metric] = {
+    **MONEY_METRICS,
     "operation_duration": _OPERATION_DURATION,
     "agent_duration": _metric(
         "gen_ai.invoke_agent.duration", "histogram", "s", (AGENT_NAME, REQUEST_MODEL, ERROR_TYPE, OUTCOME),
@@ -255,13 +255,6 @@ _SHARED: dict[str, Metric] = {
         "Time per output token after the first, of successful served requests", PER_TOKEN_SECONDS),
     "requests": _metric("llm.requests", "counter", "{request}", (*R, OUTCOME), "Ended model calls by outcome"),
     "errors": _metric("llm.errors", "counter", "{error}", (*R, ERROR_KIND, ERROR_TYPE), "Failed model calls by kind"),
-    "cost": _metric(
-        "llm.cost_usd", "counter", "{USD}", (*R, RESPONSE_MODEL, LABEL_COST_BUCKET),
-        "Cost of model calls in US dollars, by disjoint bucket"),
-    "request_cost": _metric("llm.request_cost_usd", "histogram", "{USD}", R, "Cost per model call in US dollars", USD),
-    "wasted_cost": _metric(
-        "llm.wasted_cost_usd", "counter", "{USD}", (*R, OUTCOME),
-        "Cost of calls whose result was not used, in US dollars"),
     "first_token": _metric(
         "llm.time_to_first_token", "histogram", "s", R, "Request sent to first token of any kind", LONG_SECONDS),
     "first_answer": _metric(
@@ -306,8 +299,6 @@ _SHARED: dict[str, Metric] = {
         "User feedback by rating"),
     "usage_missing": _metric(
         "llm.usage_missing", "counter", "{request}", R, "Successful calls for which the provider reported no token usage"),
-    "unpriced": _metric(
-        "llm.unpriced_requests", "counter", "{request}", R, "Calls with usage but without a known price"),
     "redactions": _metric(
         "llm.redactions", "counter", "{redaction}", ("detector",), "Texts replaced by the redactor"),
     "redaction_failures": _metric(

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+R = (OPERATION, PROVIDER, REQUEST_MODEL)
+"""Labels of every metric about model calls."""
+
 SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 EXTRA_SECONDS = (5.0, 30.0, 160.0, 320.0, 640.0)
 """Added to the conventions' bounds: common objectives, and agents that run for minutes."""
@@ -44,6 +51,19 @@ class Metric(NamedTuple):
         if self.unit == "s":
             base += "_seconds"
         return base + "_total" if self.instrument == "counter" else base
+
+
+def described(
+    name: str,
+    instrument: Instrument,
+    unit: str,
+    labels: tuple[str, ...],
+    help: str,
+    bounds: tuple[float, ...] = (),
+    multiprocess: str = "livesum",
+) -> Metric:
+    """A metric, which takes the configured dimensions if it is about model calls."""
+    return Metric(name, instrument, unit, labels, help, bounds, labels[: len(R)] == R, multiprocess)
 
 
 def sample_names(table: Mapping[str, Metric], prefix: str) -> set[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from trisignal import semconv as names
 from trisignal.call import Call, Usage
 from trisignal.outcomes import INCOMPLETE_STREAM
 from trisignal.policy.cardinality import OTHER, LabelLimiter
+from trisignal.usage import TOKEN_BUCKETS
 
 ENUMERATED = frozenset(
     {
@@ -16,7 +17,8 @@ ENUMERATED = frozenset(
         names.TOKEN_TYPE,
         names.TOKEN_MODALITY,
         names.LABEL_COST_BUCKET,
-        "result",
+        names.LABEL_REASON,
+        names.LABEL_RESULT,
     }
 )
 """Labels with few fixed values: they stay when a label set collapses."""
@@ -116,6 +118,45 @@ def is_wasted(call: Call) -> bool:
     return call.outcome in ("cancelled", "abandoned") or call.error_type == INCOMPLETE_STREAM
 
 
+def spending(call: Call) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """Counters of tokens, server tools and money of a call that counts.
+
+    Args:
+        call: A model call with usage, cost or server tools.
+
+    Yields:
+        Metric key, values of the labels beyond `semconv.R`, amount.
+    """
+    if call.tokens:
+        for bucket, tokens in zip(TOKEN_BUCKETS, call.tokens, strict=True):
+            if tokens:
+                yield "token_buckets", (bucket,), tokens
+    usage = call.usage
+    if usage is not None and usage.input is not None and call.operation in names.INFERENCE:
+        hit = usage.cache_read
+        if hit is None:
+            yield "prompt_cache", ("not_reported",), usage.input
+        else:
+            yield "prompt_cache", ("hit",), min(hit, usage.input)
+            yield "prompt_cache", ("miss",), max(usage.input - hit, 0)
+    if call.server_tools:
+        for tool, calls in call.server_tools.items():
+            yield "server_tools", (tool,), calls
+    cost = call.cost
+    if cost is None:
+        if usage is not None:
+            yield "unpriced", (call.unpriced or "model",), 1
+        return
+    if call.outcome != "ok" and is_wasted(call):
+        yield "wasted_cost", (call.outcome,), cost.total_usd
+    if cost.cache_savings_usd:
+        yield "cache_savings", (), cost.cache_savings_usd
+    if call.bill:
+        yield "cost_reported", (), call.bill.total_usd
+        if call.list_cost:
+            yield "cost_listed", (), call.list_cost.total_usd
+
+
 def modalities(usage: Usage) -> list[tuple[str, str, int]]:
     """Token counters of profile ``2026-10``.
 
@@ -137,9 +178,13 @@ def modalities(usage: Usage) -> list[tuple[str, str, int]]:
                 rest -= min(tokens, rest)
         found.append((key, "unknown", rest))
 
-    split("usage_input", usage.input, {"audio": usage.input_audio, "image": usage.input_image})
-    split("usage_output", usage.output, {"audio": usage.output_audio, "image": usage.output_image})
-    split("usage_cache_read", usage.cache_read, {"audio": usage.cache_read_audio})
+    def parts(audio: int | None, image: int | None, video: int | None) -> Mapping[str, int | None]:
+        return {"audio": audio, "image": image, "video": video}
+
+    split("usage_input", usage.input, parts(usage.input_audio, usage.input_image, usage.input_video))
+    split("usage_output", usage.output, parts(usage.output_audio, usage.output_image, usage.output_video))
+    cached = parts(usage.cache_read_audio, usage.cache_read_image, usage.cache_read_video)
+    split("usage_cache_read", usage.cache_read, cached)
     split("usage_cache_write", usage.cache_write, {})
     split("usage_reasoning", usage.reasoning, {})
     return found

@@ -20,7 +20,7 @@ from opentelemetry.trace import set_span_in_context
 from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, ChunkTimes, Draft
 from trisignal.policy.cardinality import LabelLimiter
-from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, is_wasted, modalities
+from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities, spending
 from trisignal.sinks._series import Active
 
 Attributes = Mapping[str, "str | int"]
@@ -239,8 +239,8 @@ def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:
             yield from _model_call(call, by_type)
         return
     yield from _entity(call)
-    if call.background_id and call.usage is not None:
-        yield from _usage(call._replace(operation=names.CHAT), by_type)
+    if call.background_id and (call.usage is not None or call.cost is not None):
+        yield from _spending(call._replace(operation=names.CHAT), by_type)
 
 
 def _entity(call: Call) -> Iterator[Measure]:
@@ -264,9 +264,8 @@ def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
     if not call.counted:
         return
     yield "requests", (*model, call.outcome, *dimensions), 1
-    if call.usage is not None:
-        yield from _usage(call, by_type)
-    elif call.outcome == "ok" and not call.pending and call.operation in TOKENED:
+    yield from _spending(call, by_type)
+    if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
         yield "usage_missing", (*model, *dimensions), 1
     if call.error_kind is not None:
         yield "errors", (*model, call.error_kind, call.error_type, *dimensions), 1
@@ -280,31 +279,28 @@ def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
             yield "ratelimit_limit", labels, limit.limit
 
 
-def _usage(call: Call, by_type: bool) -> Iterator[Measure]:
-    usage = call.usage
-    assert usage is not None
+def _spending(call: Call, by_type: bool) -> Iterator[Measure]:
+    usage, cost = call.usage, call.cost
     model = (call.operation, call.provider, call.request_model)
     common = common_labels(call)
     dimensions = call.dimensions
-    for side, tokens in (("input", usage.input), ("output", usage.output)):
-        if tokens is None:
-            continue
-        if by_type:
-            yield "tokens", (*common, side, *dimensions), tokens
-        else:
-            yield f"{side}_tokens", (*common, *dimensions), tokens
-    if not by_type:
-        for key, modality, tokens in modalities(usage):
-            yield key, (*common, modality, *dimensions), tokens
-    cost = call.cost
-    if cost is None:
-        yield "unpriced", (*model, *dimensions), 1
-        return
-    for bucket, amount in cost.by_bucket:
-        yield "cost", (*model, call.response_model, bucket, *dimensions), amount
-    yield "request_cost", (*model, *dimensions), cost.total_usd
-    if call.outcome != "ok" and is_wasted(call):
-        yield "wasted_cost", (*model, call.outcome, *dimensions), cost.total_usd
+    if usage is not None:
+        for side, tokens in (("input", usage.input), ("output", usage.output)):
+            if tokens is None:
+                continue
+            if by_type:
+                yield "tokens", (*common, side, *dimensions), tokens
+            else:
+                yield f"{side}_tokens", (*common, *dimensions), tokens
+        if not by_type:
+            for key, modality, tokens in modalities(usage):
+                yield key, (*common, modality, *dimensions), tokens
+    for key, labels, amount in spending(call):
+        yield key, (*model, *labels, *dimensions), amount
+    if cost is not None:
+        for bucket, amount in cost.by_bucket:
+            yield "cost", (*model, call.response_model, bucket, *dimensions), amount
+        yield "request_cost", (*model, *dimensions), cost.total_usd
 
 
 def _stream(call: Call, times: ChunkTimes) -> Iterator[Measure]:

@@ -18,7 +18,7 @@ from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
-from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, is_wasted, modalities
+from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities, spending
 from trisignal.sinks._series import (
     Accumulator,
     Active,
@@ -207,7 +207,7 @@ class PrometheusSink:
                 self._model_call(call)
         else:
             self._entity(call)
-            if call.background_id and call.usage is not None:
+            if call.background_id and (call.usage is not None or call.cost is not None):
                 self._model_call(call._replace(operation=names.CHAT, chunk_times=None), ended=False)
 
     def _model_call(self, call: Call, ended: bool = True) -> None:
@@ -226,8 +226,8 @@ class PrometheusSink:
                 self._mark(row, row.duration, call.duration_s, exemplar)
             if ended and call.counted:
                 self._add_outcome(row, call)
-            if call.usage is not None and (call.counted or not ended):
-                self._add_usage(row, call, exemplar)
+            if call.counted or not ended:
+                self._add_spending(row, call, exemplar)
             if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
                 self._add_stream(row, call, exemplar)
             if self._multiprocess:
@@ -277,26 +277,23 @@ class PrometheusSink:
         if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
             self._count(row, "usage_missing", ())
 
-    def _add_usage(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
-        usage = call.usage
-        assert usage is not None
-        if usage.input is not None:
-            self._series(row, self._input).add(usage.input)
-        if usage.output is not None:
-            self._series(row, self._output).add(usage.output)
-        if self._split_by_modality:
-            for key, modality, tokens in modalities(usage):
-                self._count(row, key, (modality,), tokens)
-        cost = call.cost
-        if cost is None:
-            self._count(row, "unpriced", ())
-            return
-        buckets = row.cost
-        for bucket, amount in cost.by_bucket:
-            buckets[bucket] = buckets.get(bucket, 0.0) + amount
-        self._mark(row, "request_cost", cost.total_usd, exemplar)
-        if call.outcome != "ok" and is_wasted(call):
-            self._count(row, "wasted_cost", (call.outcome,), cost.total_usd)
+    def _add_spending(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
+        usage, cost = call.usage, call.cost
+        if usage is not None:
+            if usage.input is not None:
+                self._series(row, self._input).add(usage.input)
+            if usage.output is not None:
+                self._series(row, self._output).add(usage.output)
+            if self._split_by_modality:
+                for key, modality, tokens in modalities(usage):
+                    self._count(row, key, (modality,), tokens)
+        for key, labels, amount in spending(call):
+            self._count(row, key, labels, amount)
+        if cost is not None:
+            buckets = row.cost
+            for bucket, amount in cost.by_bucket:
+                buckets[bucket] = buckets.get(bucket, 0.0) + amount
+            self._mark(row, "request_cost", cost.total_usd, exemplar)
 
     def _add_stream(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
         times = call.chunk_times

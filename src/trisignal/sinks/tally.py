@@ -150,7 +150,7 @@ class TallySink:
             if call.counted:
                 with self._lock:
                     self._add(call)
-        elif call.background_id and call.usage is not None:
+        elif call.background_id and (call.usage is not None or call.cost is not None):
             with self._lock:
                 self._spend(self._row((CHAT, call.provider, call.request_model)), call)
 
@@ -181,19 +181,18 @@ class TallySink:
         duration_s = call.duration_s
         at = int(log(duration_s) * _SCALE + _OFFSET) if duration_s > _SHORTEST_S else 0
         row.durations[at if at < _BUCKETS else -1] += 1
-        if call.usage is not None:
-            self._spend(row, call)
-        elif outcome == "ok" and not call.pending and call.operation in TOKENED:
+        self._spend(row, call)
+        if call.usage is None and outcome == "ok" and not call.pending and call.operation in TOKENED:
             row.usage_missing += 1
 
     @staticmethod
     def _spend(row: _Row, call: Call) -> None:
         usage, cost = call.usage, call.cost
-        assert usage is not None
-        row.input_tokens += usage.input or 0
-        row.output_tokens += usage.output or 0
+        if usage is not None:
+            row.input_tokens += usage.input or 0
+            row.output_tokens += usage.output or 0
         if cost is None:
-            row.unpriced += 1
+            row.unpriced += usage is not None
             return
         row.cost_usd += cost.total_usd
         if call.outcome != "ok" and is_wasted(call):

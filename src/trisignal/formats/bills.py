@@ -1,0 +1,151 @@
+"""Bills: what providers and gateways report to have charged, in replies and in headers.
+
+A reported 0 is a bill only where the provider is known to charge nothing for that call (OpenRouter
+without an own key, a gateway's answer from its cache); elsewhere it stands for "no price known"
+or, in the headers of a stream, for "not known yet".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from trisignal.call import Bill, Draft
+from trisignal.formats import View, listed, view
+
+_TICKS_PER_USD = 1e10
+_TOTALS = ("total_cost", "total_cost_usd", "cost_usd", "estimated_cost")
+"""Other names of a total: DeepInfra's, and those of several gateways."""
+_OBJECT_TOTALS = ("total_cost", "total", "amount", "usd")
+_INPUT_PARTS = ("input_tokens_cost", "citation_tokens_cost", "prompt_cost", "input_cost", "input")
+_OUTPUT_PARTS = ("output_tokens_cost", "reasoning_tokens_cost", "completion_cost", "output_cost", "output")
+_TOOL_PARTS = ("request_cost", "search_queries_cost", "tool_cost")
+_COST, _ORIGINAL = b"x-litellm-response-cost", b"x-litellm-response-cost-original"
+_DISCOUNT, _MARGIN = b"x-litellm-response-cost-discount-amount", b"x-litellm-response-cost-margin-amount"
+_ESTIMATES = (b"pydantic-ai-gateway-price-estimate", b"x-total-cost", b"x-cost-usd", b"x-request-cost")
+_CACHES = (b"cf-aig-cache-status", b"helicone-cache", b"x-portkey-cache-status", b"x-openrouter-cache-status")
+HEADERS = frozenset({_COST, _ORIGINAL, _DISCOUNT, _MARGIN, *_ESTIMATES, *_CACHES})
+"""Names, in lower case, of the headers that `read_headers` looks at."""
+
+
+def usd(value: Any) -> float | None:
+    """An amount as a number of US dollars: a number or a decimal text, 0 or more; else None.
+
+    Args:
+        value: What stands in the reply: ``0.002``, ``"2.05e-05"``, ``"0.0001USD"``, ``"$0.01"``.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        value = value.strip().lstrip("$").removesuffix("USD").strip()
+    try:
+        amount = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return amount if isfinite(amount) and amount >= 0 else None
+
+
+def _sum(part: View, names: tuple[str, ...]) -> float | None:
+    amounts = [amount for name in names if (amount := usd(part.get(name))) is not None]
+    return sum(amounts) if amounts else None
+
+
+def _charged(told: View, provider: str) -> Bill | None:
+    """OpenRouter's ``cost``: under an own key it is a fee beside the vendor's bill, which stands in the details."""
+    cost = usd(told.get("cost"))
+    details = view(told.get("cost_details"))
+    upstream = usd(details.get("upstream_inference_cost"))
+    parts = usd(details.get("upstream_inference_prompt_cost")), usd(details.get("upstream_inference_completions_cost"))
+    if told.get("is_byok") is True:
+        # Without the vendor's part the fee alone is not what the call costs.
+        return Bill((cost or 0.0) + upstream, *parts) if upstream else None
+    if cost is None or (not cost and told.get("is_byok") is not False and provider != "openrouter"):
+        return None
+    return Bill(cost, *parts)
+
+
+def of_usage(raw: Any, provider: str = "") -> Bill | None:
+    """The bill in a usage object; None when it has none.
+
+    Args:
+        raw: The vendor's usage object.
+        provider: Provider name, as on the span.
+    """
+    told = view(raw)
+    cost = told.get("cost")
+    if cost is not None and usd(cost) is None and not isinstance(cost, str):
+        parts = view(cost)
+        currency = parts.get("currency")
+        total = next((amount for name in _OBJECT_TOTALS if (amount := usd(parts.get(name))) is not None), None)
+        if not total or (isinstance(currency, str) and currency.upper() != "USD"):
+            return None
+        return Bill(total, _sum(parts, _INPUT_PARTS), _sum(parts, _OUTPUT_PARTS), _sum(parts, _TOOL_PARTS))
+    if cost is not None:
+        return _charged(told, provider)
+    ticks = usd(told.get("cost_in_usd_ticks"))
+    if ticks:
+        return Bill(ticks / _TICKS_PER_USD)
+    gateway = usd(view(told.get("pydantic_ai_gateway")).get("cost_estimate"))
+    total = gateway or next((amount for name in _TOTALS if (amount := usd(told.get(name)))), None)
+    return Bill(total) if total else None
+
+
+def _gateway(holder: View) -> Bill | None:
+    """Vercel's gateway: what is debited, as decimal text; 0 where credits pay for it."""
+    found = view(view(holder.get("provider_metadata") or holder.get("providerMetadata")).get("gateway"))
+    cost = usd(found.get("cost"))
+    return None if cost is None else Bill(cost)
+
+
+def of_reply(reply: View, provider: str = "") -> Bill | None:
+    """The bill in a reply or in a stream's chunk; None when it has none.
+
+    Args:
+        reply: The reply, as a view.
+        provider: Provider name, as on the span.
+    """
+    for key in ("usage", "usage_metadata", "usageMetadata"):
+        raw = reply.get(key)
+        if raw is not None and (found := of_usage(raw, provider)) is not None:
+            return found
+    if "provider_metadata" in reply or "providerMetadata" in reply:
+        return _gateway(reply)
+    for choice in listed(reply.get("choices"))[:1]:
+        held = view(choice)
+        part = view(held.get("message") or held.get("delta"))
+        if "provider_metadata" in part:
+            return _gateway(part)
+    return None
+
+
+def read(draft: Draft, reply: View) -> None:
+    """Note the bill of a reply or chunk, if it has one; a gateway's header wins over it.
+
+    Args:
+        draft: The call.
+        reply: The reply, as a view.
+    """
+    if draft.bill is None or not draft.bill.final:
+        found = of_reply(reply, draft.provider)
+        if found is not None:
+            draft.bill = found
+
+
+def read_headers(draft: Draft, found: Mapping[bytes, bytes]) -> None:
+    """Note the bill in the headers of a reply.
+
+    Args:
+        draft: The call.
+        found: Those of `HEADERS` that the reply has, names in lower case.
+    """
+    if any(found.get(name, b"").strip().upper() == b"HIT" for name in _CACHES):
+        draft.bill = Bill(0.0, final=True)
+        return
+    amounts = {name: usd(value.decode("latin-1")) for name, value in found.items()}
+    total = amounts.get(_COST)
+    if total is None and amounts.get(_ORIGINAL):
+        total = (amounts[_ORIGINAL] or 0.0) - (amounts.get(_DISCOUNT) or 0.0) + (amounts.get(_MARGIN) or 0.0)
+    total = total or next((amount for name in _ESTIMATES if (amount := amounts.get(name))), None)
+    if total and total > 0:
+        draft.bill = Bill(total, final=_COST in found or _ORIGINAL in found)

@@ -1,0 +1,187 @@
+"""Tokens, server tools and cost of one call, as attributes and as the cost that counts.
+
+What the provider reported to have charged wins over the price table; the table's figure is kept
+beside it, so that drift shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from trisignal import semconv as names
+from trisignal.call import AttributeValue, Cost, Draft, TokenBuckets, UnpricedReason, buckets
+
+USD_DIGITS = 12
+"""Below a millionth of a cent floats only show their noise."""
+
+_PARTS = (
+    (names.USAGE_INPUT_AUDIO, "input_audio"),
+    (names.USAGE_INPUT_IMAGE, "input_image"),
+    (names.USAGE_INPUT_VIDEO, "input_video"),
+    (names.USAGE_OUTPUT_AUDIO, "output_audio"),
+    (names.USAGE_OUTPUT_IMAGE, "output_image"),
+    (names.USAGE_OUTPUT_VIDEO, "output_video"),
+    (names.USAGE_CACHE_READ_AUDIO, "cache_read_audio"),
+    (names.USAGE_CACHE_READ_IMAGE, "cache_read_image"),
+    (names.USAGE_CACHE_READ_VIDEO, "cache_read_video"),
+)
+_NO_TOKENS = TokenBuckets()
+
+
+class Priced(Protocol):
+    """Whatever turns token buckets into a cost."""
+
+    def price(
+        self,
+        provider: str,
+        host: str,
+        response_model: str,
+        request_model: str,
+        tokens: TokenBuckets,
+        *,
+        tier: str,
+        at_unix_s: float,
+        uses: Mapping[str, int] | None = None,
+        audio_s: float = 0.0,
+    ) -> Cost | UnpricedReason:
+        """Cost of one call, or the reason why no price is known."""
+
+
+class Charge(NamedTuple):
+    """What one call costs."""
+
+    cost: Cost | None = None
+    """What counts: the provider's bill, else the table's figure."""
+    unpriced: UnpricedReason | None = None
+    """Why there is no cost."""
+    listed: Cost | None = None
+    """The table's figure where the provider reported a bill."""
+    tokens: TokenBuckets | None = None
+
+
+def describe(draft: Draft, closing: dict[str, AttributeValue], outcome: str) -> None:
+    """Put token counts and server tools among a call's attributes.
+
+    Args:
+        draft: The ended call.
+        closing: Attributes of the end, to be added to.
+        outcome: How the call ended.
+    """
+    if draft.server_tools:
+        for tool, calls in draft.server_tools.items():
+            closing[names.SERVER_TOOL_PREFIX + tool] = calls
+    usage = draft.usage
+    if usage is None:
+        return
+    if usage.input is not None:
+        closing[names.USAGE_INPUT] = usage.input
+    if draft.operation != names.EMBEDDINGS:
+        if usage.output is not None:
+            closing[names.USAGE_OUTPUT] = usage.output
+        if usage.cache_read is not None:
+            closing[names.USAGE_CACHE_READ] = usage.cache_read
+        if usage.cache_write is not None:
+            closing[names.USAGE_CACHE_WRITE] = usage.cache_write
+        if usage.reasoning is not None:
+            closing[names.USAGE_REASONING] = usage.reasoning
+    # All that follows is rare.
+    if any(usage[6:]):
+        for name, part in _PARTS:
+            tokens = getattr(usage, part)
+            if tokens:
+                closing[name] = tokens
+        if usage.audio_s:
+            closing[names.USAGE_AUDIO_S] = usage.audio_s
+    if draft.by_model:
+        more_in = sum(part.input or 0 for _, part in draft.by_model) - (usage.input or 0)
+        more_out = sum(part.output or 0 for _, part in draft.by_model) - (usage.output or 0)
+        if more_in > 0 or more_out > 0:
+            closing[names.OTHER_MODELS_INPUT] = max(more_in, 0)
+            closing[names.OTHER_MODELS_OUTPUT] = max(more_out, 0)
+    if outcome != "ok":
+        closing[names.PARTIAL] = True
+
+
+def charge(pricer: Priced, draft: Draft, closing: dict[str, AttributeValue], proposed: bool) -> Charge:
+    """Price a call, and put its cost among its attributes.
+
+    Args:
+        pricer: Source of prices.
+        draft: The ended call.
+        closing: Attributes of the end, to be added to.
+        proposed: Also under the names that are proposed for the conventions.
+    """
+    bill, usage = draft.bill, draft.usage
+    if usage is None and bill is None and not draft.tool_uses:
+        return Charge()
+    tokens = None if usage is None else buckets(usage)
+    price = _listed(pricer, draft, tokens or _NO_TOKENS)
+    if bill is not None:
+        listed = None if isinstance(price, str) else price
+        charged = Charge(bill.cost(listed), None, listed, tokens)
+    elif isinstance(price, str):
+        closing[names.UNPRICED_REASON] = price
+        return Charge(None, price, None, tokens)
+    else:
+        charged = Charge(price, None, None, tokens)
+    cost = charged.cost
+    assert cost is not None
+    table = names.COST_ATTRIBUTES
+    closing[table["input"]] = round(cost.input_usd, USD_DIGITS)
+    closing[table["output"]] = round(cost.output_usd, USD_DIGITS)
+    closing[table["total"]] = closing[names.USAGE_COST] = total = round(cost.total_usd, USD_DIGITS)
+    closing[names.COST_SOURCE] = cost.source
+    if proposed:
+        table = names.PROPOSED_COST
+        closing[table["amount"]], closing[table["currency"]] = total, "USD"
+        closing[table["source"]] = names.PROPOSED_SOURCES[cost.source]
+    return charged
+
+
+def _listed(pricer: Priced, draft: Draft, tokens: TokenBuckets) -> Cost | UnpricedReason:
+    usage = draft.usage
+    model, asked = draft.response_model, draft.request_model
+    if draft.by_model:
+        # Each request inside the call has a context of its own, and its own model's price.
+        (first, part), *others = draft.by_model
+        tokens = buckets(part)
+        if first != model:
+            model, asked = first, ""
+    else:
+        others = []
+    at_unix_s = draft.start_unix_ns * 1e-9
+    price = pricer.price(
+        draft.provider,
+        draft.server_address,
+        model,
+        asked,
+        tokens,
+        tier=draft.tier,
+        at_unix_s=at_unix_s,
+        uses=draft.tool_uses,
+        audio_s=0.0 if usage is None else usage.audio_s or 0.0,
+    )
+    for model, part in others:
+        if isinstance(price, str):
+            break
+        asked = draft.request_model if model == draft.response_model else ""
+        added = pricer.price(
+            draft.provider, draft.server_address, model, asked, buckets(part), tier=draft.tier, at_unix_s=at_unix_s
+        )
+        price = added if isinstance(added, str) else _sum(price, added)
+    return price
+
+
+def _sum(one: Cost, other: Cost) -> Cost:
+    parts = dict(one.by_bucket)
+    for bucket, amount in other.by_bucket:
+        parts[bucket] = parts.get(bucket, 0.0) + amount
+    return Cost(
+        one.input_usd + other.input_usd,
+        one.output_usd + other.output_usd,
+        one.total_usd + other.total_usd,
+        tuple(parts.items()),
+        one.source,
+        one.cache_savings_usd + other.cache_savings_usd,
+    )
