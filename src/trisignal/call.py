@@ -191,9 +191,7 @@ class Draft:
         self.error: BaseException | None = None
         self.error_type = ""
         self.error_kind: ErrorKind | None = None
-        self.start_ns = 0
-        self.start_unix_ns = 0
-        self.end_ns = 0
+        self.start_ns = self.start_unix_ns = self.end_ns = 0
         self.freed: Callable[[Draft], None] | None = None
         """Set while the call is open: told of a draft that nobody can close any more."""
         self.ended = False

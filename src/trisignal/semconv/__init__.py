@@ -228,7 +228,6 @@ _OPERATION_DURATION = _metric(
 )  # fmt: skip
 
 _SHARED: dict[str, Metric] = {
-    **MONEY_METRICS,
     "operation_duration": _OPERATION_DURATION,
     "agent_duration": _metric(
         "gen_ai.invoke_agent.duration", "histogram", "s", (AGENT_NAME, REQUEST_MODEL, ERROR_TYPE, OUTCOME),
@@ -255,6 +254,7 @@ _SHARED: dict[str, Metric] = {
         "Time per output token after the first, of successful served requests", PER_TOKEN_SECONDS),
     "requests": _metric("llm.requests", "counter", "{request}", (*R, OUTCOME), "Ended model calls by outcome"),
     "errors": _metric("llm.errors", "counter", "{error}", (*R, ERROR_KIND, ERROR_TYPE), "Failed model calls by kind"),
+    **MONEY_METRICS,
     "first_token": _metric(
         "llm.time_to_first_token", "histogram", "s", R, "Request sent to first token of any kind", LONG_SECONDS),
     "first_answer": _metric(
