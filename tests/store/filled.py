@@ -9,6 +9,7 @@ from typing import Any
 
 from sinks.calls import COST, ended
 
+from trisignal import semconv as names
 from trisignal.call import Call, ChunkTimes, Cost, Usage
 from trisignal.sinks import Verdict
 from trisignal.store.folder import Folder
@@ -89,6 +90,7 @@ def many(count: int, seed: int = 7, spread_s: float = 7200.0) -> list[Call]:
         kind = chosen.choice(("rate_limit", "timeout")) if outcome == "error" else None
         tokens_in, tokens_out = chosen.randrange(5000), chosen.randrange(800)
         model = chosen.choice(("small", "large", "huge"))
+        feature = chosen.choice(("search", "chat"))
         calls.append(
             call(
                 number,
@@ -108,8 +110,9 @@ def many(count: int, seed: int = 7, spread_s: float = 7200.0) -> list[Call]:
                     "user_id": f"u-{chosen.randrange(50)}",
                     "request_id": f"r-{number}",
                     "prompt_version": chosen.choice(("1", "2")),
-                    "feature": chosen.choice(("search", "chat")),
+                    "feature": feature,
                 },
+                opening={names.OPERATION: "chat", names.DIMENSION_PREFIX + "feature": feature},
             )
         )
     return calls

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import sqrt
 from typing import NamedTuple
 
 from trisignal.analysis import folding
@@ -82,10 +83,17 @@ MEASURES: dict[Measure, Definition] = {
     "calls": Definition("calls", lambda t: Mean(t.spans, 1), 1.0, "start"),
 }
 _CHOSEN: tuple[Measure, ...] = (
-    "latency", "error_rate", "cost", "tokens", "quality", "first_token", "request_latency", "request_error_rate",
+    "latency", "error_rate", "tokens", "cost", "quality", "first_token", "request_latency", "request_error_rate",
 )  # fmt: skip
-"""Measures among which the one that changed most is chosen; earlier ones win a near tie."""
-_TIE = 1.1
+"""Measures among which the one that changed most is chosen. Earlier ones are nearer to causes: longer prompts make
+calls dearer, slow calls make requests slow; a later one must have changed by so much more:"""
+_CLEARLY = 1.5
+_FAILURES: tuple[Measure, ...] = ("error_rate", "request_error_rate")
+_SURE = 2.0
+"""Standard errors by which a rate must differ to be a change at all."""
+_TIE = 0.01
+_PART_COUNTS = 0.5
+"""What a cost is made of says less than who caused it."""
 
 
 class Comparing:
@@ -132,7 +140,7 @@ def compare(source: TraceSource, asked: Asked, dimensions: Sequence[str]) -> Com
         names = ()  # nothing to compare with
     tables = {name: _explain(comparing, measure, name, before, after) for name in names}
     ranked = sorted(
-        ((_surprise(one, weight), one) for rows in tables.values() for one, weight in rows if _is_cause(one)),
+        ((_surprise(one, weight, measure), one) for rows in tables.values() for one, weight in rows if _is_cause(one)),
         key=lambda pair: -pair[0],
     )
     causes = [one for _, one in ranked[:MOST_CAUSES]]
@@ -163,9 +171,18 @@ def _most_changed(comparing: Comparing) -> Measure:
         if not before.weight or not after.weight:
             continue
         size = abs(after.value - before.value) / max(abs(before.value), MEASURES[measure].floor)
-        if size > best[0] * _TIE:
+        if measure in _FAILURES and not _is_sure(before, after):
+            continue
+        if size > best[0] * _CLEARLY:
             best = size, measure
     return best[1]
+
+
+def _is_sure(before: Mean, after: Mean) -> bool:
+    """Whether two shares differ by more than chance."""
+    share = (before.amount + after.amount) / (before.weight + after.weight)
+    error = sqrt(share * (1 - share) * (1 / before.weight + 1 / after.weight))
+    return abs(after.value - before.value) > _SURE * error
 
 
 # --- contributions -------------------------------------------------------------------
@@ -287,9 +304,17 @@ def _is_cause(one: Contribution) -> bool:
     return bool(one.value) and one.share >= _LEAST
 
 
-def _surprise(one: Contribution, weight: float) -> float:
+def _surprise(one: Contribution, weight: float, measure: Measure) -> float:
     """How much more of the change a group carries than it would if all groups had changed alike."""
-    return min(one.share, 1.0) - weight
+    share = min(one.share, 1.0)
+    if one.dimension == PART:
+        return _PART_COUNTS * (share - weight)
+    if abs(one.mix) > abs(one.rate):
+        # Calls moved from some groups to others: those that they moved to are named.
+        return share if one.calls_after > one.calls_before else share / 2
+    # A provider with one model is the same calls twice: failures are the provider's, the rest is the model's.
+    named = "provider" if measure in _FAILURES else "model"
+    return share - weight + (_TIE if one.dimension == named else 0.0)
 
 
 def _with_examples(comparing: Comparing, measure: Measure, one: Contribution) -> Contribution:
