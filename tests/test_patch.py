@@ -230,6 +230,44 @@ def test_any_order_of_patching_and_undoing(name: str, operations: list[Any]) -> 
     assert log == []
 
 
+@given(operations=OPERATIONS)
+def test_a_foreign_wrapper_on_a_subclass_does_not_hide_the_base(operations: list[Any]) -> None:
+    """A call is seen by our patch of the base and by another library's of a subclass, whichever came first."""
+    name = "inherited"
+    base, child, _ = classes()
+    log: Log = []
+    patches, foreign = Patches(), list[Foreign]()
+    for operation in operations:
+        if operation == "ours":
+            patches.wrap(base, name, noting(log, "ours"))
+        elif operation == "undo":
+            patches.undo()
+        elif operation == "foreign":
+            foreign.append(Foreign(child, name, log, f"foreign {len(foreign)}"))
+        for owner, others in ((child, foreign), (base, [])):
+            log.clear()
+            getattr(owner(), name)(1)
+            wanted = [f"foreign {number}" for number, _ in enumerate(others)]
+            assert sorted(log) == sorted(wanted + ["ours"] * bool(patches))
+        assert results(child) == [True] * 7
+    patches.undo()
+    for other in reversed(foreign):
+        other.undo()
+    log.clear()
+    assert results(child) == [True] * 7
+    assert log == []
+
+
+def test_an_override_that_calls_super_is_not_patched() -> None:
+    """A subclass of the application that calls ``super()`` reaches the patch of the base, once."""
+    _, child, grandchild = classes()
+    log: Log = []
+    patches = Patches()
+    patches.wrap(child, "own", noting(log, "ours"))
+    grandchild().own(1)
+    assert log == ["ours"]
+
+
 @given(operations=st.lists(st.sampled_from(["ours", "foreign"]), min_size=1, max_size=6), name=st.sampled_from(NAMES))
 def test_undone_in_reverse_everything_is_as_before(operations: list[str], name: str) -> None:
     """Whatever was stacked up, undone from the outside in, leaves the class exactly as it was."""

@@ -1,13 +1,13 @@
 """Reversible, idempotent patching of methods on classes, and of functions in modules.
 
 Undo checks identity: if our wrapper is still the outermost one, what was there before is
-put back (or the attribute is removed where it had been inherited). If somebody wrapped on
-top of us, their wrapper stays and ours becomes a pass-through.
+put back (or the attribute is removed where it had been inherited). If another library has
+wrapped ours, its wrapper stays and ours becomes a pass-through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +17,7 @@ Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 class Ours(wrapt.FunctionWrapper):  # type: ignore[type-arg]  # generic in its stubs only
-    """Marks a wrapper as ours; ``_self_patch`` tells whether it still is one."""
+    """Marks a wrapper as ours; ``_self_patch`` says whether it is active."""
 
     _self_patch: Patch
 
@@ -38,14 +38,36 @@ def _found(owner: Owner, name: str) -> Any:
     return next(vars(cls)[name] for cls in owner.__mro__ if name in vars(cls))
 
 
-def _active(wrapped: Any) -> bool:
-    """Whether a patch of ours works anywhere below the wrappers of others."""
+def _layers(wrapped: Any) -> Iterator[Any]:
+    """An attribute and everything that it wraps, from the outside in."""
     while wrapped is not None:
-        patch = getattr(wrapped, "_self_patch", None) if isinstance(wrapped, (Ours, OurProperty)) else None
-        if patch is not None and patch.active:
-            return True
+        yield wrapped
         wrapped = getattr(wrapped, "__wrapped__", None)
-    return False
+
+
+def _active(wrapped: Any) -> Patch | None:
+    """The patch of ours that works anywhere below the wrappers of other libraries."""
+    for layer in _layers(wrapped):
+        # What was read from a class by name is bound: ours is its parent.
+        ours = layer if isinstance(layer, (Ours, OurProperty)) else getattr(layer, "_self_parent", None)
+        patch = getattr(ours, "_self_patch", None) if isinstance(ours, (Ours, OurProperty)) else None
+        if patch is not None and patch.active:
+            return patch
+    return None
+
+
+def _bypassing(owner: type, name: str, original: Any) -> Iterator[type]:
+    """Subclasses on which another library has put its own wrapper around what our patch of the base replaces.
+
+    Such a wrapper keeps the function that it found on the base, so a call never reaches the patch there. A
+    subclass that overrides the method and calls ``super()`` reaches it, and is not meant.
+    """
+    for cls in type.__subclasses__(owner):
+        if name in vars(cls):
+            layers = list(_layers(vars(cls)[name]))
+            if any(layer is original for layer in layers) and _active(layers[0]) is None:
+                yield cls
+        yield from _bypassing(cls, name, original)
 
 
 class Patch:
@@ -71,8 +93,8 @@ class Patch:
                 return wrapper(wrapped, instance, args, kwargs)
             return wrapped(*args, **kwargs)
 
-        made = self._property(switched) if isinstance(self.original, property) else Ours(self.original, switched)
-        self.installed: Any = made
+        is_property = isinstance(self.original, property)
+        self.installed: Any = self._property(switched) if is_property else Ours(self.original, switched)
         self.installed._self_patch = self
         setattr(owner, name, self.installed)
 
@@ -85,7 +107,7 @@ class Patch:
         return OurProperty(read, original.fset, original.fdel, original.__doc__)
 
     def undo(self) -> None:
-        """Take the patch back as far as others allow."""
+        """Undo the patch as far as the wrappers of other libraries allow."""
         self.active = False
         if vars(self.owner).get(self.name) is not self.installed:
             return
@@ -99,25 +121,33 @@ class Patches:
     """All patches of one client, undone together."""
 
     def __init__(self) -> None:
-        self._made: list[Patch] = []
+        self._patches: list[Patch] = []
 
     def wrap(self, owner: Owner, name: str, wrapper: Wrapper) -> bool:
         """Patch one method or function; absent ones and ones that are ours already are left alone.
 
+        Where another library has wrapped an inherited method on a subclass before, the subclass is patched too.
+
         Returns:
-            Whether a patch was made.
+            Whether there is a new patch.
         """
         if isinstance(owner, ModuleType) and name not in vars(owner):
-            return False  # one that is made on demand is patched where it comes from
-        if not hasattr(owner, name) or _active(vars(owner).get(name)):
+            return False  # one that is created on demand is patched where it comes from
+        if not hasattr(owner, name):
             return False
-        self._made.append(Patch(owner, name, wrapper))
-        return True
+        before = len(self._patches)
+        patch = _active(vars(owner).get(name))
+        if patch is None:
+            patch = Patch(owner, name, wrapper)
+            self._patches.append(patch)
+        if isinstance(owner, type):
+            self._patches += [Patch(cls, name, wrapper) for cls in _bypassing(owner, name, patch.original)]
+        return len(self._patches) > before
 
     def undo(self) -> None:
         """Undo all patches, latest first."""
-        while self._made:
-            self._made.pop().undo()
+        while self._patches:
+            self._patches.pop().undo()
 
     def __bool__(self) -> bool:
-        return bool(self._made)
+        return bool(self._patches)
