@@ -78,6 +78,8 @@ def test_each_call_is_counted_once(scenario: Scenario) -> None:
     assert (report["usage_missing"], report["internal_errors"], report["active"]) == (0, 0, 0)
     assert report["cost_usd"] > 0
     assert (report["agents"], report["tools"]) == (scenario.agents, scenario.tools)
+    failed = [span for span in report["spans"] if span["scope"] == "trisignal" and "error.type" in span]
+    assert failed == [], "every call succeeded, so nothing around one has failed"
     _check_agents(report["spans"], scenario)
 
 

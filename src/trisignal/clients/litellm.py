@@ -122,10 +122,31 @@ def _resolve(asked: Kwargs) -> tuple[str, str]:
     return model, _PROVIDERS.get(provider, provider)
 
 
-def _told(chunk: Any) -> Any:
-    """A chunk as the format reads it: litellm hangs the usage on as an extra field of the model."""
-    extra = getattr(chunk, "__pydantic_extra__", None)
-    return {**chunk.__dict__, **extra} if extra and "usage" in extra else chunk
+def _chunk(chunk: Any) -> Any:
+    """A chunk as the format reads it.
+
+    litellm sets what a provider sends, finish reasons and usage among it, as extra fields of its models. Which
+    ones differs between its versions.
+    """
+    choices = getattr(chunk, "choices", None)
+    if not isinstance(choices, list):
+        return chunk
+    return {**_fields(chunk), "choices": [_choice(choice) for choice in choices]}
+
+
+def _choice(choice: Any) -> Any:
+    fields = _fields(choice)
+    delta = fields.get("delta")
+    return fields if delta is None else {**fields, "delta": _fields(delta)}
+
+
+def _fields(model: Any) -> Any:
+    """The declared and the extra fields of a pydantic model; anything else as it is."""
+    declared = getattr(model, "__dict__", None)
+    if declared is None:
+        return model
+    extra = getattr(model, "__pydantic_extra__", None)
+    return {**declared, **extra} if extra else declared
 
 
 def _next(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -140,7 +161,7 @@ def _next(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     except BaseException as error:
         fold.failed(error)
         raise
-    fold.step(_told(chunk))
+    fold.step(_chunk(chunk))
     return chunk
 
 
@@ -156,7 +177,7 @@ async def _anext(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
     except BaseException as error:
         fold.failed(error)
         raise
-    fold.step(_told(chunk))
+    fold.step(_chunk(chunk))
     return chunk
 
 
