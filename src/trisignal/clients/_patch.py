@@ -50,9 +50,8 @@ def _active(wrapped: Any) -> Patch | None:
     for layer in _layers(wrapped):
         # What was read from a class by name is bound: ours is its parent.
         ours = layer if isinstance(layer, (Ours, OurProperty)) else getattr(layer, "_self_parent", None)
-        patch = getattr(ours, "_self_patch", None) if isinstance(ours, (Ours, OurProperty)) else None
-        if patch is not None and patch.active:
-            return patch
+        if isinstance(ours, (Ours, OurProperty)) and ours._self_patch.active:
+            return ours._self_patch
     return None
 
 
@@ -62,7 +61,8 @@ def _bypassing(owner: type, name: str, original: Any) -> Iterator[type]:
     Such a wrapper keeps the function that it found on the base, so a call never reaches the patch there. A
     subclass that overrides the method and calls ``super()`` reaches it, and is not meant.
     """
-    for cls in type.__subclasses__(owner):
+    subclasses: list[type] = type.__subclasses__(owner)
+    for cls in subclasses:
         if name in vars(cls):
             layers = list(_layers(vars(cls)[name]))
             if any(layer is original for layer in layers) and _active(layers[0]) is None:
