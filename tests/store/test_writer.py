@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,6 +56,93 @@ def test_nothing_is_stored_unless_asked_for(tmp_path: Path, monkeypatch: pytest.
         with trisignal.llm(provider="openai", model="gpt-4o"):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_off_is_not_imported() -> None:
+    """Without a store neither SQLite nor any module of the store or the analyser is loaded."""
+    program = (
+        "import sys, trisignal\n"
+        "trisignal.setup()\n"
+        "with trisignal.llm(provider='openai', model='m'): pass\n"
+        "wrong = [n for n in sys.modules if n.startswith(('trisignal.store', 'trisignal.analysis', 'sqlite3'))]\n"
+        "assert wrong == [], wrong\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_spans_of_other_instrumentations_complete_the_trace(tmp_path: Path) -> None:
+    """Spans around and beside a call are stored, redacted, in whatever order they end; traces without a call are not."""
+    with testing.capture(store=str(tmp_path)) as seen:
+        tracer = seen.telemetry.tracer_provider.get_tracer("web")
+        with tracer.start_as_current_span("GET /answer", attributes={"mail": "jane.doe@example.com"}):
+            with tracer.start_as_current_span("SELECT"):
+                pass
+            with trisignal.llm(provider="openai", model="gpt-4o"):
+                pass
+        with tracer.start_as_current_span("GET /health"):
+            pass
+        assert seen.telemetry.force_flush()
+        assert seen.telemetry.force_flush()
+    with TraceAnalyzer(tmp_path) as analyzer:
+        spans = analyzer.spans(of="spans").rows
+        trace = analyzer.trace(spans[0].trace_id)
+    assert sorted(span.name for span in spans) == ["GET /answer", "SELECT", "chat gpt-4o"]
+    [root] = trace.roots
+    assert (root.span.name, root.span.root, len(root.children)) == ("GET /answer", True, 2)
+    assert "jane.doe" not in str(root.span.attributes)
+    assert root.span.attributes["otel.scope.name"] == "web"
+
+
+def test_sampling_does_not_touch_the_store(tmp_path: Path) -> None:
+    """Calls whose span is not sampled are stored, with their parents, and say that no backend has them."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+    for number, provider in enumerate((None, TracerProvider(sampler=ALWAYS_OFF))):
+        folder = tmp_path / str(number)
+        with testing.capture(store=str(folder), tracer_provider=provider or TracerProvider()) as seen:
+            with trisignal.workflow("w"), trisignal.llm(provider="openai", model="m"):
+                pass
+            assert seen.telemetry.force_flush()
+        with TraceAnalyzer(folder) as analyzer:
+            rows = {row.operation: row for row in analyzer.spans(of="spans").rows}
+        assert rows["chat"].sampled == (number == 0)
+        assert rows["chat"].parent_span_id == rows["invoke_workflow"].span_id
+        assert (rows["chat"].root, rows["invoke_workflow"].root) == (False, True)
+
+
+def test_log_records_of_a_trace_are_stored(tmp_path: Path) -> None:
+    """With store_logs warnings that belong to a trace are found by request, redacted; others are not stored."""
+    log = logging.getLogger("app")
+    with testing.capture(store=str(tmp_path), store_logs=True) as seen:
+        log.warning("outside of any trace")
+        with trisignal.context(request_id="r-1"), trisignal.workflow("w"):
+            log.warning("slow answer for %s", "jane.doe@example.com", extra={"order": 7})
+            log.info("not a warning")
+            with trisignal.llm(provider="openai", model="m"):
+                pass
+        assert seen.telemetry.force_flush()
+    with TraceAnalyzer(tmp_path) as analyzer:
+        found = analyzer.find(request_id="r-1")
+        trace = analyzer.trace(found.trace_ids[0])
+        every = analyzer.logs().items
+    [line] = found.logs
+    assert trace.logs == every == (line,)
+    assert (line.level, line.logger, line.fields["order"]) == ("WARNING", "app", 7)
+    assert "jane.doe" not in line.message
+
+
+def test_content_is_stored_where_it_is_captured(tmp_path: Path) -> None:
+    """Content is in the store, and found by text, only if capture_content lets it out."""
+    for captured in (False, True):
+        folder = tmp_path / str(captured)
+        with testing.capture(store=str(folder), capture_content=captured) as seen:
+            with trisignal.llm(provider="openai", model="m") as active:
+                active.set_content(input=[{"role": "user", "parts": [{"type": "text", "content": "Zanzibar"}]}])
+            assert seen.telemetry.force_flush()
+        with TraceAnalyzer(folder) as analyzer:
+            assert len(analyzer.find(text="zanzibar").spans) == int(captured)
+            assert len(analyzer.find(text="CHAT M").spans) == 1
 
 
 def test_files_are_private(tmp_path: Path) -> None:

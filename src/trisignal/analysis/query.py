@@ -31,6 +31,8 @@ Moment = Union[str, float, datetime, timedelta, None]
 unless it has an offset), Unix seconds, a datetime (naive ones are UTC), or a timedelta before now."""
 
 _AGO = re.compile(r"-?\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
+_UNIX = re.compile(r"\d{9,10}(\.\d+)?")
+"""Unix seconds as a text; fewer digits are a mistake."""
 _UNIT_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -96,6 +98,8 @@ def moment(value: Moment, name: str, now_unix_s: float | None = None) -> float:
     ago = _AGO.fullmatch(text.lower())
     if ago is not None:
         return now - float(ago[1]) * _UNIT_S[ago[2]]
+    if _UNIX.fullmatch(text):
+        return float(text)
     try:
         # Python 3.10 does not read the "Z" of UTC.
         parsed = datetime.fromisoformat(text[:-1] + "+00:00" if text[-1:] in "zZ" and text else text)

@@ -43,6 +43,14 @@ class CleanSpan(ReadableSpan):
     """A finished span in which every value has passed policy: the export gate need not look again."""
 
 
+class UnrecordedSpan(NonRecordingSpan):
+    """A span that the sampler has dropped; what it is inside of is known still."""
+
+    def __init__(self, context: SpanContext, parent: SpanContext | None) -> None:
+        super().__init__(context)
+        self.parent = parent
+
+
 class LightSpan(Span):
     """A recording span; what others set on it is kept like what we set."""
 
@@ -272,7 +280,7 @@ class LightTracer:
                 flags |= 1
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags), verdict.trace_state)
             if not verdict.decision.is_recording():
-                return NonRecordingSpan(ids)
+                return UnrecordedSpan(ids, parent)
             kept = dict(verdict.attributes or {})
             foreign = kept != attributes
         span = LightSpan(self, name, ids, parent, kind, kept, start_time)

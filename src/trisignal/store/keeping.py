@@ -83,7 +83,7 @@ def purge(folder: Folder, user_id: str) -> Purged:
     """Remove a person: the spans that bear the id, what belongs to the same traces and bears no other, their
     attributes, scores and log lines.
 
-    Sums of calls, tokens and cost hold no person, and stay.
+    Sums by user go as well; other sums of calls, tokens and cost hold no person, and stay.
 
     Args:
         folder: The store.
@@ -124,8 +124,10 @@ def _purge(db: sqlite3.Connection, user_id: str) -> tuple[int, int, int]:
             db.execute(f"DELETE FROM span WHERE id IN ({marks})")
         for trace in traces:
             counts[2] += db.execute("DELETE FROM log WHERE trace = ?", (trace,)).rowcount
-        if not db.execute("SELECT 1 FROM span WHERE user_id = ? LIMIT 1", word).fetchone():
-            db.execute("UPDATE word SET text = '(purged ' || id || ')' WHERE id = ?", word)
+        for step in schema.CUBES["person"].steps:
+            db.execute(f"DELETE FROM {schema.roll('person', step)} WHERE user_id = ?", word)
+        # The text may be a word of something else as well, which then is purged, too: it is the person's.
+        db.execute("UPDATE word SET text = '(purged ' || id || ')' WHERE id = ?", word)
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
