@@ -181,8 +181,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python="3.12")
 def prices(session: nox.Session) -> None:
-    """Make the shipped price table anew, from the newest genai-prices."""
+    """Make the shipped price table and its report anew, from the newest genai-prices and litellm."""
     session.install("-e", ".", "genai-prices")
+    session.install("--no-deps", "litellm")  # only its price map is read, as a file
     session.run("python", "scripts/build_prices.py")
 
 

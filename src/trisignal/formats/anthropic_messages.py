@@ -117,6 +117,10 @@ def _read_usage(draft: Draft, told: View) -> None:
             for part in iterations
             if (found := usage(part)) is not None
         )
+        last = view(iterations[-1])
+        if last.get("type") == "fallback_message":
+            # Another model answered than the one that the stream began with.
+            draft.response_model = text(last.get("model")) or draft.response_model
     bill = bills.of_usage(told, draft.provider)
     if bill is not None and not (draft.bill is not None and draft.bill.final):
         draft.bill = bill

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any, NamedTuple, Protocol, TypedDict, Union, cast
 
+from trisignal.policy.price_billers import billed_as as billed_as
 from trisignal.policy.price_rules import RowIndex, Rule, fits
 from trisignal.policy.price_validity import bounds, valid
 from trisignal.policy.price_validity import day_unix_s as day_unix_s
@@ -61,33 +62,6 @@ _OPEN_WEIGHTS = "gpt-oss"
 # Where the shipped file is cut: one line for each model, and for the head of each biller.
 _PROVIDERS, _MODELS, _BETWEEN, _END = ',"providers":[\n', '"models":[\n', "\n]},\n", "\n]}\n]}\n"
 _COMPACT_DATE = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=[-:]|$)")
-_BILLED_AS = {
-    "aws.bedrock": "aws",
-    "bedrock": "aws",
-    "az.ai.inference": "azure",
-    "az.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "azure_openai": "azure",
-    "fireworks_ai": "fireworks",
-    "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google-vertex",
-    "gemini": "google",
-    "mistral_ai": "mistral",
-    "mistralai": "mistral",
-    "moonshot_ai": "moonshotai",
-    "together_ai": "together",
-    "vertex_ai": "google-vertex",
-    "vertexai": "google-vertex",
-    "alibaba": "dashscope",
-    "deep_infra": "deepinfra",
-    "ibm.watsonx.ai": "watsonx",
-    "jina_ai": "jina",
-    "voyage_ai": "voyageai",
-    "x_ai": "x-ai",
-    "xai": "x-ai",
-}
 
 
 class Rates(NamedTuple):
@@ -197,12 +171,6 @@ def shipped() -> Table:
     return cast(Table, {**json.loads(f"{about}}}"), "providers": billers})
 
 
-def billed_as(provider: str) -> str:
-    """Name under which tables list a provider."""
-    name = provider.strip().lower()
-    return _BILLED_AS.get(name, name)
-
-
 class Match(NamedTuple):
     """The row that prices a model, and why it does."""
 
@@ -276,6 +244,11 @@ class TablePrices:
             if found is not None:
                 return Match(biller["id"], *found, because)
         return None
+
+    def listed(self, biller: str, model: str) -> Match | None:
+        """The row that prices a model at a biller; None when there is none."""
+        found = self._row(self._billers[biller], model.lower())
+        return None if found is None else Match(biller, *found, "provider")
 
     def offers(self, model: str, provider: str = "") -> Iterator[tuple[str, ModelRow]]:
         """Every biller (or the one that bills for ``provider``) that lists a model, and what it lists."""
@@ -351,7 +324,15 @@ def _has_tiers(biller: Biller, seller: str) -> bool:
     return seller == biller["id"] or seller in biller.get("tiers", ())
 
 
-def _rates(row: ModelRow, tier: str, at_unix_s: float, own: bool, tools: Mapping[str, float] | None) -> Rates | None:
+def price_set(row: ModelRow, tier: str, at_unix_s: float, own: bool = True) -> PriceSet | None:
+    """The prices of a row at one time; None when it has none, or none for the tier.
+
+    Args:
+        row: A row of a table.
+        tier: Service tier, in lower case.
+        at_unix_s: Seconds since the epoch.
+        own: Tier prices hold.
+    """
     dated, tiered = row[2], row[3]
     prices = next((p for when, p in reversed(dated) if valid(when, at_unix_s)), dated[0][1])
     if prices is None:
@@ -366,15 +347,20 @@ def _rates(row: ModelRow, tier: str, at_unix_s: float, own: bool, tools: Mapping
             changes = {**differing, **changes}
     if not known:
         return None
-    times = [*(when for when, _ in dated), *(when for _, when, _ in tiered)]
+    named: PriceSet = {**prices, **changes}
+    return {name: named.get(value) if isinstance(value, str) else value for name, value in named.items()}
+
+
+def _rates(row: ModelRow, tier: str, at_unix_s: float, own: bool, tools: Mapping[str, float] | None) -> Rates | None:
+    prices = price_set(row, tier, at_unix_s, own)
+    if prices is None:
+        return None
+    times = [*(when for when, _ in row[2]), *(when for _, when, _ in row[3])]
     later = (bound for when in times for bound in bounds(when, at_unix_s) if bound > at_unix_s)
-    named: dict[str, Any] = {**prices, **changes}
-    fees = named.pop("tools", {})
+    fees = prices.pop("tools", {})
     # A reseller's fees are its own, as its tiers are.
     fees = {**(tools or {}), **fees} if own else dict(tools or {})
-    merged: dict[str, Any] = {
-        name: _price(named.get(value) if isinstance(value, str) else value) for name, value in named.items()
-    }
+    merged: dict[str, Any] = {name: _price(value) for name, value in prices.items()}
     return Rates(**merged, tools=fees or None, valid_until_unix_s=min(later, default=math.inf))
 
 
