@@ -149,7 +149,7 @@ def every_encoder_takes(seen: testing.Seen, reader: InMemoryMetricReader, record
     assert [json.loads(line) for line in seen.log_text.encode().decode().split("\n") if line]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(ANY_TEXT)
 @example("\ud800")
 @example("\0")
@@ -209,7 +209,7 @@ NUMBERS = (
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(NUMBERS, NUMBERS)
 def test_numbers_of_any_kind_are_one_number_in_all_signals(first: Any, second: Any) -> None:
     """Span, metrics and line agree on the counts, or none of them has any; broken ones stop nothing."""

@@ -61,7 +61,7 @@ HIGHEST = {
     "logs": "formats",
     "policy": "formats",
     "clients._patch": "call",
-    "web.metrics_page": "call",
+    "web.metrics_page": "sinks",
     "web.request_id": "formats",
 }
 """The last row that a module or folder may see, where that is less than all rows above its own."""

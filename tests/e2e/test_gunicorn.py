@@ -55,7 +55,7 @@ def test_counts_and_spans_across_a_reload(tmp_path: Path, worker_class: str, pro
             load.stop()
             made = provider.counts()
             assert made.total() - load.counts.total() <= load.lost
-            assert counts(app.address) == made
+            wait_equal(lambda: counts(app.address), made)
             wait_equal(lambda: prometheus.query(COUNTS, *LABELS), dict(made))
             assert prometheus.query("sum(llm_active_requests)") == {(): 0}
             wait_equal(lambda: len(collector.spans()), made.total())

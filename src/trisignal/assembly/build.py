@@ -72,7 +72,7 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     meters: list[Meter] = [prometheus]
     _add_push(made, explicit, policy, sinks, meters)
     _add_handler(made, handler)
-    _serve(made)
+    _serve(made, prometheus)
     _add_bridge(made)
     if settings.store:
         from trisignal.assembly.store import add_store
@@ -108,16 +108,18 @@ def _share(made: Telemetry) -> None:
             made.undo.append(undo)
 
 
-def _serve(made: Telemetry) -> None:
+def _serve(made: Telemetry, prometheus: PrometheusSink) -> None:
     """Let the /metrics applications find this setup's registry, and settle before each scrape."""
+    # Where several processes share files, a page is made from these, and no collection of ours settles first.
+    settle = prometheus.settle if prometheus.multiprocess else state.settle
     before, registry = metrics_page.default_registry, made.registry
     assert registry is not None
     metrics_page.default_registry = lambda: registry
-    metrics_page.before_scrape.append(state.settle)
+    metrics_page.before_scrape.append(settle)
 
     def undo() -> None:
         metrics_page.default_registry = before
-        metrics_page.before_scrape.remove(state.settle)
+        metrics_page.before_scrape.remove(settle)
 
     made.undo.append(undo)
 

@@ -40,6 +40,9 @@ OTHER_VARIABLES = {
 }
 """Variables of ours that are no settings."""
 
+SERIES_PER_LABEL_SET = 50
+"""Room for the label sets of a model: four of its requests, and some 180 series in all if it streams, too."""
+
 CaptureContent = Literal["no_content", "span_only", "event_only", "span_and_event"]
 
 
@@ -100,7 +103,11 @@ class Settings:
         (), values.seconds, "Further bucket bounds of the latency histograms, in seconds."
     )
     max_label_sets: int = _setting(200, values.whole(1), "Label sets per metric; more collapse into `_OTHER`.")
-    max_series: int = _setting(10000, values.whole(100), "Prometheus series per process, over all metrics.")
+    max_series: int = _setting(
+        SERIES_PER_LABEL_SET * 200,
+        values.whole(100),
+        "Prometheus series per process, over all metrics; rises with `max_label_sets`, 50 for each, unless it is set.",
+    )
     exemplars: bool = _setting(True, values.switch, "Attach trace and span ids of sampled spans to histograms.")
     trace_sample_ratio: float = _setting(
         1.0, values.share, "Share of traces kept by the provider that setup() builds; by trace id."
@@ -202,6 +209,8 @@ def load(explicit: Mapping[str, object] | None = None, environ: Mapping[str, str
             read[name] = _READERS[name](value)
         except values.Wrong as wrong:
             raise ConfigError(spelled[name], value, str(wrong), sources[name]) from None
+    if "max_series" not in read and "max_label_sets" in read:
+        read["max_series"] = max(Settings.max_series, SERIES_PER_LABEL_SET * read["max_label_sets"])
     return Loaded(Settings(**read), sources)
 
 

@@ -43,6 +43,8 @@ _NUMBERS = (
 
 def real(value: Any) -> int | float | None:
     """A number that may become an attribute; None for booleans, and for what is too large or no number."""
+    if (value.__class__ is float or value.__class__ is int) and -MOST < value < MOST:
+        return value
     plain = number(value)
     return plain if plain is not None and plain.__class__ is not bool and -MOST < plain < MOST else None
 

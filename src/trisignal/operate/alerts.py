@@ -168,7 +168,7 @@ def _telemetry(plan: Plan, queries: Queries) -> list[Alert]:
         Alert("LlmTelemetryErrors", grew("internal_errors", "site"), "warning", "trisignal contains errors of its own",
               "{{ $value | humanize }} errors at {{ $labels.site }}: some facts of some calls are missing."),
         Alert("LlmLabelOverflow", grew("label_overflow", "metric"), "info", "Too many label values",
-              "{{ $value | humanize }} calls of {{ $labels.metric }} were counted under _OTHER."),
+              "{{ $value | humanize }} label sets of {{ $labels.metric }} have become _OTHER, with their calls."),
         Alert("LlmTelemetryDropped", grew("dropped", "queue"), "warning", "Telemetry is dropped",
               "{{ $value | humanize }} items of {{ $labels.queue }} were lost: the queue was full, or none took them."),
         Alert("LlmRedactionFailures", grew("redaction_failures", "detector"), "critical", "The redactor fails",

@@ -101,10 +101,14 @@ class Policy(Cleaning):
             entity = _ENTITY.get(operation)
             if entity:
                 opening[entity] = draft.name
-        for name, value in draft.fields.items():
-            if value.__class__ is str:
+        fields: Mapping[str, Any] = draft.fields
+        for name, value in fields.items():
+            kind = value.__class__
+            if kind is str:
                 opening[name] = known(value)
-            elif value is True or value is False:
+            elif kind is bool or (
+                (kind is float or kind is int) and len(repr(value)) < _LONG_NUMBER and value - value == 0
+            ):
                 opening[name] = value
             elif (fact := self._field(name, value)) is not None:
                 opening[name] = fact

@@ -45,19 +45,21 @@ class Cleaning:
         self.is_masked: Callable[[str], bool] = _never if masks is None else masks.matches
         """Whether the value of an attribute is to be masked, by its name."""
 
-    def clean(self, value: object) -> str:
+    def clean(self, value: Any) -> str:
         """Redact and shorten one metadata string, and make it encodable; a failing redactor blanks it.
 
         Args:
             value: Any text; of an enumeration its value, of any other object its ``str()``.
         """
-        text = text_of(value)
+        # The usual case is a clean text, for which a call would cost more than the look at it.
+        text = value if value.__class__ is str and value.isascii() and value.isprintable() else text_of(value)
         cut = len(text) > _LONGEST
         try:
             done = self._redactor(text[:_LONGEST] if cut else text)
             if not isinstance(done, str):
                 raise TypeError(f"a redactor returns a text, not {type(done).__name__}")
-            done = text_of(done)
+            if not (done.__class__ is str and done.isascii() and done.isprintable()):
+                done = text_of(done)
         except Exception as error:
             self.failed("metadata", error)
             return REDACTION_FAILED

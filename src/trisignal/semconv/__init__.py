@@ -306,7 +306,7 @@ _SHARED: dict[str, Metric] = {
     "internal_errors": _metric(
         "trisignal.internal_errors", "counter", "{error}", ("site",), "Contained internal errors of trisignal"),
     "label_overflow": _metric(
-        "trisignal.label_overflow", "counter", "{call}", ("metric",), "Label sets replaced by _OTHER"),
+        "trisignal.label_overflow", "counter", "{label_set}", ("metric",), "Label sets replaced by _OTHER, each once"),
     "dropped": _metric(
         "trisignal.dropped", "counter", "{item}", ("queue",), "Lost telemetry: a queue was full, a backend did not accept it, or a line could not be written"),
     "encoder_fallbacks": _metric(

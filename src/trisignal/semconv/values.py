@@ -121,7 +121,7 @@ def count(value: object) -> int | None:
     """
     if value.__class__ is int:
         return value if 0 <= value < MOST else None
-    plain = number(value)
+    plain = None if value is None else number(value)
     if plain is None or plain.__class__ is bool or not 0 <= plain < MOST or plain != int(plain):
         return None
     return int(plain)

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from trisignal import semconv as names
-from trisignal.call import Call, Usage
+from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Usage
 from trisignal.outcomes import INCOMPLETE_STREAM
 from trisignal.policy.cardinality import OTHER, LabelLimiter
 from trisignal.usage import TOKEN_BUCKETS
 
-ENUMERATED = frozenset(
-    {
-        names.OUTCOME,
-        names.ERROR_KIND,
-        names.TOKEN_TYPE,
-        names.TOKEN_MODALITY,
-        names.LABEL_COST_BUCKET,
-        names.LABEL_REASON,
-        names.LABEL_RESULT,
-    }
-)
-"""Labels with few fixed values: they stay when a label set collapses."""
-RESERVE = 10
-"""Label sets kept free for collapsed ones: no metric has more combinations of `ENUMERATED`."""
+ENUMERATED: Mapping[str, int] = {
+    names.OUTCOME: len(OUTCOMES),
+    names.ERROR_KIND: len(ERROR_KINDS),
+    names.TOKEN_TYPE: 2,
+    names.TOKEN_MODALITY: 8,
+    names.LABEL_COST_BUCKET: 16,
+    names.LABEL_REASON: 16,
+    names.LABEL_RESULT: 8,
+}
+"""Labels with few fixed values, and at most how many: they stay when a label set collapses."""
+_MOST_ENUMERATED = max(ENUMERATED.values())
 TOKENED = names.INFERENCE | {names.EMBEDDINGS}
-"""Operations whose successful calls are expected to tell their token usage."""
+"""Operations for whose successful calls the provider is expected to report token usage."""
 
 
 def bounds(metric: names.Metric, slo_thresholds: Sequence[float]) -> tuple[float, ...]:
@@ -43,6 +40,10 @@ def bounds(metric: names.Metric, slo_thresholds: Sequence[float]) -> tuple[float
 class LabelSets:
     """Fits label sets into the bounds of a limiter.
 
+    A model (with its operation, provider and dimensions) collapses in all metrics or in none, so that ratios
+    of two metrics are about the same calls: the first metric to be full decides, which is that of the requests,
+    as every model has a label set per outcome there.
+
     Args:
         table: Metrics by key.
         limiter: Counts label sets and series.
@@ -59,12 +60,17 @@ class LabelSets:
     ) -> None:
         self._table = table
         self._limiter = limiter
-        # Room for less than the reserve: then even the enumerated labels have to collapse.
-        self._kept = ENUMERATED if max_label_sets > RESERVE else frozenset[str]()
+        # Room for less than the collapsed label sets: then even the enumerated labels have to collapse.
+        self._kept = ENUMERATED if max_label_sets > _MOST_ENUMERATED else {}
+        self._reserve = {
+            key: max((n for label, n in self._kept.items() if label in metric.labels), default=1)
+            for key, metric in table.items()
+        }
         self._series = {
             key: len(bounds(metric, slo_thresholds)) + 3 if metric.instrument == "histogram" else 1
             for key, metric in table.items()
         }
+        self._models: set[tuple[str, ...]] = set()
 
     def fit(self, key: str, label_sets: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
         """The label sets to use: those given, or their collapsed forms when there are too many.
@@ -77,14 +83,26 @@ class LabelSets:
             ``label_sets`` itself if all of them may have series of their own.
         """
         metric = self._table[key]
-        reserve = RESERVE if self._kept.intersection(metric.labels) else 1
-        after = len(label_sets) - 1
-        if all(
-            self._limiter.admit(metric.name, labels, reserve=reserve + after - i, series=self._series[key])
-            for i, labels in enumerate(label_sets)
-        ):
+        known = not metric.dimensioned or self._admits(metric, label_sets[0])
+        if known and self._fits(key, label_sets):
             return label_sets
+        self._limiter.refuse(metric.name, label_sets[0])
         return [self._collapsed(metric, labels) for labels in label_sets]
+
+    def _fits(self, key: str, label_sets: Sequence[tuple[str, ...]]) -> bool:
+        name = self._table[key].name
+        return self._limiter.admit(name, label_sets, reserve=self._reserve[key], series=self._series[key])
+
+    def _admits(self, metric: names.Metric, labels: tuple[str, ...]) -> bool:
+        """Whether the model of a label set has its label sets among the requests, or gets them now."""
+        model, dimensions = labels[: len(names.R)], labels[len(metric.labels) :]
+        known = (*model, *dimensions)
+        if known in self._models:
+            return True
+        if not self._fits("requests", [(*model, outcome, *dimensions) for outcome in OUTCOMES]):
+            return False
+        self._models.add(known)
+        return True
 
     def _collapsed(self, metric: names.Metric, labels: tuple[str, ...]) -> tuple[str, ...]:
         kept = [v if n in self._kept else OTHER for n, v in zip(metric.labels, labels, strict=False)]

@@ -1,17 +1,17 @@
-"""Accumulators between calls and prometheus_client: adding is cheap, flushing is rare."""
+"""prometheus_client's metrics as our sink uses them: many observations at once, one collector for all of them."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
-from prometheus_client.samples import Exemplar
-
-from trisignal import semconv as names
-from trisignal.call import Call
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
+from prometheus_client.utils import floatToGoString
 
 ExemplarOf = tuple[str, str, float, float]
 """Trace id, span id, observed value, Unix time in seconds."""
@@ -24,11 +24,7 @@ class Accumulator:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self.counts = [0] * (len(self.bounds) + 1)
+        self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
         self.exemplars: dict[int, ExemplarOf] | None = None
 
@@ -51,28 +47,15 @@ class Accumulator:
         self.total += total
 
 
-class _Flushing:
-    """Mixed into metrics so that every way of collecting them flushes first."""
+class PlainCounter(Counter):
+    """A counter without the series of its creation time, which would double the page."""
 
-    flush: Callable[[], None] | None = None
-
-    def collect(self) -> Iterable[Metric]:
-        """Flush what calls have accumulated, then collect."""
-        if self.flush is not None:
-            self.flush()
-        return super().collect()  # type: ignore[misc,no-any-return]  # the metric class it is mixed with
+    def _child_samples(self) -> Iterable[Sample]:
+        return (Sample("_total", {}, self._value.get(), None, self._value.get_exemplar()),)
 
 
-class FlushingCounter(_Flushing, Counter):
-    """A counter that is up to date whenever it is collected."""
-
-
-class FlushingGauge(_Flushing, Gauge):
-    """A gauge that is up to date whenever it is collected."""
-
-
-class BulkHistogram(_Flushing, Histogram):
-    """A histogram that takes many observations at once."""
+class BulkHistogram(Histogram):
+    """A histogram that takes many observations at once, without the series of its creation time."""
 
     def record_many(self, accumulated: Accumulator) -> None:
         """Add the observations of an accumulator.
@@ -89,42 +72,42 @@ class BulkHistogram(_Flushing, Histogram):
             ids = {"trace_id": trace_id, "span_id": span_id}
             buckets[index].set_exemplar(Exemplar(ids, value, at_unix_s))
 
-
-Exemplified = tuple[str, str, float]
-"""Trace id, span id, Unix time in seconds."""
-
-
-class Row:
-    """What the calls of one label set have added since the last flush."""
-
-    __slots__ = ("call", "calls", "cost", "counters", "duration", "histograms")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        """Any call of the label set: tells the labels."""
-        self.calls = 0
-        self.duration = duration_key(call)
-        self.cost: dict[str, float] = {}
-        self.counters: dict[tuple[str, tuple[str, ...]], float] = {}
-        self.histograms: dict[str, Accumulator] = {}
+    def _child_samples(self) -> Iterable[Sample]:
+        total = 0.0
+        samples: list[Sample] = []
+        buckets: list[Any] = self._buckets
+        for bound, bucket in zip(self._upper_bounds, buckets, strict=True):
+            total += bucket.get()
+            samples.append(Sample("_bucket", _le(bound), total, None, bucket.get_exemplar()))
+        samples.append(Sample("_count", {}, total, None, None))
+        samples.append(Sample("_sum", {}, self._sum.get(), None, None))
+        return samples
 
 
-class Active:
-    """Calls in flight of one label set.
+@cache
+def _le(bound: float) -> dict[str, str]:
+    """Label of a bucket; written out once, not at each scrape. Whoever gets it copies it."""
+    return {"le": floatToGoString(bound)}  # type: ignore[no-untyped-call]  # theirs has no types
 
-    A set, not a number: a call that is interrupted at any moment is in it or not, and leaves it once.
+
+class CallCollector(Collector):
+    """All metrics of a sink as one collector, so that a scrape brings them up to date once.
+
+    Args:
+        metrics: Metrics of prometheus_client that are in no registry.
+        settle: Brings them up to date.
     """
 
-    __slots__ = ("calls", "labels")
+    def __init__(self, metrics: Iterable[Counter | Gauge | Histogram], settle: Callable[[], None]) -> None:
+        self._metrics = tuple(metrics)
+        self._settle = settle
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels = labels
-        self.calls: set[int] = set()
-        """Ids of open drafts."""
+    def describe(self) -> Iterable[Metric]:
+        """Names and types, for the registry."""
+        return [family for metric in self._metrics for family in metric.describe()]
 
-
-def duration_key(call: Call) -> str:
-    """Metric key of a model call's duration."""
-    if call.role == "server":
-        return "server_duration"
-    return "inference_duration" if call.operation in names.INFERENCE else "operation_duration"
+    def collect(self) -> Iterable[Metric]:
+        """Bring the metrics up to date, then collect them."""
+        self._settle()
+        for metric in self._metrics:
+            yield from metric.collect()

@@ -21,7 +21,7 @@ from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, ChunkTimes, Draft
 from trisignal.policy.cardinality import LabelLimiter
 from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities, spending
-from trisignal.sinks._series import Active
+from trisignal.sinks._rows import Active
 
 Attributes = Mapping[str, "str | int"]
 Put = Callable[[float, Attributes, "Context | None"], None]

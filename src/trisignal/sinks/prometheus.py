@@ -1,36 +1,47 @@
 """Prometheus metrics through prometheus_client, in single and multiprocess mode.
 
-One `Row` per label set of a model call accumulates what calls add; it is flushed into the
-labelled children when the metrics are collected, and after every call in multiprocess mode,
-where another process may collect. So a call costs one dictionary look-up and a few additions.
-All outcomes of a label set are created together, at 0, so that no ratio misses the first error.
+One `Row` per label set of a model call accumulates what calls add; it is flushed into the labelled children when
+the metrics are collected. In multiprocess mode, where another process may collect, that is done at most every
+`MOVE_S`: by the call itself if it is the first for a while, else by a thread, for all calls since. So a call costs
+one dictionary look-up and a few additions. All outcomes of a label set are created together, at 0, so that no ratio
+misses the first error.
+
+Calls wait for one lock, which is held for one row at a time: a flush takes row after row, and gives other threads
+their turn in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import RLock
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, values
+from prometheus_client import CollectorRegistry, Gauge, values
 
+from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
-from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities, spending
-from trisignal.sinks._series import (
-    Accumulator,
-    Active,
-    BulkHistogram,
-    Exemplified,
-    FlushingCounter,
-    FlushingGauge,
-    Row,
-)
+from trisignal.semconv.values import text_of
+from trisignal.sinks._additions import Additions
+from trisignal.sinks._measures import LabelSets, entity_labels
+from trisignal.sinks._mover import Mover
+from trisignal.sinks._rows import Active, Added, Row
+from trisignal.sinks._series import BulkHistogram, CallCollector, PlainCounter
+from trisignal.sinks._workers import Membership
 
+T = TypeVar("T", Row, Active)
+
+MOVE_S = 0.1
+"""Seconds for which what calls add may wait in a process before the files of multiprocess mode have it."""
 _REMEMBERED = 4096
-"""Rows kept between flushes: more of them are flushed and forgotten, as children hold the totals."""
+"""Rows kept, at least: more of them are flushed and forgotten, as children hold the totals."""
+_FEW = 64
+"""Label sets up to which a call itself moves what has changed to the files."""
+_SLICE = 8
+"""Rows flushed before other threads get their turn."""
 
 
 class PrometheusSink:
@@ -68,31 +79,34 @@ class PrometheusSink:
         self._table = names.profile(profile)
         self._prefix = prefix
         self._dimensions = tuple(dimensions)
-        self._thresholds = tuple(slo_thresholds)
-        self._multiprocess = bool(getattr(values.ValueClass, "_multiprocess", False))
+        self._additions = Additions(self._table, slo_thresholds)
+        self.multiprocess = bool(getattr(values.ValueClass, "_multiprocess", False))
         # prometheus_client keeps exemplars in single-process mode only.
-        self._exemplars = exemplars and not self._multiprocess
+        self._exemplars = exemplars and not self.multiprocess
+        self._most_rows = max(_REMEMBERED, 2 * max_label_sets)
+        self._most_active = self._most_rows
         # Reentrant: a collection started by the garbage collector's work must not deadlock.
         self._lock = RLock()
+        self._flushing = RLock()
+        self._moved_at_s = -MOVE_S
+        self._mover = Mover(self.flush, MOVE_S if self.multiprocess else 0.0)
+        self._membership = Membership() if self.multiprocess else None
         self._metrics: dict[str, Any] = {}
         self._rows: dict[tuple[Any, ...], Row] = {}
+        self._retired: list[dict[tuple[Any, ...], Row]] = []
+        """Rows that there was no room for, to be freed where no call waits for it."""
         self._active: dict[tuple[Any, ...], Active] = {}
-        self._told: dict[tuple[str, tuple[str, ...]], float] = {}
+        self._limits: dict[tuple[str, tuple[str, ...]], float] = {}
+        """Rate limits as last reported by the providers."""
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
         self.before_collect: Callable[[], None] | None = None
-        """Sets gauges that change without a call."""
-        self._split_by_modality = "tokens" not in self._table
-        self._input = "input_tokens" if self._split_by_modality else "tokens:input"
-        self._output = "output_tokens" if self._split_by_modality else "tokens:output"
+        """Brings up to date what changes without a call, and ends what finalizers left; once per collection."""
         self._refuse_collisions()
         self._limiter = LabelLimiter(max_label_sets, max_series, self._overflowed)
-        self._sets = LabelSets(self._table, self._limiter, max_label_sets, self._thresholds)
-        self._register()
+        self._sets = LabelSets(self._table, self._limiter, max_label_sets, slo_thresholds)
+        self._collector = self._register()
 
     # --- registration ----------------------------------------------------------------
-
-    def _full_name(self, metric: names.Metric) -> str:
-        return self._prefix + metric.prometheus_name
 
     def _refuse_collisions(self) -> None:
         taken = getattr(self._registry, "_names_to_collectors", {})
@@ -100,47 +114,51 @@ class PrometheusSink:
         if clash:
             raise MetricCollisionError(clash)
 
-    def label_names(self, metric: names.Metric) -> tuple[str, ...]:
-        """Attribute names of a metric's labels, dimensions included."""
-        return metric.labels + (self._dimensions if metric.dimensioned else ())
-
-    def _register(self) -> None:
-        made: dict[str, Any] = {}
+    def _register(self) -> CallCollector:
+        by_name: dict[str, Any] = {}
         for key, metric in self._table.items():
-            name = self._full_name(metric)
-            if name not in made:
-                made[name] = self._make(metric, name)
-            self._metrics[key] = made[name]
+            name = self._prefix + metric.prometheus_name
+            if name not in by_name:
+                by_name[name] = self._new_metric(key, metric, name)
+            self._metrics[key] = by_name[name]
+        collector = CallCollector(by_name.values(), self.settle)
+        self._registry.register(collector)
+        return collector
 
-    def _make(self, metric: names.Metric, name: str) -> Any:
-        labels = [label.replace(".", "_") for label in self.label_names(metric)]
-        made: Any
+    def _new_metric(self, key: str, metric: names.Metric, name: str) -> PlainCounter | BulkHistogram | Gauge:
+        named = metric.labels + (self._dimensions if metric.dimensioned else ())
+        labels = [label.replace(".", "_") for label in named]
         if metric.instrument == "counter":
-            made = FlushingCounter(name, metric.help, labels, registry=self._registry)
-        elif metric.instrument == "histogram":
-            edges = bounds(metric, self._thresholds)
-            made = BulkHistogram(name, metric.help, labels, registry=self._registry, buckets=edges)
-        else:
-            mode: Any = metric.multiprocess
-            made = FlushingGauge(name, metric.help, labels, registry=self._registry, multiprocess_mode=mode)
-        made.flush = self.flush
-        return made
+            return PlainCounter(name, metric.help, labels, registry=None)
+        if metric.instrument == "histogram":
+            return BulkHistogram(name, metric.help, labels, registry=None, buckets=self._additions.bounds[key])
+        mode: Any = metric.multiprocess
+        return Gauge(name, metric.help, labels, registry=None, multiprocess_mode=mode)
 
     def unregister(self) -> None:
-        """Take all metrics out of the registry again."""
-        for collector in set(self._metrics.values()):
-            try:
-                self._registry.unregister(collector)
-            except KeyError:
-                continue
+        """Take all metrics out of the registry again; files of multiprocess mode keep what was counted."""
+        self._mover.close()
+        try:
+            self._registry.unregister(self._collector)
+        except KeyError:
+            return
 
     def after_fork(self) -> None:
         """Start clean: no lock of another thread, nothing that the parent will flush itself."""
-        self._lock = RLock()
+        self._lock, self._flushing = RLock(), RLock()
+        self._moved_at_s = -MOVE_S
+        self._mover.after_fork()
         self._limiter.after_fork()
-        self._rows.clear()
-        self._active.clear()
-        self._told.clear()
+        self._rows, self._active = {}, {}
+        self._retired = []
+        self._limits.clear()
+        if self._membership is not None:
+            self._membership.after_fork()
+            self._children = {}
+            return
+        # Calls in flight are the parent's; in multiprocess mode its file has them, and ours begins at 0.
+        self._metrics["active"].clear()
+        self._children = {known: child for known, child in self._children.items() if known[0] != "active"}
 
     # --- label sets ------------------------------------------------------------------
 
@@ -149,15 +167,30 @@ class PrometheusSink:
 
     def _child(self, key: str, labels: tuple[str, ...]) -> Any:
         """The child of a label set, or that of the collapsed set when there are too many."""
-        got = self._children.get((key, labels))
-        if got is not None:
-            return got
-        (fitting,) = self._sets.fit(key, (labels,))
-        child = self._metrics[key].labels(*fitting) if labels else self._metrics[key]
-        if fitting is labels:
+        child = self._children.get((key, labels))
+        return self._new_child(key, labels) if child is None else child
+
+    def _new_child(self, key: str, labels: tuple[str, ...]) -> Any:
+        if self._membership is not None and not self._membership.known:
+            self._membership.enter(self._metrics["price_table_timestamp"])
+        if not labels:
+            child = self._children[key, labels] = self._metrics[key]
+            return child
+        # Policy has made them encodable; one that came another way would break every page from now on.
+        clean = tuple([text_of(value) for value in labels])
+        (fitting,) = self._sets.fit(key, (clean,))
+        child = self._metrics[key].labels(*fitting)
+        if fitting is clean:
             # Children of collapsed label sets are not remembered: their keys have no bound.
             self._children[key, labels] = child
         return child
+
+    def _requests(self, row: Row) -> Any:
+        """The child of a row's outcome; those of the other outcomes are created with it."""
+        labels = row.labels
+        label_sets = [(*labels.model, outcome, *labels.dimensions) for outcome in OUTCOMES]
+        fitting = dict(zip(OUTCOMES, self._sets.fit("requests", label_sets), strict=True))
+        return {o: self._metrics["requests"].labels(*values) for o, values in fitting.items()}[labels.outcome]
 
     # --- calls -----------------------------------------------------------------------
 
@@ -172,23 +205,20 @@ class PrometheusSink:
         with self._lock:
             active = self._active.get(key)
             if active is None:
-                if len(self._active) >= _REMEMBERED:
+                if len(self._active) >= self._most_active:
                     self._forget_idle()
                 active = self._active[key] = Active((operation, draft.provider, draft.request_model, *dims))
-        # Noted first: an interruption between the two must not leave the gauge up.
-        draft.tokens[self] = active
-        active.calls.add(id(draft))
-        if self._multiprocess:
-            self._show(active)
+            # Noted first: an interruption between the two must not leave the gauge up.
+            draft.tokens[self] = active
+            active.calls.add(id(draft))
+        if self.multiprocess and not self._mover.waiting:
+            self._mover.ask()
         return active
 
-    def _show(self, active: Active) -> None:
-        with self._lock:
-            self._child("active", active.labels).set(len(active.calls))
-
     def _forget_idle(self) -> None:
-        self.flush()
-        self._active = {key: active for key, active in self._active.items() if active.calls}
+        """Free the label sets that have no call in flight; with the lock held."""
+        self._active = {key: active for key, active in self._active.items() if active.calls or active.shown}
+        self._most_active = max(self._most_rows, 2 * len(self._active))
 
     def abort(self, draft: Draft) -> None:
         """Lower the in-flight gauge again, and nothing else: the call may not have become a record."""
@@ -196,8 +226,8 @@ class PrometheusSink:
         if active is None:
             return
         active.calls.discard(id(draft))
-        if self._multiprocess:
-            self._show(active)
+        if self.multiprocess and not self._mover.waiting:
+            self._mover.ask()
 
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
@@ -218,107 +248,46 @@ class PrometheusSink:
         with self._lock:
             row = self._rows.get(key)
             if row is None:
-                row = self._new_row(key, call)
+                if len(self._rows) >= self._most_rows:
+                    self._retired.append(self._rows)
+                    self._rows = {}
+                row = self._rows[key] = Row(call)
             exemplar = None
             if self._exemplars and call.sampled:
                 exemplar = (call.trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
-            if ended:
-                self._mark(row, row.duration, call.duration_s, exemplar)
-            if ended and call.counted:
-                self._add_outcome(row, call)
-            if call.counted or not ended:
-                self._add_spending(row, call, exemplar)
-            if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
-                self._add_stream(row, call, exemplar)
-            if self._multiprocess:
-                self._flush_row(row)
-                self._flush_told()
+            self._additions.add(row, call, ended, exemplar)
+            if call.rate_limits and ended and call.counted:
+                self._take_limits(call)
+        if self._retired or len(self._limits) > _REMEMBERED:
+            self._make_room()
+        elif self.multiprocess:
+            self._move()
 
-    def _new_row(self, key: tuple[Any, ...], call: Call) -> Row:
-        if len(self._rows) >= _REMEMBERED:
+    def _move(self) -> None:
+        """Move a call to the files: at once if it is the first for a while, else soon and with others."""
+        idle = len(self._rows) + len(self._active) <= _FEW and monotonic() - self._moved_at_s >= MOVE_S
+        if idle and self._flushing.acquire(blocking=False):
+            try:
+                self.flush()
+            finally:
+                self._flushing.release()
+        elif not self._mover.waiting:
+            self._mover.ask()
+
+    def _make_room(self) -> None:
+        """Nobody has scraped for so many label sets that they have to go: soon, or now if that is too late."""
+        if len(self._retired) < 4:
+            self._mover.ask()
+        else:
             self.flush()
-            self._rows.clear()
-        row = self._rows[key] = Row(call)
-        return row
 
-    def _series(self, row: Row, key: str) -> Accumulator:
-        found = row.histograms.get(key)
-        if found is None:
-            edges = bounds(self._table[key.partition(":")[0]], self._thresholds)
-            found = row.histograms[key] = Accumulator(edges)
-        return found
-
-    def _mark(self, row: Row, key: str, value: float, exemplar: Exemplified | None) -> None:
-        series = self._series(row, key)
-        index = series.add(value)
-        if exemplar is not None:
-            trace_id, span_id, at_unix_s = exemplar
-            series.mark(index, (trace_id, span_id, value, at_unix_s))
-
-    @staticmethod
-    def _count(row: Row, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
-        counters = row.counters
-        counters[key, labels] = counters.get((key, labels), 0.0) + amount
-
-    def _add_outcome(self, row: Row, call: Call) -> None:
-        row.calls += 1
+    def _take_limits(self, call: Call) -> None:
         for limit in call.rate_limits:
             labels = (call.provider, call.request_model, limit.resource)
             if limit.remaining is not None:
-                self._told["ratelimit_remaining", labels] = limit.remaining
+                self._limits["ratelimit_remaining", labels] = limit.remaining
             if limit.limit is not None:
-                self._told["ratelimit_limit", labels] = limit.limit
-        if len(self._told) > _REMEMBERED:
-            self._flush_told()
-        if call.error_kind is not None:
-            self._count(row, "errors", (call.error_kind, call.error_type))
-        for kind in call.retries:
-            self._count(row, "retries", (kind,))
-        if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
-            self._count(row, "usage_missing", ())
-
-    def _add_spending(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
-        usage, cost = call.usage, call.cost
-        if usage is not None:
-            if usage.input is not None:
-                self._series(row, self._input).add(usage.input)
-            if usage.output is not None:
-                self._series(row, self._output).add(usage.output)
-            if self._split_by_modality:
-                for key, modality, tokens in modalities(usage):
-                    self._count(row, key, (modality,), tokens)
-        for key, labels, amount in spending(call):
-            self._count(row, key, labels, amount)
-        if cost is not None:
-            buckets = row.cost
-            for bucket, amount in cost.by_bucket:
-                buckets[bucket] = buckets.get(bucket, 0.0) + amount
-            self._mark(row, "request_cost", cost.total_usd, exemplar)
-
-    def _add_stream(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
-        times = call.chunk_times
-        assert times is not None
-        start = call.start_ns
-        output = call.usage.output if call.usage is not None else None
-        per_token = None
-        if times.first_token_ns and output is not None and output > 1:
-            per_token = (times.last_ns - times.first_token_ns) * 1e-9 / (output - 1)
-        if call.role == "server":
-            if call.outcome == "ok" and times.first_token_ns:
-                self._series(row, "server_first_token").add((times.first_token_ns - start) * 1e-9)
-                if per_token is not None:
-                    self._series(row, "server_per_token").add(per_token)
-            return
-        self._series(row, "first_chunk").add((times.first_chunk_ns - start) * 1e-9)
-        if any(times.intervals):
-            total = (times.last_ns - times.first_chunk_ns) * 1e-9
-            self._series(row, "chunk_interval").absorb(times.intervals, total)
-        if times.first_token_ns:
-            self._mark(row, "first_token", (times.first_token_ns - start) * 1e-9, exemplar)
-        if times.first_answer_ns:
-            self._series(row, "first_answer").add((times.first_answer_ns - start) * 1e-9)
-        if per_token is not None:
-            self._series(row, "per_token").add(per_token)
+                self._limits["ratelimit_limit", labels] = limit.limit
 
     def _entity(self, call: Call) -> None:
         key, labels = entity_labels(call)
@@ -329,51 +298,84 @@ class PrometheusSink:
 
     # --- flushing --------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Move what was accumulated into the labelled children."""
+    def settle(self) -> None:
+        """Bring everything up to date, for a collection."""
         if self.before_collect is not None:
             self.before_collect()
+        self.flush()
+
+    def flush(self) -> None:
+        """Move what was accumulated into the labelled children."""
+        with self._flushing:
+            while self._retired:
+                self._flush_all(self._retired[0].values(), self._flush_row)
+                self._retired.pop(0)
+            self._flush_all(self._rows.values(), self._flush_row)
+            self._flush_all(self._active.values(), self._flush_active)
+            while self._limits:
+                (key, labels), value = self._limits.popitem()
+                self._child(key, labels).set(value)
+            self._moved_at_s = monotonic()
+
+    @staticmethod
+    def _flush_all(found: Iterable[T], flush: Callable[[T], bool]) -> None:
+        flushed = 0
+        for one in tuple(found):
+            try:
+                flushed += flush(one)
+            except Exception as error:
+                _guard.contain("sink.prometheus.flush", error)
+            if flushed == _SLICE:
+                flushed = 0
+                # Without it a thread that has a call to record waits for the interpreter's switch interval.
+                sleep(0)
+
+    def _flush_active(self, active: Active) -> bool:
+        calls = len(active.calls)
+        added, active.shown = calls - active.shown, calls
+        child = active.child
+        if child is None:
+            child = active.child = self._child("active", active.labels)
+        elif not added:
+            return False
+        child.inc(added)
+        return True
+
+    def _flush_row(self, row: Row) -> bool:
+        if row.is_empty:
+            return False
         with self._lock:
-            for row in tuple(self._rows.values()):
-                if row.calls or row.counters or row.histograms:
-                    self._flush_row(row)
-            self._flush_told()
-            if not self._multiprocess:
-                for active in tuple(self._active.values()):
-                    self._child("active", active.labels).set(len(active.calls))
+            added = row.take()
+        children, labels = row.children, row.labels
+        if added.calls:
+            child = children.get("requests")
+            if child is None:
+                child = children["requests"] = self._requests(row)
+            child.inc(added.calls)
+        for key, accumulated in added.histograms.items():
+            child = children.get(key)
+            if child is None:
+                name, _, kind = key.partition(":")
+                child = self._child(name, labels.of_histogram(name, self._table[name], kind))
+                children[key] = child
+            child.record_many(accumulated)
+        self._flush_counters(row, added)
+        return True
 
-    def _flush_row(self, row: Row) -> None:
-        call = row.call
-        model = (call.operation, call.provider, call.request_model)
-        common, dims = common_labels(call), call.dimensions
-        if row.calls:
-            label_sets = [(*model, outcome, *dims) for outcome in OUTCOMES]
-            fitting = dict(zip(OUTCOMES, self._sets.fit("requests", label_sets), strict=True))
-            children = {o: self._metrics["requests"].labels(*labels) for o, labels in fitting.items()}
-            children[call.outcome].inc(row.calls)
-            row.calls = 0
-        for key, accumulated in row.histograms.items():
-            name, _, kind = key.partition(":")
-            if name.endswith("_duration"):
-                labels = (*common, call.error_type, call.outcome, *dims)
-            elif self._table[name].labels[: len(names.COMMON)] == names.COMMON:
-                labels = (*common, kind, *dims) if kind else (*common, *dims)
-            else:
-                labels = (*model, *dims)
-            self._child(name, labels).record_many(accumulated)
-        row.histograms.clear()
-        for bucket, amount in row.cost.items():
-            self._child("cost", (*model, call.response_model, bucket, *dims)).inc(amount)
-        row.cost.clear()
-        for (key, own), amount in row.counters.items():
-            base = common if self._table[key].labels[: len(names.COMMON)] == names.COMMON else model
-            self._child(key, (*base, *own, *dims)).inc(amount)
-        row.counters.clear()
-
-    def _flush_told(self) -> None:
-        for (key, labels), value in self._told.items():
-            self._child(key, labels).set(value)
-        self._told.clear()
+    def _flush_counters(self, row: Row, added: Added) -> None:
+        children, labels = row.children, row.labels
+        for bucket, amount in added.cost.items():
+            child = children.get(("cost", bucket))
+            if child is None:
+                known = (*labels.model, labels.response_model, bucket, *labels.dimensions)
+                child = children["cost", bucket] = self._child("cost", known)
+            child.inc(amount)
+        for counted, amount in added.counters.items():
+            child = children.get(counted)
+            if child is None:
+                key, own = counted
+                child = children[counted] = self._child(key, labels.of_counter(self._table[key], own))
+            child.inc(amount)
 
     # --- measurements that are no calls ------------------------------------------------
 
@@ -391,7 +393,7 @@ class PrometheusSink:
 
     def gauge_from(self, key: str, read: Callable[[], float]) -> None:
         """Have a gauge without labels read its value when it is scraped."""
-        if self._multiprocess:
+        if self.multiprocess:
             self._metrics[key].set(read())
         else:
             self._metrics[key].set_function(read)

@@ -65,6 +65,9 @@ def _registry(given: CollectorRegistry | None) -> CollectorRegistry:
     path = os.environ[variable]
     if not os.path.isdir(path):
         raise _Misconfigured(f"{variable} names no directory: create it before the processes start")
+    from trisignal.sinks._workers import bury_dead
+
+    bury_dead(path)
     merged = CollectorRegistry()
     MultiProcessCollector(merged, path=path)  # type: ignore[no-untyped-call]  # theirs has no types
     return merged

@@ -131,7 +131,7 @@ def _telemetry(chosen: Selection) -> tuple[Panel, ...]:
     days = chosen.plan.thresholds.price_table_days
     return (
         count("Own errors", "internal_errors", "Errors of trisignal, contained: some facts of some calls are missing."),
-        count("Label overflow", "label_overflow", "Calls that were counted under `_OTHER`.", "orange"),
+        count("Label overflow", "label_overflow", "Label sets that became `_OTHER`, each once.", "orange"),
         count("Dropped", "dropped", "Telemetry that was lost; its label `queue` says where."),
         count("Redacted", "redactions", "Texts that the redactor replaced.", ""),
         count("Redaction failed", "redaction_failures", "Contents dropped as the redactor raised."),

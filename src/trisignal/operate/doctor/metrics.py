@@ -102,7 +102,7 @@ def _size(page: Page, max_label_sets: int) -> Iterator[Finding]:
         if series.value:
             yield Finding(
                 CARDINALITY, "warning",
-                f"label sets of {series.labels.get('metric', '?')} overflowed: {series.value:g} calls are under _OTHER",
+                f"{series.value:g} label sets of {series.labels.get('metric', '?')} overflowed: they are under _OTHER",
                 "drop a metric dimension with many values, or raise max_label_sets",
             )  # fmt: skip
 

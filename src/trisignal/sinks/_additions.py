@@ -1,0 +1,109 @@
+"""What one ended call to a model adds to the row of its label set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from trisignal import semconv as names
+from trisignal.call import Call
+from trisignal.sinks._measures import TOKENED, bounds, modalities, spending
+from trisignal.sinks._rows import Exemplified, Row
+from trisignal.sinks._series import Accumulator
+
+
+class Additions:
+    """Adds calls to rows, under the metrics of one profile.
+
+    Args:
+        table: Metrics by key.
+        slo_thresholds: Further bounds of latency histograms, in seconds.
+    """
+
+    __slots__ = ("_input", "_output", "_split_by_modality", "bounds")
+
+    def __init__(self, table: Mapping[str, names.Metric], slo_thresholds: Sequence[float]) -> None:
+        self.bounds = {k: bounds(metric, slo_thresholds) for k, metric in table.items() if metric.bounds}
+        """Bucket bounds by metric key."""
+        self._split_by_modality = "tokens" not in table
+        self._input = "input_tokens" if self._split_by_modality else "tokens:input"
+        self._output = "output_tokens" if self._split_by_modality else "tokens:output"
+
+    def add(self, row: Row, call: Call, ended: bool, exemplar: Exemplified | None) -> None:
+        """Add a call, or the late tokens of one that was counted before.
+
+        Args:
+            row: Row of the call's label set.
+            call: The call.
+            ended: It is a call of its own.
+            exemplar: Ids of its span, if that was sampled.
+        """
+        if ended:
+            self._mark(row, row.duration, call.duration_s, exemplar)
+            if call.counted:
+                row.calls += 1
+                if call.error_kind is not None:
+                    row.count("errors", (call.error_kind, call.error_type))
+                for kind in call.retries:
+                    row.count("retries", (kind,))
+                if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
+                    row.count("usage_missing", ())
+        if call.counted or not ended:
+            self._add_spending(row, call, exemplar)
+        if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
+            self._add_stream(row, call, exemplar)
+
+    def _series(self, row: Row, key: str) -> Accumulator:
+        series = row.histograms.get(key)
+        if series is None:
+            series = row.histograms[key] = Accumulator(self.bounds[key.partition(":")[0]])
+        return series
+
+    def _mark(self, row: Row, key: str, value: float, exemplar: Exemplified | None) -> None:
+        series = self._series(row, key)
+        index = series.add(value)
+        if exemplar is not None:
+            trace_id, span_id, at_unix_s = exemplar
+            series.mark(index, (trace_id, span_id, value, at_unix_s))
+
+    def _add_spending(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
+        usage, cost = call.usage, call.cost
+        if usage is not None:
+            if usage.input is not None:
+                self._series(row, self._input).add(usage.input)
+            if usage.output is not None:
+                self._series(row, self._output).add(usage.output)
+            if self._split_by_modality:
+                for key, modality, tokens in modalities(usage):
+                    row.count(key, (modality,), tokens)
+        for key, labels, amount in spending(call):
+            row.count(key, labels, amount)
+        if cost is not None:
+            buckets = row.cost
+            for bucket, amount in cost.by_bucket:
+                buckets[bucket] = buckets.get(bucket, 0.0) + amount
+            self._mark(row, "request_cost", cost.total_usd, exemplar)
+
+    def _add_stream(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
+        times = call.chunk_times
+        assert times is not None
+        start = call.start_ns
+        output = call.usage.output if call.usage is not None else None
+        per_token = None
+        if times.first_token_ns and output is not None and output > 1:
+            per_token = (times.last_ns - times.first_token_ns) * 1e-9 / (output - 1)
+        if call.role == "server":
+            if call.outcome == "ok" and times.first_token_ns:
+                self._series(row, "server_first_token").add((times.first_token_ns - start) * 1e-9)
+                if per_token is not None:
+                    self._series(row, "server_per_token").add(per_token)
+            return
+        self._series(row, "first_chunk").add((times.first_chunk_ns - start) * 1e-9)
+        if any(times.intervals):
+            total = (times.last_ns - times.first_chunk_ns) * 1e-9
+            self._series(row, "chunk_interval").absorb(times.intervals, total)
+        if times.first_token_ns:
+            self._mark(row, "first_token", (times.first_token_ns - start) * 1e-9, exemplar)
+        if times.first_answer_ns:
+            self._series(row, "first_answer").add((times.first_answer_ns - start) * 1e-9)
+        if per_token is not None:
+            self._series(row, "per_token").add(per_token)

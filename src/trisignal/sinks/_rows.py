@@ -1,0 +1,125 @@
+"""What calls have added since the last flush, one row per label set: adding is cheap, flushing is rare."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from trisignal import semconv as names
+from trisignal.call import Call, Outcome
+from trisignal.sinks._measures import common_labels
+from trisignal.sinks._series import Accumulator
+
+Exemplified = tuple[str, str, float]
+"""Trace id, span id, Unix time in seconds."""
+CounterKey = tuple[str, tuple[str, ...]]
+"""Metric key, and the labels of the metric's own between those of the call."""
+
+
+class Added(NamedTuple):
+    """What a row has gathered, taken out of it."""
+
+    calls: int
+    cost: dict[str, float]
+    counters: dict[CounterKey, float]
+    histograms: dict[str, Accumulator]
+
+
+class Row:
+    """Gathers what the calls of one label set add."""
+
+    __slots__ = ("calls", "children", "cost", "counters", "duration", "histograms", "labels")
+
+    def __init__(self, call: Call) -> None:
+        self.labels = Labels(
+            (call.operation, call.provider, call.request_model),
+            common_labels(call),
+            call.dimensions,
+            call.response_model,
+            call.error_type,
+            call.outcome,
+        )
+        self.duration = duration_key(call)
+        self.children: dict[Any, Any] = {}
+        """Children of prometheus_client that earlier flushes added to, by metric key or `CounterKey`."""
+        self.calls = 0
+        self.cost: dict[str, float] = {}
+        self.counters: dict[CounterKey, float] = {}
+        self.histograms: dict[str, Accumulator] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added since it was taken last."""
+        return not (self.calls or self.counters or self.histograms)
+
+    def take(self) -> Added:
+        """Take what was gathered, and begin anew."""
+        added = Added(self.calls, self.cost, self.counters, self.histograms)
+        self.calls = 0
+        self.cost, self.counters, self.histograms = {}, {}, {}
+        return added
+
+    def count(self, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
+        """Add to a counter."""
+        counters = self.counters
+        counters[key, labels] = counters.get((key, labels), 0.0) + amount
+
+
+class Labels(NamedTuple):
+    """Label values that the calls of a row share."""
+
+    model: tuple[str, ...]
+    """Values of `semconv.R`."""
+    common: tuple[str, ...]
+    """Values of `semconv.COMMON`."""
+    dimensions: tuple[str, ...]
+    response_model: str
+    error_type: str
+    outcome: Outcome
+
+    def of_histogram(self, key: str, metric: names.Metric, kind: str) -> tuple[str, ...]:
+        """Label values of a histogram.
+
+        Args:
+            key: Key of the metric.
+            metric: The metric.
+            kind: Token type, where the metric has that label.
+        """
+        if key.endswith("_duration"):
+            return (*self.common, self.error_type, self.outcome, *self.dimensions)
+        if metric.labels[: len(names.COMMON)] == names.COMMON:
+            return (*self.common, kind, *self.dimensions) if kind else (*self.common, *self.dimensions)
+        return (*self.model, *self.dimensions)
+
+    def of_counter(self, metric: names.Metric, own: tuple[str, ...]) -> tuple[str, ...]:
+        """Label values of a counter.
+
+        Args:
+            metric: The metric.
+            own: Values of its labels beyond those of the call.
+        """
+        base = self.common if metric.labels[: len(names.COMMON)] == names.COMMON else self.model
+        return (*base, *own, *self.dimensions)
+
+
+class Active:
+    """Calls in flight of one label set.
+
+    A set, not a number: a call that is interrupted at any moment is in it or not, and leaves it once.
+    """
+
+    __slots__ = ("calls", "child", "labels", "shown")
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.calls: set[int] = set()
+        """Ids of open drafts."""
+        self.shown = 0
+        """What the gauge has of them; several label sets may share one gauge."""
+        self.child: Any = None
+
+
+def duration_key(call: Call) -> str:
+    """Metric key of a model call's duration."""
+    if call.role == "server":
+        return "server_duration"
+    return "inference_duration" if call.operation in names.INFERENCE else "operation_duration"
