@@ -7,6 +7,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -135,18 +136,19 @@ def records(path: Path) -> list[Any]:
 def test_lines_go_on_when_the_file_can_be_written_again(
     registry: CollectorRegistry, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the folder is gone lines are lost, counted and told once; with the folder they come again."""
+    """While a file is in the place of the folder lines are lost, counted and logged once; then they come again."""
     path = tmp_path / "logs" / "calls.log"
     with trisignal.setup(registry=registry, logs=path):
-        path.parent.rmdir()
+        shutil.rmtree(path.parent)
+        path.parent.write_text("in the way")
         with caplog.at_level(logging.WARNING, "trisignal"):
             call()
             call()
         assert [one.getMessage() for one in caplog.records if one.name == "trisignal"] == [
-            "the log file cannot be written (No such file or directory): lines are dropped, and counted"
+            "the log file cannot be written (Not a directory): lines are dropped, and counted"
         ]
         assert lost(registry, "log_file") == 2
-        path.parent.mkdir()
+        path.parent.unlink()
         call()
     assert len(records(path)) == 1
 

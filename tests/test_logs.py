@@ -118,7 +118,7 @@ def test_records_carry_request_id_and_bound_context(make_log: Any) -> None:
     assert {k: v for k, v in inside.items() if k not in outside} == {
         "request_id": "r1",
         "conversation_id": "c1",
-        "user_id": "u1",
+        "user.id": "u1",
         "tenant": "acme",
     }
 

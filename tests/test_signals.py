@@ -86,7 +86,7 @@ def test_a_carrier_crosses_processes_as_json(seen: Seen) -> None:
     request_id, ref, trace_id, parent, line, waits = json.loads(done.stdout)
     assert (request_id, ref, waits) == ("r-1", {}, 1)
     assert (trace_id, f"{parent:016x}") == (call.trace_id, call.ref["span_id"])
-    assert (line["llm.request_id"], line["tenant"], line["trace_id"]) == ("r-1", "acme", call.trace_id)
+    assert (line["request_id"], line["tenant"], line["trace_id"]) == ("r-1", "acme", call.trace_id)
 
 
 def test_the_consumers_own_context_comes_back(seen: Seen) -> None:

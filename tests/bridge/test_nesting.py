@@ -272,7 +272,7 @@ def test_what_is_bound_reaches_the_bridged_call(seen: Seen) -> None:
     with trisignal.context(request_id="r-1", tenant="acme"):
         span = tracer_of(seen).start_span("chat", attributes=INFERENCE)
     span.end()
-    assert (seen.logs[0]["llm.request_id"], seen.logs[0]["tenant"]) == ("r-1", "acme")
+    assert (seen.logs[0]["request_id"], seen.logs[0]["tenant"]) == ("r-1", "acme")
 
 
 def test_one_tool_call_told_twice_is_one(seen: Seen) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import ceil
 from operator import attrgetter
 
+from trisignal import semconv as names
 from trisignal.analysis.query import CONTEXT_PREFIX, Query
 from trisignal.analysis.rows import Rows, SpanRow, Total
 from trisignal.analysis.source import TraceSource
@@ -114,5 +115,7 @@ def value_of(row: SpanRow, dimension: str) -> str:
     if operation is not None:
         return row.entity if row.operation == operation else ""
     if dimension.startswith(CONTEXT_PREFIX):
-        return str(row.attributes.get("llm.dimension." + dimension[len(CONTEXT_PREFIX) :], ""))
+        key = dimension[len(CONTEXT_PREFIX) :]
+        # Log lines have bound values under their own names.
+        return str(row.attributes.get(names.DIMENSION_PREFIX + key, row.attributes.get(key, "")))
     return str(getattr(row, dimension))

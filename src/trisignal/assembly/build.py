@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -13,27 +12,23 @@ from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from trisignal import _guard, config
 from trisignal import semconv as names
-from trisignal.assembly import arguments
+from trisignal.assembly import arguments, call_log
 from trisignal.assembly.telemetry import Telemetry, after_fork, own_version
 from trisignal.bridge.processor import BridgeSpanProcessor
 from trisignal.engine import lifecycle, state
 from trisignal.export.global_provider import SharedTracerProvider, is_unset, share
-from trisignal.export.log_file import LogFile
 from trisignal.export.otel_providers import IDS_ONLY, logger_provider_from, meter_provider_from, tracer_provider_from
 from trisignal.policy import Policy
 from trisignal.policy.own_redactor import OwnRedactor
 from trisignal.policy.price import Pricer
 from trisignal.policy.redact import PatternRedactor, chain
 from trisignal.sinks import Meter, Sink
-from trisignal.sinks.json_log import JsonLogSink
 from trisignal.sinks.prometheus import PrometheusSink
 from trisignal.sinks.span import SpanSink
 from trisignal.web import metrics_page
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-CALL_LOGGER = "trisignal.calls"
 
 
 def start(explicit: dict[str, Any]) -> Telemetry:
@@ -67,11 +62,9 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     prometheus = _prometheus(made, explicit.get("registry"))
     tracer_provider = _tracer_provider(made, explicit.get("tracer_provider"), policy)
     tracer = tracer_provider.get_tracer(names.SCOPE, own_version(), names.SCHEMA_URL)
-    log_sink = JsonLogSink(logging.getLogger(CALL_LOGGER), settings.log_sample_ratio)
-    sinks: list[Sink] = [SpanSink(tracer, policy), prometheus, log_sink, made.tally]
+    sinks: list[Sink] = [SpanSink(tracer, policy), prometheus, *call_log.sinks(made, handler), made.tally]
     meters: list[Meter] = [prometheus]
     _add_push(made, explicit, policy, sinks, meters)
-    _add_handler(made, handler)
     _serve(made, prometheus)
     _add_bridge(made)
     if settings.store:
@@ -200,45 +193,6 @@ def _add_push(
         logger = logger_provider.get_logger(names.SCOPE, own_version(), names.SCHEMA_URL)
         # Before the span sink: events belong to the span while it is open.
         sinks.insert(0, OtelEventSink(logger, details=True, content=settings.content_in_events, sampled_only=exports))
-
-
-def _add_handler(made: Telemetry, given: logging.Handler | None) -> None:
-    target = made.settings.logs
-    handler = _own_handler(target) if given is None else given
-    if handler is None:
-        return
-    # Its base takes milliseconds to import, which a process without call logs can spare.
-    from trisignal.logs import ContextFilter, JsonFormatter
-
-    logger = logging.getLogger(None if target == "root" else CALL_LOGGER)
-    calls = logging.getLogger(CALL_LOGGER)
-    context = ContextFilter()
-    formatter, level = handler.formatter, calls.level
-    if formatter is None:
-        handler.setFormatter(JsonFormatter(redactor=made.redactor))
-    handler.addFilter(context)
-    logger.addHandler(handler)
-    if level == logging.NOTSET:
-        calls.setLevel(logging.INFO)
-
-    def undo() -> None:
-        logger.removeHandler(handler)
-        handler.removeFilter(context)
-        handler.setFormatter(formatter)
-        calls.setLevel(level)
-        if given is None:
-            handler.close()
-
-    made.undo.append(undo)
-
-
-def _own_handler(target: str) -> logging.Handler | None:
-    if not target:
-        return None
-    if target in ("stderr", "root"):
-        return logging.StreamHandler()
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    return LogFile(target)
 
 
 def _refresh() -> None:

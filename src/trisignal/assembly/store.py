@@ -35,7 +35,7 @@ def add_store(made: Telemetry, policy: Policy) -> StoreSink:
         folder,
         days=settings.store_days,
         max_bytes=settings.store_mb << 20,
-        service=_service(made),
+        service=made.service,
         lost=partial(lost, "store"),
         clean=lambda span: redacted(span, policy),
     )
@@ -54,11 +54,3 @@ def _add_logs(made: Telemetry, writer: Writer) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     made.undo.append(lambda: root.removeHandler(handler))
-
-
-def _service(made: Telemetry) -> str:
-    if made.settings.service_name:
-        return made.settings.service_name
-    resource = getattr(made.tracer_provider, "resource", None)
-    name = str(resource.attributes.get("service.name", "")) if resource is not None else ""
-    return "" if name.startswith("unknown_service") else name

@@ -112,6 +112,15 @@ class Telemetry:
         self.undo: list[Callable[[], None]] = []
         """What takes the host's things back to how they were, latest first."""
 
+    @property
+    def service(self) -> str:
+        """``service.name`` of what is recorded; "" where nobody has given one."""
+        if self.settings.service_name:
+            return self.settings.service_name
+        resource = getattr(self.tracer_provider, "resource", None)
+        name = str(resource.attributes.get("service.name", "")) if resource is not None else ""
+        return "" if name.startswith("unknown_service") else name
+
     def add_processor(self, processor: SpanProcessor) -> bool:
         """Let a processor see the spans of the provider in use; undone by shutdown.
 

@@ -25,9 +25,10 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter as _JsonFormatter
 
 from trisignal._context import REQUEST_ID, bound
+from trisignal._context import USER_ID as BOUND_USER_ID
 from trisignal._guard import contain
 from trisignal.logs.values import OUR_KEYS, SPAN_ID, TRACE_FLAGS, TRACE_ID, Gate, clean, text_of
-from trisignal.semconv import RECORD_CLEAN, RECORD_COMPLETE
+from trisignal.semconv import RECORD_CLEAN, RECORD_COMPLETE, USER_ID
 
 COMPLETE = RECORD_COMPLETE
 """A record with this attribute has all it should carry: nothing is added to it."""
@@ -59,7 +60,7 @@ def _context_fields(own: Mapping[str, Any]) -> dict[str, str]:
         # A record of another request, told late: what is bound here is not its context.
         if request is None or own.get(REQUEST_ID, request) == request:
             for key, value in values.items():
-                name = "context." + key if key in _RESERVED else key
+                name = USER_ID if key == BOUND_USER_ID else "context." + key if key in _RESERVED else key
                 if name not in own:
                     added[name] = value
     return added

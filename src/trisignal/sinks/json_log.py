@@ -7,7 +7,7 @@ of its time on finding out which line of ours called it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -18,6 +18,16 @@ from trisignal.policy.sample import keep
 _NO_TRACE = "0" * 32
 _OUTCOME = names.OUTCOME.replace(".", "_")
 _ERROR_KIND = names.ERROR_KIND.replace(".", "_")
+_SAID_OTHERWISE = (names.OUTCOME, names.ERROR_KIND, names.COST_ATTRIBUTES["total"], names.REQUEST_ID)
+"""Attributes of the span whose facts a line has under shorter names, those of every log line."""
+_CONVENTIONAL = {
+    "conversation_id": names.CONVERSATION_ID,
+    "user_id": names.USER_ID,
+    "agent_name": names.AGENT_NAME,
+    "prompt_name": names.PROMPT_NAME,
+    "prompt_version": names.PROMPT_VERSION,
+}
+"""Bound values whose facts a line has under the conventions' names."""
 _PREFIX = "llm_"
 """Put before a field whose name is taken."""
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "message", "taskName"}
@@ -27,16 +37,31 @@ _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "message", 
 class JsonLogSink:
     """Logs each ended call but stages, whose times are on the line of the enclosing call.
 
+    A host may configure logging afterwards (`logging.config`, Celery, Django, uvicorn), which disables loggers and
+    takes handlers away. The handler that was asked for gets its lines all the same: through the logger where that
+    leads to it, and else directly. Only two things silence it, as they are meant to: a level that is set on this very
+    logger, and `logging.disable`, whose losses are counted.
+
     Args:
         logger: Where the records go; without a handler that takes them nothing is built.
         ratio: Share of success lines that are kept, 0 to 1, decided by trace id.
+        service: ``service.name`` of the lines; "" for none.
+        lost: Called for each line that was asked for and is not written.
     """
 
     name = "json_log"
 
-    def __init__(self, logger: logging.Logger, ratio: float) -> None:
+    def __init__(
+        self, logger: logging.Logger, ratio: float, service: str = "", lost: Callable[[], None] | None = None
+    ) -> None:
         self._logger = logger
         self._ratio = ratio
+        self._service = service
+        self._lost = lost
+        self.own: logging.Handler | None = None
+        """The handler that setup() was asked for."""
+        self.replaced: Callable[[], None] | None = None
+        """Called when the logger does not lead to that handler any more."""
 
     def open(self, draft: Draft) -> None:
         """Calls are logged at their end."""
@@ -52,18 +77,41 @@ class JsonLogSink:
             level = logging.WARNING if mild else logging.ERROR
         elif self._ratio < 1.0 and not keep(call.trace_id, self._ratio):
             return
-        logger = self._logger
-        if not logger.isEnabledFor(level) or not _is_heard(logger, level):
+        logger, own = self._logger, self.own
+        heard = own_heard = False
+        if logger.isEnabledFor(level):
+            heard, own_heard = _heard(logger, level, own)
+        directly = own is not None and not own_heard and self._is_owed(own, level)
+        if not heard and not directly:
             return
         make = logging.getLogRecordFactory()
         message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
         record = make(logger.name, level, "", 0, message, (), None)
         record.__dict__.update(self._fields(call, getattr(draft.span, "parent", None)))
         record.__dict__[names.RECORD_COMPLETE] = record.__dict__[names.RECORD_CLEAN] = True
-        logger.handle(record)
+        if heard:
+            logger.handle(record)
+        if directly and own is not None:
+            own.handle(record)
+
+    def _is_owed(self, own: logging.Handler, level: int) -> bool:
+        """Whether a line that the logger does not bring to our handler is to be brought there."""
+        if own.level > level or self._logger.level > level:
+            return False
+        if self.replaced is not None:
+            self.replaced()
+        if self._logger.manager.disable >= level:
+            if self._lost is not None:
+                self._lost()
+            return False
+        return True
 
     def _fields(self, call: Call, parent: Any) -> Mapping[str, Any]:
         fields: dict[str, Any] = {**call.opening, **call.closing}
+        for name in _SAID_OTHERWISE:
+            fields.pop(name, None)
+        if self._service:
+            fields["service.name"] = self._service
         fields[names.DURATION_S] = call.duration_s
         fields[_OUTCOME] = call.outcome
         if call.error_kind is not None:
@@ -88,7 +136,11 @@ class JsonLogSink:
         if not _RESERVED.isdisjoint(fields):
             fields = {_PREFIX + k if k in _RESERVED else k: v for k, v in fields.items()}
         for key, value in call.bound.items():
-            fields[_PREFIX + key if key in _RESERVED or key in fields else key] = value
+            # The span has it under another name; the line has it once.
+            fields.pop(names.DIMENSION_PREFIX + key, None)
+            name = _CONVENTIONAL.get(key, key)
+            if name is key or name not in fields:
+                fields[_PREFIX + key if key in _RESERVED or key in fields else key] = value
         # JSON has no NaN and no infinity; what has no number is not told.
         wrong = [k for k, v in fields.items() if v.__class__ is float and not isfinite(v)]
         for key in wrong:
@@ -96,12 +148,15 @@ class JsonLogSink:
         return fields
 
 
-def _is_heard(logger: logging.Logger, level: int) -> bool:
-    """Whether any handler up to the root would take a record of a level."""
+def _heard(logger: logging.Logger, level: int, own: logging.Handler | None) -> tuple[bool, bool]:
+    """Whether any handler up to the root would take a record of a level, and whether a certain one is among them."""
+    heard = False
     at: logging.Logger | None = logger
     while at is not None:
         for handler in at.handlers:
+            if handler is own:
+                return True, True
             if handler.level <= level and handler.__class__ is not logging.NullHandler:
-                return True
+                heard = True
         at = at.parent if at.propagate else None
-    return False
+    return heard, False

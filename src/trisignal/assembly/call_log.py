@@ -1,0 +1,103 @@
+"""The call log: where its lines go, so that they go on whatever the host does to logging afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import partial
+
+from trisignal import _guard
+from trisignal.assembly.telemetry import Telemetry
+from trisignal.export.log_file import LogFile, check_writable
+from trisignal.export.log_stream import LogStream, write_line
+from trisignal.export.losses import lost
+from trisignal.sinks import Sink
+from trisignal.sinks.console import ConsoleSink, Line, render
+from trisignal.sinks.json_log import JsonLogSink
+
+CALL_LOGGER = "trisignal.calls"
+QUEUE = "call_log"
+"""What lost lines are counted under."""
+
+
+def sinks(made: Telemetry, given: logging.Handler | None) -> list[Sink]:
+    """The sinks of the call log; what they change is undone by shutdown.
+
+    Args:
+        made: Handle of the setup() that is being built.
+        given: A handler of the user's.
+
+    Raises:
+        ConfigError: The log file cannot be written to.
+    """
+    settings, ratio = made.settings, made.settings.log_sample_ratio
+    log = JsonLogSink(logging.getLogger(CALL_LOGGER), ratio, made.service, partial(lost, QUEUE))
+    if settings.logs == "console" and given is None:
+        console = ConsoleSink(_print, ratio)
+        made.undo.append(console.flush)
+        return [log, console]
+    handler = _own_handler(made) if given is None else given
+    if handler is not None:
+        _attach(made, handler, closes=given is None)
+        log.own = handler
+        if settings.logs == "root":
+            log.replaced = partial(
+                _guard.warn,
+                "logging was configured after setup(logs='root'), which took our handler from the root logger: calls "
+                "are logged as before, other lines of the application are not; configure logging first",
+                contained=True,
+            )
+    return [log]
+
+
+def _own_handler(made: Telemetry) -> logging.Handler | None:
+    target = made.settings.logs
+    if not target:
+        return None
+    if target in ("stderr", "root"):
+        return LogStream("stderr")
+    if target == "stdout":
+        return LogStream("stdout")
+    check_writable(target, made.sources.get("logs", "argument"))
+    return LogFile(target)
+
+
+def _attach(made: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
+    # Its base takes milliseconds to import, which a process without call logs can spare.
+    from trisignal.logs import ContextFilter, JsonFormatter
+
+    calls = logging.getLogger(CALL_LOGGER)
+    logger = logging.getLogger() if made.settings.logs == "root" else calls
+    context = ContextFilter()
+    formatter, level = handler.formatter, calls.level
+    if formatter is None:
+        fields = {"service.name": made.service} if made.service else {}
+        handler.setFormatter(JsonFormatter(redactor=made.redactor, static_fields=fields))
+    handler.addFilter(context)
+    logger.addHandler(handler)
+    if level == logging.NOTSET:
+        calls.setLevel(logging.INFO)
+
+    def undo() -> None:
+        logger.removeHandler(handler)
+        handler.removeFilter(context)
+        handler.setFormatter(formatter)
+        calls.setLevel(level)
+        if closes:
+            handler.close()
+
+    made.undo.append(undo)
+
+
+def _print(lines: list[Line]) -> None:
+    write_line("stderr", render(lines, color=_is_terminal()))
+
+
+def _is_terminal() -> bool:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, ValueError):  # there is no stderr, or it is closed
+        return False
