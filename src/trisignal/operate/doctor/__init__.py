@@ -10,7 +10,7 @@ from trisignal import config
 from trisignal.assembly.telemetry import running
 from trisignal.engine import state
 from trisignal.errors import ConfigError
-from trisignal.operate.doctor import export, install, machine, metrics, readers, settings
+from trisignal.operate.doctor import export, install, machine, metrics, readers, settings, store
 from trisignal.operate.doctor.findings import Finding
 from trisignal.operate.objectives import Plan
 from trisignal.operate.scrape import Page
@@ -37,6 +37,7 @@ def examine(
     yield from settings.check()
     yield from export.check(state.STATE.tracer_provider or trace.get_tracer_provider(), timeout_s)
     yield from machine.check()
+    yield from store.check()
     if url:
         for found in metrics.check(url, headers or {}, _max_label_sets(), timeout_s):
             if isinstance(found, Page):

@@ -12,7 +12,7 @@ class Finding(NamedTuple):
     """One thing that was looked at."""
 
     check: str
-    """Group of the check: install, settings, export, metrics, prices, process."""
+    """Group of the check: install, settings, export, metrics, prices, process, store."""
     level: Level
     said: str
     """What is so."""
