@@ -66,7 +66,7 @@ def count(folder: Path, *, growing: bool = False) -> int:
 
 def file_of(folder: Path) -> Path:
     """The only day file."""
-    [found] = [path for path in folder.glob("*.db") if ".damaged-" not in path.name]
+    [found] = [path for path in folder.glob("*.db") if ".damaged-" not in path.name and path.name != "history.db"]
     return found
 
 
@@ -356,21 +356,52 @@ def test_losses_are_on_the_metrics_page(tmp_path: Path) -> None:
 
 
 def test_old_and_large_files_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files go by age and by size, oldest first; the newest one stays, and answers say what is left."""
+    """Files go by age and by size, oldest first; the newest one stays; their sums are in answers for a year."""
+    from trisignal.store import upkeep
     from trisignal.store.folder import Folder
 
+    day_s = 86_400
     for day in range(5):
-        monkeypatch.setattr("time.time", lambda day=day: NOW_S + day * 86_400)
-        store(tmp_path, [item(call(day * 1000 + number, NOW_S + day * 86_400)) for number in range(100)])
+        monkeypatch.setattr("time.time", lambda day=day: NOW_S + day * day_s)
+        store(tmp_path, [item(call(day * 1000 + number, NOW_S + day * day_s)) for number in range(100)])
     folder = Folder(str(tmp_path))
     assert len(folder.files()) == 5
-    folder.retain(NOW_S + 4 * 86_400, 3, 1 << 40)
+    upkeep.retain(folder, 3, 1 << 40)
     assert [file.day for file in folder.files()] == ["2026-12-02", "2026-12-03", "2026-12-04"]
-    folder.retain(NOW_S + 4 * 86_400, 3, folder.files()[-1].size_bytes() + 10)
+    upkeep.retain(folder, 3, folder.files()[-1].size_bytes() + 10)
     assert [file.day for file in folder.files()] == ["2026-12-04"]
-    folder.retain(NOW_S + 400 * 86_400, 1, 0)
+    assert len(StoreSource(tmp_path).spans(Query(EVER, limit=1000)).items) == 100
+    rows = StoreSource(tmp_path).totals(Query(EVER), ("model", "tenant"), quantiles=True)
+    assert [(total.key, total.spans, total.p50_s) for total in rows.items] == [
+        (("small", ""), 500, pytest.approx(0.6, rel=0.05))
+    ]
+    assert rows.partial
+    assert "sums are included" in rows.notes[0]
+    late = StoreSource(tmp_path).totals(Query(Window(NOW_S + 4 * day_s - 60, NOW_S + 5 * day_s)), ("model",))
+    assert [total.spans for total in late.items] == [100]
+    assert not late.partial
+    by_user = StoreSource(tmp_path).totals(Query(EVER), ("user_id",))
+    assert [total.spans for total in by_user.items] == [100]
+    assert "no sums of this kind" in by_user.notes[0]
+    monkeypatch.setattr("time.time", lambda: NOW_S + 500 * day_s)
+    upkeep.retain(folder, 1, 0)
     assert len(folder.files()) == 1
-    assert count(tmp_path) == 100
+
+
+def test_a_file_is_archived_once(tmp_path: Path) -> None:
+    """Two processes that delete the same file add its sums once, and no name of a person outlives the spans."""
+    from trisignal.store import history
+    from trisignal.store.folder import Folder
+
+    store(tmp_path, [item(call(number, bound={"user_id": "person-4711"})) for number in range(10)])
+    folder = Folder(str(tmp_path))
+    [file] = folder.files()
+    history.archive(folder, file)
+    history.archive(folder, file)
+    folder.delete(file)
+    assert sum(total.spans for total in StoreSource(tmp_path).totals(Query(EVER)).items) == 10
+    assert b"person-4711" not in (tmp_path / "history.db").read_bytes()
+    assert (tmp_path / "history.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_day_has_several_files_when_it_is_large(tmp_path: Path) -> None:
@@ -383,7 +414,8 @@ def test_a_day_has_several_files_when_it_is_large(tmp_path: Path) -> None:
     Path(first.path).write_bytes(b"x" * (1 << 18))
     second = folder.current(NOW_S, 1 << 20)
     assert (first.name, second.name) == ("2026-11-30.db", "2026-11-30.2.db")
-    folder.retain(NOW_S, 7, 1000)
+    assert [file.name for file in folder.expired(NOW_S, 7, 1000)] == ["2026-11-30.db"]
+    folder.delete(first)
     assert [file.name for file in folder.files()] == ["2026-11-30.2.db"]
 
 

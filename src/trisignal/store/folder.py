@@ -98,10 +98,15 @@ class Folder:
         name = f"{day}.db" if part == 1 else f"{day}.{part}.db"
         file = DayFile(name, os.path.join(self.path, name), day, part)
         if not os.path.exists(file.path):
-            self._create(file.path)
+            self.create(file.path)
         return file
 
-    def _create(self, path: str) -> None:
+    def create(self, path: str) -> None:
+        """Make an empty file, for its owner only, unless another process has made it by now.
+
+        Raises:
+            OSError: It cannot be made.
+        """
         self.make()
         with self.locked():
             if os.path.exists(path):
@@ -129,30 +134,30 @@ class Folder:
                     pass
         return name if not aside else os.path.basename(aside)
 
-    def retain(self, unix_s: float, days: int, max_bytes: int) -> list[DayFile]:
-        """Delete what is too old or too much, oldest first; the newest file always stays.
+    def expired(self, unix_s: float, days: int, max_bytes: int) -> list[DayFile]:
+        """What is too old or too much, oldest first; the newest file always stays.
 
         Args:
             unix_s: The time.
             days: Days that are kept, the current one included.
             max_bytes: Limit of the whole store.
-
-        Returns:
-            What was deleted.
         """
         files = self.files()
         oldest = datetime.fromtimestamp(unix_s - (days - 1) * DAY_S, timezone.utc).strftime("%Y-%m-%d")
         sizes = {file: file.size_bytes() for file in files}
         total = sum(sizes.values())
-        deleted = []
+        found = []
         for file in files[:-1]:
             if file.day >= oldest and total <= max_bytes:
                 break
             total -= sizes[file]
-            for side in _SIDE:
-                _unlink(file.path + side)
-            deleted.append(file)
-        return deleted
+            found.append(file)
+        return found
+
+    def delete(self, file: DayFile) -> None:
+        """Delete a file with all that belongs to it."""
+        for side in _SIDE:
+            _unlink(file.path + side)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

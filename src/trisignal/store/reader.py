@@ -7,12 +7,13 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 
 from trisignal.analysis.query import Query, Window
 from trisignal.analysis.rows import JudgedSpan, LogLine, Rows, Score, SpanRow, Total, TraceRecord
 from trisignal.analysis.source import Capabilities, Holding
 from trisignal.errors import SourceError
-from trisignal.store import conditions, loading, scanning
+from trisignal.store import conditions, history, loading, scanning, schema
 from trisignal.store.connections import Connections, Reading
 from trisignal.store.folder import DayFile, Folder
 from trisignal.store.scanning import Block, Key
@@ -201,7 +202,27 @@ class StoreSource:
             with self._connections.open(file, reading) as db:
                 if db is not None:
                     summing.add(db)
+        self._add_history(summing, query, reading)
         return Rows(tuple(summing.totals()), reading.partial, notes=tuple(reading.notes))
+
+    def _add_history(self, summing: Summing, query: Query, reading: Reading) -> None:
+        """Add the sums of deleted files, and say what is missing from before them."""
+        past = history.file_of(self.folder)
+        if not os.path.exists(past.path):
+            return
+        with self._connections.open(past, reading) as db:
+            if db is None:
+                return
+            last = db.execute(f"SELECT max(last_start) FROM {schema.roll(history.CUBE, history.STEP)}").fetchone()[0]
+            if last is None or last < scanning.nanoseconds(query)[0]:
+                return
+            reading.partial = True
+            until = datetime.fromtimestamp(last / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M")
+            if summing.cube == history.CUBE:
+                summing.add(db)
+                reading.notes.append(f"spans before {until} UTC are deleted: whole hours of their sums are included")
+            else:
+                reading.notes.append(f"spans before {until} UTC are deleted, and no sums of this kind are kept")
 
     def scores(self, query: Query) -> Rows[JudgedSpan]:
         """Scores of spans, worst first."""

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from contextlib import closing
 
-from trisignal.store import schema
+from trisignal.store import history, schema
 from trisignal.store.folder import DayFile, Folder
 from trisignal.store.transaction import CHECKPOINT_BYTES, OpenFile, find
 
@@ -113,5 +113,16 @@ def _match_in(
 
 
 def retain(folder: Folder, days: int, max_bytes: int) -> list[DayFile]:
-    """Delete files that are too old or too much."""
-    return folder.retain(time.time(), days, max_bytes)
+    """Delete files that are too old or too much; their sums by hour stay in the history.
+
+    Returns:
+        What was deleted.
+    """
+    expired = folder.expired(time.time(), days, max_bytes)
+    for file in expired:
+        try:
+            history.archive(folder, file)
+        except (sqlite3.Error, OSError, schema.Newer, schema.Foreign):
+            pass  # a file that cannot be read must not fill the disk
+        folder.delete(file)
+    return expired
