@@ -62,7 +62,7 @@ class TrisignalError(Exception):
 
 
 class TrisignalWarning(UserWarning):
-    """Something that was asked for cannot be done, or will not do what it seems to.
+    """A request cannot be fulfilled, or will not have the effect that it seems to have.
 
     Shown on stderr once by Python itself, without any logging being set up. Switch it off like any
     warning: ``warnings.simplefilter("ignore", trisignal.errors.TrisignalWarning)``.

@@ -123,7 +123,7 @@ class Seen:
         """The only finished span.
 
         Raises:
-            AssertionError: There is none, or more than one.
+            AssertionError: There is no span, or more than one.
         """
         spans = self.spans
         assert len(spans) == 1, f"expected one span, got {[s.name for s in spans]}"
@@ -148,7 +148,7 @@ class Seen:
         return self._stream.getvalue()
 
     def value(self, metric: str, **labels: str) -> float:
-        """Sum of a metric's samples whose labels match; 0.0 if there is none.
+        """Sum of a metric's samples whose labels match; 0.0 without any.
 
         Slow, and meant for tests only.
 

@@ -68,7 +68,7 @@ class Slowest:
 
     items: tuple[SlowSpan, ...]
     threshold_s: float | None
-    """Duration at the percentile that was asked for; None without one."""
+    """Duration at the requested percentile; None without one."""
     coverage: Coverage
 
 
@@ -142,7 +142,7 @@ class Errors:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Answer of `TraceAnalyzer.cost`, dearest first."""
+    """Answer of `TraceAnalyzer.cost`, highest cost first."""
 
     groups: tuple[Total, ...]
     total: Total
@@ -288,7 +288,7 @@ class Contribution:
     total: float
     """``rate + mix``, in the unit of the measure."""
     share: float
-    """``total`` as a part of the whole change; may exceed 1 where others made up for it."""
+    """``total`` as a share of the whole change; may exceed 1 where other groups changed the other way."""
     examples: tuple[str, ...] = ()
     """Trace ids of the later window that show it."""
 

@@ -147,7 +147,11 @@ _by = functools.partial(click.option, "--by", show_default=True, metavar="NAMES"
 _limit = functools.partial(click.option, "--limit", type=click.IntRange(1, 10_000), show_default=True)
 
 
-@click.group(name="traces", invoke_without_command=True, short_help="Ask what was recorded: slow, failed, dear, bad.")
+@click.group(
+    name="traces",
+    invoke_without_command=True,
+    short_help="Query what was recorded: slow, failed, expensive or badly scored calls.",
+)
 @source_options
 @click.pass_context
 def command(context: click.Context, store: str | None, logs: str | None, as_json: bool) -> None:

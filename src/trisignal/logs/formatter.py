@@ -147,7 +147,7 @@ class JsonFormatter(_JsonFormatter):
     ``message``, then ids and bound context, then the record's extras as they are, then
     ``exception`` and ``stack``. An extra with one of these names becomes ``extra.<name>``;
     a bound value named like an attribute of log records becomes ``context.<name>``. A
-    value that JSON cannot hold is told by its ``str()``. orjson is used when installed.
+    value that JSON cannot hold is written as its ``str()``. orjson is used when installed.
 
     Of python-json-logger's options these are honoured: ``fmt`` (attributes of the record
     that it lists are added), ``datefmt`` (for ``asctime``), ``prefix``, ``rename_fields``

@@ -79,7 +79,7 @@ class Rates(NamedTuple):
     per_request: float | None = None
     """US dollars per call."""
     valid_until_unix_s: float = math.inf
-    """Asked again from this moment on."""
+    """Looked up again from this time on."""
     input_image: Price | None = None
     input_video: Price | None = None
     cache_read_image: Price | None = None
@@ -106,7 +106,7 @@ class PriceSource(Protocol):
             at_unix_s: Start of the call, in seconds since the epoch.
 
         Returns:
-            Prices, or None when unknown: then the next source is asked.
+            Prices, or None when unknown: then the next source is used.
         """
         ...
 

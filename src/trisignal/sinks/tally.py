@@ -71,7 +71,7 @@ class Summary(NamedTuple):
 
     total: Totals
     models: tuple[ModelTotals, ...]
-    """The dearest first, then the busiest."""
+    """By cost, then by number of calls, highest first."""
 
 
 class _Row:

@@ -47,7 +47,7 @@ ENDPOINTS = {
 
 
 class ServerMiddleware:
-    """ASGI middleware for whoever serves a model: one call of role ``server`` per request.
+    """ASGI middleware for programs that serve a model: one call of role ``server`` per request.
 
     It handles POST requests to paths that end in ``chat/completions``, ``completions``,
     ``embeddings``, ``responses`` or ``v1/messages``; anything else passes untouched. The call
