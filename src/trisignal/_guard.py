@@ -13,10 +13,13 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 
-from trisignal.errors import TrisignalWarning
+from trisignal.errors import TrisignalWarning, shown
 
 logger = logging.getLogger("trisignal")
 logger.addHandler(logging.NullHandler())
+
+
+_LONGEST = 2000
 
 
 class _State:
@@ -83,6 +86,7 @@ def warn(text: str, *, contained: bool = False) -> None:
         text: What is wrong and what to do about it.
         contained: The application is running, and must not be disturbed even where it turns warnings into errors.
     """
+    text = shown(text, _LONGEST)
     if text in STATE.warned:
         return
     STATE.warned.add(text)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trisignal import Alert, alert_to_slack, alert_to_webhook, http_probe, push
+from trisignal.export import exporters
 from trisignal.testing import capture
 from trisignal.watch import alert_handlers
 
@@ -92,4 +93,18 @@ def test_a_push_that_is_redirected_failed(servers: Servers) -> None:
     """The gateway has not taken the metrics, and nobody else gets them."""
     with capture(strict=False):
         assert not push(servers.url, job="nightly", headers=SECRET)
+    assert {host for _, host, _ in servers.asked} == {"127.0.0.1"}
+
+
+def test_exporters_that_send_with_requests_stay_too(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older versions of OTLP's exporters follow redirections by themselves; those that are built here do not."""
+    session: Any = pytest.importorskip("requests").Session()
+
+    class Exporter:
+        _session = session
+
+    assert (
+        exporters._staying(Exporter())._session.post(servers.url, headers={"x-key": "secret"}, timeout=60).status_code
+        >= 300
+    )
     assert {host for _, host, _ in servers.asked} == {"127.0.0.1"}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import trisignal
+from trisignal.engine import state
 from trisignal.errors import ConfigError
 from trisignal.policy import own_redactor
 from trisignal.policy.own_redactor import OwnRedactor, RedactionError
@@ -174,3 +175,20 @@ def test_interrupts_pass() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         OwnRedactor(interrupted, 1.0, lambda: None)("a")
+
+
+def test_a_call_that_policy_cannot_admit_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where even policy fails, nothing unread becomes the name of a span or a label."""
+    with capture(strict=False) as seen:
+        policy = state.STATE.policy
+        assert policy is not None
+
+        def broken(draft: object) -> None:
+            raise RecursionError
+
+        monkeypatch.setattr(policy, "admit", broken, raising=True)
+        with trisignal.context(tenant=WORD), trisignal.llm(provider=WORD, model=WORD) as call:
+            call.set_usage(input_tokens=1, output_tokens=1)
+        assert WORD not in str([(span.name, dict(span.attributes or {})) for span in seen.spans])
+        assert WORD not in seen.log_text
+        assert seen.value("llm_requests_total", llm_outcome="ok") == 1

@@ -190,7 +190,7 @@ HOSTILE = ("a", "@", "a@", "a.", "1 ", "1-", ":", "a:", "sk-", "eyJ", "-----BEGI
            "password=", "4111111111111111 ", "a@b.co ", "1.2.3.4 ", "1 a@-:eyJ.", "(", "+1", "://a:a", "key ", "11 ", "111 ",
            "123-", "f:", "::", "sk-a ", "%40", "\\n", "-----", "eyJa.", "[REDACTED:email]", "token is ", "hf_", "1.",
            "password", "é", "secret", "cookie: a=", "basic aaaaaaaa ", "curl -u ", "hook/", "hook.hook", "&key=aaaaaa", "?sig=",
-           "password is ", "abcdefghijk1 ", "adafruit_key=a1b2c3d4e5f6g7h8 ", "a_", "1Q~", "1234567890123456|", "_session=",
+           "password is ", "abcdefghijk1 ", "key=a1b2c3d4e5f6 ", "key key:key:a1b2c3d4e5f6g7 ", "adafruit_key=a1b2c3d4e5f6g7h8 ", "a_", "1Q~", "1234567890123456|", "_session=",
            "A" * 16 + " ", "a" * 32 + ".", "hook/a1a1a1a1a1a1a1a1 ", "://@", "ZXlK", "\\nsk-", "%20sk-a")  # fmt: skip
 
 

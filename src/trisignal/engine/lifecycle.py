@@ -30,6 +30,7 @@ from trisignal.engine.state import (
     unsettled,
 )
 from trisignal.outcomes import classify
+from trisignal.policy.cleaning import REDACTION_FAILED
 
 _EXHAUSTED = (RecursionError, MemoryError)
 """Errors of ours that come from where the application stands: later, elsewhere, the same will succeed."""
@@ -63,6 +64,7 @@ def open_call(draft: Draft) -> None:
         if state.policy is not None:
             state.policy.admit(draft)
     except Exception as error:
+        _blank(draft)
         _guard.contain("policy.admit", error)
     for site, open_, sink in state.opens:
         try:
@@ -170,6 +172,7 @@ def record(draft: Draft, parent: nesting.Outer | None, ids: SpanContext) -> Call
         draft.span = NonRecordingSpan(ids)
         state.policy.admit(draft)
     except Exception as error:
+        _blank(draft)
         _guard.contain("policy.admit", error)
     draft.ended = True
     return _finish(draft, state.records)
@@ -219,6 +222,15 @@ def _tell(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
         postponed.append(partial(_tell, draft, call, tuple(again)))
     if interruption is not None:
         raise interruption
+
+
+def _blank(draft: Draft) -> None:
+    """What policy did not admit must not become the name of a span."""
+    draft.opening, draft.bound, draft.fields = {}, {}, {}
+    draft.server_address = ""
+    for name in ("provider", "request_model", "name", "agent", "conversation_id"):
+        if getattr(draft, name):
+            setattr(draft, name, REDACTION_FAILED)
 
 
 def _abort(draft: Draft) -> None:

@@ -103,7 +103,7 @@ def build(signal: str, names: tuple[str, ...]) -> list[Any]:
     built = []
     for name in names:
         try:
-            built.append(_class(signal, name)())
+            built.append(_staying(_class(signal, name)()))
         except Exception as error:
             _guard.warn(
                 f"the exporter {name!r} of {signal.lower()} cannot be built and is left out: "
@@ -111,6 +111,14 @@ def build(signal: str, names: tuple[str, ...]) -> list[Any]:
                 contained=True,
             )
     return built
+
+
+def _staying(exporter: Any) -> Any:
+    """Versions of OTLP's exporter that send with requests would follow a redirection, and take their headers along."""
+    session: Any = getattr(exporter, "_session", None)
+    if hasattr(session, "get_redirect_target"):
+        session.get_redirect_target = lambda response: None
+    return exporter
 
 
 def _class(signal: str, name: str) -> Callable[[], Any]:

@@ -71,178 +71,41 @@ _COMMON = ("auth", "key", "cred", "access", "api")
 
 _AFTER_VENDOR = re.compile(
     rf"[\w. \t\-]{{0,24}}(?:{_QUOTE})?\s{{0,3}}(?:[:=]{{1,3}}>?|\|\||\?=|,|\bis\b)\s{{0,5}}(?:{_QUOTE})?[\s=]{{0,3}}"
-    r"([\w.=+/\-%]{14,})"
+    r"([\w.=+/\-%]{0,48})$"
 )
+_LETTERS = re.compile(r"[a-z]+")
+_BY_START: dict[str, list[str]] = {}
+for _vendor in (*VENDORS, *_COMMON):
+    _BY_START.setdefault(_vendor[:2], []).append(_vendor)
+_MOST_NAMED = 1000
+"""Values after a name in one text; the rest is one hit."""
+_VALUE_AFTER = re.compile(r"[\w.=+/\-%]{14,}")
+_BEFORE_VALUE = 56
+"""Characters before a run in which the name of a vendor announces the value that it is a part of."""
+_SIGNS = re.compile(r"[:=,|]|\sis\s")
 _AN_ID = re.compile(r"(?:id|hash|digest|url|uri|name|version)[\"'`]?\s{0,3}[:=]")
 _EDGES = re.compile(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])")
 _RANDOM_PART = re.compile(
     r"(?<![A-Za-z0-9])(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{14,}|\d{15,}|[\da-fA-F]{8}-[\da-fA-F]{4}-)"
 )
 
-_PLAIN_WORDS = frozenset(
-    (
-        "not",
-        "none",
-        "null",
-        "true",
-        "false",
-        "required",
-        "incorrect",
-        "wrong",
-        "invalid",
-        "missing",
-        "empty",
-        "stored",
-        "hashed",
-        "valid",
-        "correct",
-        "weak",
-        "strong",
-        "reset",
-        "expired",
-        "changed",
-        "your",
-        "same",
-        "case",
-        "being",
-        "needed",
-        "optional",
-        "also",
-        "never",
-        "always",
-        "used",
-        "okay",
-        "secure",
-        "long",
-        "short",
-        "encrypted",
-        "protected",
-        "unknown",
-        "different",
-        "safe",
-        "known",
-        "what",
-        "that",
-        "this",
-        "very",
-        "still",
-        "already",
-        "only",
-        "just",
-        "simply",
-        "sent",
-        "saved",
-        "kept",
-        "given",
-        "there",
-        "here",
-        "when",
-        "where",
-        "which",
-        "good",
-        "best",
-        "important",
-        "important.",
-        "generated",
-        "provided",
-        "entered",
-        "hidden",
-        "visible",
-        "managed",
-        "supposed",
-        "meant",
-        "allowed",
-        "must",
-        "should",
-        "shown",
-        "asked",
-        "checked",
-        "verified",
-        "accepted",
-        "rejected",
-        "leaked",
-        "compromised",
-        "shared",
-        "rotated",
-        "going",
-        "about",
-        "more",
-        "less",
-        "then",
-        "than",
-        "with",
-        "from",
-        "into",
-        "like",
-        "made",
-        "part",
-        "handled",
-        "currently",
-        "usually",
-        "often",
-        "ignored",
-        "disabled",
-        "enabled",
-        "unset",
-        "undefined",
-        "blank",
-        "default",
-        "redacted",
-        "removed",
-        "masked",
-        "available",
-        "found",
-        "updated",
-        "created",
-        "cached",
-        "temporary",
-        "passed",
-        "obtained",
-        "supported",
-        "deprecated",
-        "included",
-        "excluded",
-        "based",
-        "called",
-        "string",
-        "text",
-        "field",
-        "parameter",
-        "value",
-        "variable",
-        "the",
-        "and",
-        "for",
-        "has",
-        "have",
-        "was",
-        "were",
-        "been",
-        "will",
-        "would",
-        "could",
-        "can",
-        "may",
-        "might",
-        "does",
-        "did",
-        "its",
-        "their",
-        "you",
-        "yours",
-        "mine",
-        "ours",
-        "string,",
-        "optional,",
-        "str",
-        "bytes",
-        "number",
-        "boolean",
-        "object",
-        "array",
-        "any",
-    )
-)
+_PLAIN_WORDS = frozenset((
+    "not", "none", "null", "true", "false", "required", "incorrect", "wrong", "invalid", "missing", "empty",
+    "stored", "hashed", "valid", "correct", "weak", "strong", "reset", "expired", "changed", "your", "same", "case",
+    "being", "needed", "optional", "also", "never", "always", "used", "okay", "secure", "long", "short",
+    "encrypted", "protected", "unknown", "different", "safe", "known", "what", "that", "this", "very", "still",
+    "already", "only", "just", "simply", "sent", "saved", "kept", "given", "there", "here", "when", "where",
+    "which", "good", "best", "important", "important.", "generated", "provided", "entered", "hidden", "visible",
+    "managed", "supposed", "meant", "allowed", "must", "should", "shown", "asked", "checked", "verified",
+    "accepted", "rejected", "leaked", "compromised", "shared", "rotated", "going", "about", "more", "less", "then",
+    "than", "with", "from", "into", "like", "made", "part", "handled", "currently", "usually", "often", "ignored",
+    "disabled", "enabled", "unset", "undefined", "blank", "default", "redacted", "removed", "masked", "available",
+    "found", "updated", "created", "cached", "temporary", "passed", "obtained", "supported", "deprecated",
+    "included", "excluded", "based", "called", "string", "text", "field", "parameter", "value", "variable", "the",
+    "and", "for", "has", "have", "was", "were", "been", "will", "would", "could", "can", "may", "might", "does",
+    "did", "its", "their", "you", "yours", "mine", "ours", "string,", "optional,", "str", "bytes", "number",
+    "boolean", "object", "array", "any",
+))  # fmt: skip
 """What follows ``password is`` in prose that states none."""
 
 _COOKIE = re.compile(r"cookie2?(?:\\?[\"'`])?\s{0,3}[:=,]\s{0,3}(?:\\?[\"'`])?([^\r\n\"'`\\]{4,})")
@@ -363,26 +226,44 @@ def _is_pair(encoded: str) -> bool:
     return b":" in raw and raw.isascii()
 
 
-def of_vendors(whole: str, lowered: str, windows: Sequence[Span]) -> Iterator[Span]:
+def of_vendors(whole: str, lowered: str, runs: Sequence[Span]) -> Iterator[Span]:
     """Values that look random after the name of a vendor.
 
     Args:
         whole: The text.
         lowered: The same in lower case, place by place.
-        windows: Where the text holds anything that looks random.
+        runs: What may be random in the text.
     """
-    for start, end in windows:
-        for vendor in (*VENDORS, *_COMMON):
-            at = lowered.find(vendor, start, end)
-            while at >= 0:
-                match = _AFTER_VENDOR.match(lowered, at + len(vendor))
-                if (
-                    match is not None
-                    and looks_random(whole[match.start(1) : match.end(1)])
-                    and not (vendor in _COMMON and _AN_ID.search(lowered, at, match.start(1)))
-                ):
-                    yield match.span(1)
-                at = lowered.find(vendor, at + len(vendor) if match is None else match.end(), end)
+    done = tried = 0
+    for start, _ in runs:
+        if start < done:
+            continue
+        first = max(0, start - _BEFORE_VALUE)
+        if _SIGNS.search(lowered, first, start) is None:
+            continue
+        begins = _announced_at(lowered, first, start)
+        if begins < 0:
+            continue
+        tried += 1
+        if tried > _MOST_NAMED:
+            yield begins, len(whole)
+            return
+        value = _VALUE_AFTER.match(whole, begins)
+        if value is not None and looks_random(value.group()):
+            done = value.end()
+            yield value.span()
+
+
+def _announced_at(lowered: str, first: int, last: int) -> int:
+    """Where the value begins that a name announces; -1 if none does."""
+    for word in _LETTERS.finditer(lowered, first, last):
+        at = word.start()
+        for vendor in _BY_START.get(lowered[at : at + 2], ()):
+            if lowered.startswith(vendor, at):
+                match = _AFTER_VENDOR.match(lowered, at + len(vendor), last)
+                if match is not None and not (vendor in _COMMON and _AN_ID.search(lowered, at, match.start(1))):
+                    return match.start(1)
+    return -1
 
 
 def looks_random(value: str) -> bool:

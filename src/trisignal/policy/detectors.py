@@ -12,7 +12,7 @@ URL.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
@@ -56,13 +56,9 @@ _SHAPES = tuple((mark.encode(), left, most, re.compile(pattern)) for mark, left,
 _BY_START: dict[bytes, list[tuple[bytes, re.Pattern[str], int, bool]]] = {}
 for _prefix, _kind, _least, _mixed in sorted(FORMATS, key=lambda row: -len(row[0])):
     _BY_START.setdefault(_prefix[:2].encode(), []).append((_prefix.encode(), BODIES[_kind], _least, _mixed))
-_STARTS = re.compile(rb"(?<![A-Za-z0-9])(?=([A-Za-z0-9][\w\-./]))")
+_WORDS = re.compile(rb"[A-Za-z0-9]+")
 _JOINED = (b"-", b"_", b"+", b"/", b"=")
 """A short prefix after one of these is part of base64 text."""
-_ESCAPED_STARTS = re.compile(
-    rb"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))(?=([A-Za-z0-9][\w\-./]))"
-)
-
 _BEGIN, _END, _DASHES = "-----BEGIN ", "-----END ", "-----"
 
 _MOST = 2000
@@ -73,8 +69,8 @@ _BEFORE_RUN = 32
 """Characters before a run that can belong to the prefix of a key."""
 _AFTER_RUN = 12
 """Characters after a run that can be the mark of a shape."""
-_RANDOM, _BEFORE_RANDOM = 12, 64
-"""Characters of a run that may be random, and how far before it a name may announce it."""
+_RANDOM = 12
+"""Characters of a run that may be random."""
 _MOST_NUMBERS = 1 << 16
 """Characters of a text around numbers that are looked at; further numbers are hits unseen."""
 
@@ -111,7 +107,7 @@ class Text(NamedTuple):
     runs: list[Span]
     """Windows around runs of word characters that are more than a plain word: keys are in them."""
     random: list[Span]
-    """Windows before runs of letters and digits: what announces a key is in them."""
+    """Runs that hold digits: keys without a prefix are among them."""
     rest: list[Span]
     """What lies beyond the bound on runs: a hit without a look."""
     numbers: list[Span]
@@ -147,12 +143,14 @@ def _tokens_in(raw: bytes) -> tuple[list[Span], list[Span], list[Span]]:
         if not run[1:].strip(b"a") or not run.strip(b"-"):
             continue
         start, end = match.span()
+        if raw[start - 1 : start] == b"." and raw[start - 2 : start - 1].isdigit() and not run.strip(b"1"):
+            continue  # the fraction of a number
         left -= end - start + _BEFORE_RUN
         if left < 0:
             return runs, random, [(start, len(raw))]
         _add(runs, max(0, start - _BEFORE_RUN), end + _AFTER_RUN)
         if b"1" in run and end - start >= _RANDOM:
-            _add(random, max(0, start - _BEFORE_RANDOM), end)
+            random.append((start, end))
     return runs, random, []
 
 
@@ -280,38 +278,61 @@ def _tokens(text: Text) -> Iterator[Span]:
 def _keys(text: Text) -> Iterator[Span]:
     whole = text.text
     yield from text.rest
-    for start, end in text.runs:
-        yield from _formats(text, start, end)
-    if not text.runs and "Q~" in whole:
-        yield from _formats(text, 0, min(len(whole), _MOST_NUMBERS))
+    yield from _formats(
+        text, text.runs if text.runs or "Q~" not in whole else [(0, min(len(whole), _MOST_TOKENS >> 2))]
+    )
     lowered = text.raw.lower().decode("latin-1")
     yield from in_urls(whole, lowered)
     yield from announced(whole, lowered)
     yield from of_vendors(whole, lowered, text.random)
 
 
-def _formats(text: Text, first: int, last: int) -> Iterator[Span]:
+def _formats(text: Text, windows: Sequence[Span]) -> Iterator[Span]:
+    if not windows:
+        return
     whole, raw = text.text, text.raw
-    starts = _ESCAPED_STARTS if b"\\" in raw or b"%" in raw else _STARTS
-    done = first
-    for match in starts.finditer(raw, first, last):
-        at = match.start()
-        if at >= done:
-            for prefix, body, least, mixed in _BY_START.get(match.group(1), ()):
-                if raw.startswith(prefix, at) and not (mixed and raw[at - 1 : at] in _JOINED):
-                    rest = body.match(whole, at + len(prefix))
-                    if rest and rest.end() - rest.start() >= least and (not mixed or _is_mixed(rest.group())):
-                        done = rest.end()
-                        yield at, done
-                        break
-    for mark, left, most, pattern in _SHAPES:
-        at = raw.find(mark, first, last)
-        while at >= 0:
-            before = whole[max(0, at - most) : at]
-            found = pattern.match(whole, at - len(before) + len(before.rstrip(left)))
-            if found is not None:
-                yield found.span()
-            at = raw.find(mark, at + len(mark) if found is None else max(found.end(), at + len(mark)), last)
+    escapes = b"\\" in raw or b"%" in raw
+    shapes = [shape for shape in _SHAPES if shape[0] in raw]
+    for first, last in windows:
+        done = first
+        for match in _WORDS.finditer(raw, first, last):
+            at = match.start()
+            if at >= done:
+                end = _key_at(whole, raw, at)
+                if not end and escapes and (escaped := _after_escape(raw, at)):
+                    at += escaped
+                    end = _key_at(whole, raw, at)
+                if end:
+                    yield at, end
+                    done = end
+        for mark, left, most, pattern in shapes:
+            at = raw.find(mark, first, last)
+            while at >= 0:
+                before = whole[max(0, at - most) : at]
+                found = pattern.match(whole, at - len(before) + len(before.rstrip(left)))
+                if found is not None:
+                    yield found.span()
+                at = raw.find(mark, at + len(mark) if found is None else max(found.end(), at + len(mark)), last)
+
+
+def _key_at(whole: str, raw: bytes, at: int) -> int:
+    """Where the key that begins here ends; 0 if none begins here."""
+    for prefix, body, least, mixed in _BY_START.get(raw[at : at + 2], ()):
+        if raw.startswith(prefix, at) and not (mixed and raw[at - 1 : at] in _JOINED):
+            rest = body.match(whole, at + len(prefix))
+            if rest and rest.end() - rest.start() >= least and (not mixed or _is_mixed(rest.group())):
+                return rest.end()
+    return 0
+
+
+def _after_escape(raw: bytes, at: int) -> int:
+    """Characters of an escape of JSON or of a URL that a run of letters and digits begins with."""
+    before = raw[at - 1 : at]
+    if before == b"%":
+        return 2
+    if before == b"\\":
+        return 5 if raw[at : at + 1] == b"u" else 1
+    return 0
 
 
 def _is_mixed(text: str) -> bool:
