@@ -1,11 +1,12 @@
 """OpenAI's chat completions, legacy completions and embeddings, as many vendors speak them.
 
 Fields: OpenAI API reference, and the vendors' own additions (``prompt_cache_hit_tokens`` of
-DeepSeek, ``x_groq.usage`` of Groq, ``reasoning_content`` and ``reasoning`` of several).
+DeepSeek, usage in extensions such as Groq's ``x_groq``, ``reasoning_content`` and ``reasoning`` of several).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from trisignal import semconv as names
@@ -292,15 +293,12 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     error = chunk.get("error")
     if error:
         state.error = error
-    told = chunk.get("usage")
-    if told is None:
-        extension = chunk.get("x_groq")
-        told = view(extension).get("usage") if extension is not None else None
-    if told is not None:
-        found = usage(told)
-        if found is not None:
-            draft.usage = found
-        _note(draft, chunk if chunk.get("usage") is not None else view(chunk.get("x_groq")), told)
+    holder = _with_usage(chunk)
+    if holder is not None:
+        counts = usage(holder["usage"])
+        if counts is not None:
+            draft.usage = counts
+        _note(draft, holder, holder["usage"])
     for choice in listed(chunk.get("choices")):
         part = view(choice)
         index = count(part.get("index")) or 0
@@ -315,6 +313,20 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     # Alternatives finish one by one.
     if state.finishes and all(state.finishes.values()):
         state.finished = True
+
+
+def _with_usage(chunk: View) -> Mapping[str, Any] | None:
+    """The part of a chunk that has its usage: the chunk, or an extension of the vendor's, ``x_groq`` and the like."""
+    if not isinstance(chunk, Mapping):
+        return None if chunk.get("usage") is None else {"usage": chunk.get("usage")}
+    if chunk.get("usage") is not None:
+        return chunk
+    for key, value in chunk.items():
+        if value is not None and key.__class__ is str and key.startswith("x_"):
+            extension = view(value)
+            if isinstance(extension, Mapping) and extension.get("usage") is not None:
+                return extension
+    return None
 
 
 def end(draft: Draft, state: StreamState) -> None:
