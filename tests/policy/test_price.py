@@ -6,6 +6,8 @@ import json
 import math
 import sys
 from datetime import datetime, timezone
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +271,18 @@ def test_a_broken_source_leaves_calls_unpriced(rates: Any, monkeypatch: pytest.M
     before = _guard.STATE.counts["policy.price"]
     assert bill(Pricer(Broken()), provider="openai", model="gpt-4o") is None
     assert _guard.STATE.counts["policy.price"] == before + 1
+
+
+@pytest.mark.parametrize("kind", [Decimal, Fraction, float, "numpy.float32"])
+def test_prices_are_numbers_of_any_kind(kind: Any) -> None:
+    """A source may give its prices in whatever library's numbers; costs are plain floats."""
+    if isinstance(kind, str):
+        kind = pytest.importorskip("numpy").float32
+    price = kind(2.5)
+    cost = bill(Pricer(Fixed(Rates(input=price, output=((0, price),), per_request=price))))
+    assert cost == bill(Pricer(Fixed(Rates(input=2.5, output=((0, 2.5),), per_request=2.5))))
+    assert cost is not None
+    assert type(cost.total_usd) is float
 
 
 # --- whose prices

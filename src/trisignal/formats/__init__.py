@@ -14,6 +14,7 @@ from trisignal.call import Content, Draft
 from trisignal.semconv.values import MOST as MOST
 from trisignal.semconv.values import count as count
 from trisignal.semconv.values import number as number
+from trisignal.semconv.values import plain_text
 
 TOKEN = 1
 """The chunk holds a token of any kind."""
@@ -104,12 +105,12 @@ def view(value: Any) -> Any:
 
 
 def text(value: Any) -> str:
-    """``value`` if it is a string, or an enumeration of strings, else ""."""
+    """``value`` if it is a string, or the value of an enumeration, else ""."""
     if value.__class__ is str:
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    return text(value.value) if isinstance(value, Enum) else ""
+    return plain_text(value) if isinstance(value, Enum) else ""
 
 
 def listed(value: Any) -> Sequence[Any]:

@@ -27,6 +27,7 @@ from trisignal.policy.price_table import (
     day_unix_s,
     shipped,
 )
+from trisignal.semconv.values import number
 from trisignal.usage import CostSource
 
 __all__ = ("Price", "PriceSource", "Pricer", "Rates")
@@ -285,7 +286,18 @@ def _cached(own: Price | None, fresh: Price | None, rates: Rates) -> Price | Non
     return rates.cache_read if fresh == rates.input else None
 
 
+def _plain(price: Any) -> Any:
+    """A price of any kind of number (`Decimal`, numpy's) as Python's own; what is none stays, and is refused."""
+    if isinstance(price, tuple):
+        return tuple([(start, _plain(value)) for start, value in price])
+    if isinstance(price, Mapping):
+        return {unit: _plain(value) for unit, value in price.items()}
+    plain = number(price)
+    return price if plain is None or plain.__class__ is bool else plain
+
+
 def _plan(rates: Rates, at_unix_s: float, until_unix_s: float, source: CostSource) -> _Plan | None:
+    rates = Rates(*map(_plain, rates))
     text, visible, write, write_1h = rates.input, rates.output, rates.cache_write, rates.cache_write_1h
     by_token = any(price is not None for price in (text, visible, rates.output_image, rates.output_audio))
     if not by_token and rates.per_request is None and rates.per_audio_hour is None:

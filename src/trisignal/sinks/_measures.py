@@ -16,6 +16,7 @@ ENUMERATED: Mapping[str, int] = {
     names.TOKEN_TYPE: 2,
     names.TOKEN_MODALITY: 8,
     names.LABEL_COST_BUCKET: 16,
+    names.LABEL_TOKEN_BUCKET: 16,
     names.LABEL_REASON: 16,
     names.LABEL_RESULT: 8,
 }
