@@ -110,9 +110,9 @@ def test_own_patterns_see_short_numbers() -> None:
     """A pattern of the user's own is applied to numbers of any length."""
     with capture(redact_patterns={"pin": r"\b\d{4}\b"}) as seen:
         with trisignal.llm(provider="p", model="m") as call:
-            call.set_attribute("pin", 4711)
+            call.set_attribute("ticket", 4711)
             call.set_usage(input_tokens=4711, output_tokens=1)
-        assert (seen.span.attributes or {})["pin"] == "[REDACTED:pin]"
+        assert (seen.span.attributes or {})["ticket"] == "[REDACTED:pin]"
         assert (seen.span.attributes or {})["gen_ai.usage.input_tokens"] == 4711
 
 

@@ -150,8 +150,8 @@ class _Current:
     def number(self, value: Any, /, shortest: int | None = None) -> Any:
         return self._policy().number(value, shortest)
 
-    def is_masked(self, name: str, /) -> bool:
-        return self._policy().is_masked(name)
+    def masked(self, name: str, value: object, /) -> str | None:
+        return self._policy().masked(name, value)
 
 
 @functools.cache

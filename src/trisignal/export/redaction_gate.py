@@ -18,7 +18,6 @@ from opentelemetry.trace import Link, SpanContext, Status, TraceState
 from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.policy.cleaning import REDACTION_FAILED
-from trisignal.policy.masks import MASKED
 from trisignal.providers import is_ip
 from trisignal.semconv.digits import SHORTEST, redact_number
 from trisignal.semconv.values import number
@@ -34,8 +33,8 @@ class Cleaner(Protocol):
     def number(self, value: Any, /, shortest: int | None = None) -> Any:
         """A number, or the redacted text of its digits."""
 
-    def is_masked(self, name: str, /) -> bool:
-        """Whether the value of an attribute is to be masked."""
+    def masked(self, name: str, value: object, /) -> str | None:
+        """What stands for the value of an attribute that is hidden because of its name, if it is."""
 
 
 Clean: TypeAlias = "Callable[[str], str] | Cleaner"
@@ -63,8 +62,8 @@ class _Function:
     def number(self, value: Any, /, shortest: int | None = None) -> Any:
         return redact_number(value, self.known, SHORTEST if shortest is None else shortest)
 
-    def is_masked(self, name: str, /) -> bool:
-        return False
+    def masked(self, name: str, value: object, /) -> str | None:
+        return None
 
 
 def cleaner_of(clean: Clean) -> Cleaner:
@@ -297,11 +296,21 @@ def _attributes(given: Mapping[str, Any], clean: Cleaner) -> dict[str, Any]:
     for key, value in given.items():
         if _is_place(key, value):
             done[key] = value
-        elif clean.is_masked(key):
-            done[clean.known(key)] = MASKED
+        elif (hidden := _hidden(key, value, clean)) is not None:
+            done[clean.known(key)] = hidden
         else:
             done[clean.known(key)] = _value(value, clean, SHORTEST if key.startswith(_NUMERIC) else None)
     return done
+
+
+def _hidden(key: str, value: Any, clean: Cleaner) -> Any:
+    """What stands for a value that is hidden because of its key; of a list, such as the values of a header, each."""
+    if not isinstance(value, (list, tuple)):
+        return clean.masked(key, value)
+    items = [clean.masked(key, item) for item in value]
+    if not value or all(item is None for item in items):
+        return clean.masked(key, value)
+    return _alike([clean.known(str(given)) if item is None else item for given, item in zip(value, items, strict=True)])
 
 
 def _is_place(key: str, value: Any) -> bool:
@@ -320,10 +329,11 @@ def _value(value: Any, clean: Cleaner, shortest: int | None = None) -> Any:
         safe = clean.known(text)
         return value if safe == text else safe.encode()
     if isinstance(value, Mapping):
-        return {
-            clean.known(str(key)): MASKED if clean.is_masked(str(key)) else _value(item, clean, shortest)
-            for key, item in value.items()
-        }
+        found: dict[str, Any] = {}
+        for key, item in value.items():
+            hidden = _hidden(str(key), item, clean)
+            found[clean.known(str(key))] = _value(item, clean, shortest) if hidden is None else hidden
+        return found
     if isinstance(value, (Sequence, set, frozenset)):
         return _alike([_value(item, clean, shortest) for item in value])
     return clean.known(value)

@@ -46,6 +46,7 @@ class Gate:
         self._redactor = redactor
         masks = getattr(redactor, "masks", None)
         self._masks: Any = masks
+        self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
         """What masks values by their key, if the redactor does that."""
         self._told = told
         self._safe = safe
@@ -85,6 +86,8 @@ class Gate:
             return value
         if self._masks is not None and key not in _KNOWN and self._masks.matches(key):
             return self._masks.masked
+        if key not in _KNOWN and (hidden := self._secret(key, value)) is not None:
+            return hidden
         if isinstance(value, str):
             return value if key in IDS and _ID.fullmatch(value) else self.text(value)
         if isinstance(value, (int, float)):
@@ -103,10 +106,14 @@ class Gate:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {self.text(key): self._parts(part) for key, part in value.items()}
+            return {self.text(key): self._secret(key, part) or self._parts(part) for key, part in value.items()}
         if isinstance(value, list):
             return [self._parts(part) for part in value]
         return value if value is None or isinstance(value, bool) else self._number(value)
+
+
+def _no_secret(key: object, value: object) -> None:
+    return None
 
 
 def _failed(error: Exception) -> None:

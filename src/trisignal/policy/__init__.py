@@ -20,7 +20,6 @@ from trisignal.policy.cleaning import FIELD_BYTES as FIELD_BYTES
 from trisignal.policy.cleaning import REDACTION_FAILED as REDACTION_FAILED
 from trisignal.policy.cleaning import Cleaning
 from trisignal.policy.content import ContentPolicy
-from trisignal.policy.masks import MASKED
 from trisignal.policy.redact import Redactor
 from trisignal.semconv.values import text_of
 
@@ -129,9 +128,7 @@ class Policy(Cleaning):
         return self.attribute(value, _LONG_NUMBER)
 
     def _admit_bound(self, draft: Draft, bound: Mapping[str, str], opening: dict[str, AttributeValue]) -> None:
-        draft.bound = {
-            self.known(key): MASKED if self.is_masked(key) else self.known(value) for key, value in bound.items()
-        }
+        draft.bound = {self.known(key): self.masked(key, value) or self.known(value) for key, value in bound.items()}
         if not draft.conversation_id:
             draft.conversation_id = bound.get(_context.CONVERSATION_ID, "")
         draft.agent = draft.agent or draft.bound.get(_context.AGENT_NAME, "")
@@ -258,7 +255,7 @@ class Policy(Cleaning):
     def _changed(self, draft: Draft, closing: dict[str, AttributeValue]) -> None:
         """Facts that came after the start: response fields, and what the user set by hand."""
         opening = draft.opening
-        for field, given in draft.fields.items():
+        for field, given in tuple(draft.fields.items()):
             if field not in opening and (fact := self._field(field, given)) is not None:
                 closing[field] = fact
         model, provider = draft.request_model, draft.provider
@@ -268,10 +265,10 @@ class Policy(Cleaning):
             closing[names.REQUEST_MODEL] = draft.request_model = self.known(model)
         if provider and opening.get(names.PROVIDER) != provider:
             closing[names.PROVIDER] = draft.provider = self.known(provider)
-        for name, given in draft.attributes.items():
+        for name, given in tuple(draft.attributes.items()):
             key = self.known(name)
             if key and key not in opening and key not in closing:
-                fact = MASKED if self.is_masked(name) else self.attribute(given)
+                fact = self.masked(name, given) or self.attribute(given)
                 if fact is not None:
                     closing[key] = fact
 

@@ -89,7 +89,7 @@ _RANDOM_PART = re.compile(
     r"(?<![A-Za-z0-9])(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{14,}|\d{15,}|[\da-fA-F]{8}-[\da-fA-F]{4}-)"
 )
 
-_PLAIN_WORDS = frozenset((
+PLAIN_WORDS = frozenset((
     "not", "none", "null", "true", "false", "required", "incorrect", "wrong", "invalid", "missing", "empty",
     "stored", "hashed", "valid", "correct", "weak", "strong", "reset", "expired", "changed", "your", "same", "case",
     "being", "needed", "optional", "also", "never", "always", "used", "okay", "secure", "long", "short",
@@ -186,7 +186,7 @@ def _looks_secret(word: str, between: str, value: str) -> bool:
         return looks_random(value)
     if password and (assigned or said.endswith((" is", " was", " be", " to"))):
         bare = value.rstrip(".!?:*").lower()
-        return len(bare) >= 4 and bare not in _PLAIN_WORDS and not (value.endswith("...") or set(bare) <= {"*", "."})
+        return len(bare) >= 4 and bare not in PLAIN_WORDS and not (value.endswith("...") or set(bare) <= {"*", "."})
     if len(value) < 6 or value.replace(".", "").isdecimal():
         return False
     if len(value) > 24 or (assigned and not value.isalpha()):

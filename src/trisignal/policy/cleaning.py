@@ -8,6 +8,7 @@ from typing import Any
 
 from trisignal import _guard
 from trisignal.call import AttributeValue
+from trisignal.policy.masks import MASKED
 from trisignal.policy.own_redactor import RedactionError
 from trisignal.policy.redact import Redactor, masks_of
 from trisignal.policy.truncate import shorten
@@ -41,9 +42,8 @@ class Cleaning:
         self._remembered: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
         self._warned = False
-        masks = masks_of(redactor)
-        self.is_masked: Callable[[str], bool] = _never if masks is None else masks.matches
-        """Whether the value of an attribute is to be masked, by its name."""
+        self._masks = masks_of(redactor)
+        self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
 
     def clean(self, value: Any) -> str:
         """Redact and shorten one metadata string, and make it encodable; a failing redactor blanks it.
@@ -123,6 +123,17 @@ class Cleaning:
         # A number without a finite value is in no signal, as JSON has none.
         return None if value is None or isinstance(value, Number) else self.clean(value)
 
+    def masked(self, name: str, value: object) -> str | None:
+        """What stands for the value of an attribute that is hidden because of its name; None where it is not.
+
+        Args:
+            name: Name of the attribute.
+            value: Its value.
+        """
+        if self._masks is not None and self._masks.matches(name):
+            return MASKED
+        return self._secret(name, value)
+
     def _item(self, value: Any) -> str:
         return self.clean(value) if number(value) is None else text_of(self.number(value))
 
@@ -144,5 +155,5 @@ class Cleaning:
 _FEW = 1_000_000
 
 
-def _never(_: str) -> bool:
-    return False
+def _no_secret(key: object, value: object) -> None:
+    return None

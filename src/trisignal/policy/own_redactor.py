@@ -46,7 +46,7 @@ def checked(redactor: Callable[[str], str]) -> Callable[[str], str]:
             raise RedactionError(f"a redactor returned {type(done).__name__}", counted=False)
         return done
 
-    for name in ("masks", "shortest_number"):
+    for name in ("masks", "shortest_number", "secret_under"):
         if hasattr(redactor, name):
             setattr(run, name, getattr(redactor, name))
     return run
@@ -78,7 +78,8 @@ class OwnRedactor:
         self._on_failure = on_failure
         self._slow = 0
         self._rests_until_s = 0.0
-        self._at_once = 0
+        self._at_once: set[object] = set()
+        """One mark per run; unlike a number, a set is changed by several threads without harm."""
 
     def __call__(self, text: str, /) -> str:
         """The redacted text.
@@ -89,17 +90,18 @@ class OwnRedactor:
         if _running.get():
             raise self._failed("called itself")
         begun_s = monotonic()
-        if begun_s < self._rests_until_s or self._at_once >= _MOST_AT_ONCE:
+        if begun_s < self._rests_until_s or len(self._at_once) >= _MOST_AT_ONCE:
             raise self._failed("is too slow")
         running = _running.set(True)
-        self._at_once += 1
+        mark = object()
+        self._at_once.add(mark)
         try:
             with _context.unobserved():
                 done: Any = self._function(text)
         except Exception as error:
             raise self._failed(f"raised {type(error).__name__}") from None
         finally:
-            self._at_once -= 1
+            self._at_once.discard(mark)
             _running.reset(running)
         if not isinstance(done, str):
             if iscoroutine(done):

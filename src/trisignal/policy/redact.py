@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from trisignal.config import DETECTORS, OPTIONAL_DETECTORS
 from trisignal.errors import ConfigError, redact_messages
 from trisignal.policy.masks import KeyMasks
+from trisignal.policy.secret_keys import is_secret
 from trisignal.semconv.digits import SHORTEST, redact_number
 from trisignal.semconv.values import number
 
@@ -21,6 +22,8 @@ Hit = tuple[int, int, str]
 _MAX_DEPTH = 32
 _PASSES = 8
 """What touched a hit may stand alone once that is replaced: look again, so that once is enough."""
+HIDDEN = "[REDACTED:api_key]"
+"""Stands for a value whose key announces a secret."""
 ENTANGLED = "[REDACTED:text]"
 """Stands for a text in which hits never end: nothing of it is shown."""
 
@@ -47,6 +50,14 @@ class Chain:
         self.shortest_number: int = min((getattr(redactor, "shortest_number", 1) for redactor in redactors), default=1)
         """Digits of the shortest number that any of them may change."""
 
+    def secret_under(self, key: object, value: object) -> str | None:
+        """What stands for the value of an entry whose key announces a secret; None where it does not."""
+        for redactor in self._redactors:
+            hidden = secret_under(redactor, key, value)
+            if hidden is not None:
+                return hidden
+        return None
+
     def __call__(self, text: str, /) -> str:
         """The redacted text."""
         for redactor in self._redactors:
@@ -60,6 +71,18 @@ chain = Chain
 def masks_of(redactor: Redactor) -> KeyMasks | None:
     """What masks values by their key before a redactor sees their text, if anything does."""
     return getattr(redactor, "masks", None)
+
+
+def secret_under(redactor: Redactor, key: object, value: object) -> str | None:
+    """What stands for the value of an entry whose key announces a secret; None where it does not.
+
+    Args:
+        redactor: Decides, if it is one of ours.
+        key: Key of an entry, or name of an attribute.
+        value: Its value.
+    """
+    decide = getattr(redactor, "secret_under", None)
+    return None if decide is None else decide(key, value)
 
 
 class PatternRedactor:
@@ -115,6 +138,14 @@ class PatternRedactor:
             for name, count in counts.items():
                 self._on_hit(name, count)
         return text
+
+    def secret_under(self, key: object, value: object) -> str | None:
+        """What stands for the value of an entry whose key announces a secret; None where it does not."""
+        if "api_key" not in self._names or not is_secret(key, value):
+            return None
+        if self._on_hit is not None:
+            self._on_hit("api_key", 1)
+        return HIDDEN
 
     def _hits(self, text: str) -> list[Hit]:
         found: list[tuple[int, int, int, str]] = []
@@ -200,7 +231,10 @@ def redact_value(value: object, redactor: Redactor, depth: int = 0) -> Any:
         if depth == 0 and (masks := masks_of(redactor)) is not None:
             value = masks.value(value)
         if isinstance(value, Mapping):
-            return {redactor(str(k)): redact_value(v, redactor, depth + 1) for k, v in value.items()}
+            return {
+                redactor(str(k)): secret_under(redactor, k, v) or redact_value(v, redactor, depth + 1)
+                for k, v in value.items()
+            }
         return [redact_value(item, redactor, depth + 1) for item in value]  # type: ignore[attr-defined]  # a copy
     if number(value) is not None:
         return redact_number(value, redactor)

@@ -95,10 +95,11 @@ def render(value: object, redactor: Redactor, budget_bytes: int) -> tuple[str, i
 class _Fitter:
     """Renders one value; a text that is met again on the way is not redacted again."""
 
-    __slots__ = ("_known", "_redactor")
+    __slots__ = ("_known", "_redactor", "_secret")
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
+        self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
         self._known: dict[int, tuple[str, str]] = {}
         """A text by its id, and what it turned into; holding the text keeps the id its own."""
 
@@ -167,7 +168,8 @@ class _Fitter:
             self._note_blob(value)
             done: dict[str, Any] = {}
             for key, item in value.items():
-                done[_unused(self._key(key), done)] = self._plain(item, depth + 1)
+                name = _unused(self._key(key), done)
+                done[name] = self._secret(key, item) or self._plain(item, depth + 1)
             return done
         if isinstance(value, _LISTS):
             return [self._plain(item, depth + 1) for item in value]
@@ -289,7 +291,11 @@ class _Fitter:
         done: dict[int, bytes] = {}
         # Small entries stay whole; what they leave of an equal share goes to the larger ones.
         for turn, at in enumerate(sorted(wanted, key=wanted.__getitem__)):
-            piece = self.fit(entries[at][1], room // (len(wanted) - turn), depth + 1)
+            share = room // (len(wanted) - turn)
+            hidden = self._secret(*entries[at])
+            piece = self.fit(entries[at][1], share, depth + 1) if hidden is None else (_dumps(hidden), 0)
+            if hidden is not None and len(_dumps(hidden)) > share:
+                continue
             if piece is not None:
                 done[at] = written[at] + piece[0]
                 room -= len(piece[0])
@@ -299,6 +305,10 @@ class _Fitter:
             cut += max(1, _size(item for at, item in enumerate(value.items()) if at not in done))
             parts.append(_dict_marker(len(value) - len(parts), cut))
         return b"{" + b",".join(parts) + b"}", cut
+
+
+def _no_secret(key: object, value: object) -> None:
+    return None
 
 
 def _marker(cut: int) -> str:

@@ -28,7 +28,7 @@ def redact_number(value: Any, redactor: Callable[[str], str], shortest: int | No
     # As a float a long number loses the digits that its check digit is about.
     exact = value if isinstance(value, (Decimal, Fraction)) else plain
     digits = str(abs(int(exact)))
-    if len(digits) < (getattr(redactor, "shortest_number", 1) if shortest is None else shortest):
+    if len(digits) < (getattr(redactor, "shortest_number", SHORTEST) if shortest is None else shortest):
         return plain
     done = redactor(digits)
     if done == digits and plain != int(plain):
