@@ -176,3 +176,21 @@ def test_an_object_that_cannot_be_written_costs_its_field_only() -> None:
         assert attributes["gen_ai.output.messages"] == '[{"kept":1}]'
         assert attributes["llm.content.dropped"] == "unreadable"
         assert seen.value("llm_redaction_failures_total") == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "resource"),
+    [("tokens", "tokens"), ("req-minute", "req_minute"), ("req-10-second", "req_10_second"), ("ann-smith", "other"), ("zuvoptik", "other")],
+)  # fmt: skip
+def test_names_in_headers_become_labels_only_if_they_are_words_of_the_trade(header: str, resource: str) -> None:
+    """What a server calls its limits is a label; a word that nobody expects there is not."""
+    headers = {"content-type": "application/json", f"x-ratelimit-remaining-{header}": "7"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    reply = {"id": "c", "object": "chat.completion", "model": "m", "created": 1, "choices": [], "usage": usage}
+    with Loopback() as server, capture() as seen:
+        trisignal.instrument("openai")
+        server.play(Reply(200, headers, json.dumps(reply).encode()))
+        client = openai.OpenAI(base_url=server.url + "/v1", api_key="x", max_retries=0)
+        client.chat.completions.create(model="m", messages=[])
+        trisignal.uninstrument()
+        assert seen.value("llm_ratelimit_remaining", resource=resource) == 7

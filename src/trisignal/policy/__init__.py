@@ -31,9 +31,9 @@ STOP_WITHHELD = "[content]"
 OTHER_RESOURCE = "other"
 _MOST_RESOURCES = 256
 _RESOURCE = re.compile(
-    r"(?:(?:requests?|tokens?|inputs?|outputs?|cached?|images?|audio|video|seconds|characters|priority|project|unified|total"
+    r"(?:(?:reqs?|requests?|toks?|tokens?|[rt]p[smd]|[io]tpm|imgs?|inputs?|outputs?|cached?|images?|audio|video|seconds?|characters|priority|project|unified|total"
     r"|fast|batch|concurrent|user|org|organization|model|embedding|chat|completion|prompt|per|minutes?|hours?|days?|weeks?"
-    r"|months?|[1-9]\d?[smhdw]|opus|sonnet|haiku|status|storage|neurons|credits|usd)(?:_|$)){1,6}"
+    r"|months?|\d{1,4}[smhdw]?|opus|sonnet|haiku|status|storage|neurons|credits|usd)(?:_|$)){1,6}"
 )
 _CONTROL = re.compile(r"[\W_]*[A-Za-z_]{0,16}[\W_]*")
 
