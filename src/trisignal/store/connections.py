@@ -129,7 +129,7 @@ class Connections:
 def _connect(path: str) -> sqlite3.Connection:
     try:
         db = schema.connect(path, readonly=True, timeout_ms=BUSY_MS)
-        db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+        db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     except sqlite3.OperationalError:
         if os.access(os.path.dirname(path), os.W_OK) or _pending(path):
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping
 from math import log
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ SPENT = {
     names.COST_ATTRIBUTES["total"]: "cost",
 }
 """The same of calls that spend; on others these attributes are somebody's sums, and are stored."""
-_ALL_FACTS = frozenset((*FACTS, *SPENT))
+_ALL_FACTS = (*FACTS, *SPENT)
 FOREIGN_TEXT = 4_096
 """Characters of one attribute of another instrumentation that are kept."""
 FOREIGN_ATTRIBUTES = 128
@@ -98,7 +98,7 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
     duration = _natural(round(call.duration_s * 1e9))
     times = call.chunk_times
     first = _natural(times.first_token_ns - call.start_ns) if times is not None and times.first_token_ns else None
-    attributes = _attributes(call, _ALL_FACTS if spends else FACTS.keys())
+    attributes = _attributes(call, _ALL_FACTS if spends else FACTS)
     conversation = bound.get("conversation_id") or attributes.get(names.CONVERSATION_ID)
     tokens = (None,) * 5 if usage is None or not spends else _tokens(usage)
     values = (
@@ -135,10 +135,11 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
     return Row(values, attributes)
 
 
-def _attributes(call: Call, known: Set[str]) -> dict[str, Any]:
+def _attributes(call: Call, known: Iterable[str]) -> dict[str, Any]:
     """What no column holds."""
-    attributes = {key: value for key, value in call.opening.items() if key not in known}
-    attributes.update({key: value for key, value in call.closing.items() if key not in known})
+    attributes: dict[str, Any] = {**call.opening, **call.closing}
+    for key in known:
+        attributes.pop(key, None)
     if call.content:
         attributes.update(call.content)
     if call.error_message:
@@ -150,8 +151,9 @@ def _attributes(call: Call, known: Set[str]) -> dict[str, Any]:
 
 def _labels(bound: Mapping[str, str]) -> str:
     """What is bound besides the values with columns, as JSON; few different ones, so they are interned."""
-    others = {key: value for key, value in bound.items() if key not in _BOUND}
-    return json.dumps(others, sort_keys=True) if others else ""
+    if bound.keys() <= _BOUND:
+        return ""
+    return json.dumps({key: value for key, value in bound.items() if key not in _BOUND}, sort_keys=True)
 
 
 def _tokens(usage: Usage) -> tuple[int | None, ...]:
@@ -161,15 +163,19 @@ def _tokens(usage: Usage) -> tuple[int | None, ...]:
 
 def _saved(usage: Usage, cost: Cost) -> int | None:
     """What cached input saved, at the price that the call's uncached input had."""
-    if not usage.cache_read:
+    read = usage.cache_read
+    if not read:
         return None
-    amounts = dict(cost.by_bucket)
-    tokens = buckets(usage)
-    paid, uncached = amounts.get("input", 0.0), tokens.input
-    if not paid or not uncached:
+    paid_usd = read_usd = 0.0
+    for name, amount_usd in cost.by_bucket:
+        if name == "input":
+            paid_usd = amount_usd
+        elif name == "cache_read":
+            read_usd = amount_usd
+    uncached = buckets(usage).input if usage.input_audio else (usage.input or 0) - read - (usage.cache_write or 0)
+    if paid_usd <= 0 or uncached <= 0:
         return None
-    full = paid / uncached * (tokens.cache_read + tokens.cache_read_audio)
-    return max(0, round((full - amounts.get("cache_read", 0.0)) * 1e9))
+    return max(0, round((paid_usd / uncached * read - read_usd) * 1e9))
 
 
 def span_row(span: Any, service: str, word: Word) -> Row:
