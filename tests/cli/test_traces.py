@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import time
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -212,7 +213,7 @@ def test_purge_removes_a_person(tmp_path: Path) -> None:
     assert "not reached" in result.output
     [path] = tmp_path.glob("*.db")
     assert person.encode() not in path.read_bytes()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         assert db.execute("SELECT count(*) FROM span").fetchone() == (1,)
     answer = json.loads(traces(tmp_path, "cost", "--by", "user", "--json", *SINCE))
     assert [group["key"] for group in answer["groups"]] == [[other]]

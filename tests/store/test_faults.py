@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_a_killed_writer_leaves_whole_rows(tmp_path: Path) -> None:
     process.communicate()
     found = count(tmp_path)
     assert found >= certain
-    with sqlite3.connect(file_of(tmp_path)) as db:
+    with closing(sqlite3.connect(file_of(tmp_path))) as db, db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert db.execute("SELECT count(*) FROM span s LEFT JOIN attrs a USING (id) WHERE a.id IS NULL").fetchone() == (
             0,
@@ -268,7 +269,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
             file.seek(4096)
             file.write(os.urandom(size - 4096))
     else:
-        with sqlite3.connect(path) as db:
+        with closing(sqlite3.connect(path)) as db, db:
             db.execute("DROP TABLE span")
     before = StoreSource(tmp_path).spans(Query(EVER))
     assert before.partial
@@ -288,7 +289,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
 def test_a_file_of_a_later_release_is_refused(tmp_path: Path) -> None:
     """A newer schema is neither read nor written, and the error says what to do."""
     store(tmp_path, [item(call(1))])
-    with sqlite3.connect(file_of(tmp_path)) as db:
+    with closing(sqlite3.connect(file_of(tmp_path))) as db, db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     with pytest.raises(SourceError, match="upgrade trisignal"):
         StoreSource(tmp_path).spans(Query(EVER))

@@ -92,6 +92,10 @@ class Connections:
             if db is not None:
                 self._give_back(key, db)
 
+    def __del__(self) -> None:
+        # Who asks one question seldom closes; Python 3.13 complains of connections that are left open.
+        self.close()
+
     def close(self) -> None:
         """Close all idle connections."""
         with self._lock:
@@ -128,13 +132,20 @@ class Connections:
 
 def _connect(path: str) -> sqlite3.Connection:
     try:
-        db = schema.connect(path, readonly=True, timeout_ms=BUSY_MS)
-        db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        return _readable(schema.connect(path, readonly=True, timeout_ms=BUSY_MS))
     except sqlite3.OperationalError:
         if os.access(os.path.dirname(path), os.W_OK) or _pending(path):
             raise
         # A read-only folder: SQLite cannot make the index of the log, and none is needed.
-        db = schema.connect(path, readonly=True, timeout_ms=BUSY_MS, immutable=True)
+        return _readable(schema.connect(path, readonly=True, timeout_ms=BUSY_MS, immutable=True))
+
+
+def _readable(db: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
