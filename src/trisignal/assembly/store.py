@@ -8,7 +8,7 @@ from functools import partial
 from trisignal.assembly.telemetry import Telemetry
 from trisignal.errors import ConfigError
 from trisignal.export.losses import lost
-from trisignal.export.redaction_gate import redacted
+from trisignal.export.redaction_gate import Resources, redacted
 from trisignal.logs import ContextFilter, JsonFormatter
 from trisignal.policy import Policy
 from trisignal.store.folder import Folder, describe
@@ -31,13 +31,14 @@ def add_store(made: Telemetry, policy: Policy) -> StoreSink:
     except OSError as error:
         allowed = f"a folder that can be made and written to ({describe(error)})"
         raise ConfigError("store", settings.store, allowed, made.sources.get("store", "argument")) from None
+    resources = Resources(policy)
     writer = Writer(
         folder,
         days=settings.store_days,
         max_bytes=settings.store_mb << 20,
         service=made.service,
         lost=partial(lost, "store"),
-        clean=lambda span: redacted(span, policy),
+        clean=lambda span: redacted(span, policy, resources),
     )
     made.flushes.append(writer.flush)
     made.undo.append(lambda: writer.close(EXIT_S))
