@@ -25,6 +25,7 @@ PAGES = {
     "cost": ("/cost?by=tenant&then=model", 800),
     "quality": ("/quality", 900),
     "errors": ("/errors", 700),
+    "alerts": ("/alerts", 420),
     "compare": ("/compare", 900),
     "trace": ("/traces/{trace}", 720),
 }

@@ -35,11 +35,14 @@ if _TYPE_CHECKING:
     from trisignal.watch.alerts import Alerts
     from trisignal.watch.budgets import Budget
     from trisignal.watch.health import Health, health, http_probe
+    from trisignal.watch.patterns import AlertPattern
+    from trisignal.watch.store_alerts import StoreAlerts
     from trisignal.web.model_server import ServerMiddleware
 
 __all__ = [
     "ActiveCall",
     "Alert",
+    "AlertPattern",
     "AlertRule",
     "Alerts",
     "BridgeSpanProcessor",
@@ -54,6 +57,7 @@ __all__ = [
     "Redactor",
     "RequestIdMiddleware",
     "ServerMiddleware",
+    "StoreAlerts",
     "Summary",
     "Telemetry",
     "TraceAnalyzer",
@@ -96,6 +100,8 @@ __all__ = [
 ]
 
 _LATER = {
+    "AlertPattern": "trisignal.watch.patterns",
+    "StoreAlerts": "trisignal.watch.store_alerts",
     "ServerMiddleware": "trisignal.web.model_server",
     "BridgeSpanProcessor": "trisignal.bridge.processor",
     "fast_otlp": "trisignal.export.fast_otlp",

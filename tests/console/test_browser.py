@@ -19,7 +19,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium is installed")
 
-PAGES = ("/", "/calls", "/cost", "/quality", "/errors", "/compare", "/api", "/calls?page=0")
+PAGES = ("/", "/calls", "/cost", "/quality", "/errors", "/alerts", "/compare", "/api", "/calls?page=0")
 WAIT_MS = 60_000
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -14,8 +15,10 @@ from console.conftest import served
 from console.traffic import HOSTILE, recording
 
 import trisignal
+from trisignal.watch.alert_handlers import Alert
+from trisignal.watch.alert_history import FILE, History
 
-ALL = ("/", "/calls", "/cost", "/quality", "/errors", "/compare", "/api")
+ALL = ("/", "/calls", "/cost", "/quality", "/errors", "/alerts", "/compare", "/api")
 
 
 @pytest.mark.parametrize("path", ALL)
@@ -37,7 +40,7 @@ def test_an_empty_store_is_no_error(tmp_path: Path, path: str) -> None:
     with served(tmp_path / "store") as url:
         answer = httpx.get(url + path, timeout=60)
     assert answer.status_code == 200
-    assert re.search(r"[Nn]othing|no call|No call|No score", answer.text)
+    assert re.search(r"[Nn]othing|no call|No call|No score|none firing", answer.text)
 
 
 def test_text_from_outside_is_never_markup(http: httpx.Client) -> None:
@@ -132,3 +135,24 @@ def test_new_calls_are_followed(folder: Path, url: str, tmp_path: Path) -> None:
             pass
         data = next(line for line in lines if line.startswith("data: "))
         assert json.loads(data.removeprefix("data: "))["model"] == "gpt-4.1-mini"
+
+
+def test_alerts_are_shown_with_what_carried_them(folder: Path) -> None:
+    """An active alert stands above those that have ended, each with its explanation, traces and comparison."""
+    store = str(folder)
+    now = time.time()
+    history = History(store)
+    begun = Alert(
+        "error_rate", "firing", "error_rate", "", 0.4, 0.1, 50, 900.0, now - 60, None, "tenant acme 97%", ("a" * 32,)
+    )
+    history.keep(begun)
+    history.keep(begun._replace(rule="<b>old</b>", status="resolved", started_unix_s=now - 900, ended_unix_s=now - 600))
+    with served(folder, history=history) as url:
+        page = httpx.get(f"{url}/alerts", timeout=60).text
+        rows = httpx.get(f"{url}/v1/alerts", timeout=60).json()["alerts"]
+    (folder / FILE).unlink()
+    assert "1 firing" in page
+    assert "tenant acme 97%" in page
+    assert f'href="/traces/{"a" * 32}"' in page
+    assert "&lt;b&gt;old" in page
+    assert [row["status"] for row in rows] == ["firing", "resolved"]

@@ -63,11 +63,20 @@ def show(
         return
     from trisignal.console import intake
     from trisignal.console.receiver import Receiver
+    from trisignal.watch.alert_history import History
+    from trisignal.watch.store_alerts import StoreAlerts
 
     receiver = Receiver(source, capture_content=content)
     try:
-        app = console_app(TraceAnalyzer(source), hosts=names, token=token, routes=intake.routes(receiver))
-        _serve(app, host, port, source, token)
+        app = console_app(
+            TraceAnalyzer(source),
+            hosts=names,
+            token=token,
+            routes=intake.routes(receiver),
+            history=History(source),
+        )
+        with StoreAlerts(source, handlers=()):
+            _serve(app, host, port, source, token)
     finally:
         receiver.close()
 
@@ -83,6 +92,7 @@ def _serve(app: Any, host: str, port: int, source: str, token: str) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # whoever reads the address below may call at once
     except OSError as error:
         listening.close()
         raise ConfigError("--port", port, f"a free port ({error.strerror or error})") from None

@@ -21,6 +21,7 @@ from starlette.routing import Route
 from trisignal.analysis.analyzer import TraceAnalyzer
 from trisignal.console import asked, display, live, openapi, pages, reports, rest, security, waterfall
 from trisignal.errors import ConfigError, SourceError
+from trisignal.watch.alert_history import History
 
 Page = Callable[[TraceAnalyzer, Request], "dict[str, Any] | Response"]
 
@@ -31,6 +32,7 @@ PAGES: dict[str, tuple[str, str, Page]] = {
     "/cost": ("Cost", "cost.html", reports.cost),
     "/quality": ("Quality", "quality.html", reports.quality),
     "/errors": ("Errors", "errors.html", reports.errors),
+    "/alerts": ("Alerts", "alerts.html", reports.alerts),
     "/compare": ("Compare", "compare.html", reports.compare),
 }
 """Path to title, template and what fills it, in the order of the navigation."""
@@ -155,7 +157,12 @@ def _static(request: Request) -> Response:
 
 
 def console_app(
-    analyzer: TraceAnalyzer, *, hosts: Iterable[str] = security.LOOPBACK, token: str = "", routes: Iterable[Route] = ()
+    analyzer: TraceAnalyzer,
+    *,
+    hosts: Iterable[str] = security.LOOPBACK,
+    token: str = "",
+    routes: Iterable[Route] = (),
+    history: History | None = None,
 ) -> Starlette:
     """The console as an ASGI application.
 
@@ -164,6 +171,7 @@ def console_app(
         hosts: Names that the ``Host`` header of a request may have.
         token: What callers have to present; "" for none.
         routes: Further paths, e.g. those of the receiver.
+        history: Alerts of the store; None where there is no store.
 
     Returns:
         The application.
@@ -175,9 +183,11 @@ def console_app(
         analyzer.close()
 
     console = Console(analyzer)
-    return Starlette(
+    app = Starlette(
         routes=[*routes, *console.routes()],
         middleware=[Middleware(security.Gate, hosts=tuple(hosts), token=token)],
         exception_handlers={HTTPException: console.http_error, security.TooLarge: console.too_large},
         lifespan=lifespan,
     )
+    app.state.history = history
+    return app

@@ -124,6 +124,28 @@ def errors(analyzer: TraceAnalyzer, request: Request) -> Context:
     }
 
 
+# --- alerts ----------------------------------------------------------------------------------------------------
+
+
+def alerts(analyzer: TraceAnalyzer, request: Request) -> Context:
+    """What is firing, what has fired, and what carried it."""
+    query = asked.read(request.query_params, since="7d")
+    rows = rest.alerts(analyzer, request).alerts
+    return {
+        "asked": query,
+        "active": [row for row in rows if row.ended_unix_s is None],
+        "past": [row for row in rows if row.ended_unix_s is not None],
+        "kept": request.app.state.history is not None,
+        "compared": {row: _compared(query, row) for row in rows},
+    }
+
+
+def _compared(query: asked.Asked, row: rest.AlertRow) -> str:
+    """The comparison of the alert's window with the one before."""
+    end = row.started_unix_s
+    return query.link("/compare", since=f"{end - row.window_s:.0f}", until=f"{end:.0f}")
+
+
 # --- compare ---------------------------------------------------------------------------------------------------
 
 

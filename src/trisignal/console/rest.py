@@ -18,6 +18,7 @@ from trisignal.analysis.query import DIMENSIONS
 from trisignal.analysis.rows import LogLine, SpanRow
 from trisignal.console import asked, exposition
 from trisignal.errors import ConfigError, SourceError
+from trisignal.watch.alert_history import History
 
 MEASURES = get_args(answers.Measure)
 
@@ -66,6 +67,34 @@ class Logs:
 
     lines: tuple[LogLine, ...]
     partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """One alert, active or past."""
+
+    rule: str
+    status: str
+    """``firing`` or ``resolved``."""
+    signal: str
+    group: str
+    value: float
+    limit: float
+    samples: int
+    window_s: float
+    started_unix_s: float
+    ended_unix_s: float | None
+    explanation: str
+    """What carried the change when it began."""
+    examples: tuple[str, ...]
+    """Trace ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Alerts of the window, newest first; active ones whenever they began."""
+
+    alerts: tuple[AlertRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +245,14 @@ def _logs(analyzer: TraceAnalyzer, request: Request) -> Logs:
     return Logs(found.items, found.partial)
 
 
+def alerts(analyzer: TraceAnalyzer, request: Request) -> Alerts:
+    """Active alerts, and those that ended in the window."""
+    history: History | None = request.app.state.history
+    since = _asked(request).window.since_unix_s
+    kept = history.alerts(since) if history is not None else []
+    return Alerts(tuple(AlertRow(**one._asdict()) for one in kept))
+
+
 def health(analyzer: TraceAnalyzer, request: Request) -> Health:
     """What the source holds."""
     held = analyzer.holding()
@@ -237,6 +274,7 @@ ENDPOINTS = (
     Endpoint("/v1/compare", "What changed between two windows", _compare, answers.Comparison, (*_GROUPS, *_BEFORE)),
     Endpoint("/v1/metrics", "Totals by group", _metrics, answers.Totals, (*_GROUPS, _BY, _OF, _STEP)),
     Endpoint("/v1/metrics/prometheus", "Totals of the window in Prometheus' text format", _prometheus, str, _GROUPS),
+    Endpoint("/v1/alerts", "Alerts over the store, active and past", alerts, Alerts, _WINDOW),
     Endpoint("/v1/logs", "Log lines that were bound to a trace", _logs, Logs, (*_WINDOW, _LIMIT, _REQUEST)),
     Endpoint("/health", "Whether the source answers", health, Health),
 )  # fmt: skip

@@ -38,14 +38,19 @@ class Alert(NamedTuple):
     """When it began to hold, as Unix time in seconds."""
     ended_unix_s: float | None
     """When it ceased to; None while it holds."""
+    explanation: str = ""
+    """What carries the change, from `TraceAnalyzer.compare`; only of alerts over a store."""
+    examples: tuple[str, ...] = ()
+    """Trace ids that show it."""
 
     @property
     def text(self) -> str:
         """One line for people."""
         about = f" of {self.group}" if self.group else ""
+        why = f": {self.explanation}" if self.explanation else ""
         return (
             f"{self.status.upper()} {self.rule}: {self.signal}{about} is {self.value:.4g}, the limit is "
-            f"{self.limit:.4g} ({self.samples} samples in {self.window_s:g} s)"
+            f"{self.limit:.4g} ({self.samples} samples in {self.window_s:g} s){why}"
         )
 
 

@@ -1,7 +1,7 @@
 "use strict";
 /* Everything works without this script; it saves key presses and follows new calls. */
 (() => {
-  const pages = { o: "/", c: "/calls", m: "/cost", q: "/quality", e: "/errors", d: "/compare" };
+  const pages = { o: "/", c: "/calls", m: "/cost", q: "/quality", e: "/errors", a: "/alerts", d: "/compare" };
   for (const field of document.querySelectorAll("[data-submit]")) {
     field.addEventListener("change", () => field.form.requestSubmit());
   }
