@@ -16,10 +16,11 @@ Prices are US dollars per million tokens (``per_request``: dollars per call)::
           - {input: 3, output: 6}
           - {from: 2026-07-01, input: 4, output: 8}     # from this day on (UTC)
 
-Keys with a price: ``input``, ``output``, ``cache_read``, ``cache_write``, ``cache_write_1h``,
-``input_audio``, ``cache_read_audio``, ``output_audio``, ``reasoning``, ``per_request``. At least
-``input``, ``output`` or ``per_request`` is needed; what has no price of its own is billed as
-`Pricer` tells. A host beats a provider, a provider beats ``*``; a full model name beats a
+Keys with a price: ``input``, ``output``, ``cache_read``, ``cache_write``, ``cache_write_1h``, ``reasoning``; the same
+with ``_image``, ``_audio`` or ``_video`` for ``input``, ``cache_read`` and ``output``; ``per_request`` (dollars per call) and
+``per_audio_hour``; ``tools``, a mapping of server tools to dollars per use. At least one of ``input``, ``output``,
+``output_image``, ``output_audio``, ``per_request`` and ``per_audio_hour`` is needed; what has no price of its own is billed as
+`Pricer` says. A host beats a provider, a provider beats ``*``; a full model name beats a
 pattern, an earlier pattern a later one.
 """
 
@@ -45,8 +46,10 @@ from trisignal.policy.price_table import (
     billed_as,
 )
 
-_TOKEN_PRICES = tuple(name for name in Rates._fields if name not in ("per_request", "valid_until_unix_s"))
-_PRICES = (*_TOKEN_PRICES, "per_request")
+_UNITS = ("per_request", "per_audio_hour")
+_TOKEN_PRICES = tuple(name for name in Rates._fields if name not in (*_UNITS, "valid_until_unix_s", "tools"))
+_PRICES = (*_TOKEN_PRICES, *_UNITS)
+_ENOUGH = ("input", "output", *_UNITS, "output_image", "output_audio")
 _Path = tuple[object, ...]
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+')
 
@@ -210,15 +213,18 @@ class _Checker:
         tiers: list[Tiered] = []
         for index, given in enumerate(entries):
             place = (*where, index) if isinstance(value, list) else where
-            entry = self._mapping(given, place, (*_PRICES, "above", "from", "tiers"))
+            entry = self._mapping(given, place, (*_PRICES, "above", "from", "tiers", "tools"))
             start = self._day(entry.get("from"), (*place, "from"))
             if not dated and start is not None:
                 dated.append((None, None))
             elif dated and (start is None or (dated[-1][0] or "") >= start):
                 raise self._wrong(place, "a list of prices needs a later 'from' day at each further entry")
             prices = self._prices(entry, place)
-            if not prices.keys() & {"input", "output", "per_request"}:
-                raise self._wrong(place, "at least one of input, output, per_request is needed")
+            if not prices.keys() & set(_ENOUGH):
+                raise self._wrong(place, f"at least one of {', '.join(_ENOUGH)} is needed")
+            tools = self._mapping(entry.get("tools", {}), (*place, "tools"))
+            if tools:
+                prices["tools"] = {str(tool): self._price(fee, (*place, "tools", tool)) for tool, fee in tools.items()}
             dated.append((start, prices))
             named = self._mapping(entry.get("tiers", {}), (*place, "tiers"))
             tiers[:0] = self._tiers(named, start, (*place, "tiers"))
