@@ -96,7 +96,8 @@ class Merge:
         self, row: Listed, seller: str, known: ModelRow, differing: dict[str, tuple[Any, Any]]
     ) -> tuple[str, str]:
         for rule in self.corrections.get("decided", ()):
-            if rule["biller"] == row.biller and re.search(rule["models"], row.model):
+            same = all(_first(one) == _first(other) for one, other in differing.values())
+            if rule["biller"] == row.biller and re.search(rule["models"], row.model) and not same:
                 return rule["take"], f"{rule['reason']} ({rule['source']})"
         for rule in self.corrections.get("prices", ()):
             if rule["biller"] == row.biller and any(fits(_rule(name), row.model) for name in rule["models"]):
@@ -140,13 +141,32 @@ class Merge:
             # What begins with a prefix must not hide an exact name that comes after it.
             added.sort(key=lambda entry: (entry[1] != "c", not _is_exact(entry[0][1])))
             kept = list(zip(biller["models"], self._origins[name], strict=True))
-            rows = [*added, *kept]
+            rows = [(part, origin) for row, origin in (*added, *kept) for part in self._split(name, row)]
             general = [rule["tools"] for rule in self._rules("fees", name) if "models" not in rule]
             fees = {tool: fee for tools in general for tool, fee in tools.items()}
             biller["models"] = [_plain(self._shared(name, self._charged(name, row)), fees) for row, _ in rows]
             biller["origins"] = "".join(origin for _, origin in rows)
             if fees:
                 biller["tools"] = fees
+
+    def _split(self, biller: str, row: ModelRow) -> list[ModelRow]:
+        """A row in parts, where corrections hold for some of the names that it lists and not for others."""
+        parts = [row[1]] if isinstance(row[1], str) else row[1]
+        if any(not isinstance(part, str) or part[:1] not in "=^" for part in parts):
+            return [row]
+        rules = [rule for kind in ("fees", "shared", "added") for rule in self._rules(kind, biller) if "models" in rule]
+        groups: dict[tuple[bool, ...], list[Rule]] = {}
+        for part in parts:
+            holds = tuple(bool(re.search(rule["models"], str(part)[1:])) for rule in rules)
+            groups.setdefault(holds, []).append(part)
+        if len(groups) == 1:
+            return [row]
+        found = []
+        for held in groups.values():
+            names = [str(part)[1:] for part in held]
+            name = row[0] if row[0].lower() in names else names[0]
+            found.append((name, held[0] if len(held) == 1 else held, row[2], row[3]))
+        return found
 
     def _rules(self, kind: str, biller: str) -> Iterator[dict[str, Any]]:
         return (rule for rule in self.corrections.get(kind, ()) if rule["biller"] == biller)
@@ -157,6 +177,10 @@ class Merge:
                 fields = {key: value for key, value in rule.items() if key not in _ABOUT}
                 dated = [(when, _with(prices, fields)) for when, prices in row[2]]
                 row = (row[0], row[1], dated, row[3])
+        for rule in self._rules("added", biller):
+            if any(re.search(rule["models"], name) for name in _names(row)):
+                fields = {key: value for key, value in rule.items() if key not in _ABOUT}
+                row = (row[0], row[1], [(when, prices and {**fields, **prices}) for when, prices in row[2]], row[3])
         return row
 
     def _charged(self, biller: str, row: ModelRow) -> ModelRow:
@@ -177,7 +201,9 @@ def _with(prices: dict[str, Any] | None, fields: dict[str, str]) -> dict[str, An
 
 
 def _names(row: ModelRow) -> Iterator[str]:
-    yield row[0].lower()
+    parts = [row[1]] if isinstance(row[1], str) else row[1]
+    if not all(isinstance(part, str) and part[:1] in "=^" for part in parts):
+        yield row[0].lower()
     for part in [row[1]] if isinstance(row[1], str) else row[1]:
         if isinstance(part, str) and part[:1] in "=^":
             yield part[1:]

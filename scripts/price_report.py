@@ -50,7 +50,7 @@ def render_report(merge: Merge) -> str:
         "| kind | biller | models | day | reason | source |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for kind in ("prices", "shared", "decided", "fees"):
+    for kind in ("prices", "shared", "added", "decided", "fees"):
         for rule in merge.corrections.get(kind, ()):
             models = rule.get("models", "all")
             named = ", ".join(models) if isinstance(models, list) else models

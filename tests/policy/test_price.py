@@ -196,6 +196,28 @@ def test_remembered_models_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(pricer._plans) <= 10
 
 
+def test_many_models_are_all_remembered() -> None:
+    """Ten thousand models and tiers in turn are looked up once each, however often they come."""
+    source = Fixed(Rates(input=1))
+    pricer = Pricer(source)
+    for _ in range(3):
+        for index in range(10_000):
+            bill(pricer, model=f"m{index}", tier=("", "batch")[index % 2])
+    assert source.questions == 10_000
+
+
+def test_the_oldest_models_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is no room left, a part of the plans goes, and not all of them."""
+    monkeypatch.setattr(price_module, "_MAX_PLANS", 80)
+    source = Fixed(Rates(input=1))
+    pricer = Pricer(source)
+    for index in range(81):
+        bill(pricer, model=f"m{index}")
+    for index in range(10, 81):
+        bill(pricer, model=f"m{index}")
+    assert source.questions == 81
+
+
 # --- sources
 
 

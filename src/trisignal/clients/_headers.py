@@ -32,7 +32,7 @@ def read_headers(draft: Draft, headers: Any) -> None:
         name = name.lower()
         if name in _RAW_IDS:
             draft.vendor_request_id = value.decode("latin-1")
-        elif name in bills.HEADERS:
+        elif name in bills.HEADERS or b"cost" in name:
             billing[name] = value
         elif b"-ratelimit-" in name:
             match = _RATE_LIMIT.fullmatch(name)

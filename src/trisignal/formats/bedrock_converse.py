@@ -10,7 +10,20 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, server_tools, text, view
+from trisignal.formats import (
+    ANSWER,
+    NOTABLE,
+    TOKEN,
+    Format,
+    StreamState,
+    View,
+    bills,
+    count,
+    listed,
+    server_tools,
+    text,
+    view,
+)
 from trisignal.formats.anthropic_messages import by_role, plain
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_content import arguments
@@ -79,6 +92,7 @@ def usage(raw: Any) -> Usage | None:
 def _read_rest(draft: Draft, told: View) -> None:
     """What a reply and a stream's last event tell alike."""
     draft.usage = usage(told.get("usage")) or draft.usage
+    bills.read(draft, told)
     tier = text(view(told.get("serviceTier")).get("type"))
     if tier:
         draft.tier = tier
@@ -112,7 +126,8 @@ def look(chunk: Any) -> int:
             return TOKEN if thought.get("text") or thought.get("redactedContent") else 0
         block = chunk.get("contentBlockStart")
         if block is not None:
-            return TOKEN | ANSWER if (block.get("start") or {}).get("toolUse") else 0
+            use = (block.get("start") or {}).get("toolUse")
+            return 0 if not use else TOKEN | ANSWER if use.get("type") != _SERVER_TOOL else TOKEN | NOTABLE
         return 0 if "contentBlockStop" in chunk else NOTABLE
     except (AttributeError, TypeError):  # no event: `fold` takes what there is
         return NOTABLE
@@ -131,6 +146,10 @@ def fold(draft: Draft, state: StreamState, event: View) -> None:
     if stop is not None:
         state.finishes[0] = text(view(stop).get("stopReason"))
         state.finished = True
+    use = view(view(view(event.get("contentBlockStart")).get("start")).get("toolUse"))
+    if use.get("type") == _SERVER_TOOL:
+        state.scratch = [*(state.scratch or ()), text(use.get("name"))]
+        server_tools.note(draft, server_tools.tally(state.scratch))
     told = event.get("metadata")
     if told is not None:
         _read_rest(draft, view(told))

@@ -7,6 +7,7 @@ or, in the headers of a stream, for "not known yet".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
@@ -20,13 +21,15 @@ _TOTALS = ("total_cost", "total_cost_usd", "cost_usd", "estimated_cost")
 _OBJECT_TOTALS = ("total_cost", "total", "amount", "usd")
 _INPUT_PARTS = ("input_tokens_cost", "citation_tokens_cost", "prompt_cost", "input_cost", "input")
 _OUTPUT_PARTS = ("output_tokens_cost", "reasoning_tokens_cost", "completion_cost", "output_cost", "output")
-_TOOL_PARTS = ("request_cost", "search_queries_cost", "tool_cost")
+_TOOL_PARTS = ("request_cost", "search_queries_cost", "tool_cost", "tool_calls_cost")
 _COST, _ORIGINAL = b"x-litellm-response-cost", b"x-litellm-response-cost-original"
 _DISCOUNT, _MARGIN = b"x-litellm-response-cost-discount-amount", b"x-litellm-response-cost-margin-amount"
-_ESTIMATES = (b"pydantic-ai-gateway-price-estimate", b"x-total-cost", b"x-cost-usd", b"x-request-cost")
+_ESTIMATE = b"pydantic-ai-gateway-price-estimate"
+_NAMED = re.compile(rb"(?:.*-)?(?:response-|request-|total-)?cost(?:-usd|-in-usd)?")
+"""Headers of other gateways that state the cost of a call."""
 _CACHES = (b"cf-aig-cache-status", b"helicone-cache", b"x-portkey-cache-status", b"x-openrouter-cache-status")
-HEADERS = frozenset({_COST, _ORIGINAL, _DISCOUNT, _MARGIN, *_ESTIMATES, *_CACHES})
-"""Names, in lower case, of the headers that `read_headers` looks at."""
+HEADERS = frozenset({_COST, _ORIGINAL, _DISCOUNT, _MARGIN, _ESTIMATE, *_CACHES})
+"""Names, in lower case, of headers that `read_headers` looks at, beside those that have ``cost`` in their name."""
 
 
 def usd(value: Any) -> float | None:
@@ -111,6 +114,10 @@ def of_reply(reply: View, provider: str = "") -> Bill | None:
             return found
     if "provider_metadata" in reply or "providerMetadata" in reply:
         return _gateway(reply)
+    for key in ("cost", *_TOTALS):
+        total = usd(reply.get(key))
+        if total:
+            return Bill(total)
     for choice in listed(reply.get("choices"))[:1]:
         held = view(choice)
         part = view(held.get("message") or held.get("delta"))
@@ -137,7 +144,7 @@ def read_headers(draft: Draft, found: Mapping[bytes, bytes]) -> None:
 
     Args:
         draft: The call.
-        found: Those of `HEADERS` that the reply has, names in lower case.
+        found: Headers of the reply, names in lower case: at least those of `HEADERS`, and all that name a cost.
     """
     if any(found.get(name, b"").strip().upper() == b"HIT" for name in _CACHES):
         draft.bill = Bill(0.0, final=True)
@@ -146,6 +153,8 @@ def read_headers(draft: Draft, found: Mapping[bytes, bytes]) -> None:
     total = amounts.get(_COST)
     if total is None and amounts.get(_ORIGINAL):
         total = (amounts[_ORIGINAL] or 0.0) - (amounts.get(_DISCOUNT) or 0.0) + (amounts.get(_MARGIN) or 0.0)
-    total = total or next((amount for name in _ESTIMATES if (amount := amounts.get(name))), None)
+    total = total or amounts.get(_ESTIMATE)
+    if _COST not in found and _ORIGINAL not in found:
+        total = total or next((amount for name, amount in amounts.items() if amount and _NAMED.fullmatch(name)), None)
     if total and total > 0:
-        draft.bill = Bill(total, final=_COST in found or _ORIGINAL in found)
+        draft.bill = Bill(total, final=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, bills, count, listed, text, view
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_content import keep
 from trisignal.formats.openai_content import read_content as read_chat
@@ -97,6 +97,7 @@ def _read_head(draft: Draft, reply: View) -> None:
     ids = (reply.get("response_id"), reply.get("id"), reply.get("generation_id"))
     draft.response_id = next(filter(None, map(text, ids)), draft.response_id)
     draft.usage = usage(reply.get("usage")) or usage(reply.get("meta")) or draft.usage
+    bills.read(draft, reply)
 
 
 def read_response(draft: Draft, reply: View) -> None:

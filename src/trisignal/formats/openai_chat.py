@@ -249,6 +249,10 @@ def _note_tools(draft: Draft, choices: Any) -> None:
         executed = part.get("executed_tools")
         if executed:
             server_tools.note(draft, server_tools.tally(text(view(tool).get("type")) for tool in listed(executed)))
+        elif part.get("annotations") and draft.server_tools is None:
+            # Models that always search: their fee is a price per call.
+            cited = any(view(note).get("type") == "url_citation" for note in listed(part.get("annotations")))
+            server_tools.note(draft, {server_tools.WEB_SEARCH: int(cited)}, {})
 
 
 def look(chunk: Any) -> int:

@@ -34,7 +34,9 @@ _NUMBERS = (
     ("max_output_tokens", names.REQUEST_MAX_TOKENS, int),
 )
 _PENDING = frozenset({"queued", "in_progress"})
-_CLIENT_TOOLS = frozenset({"function_call", "custom_tool_call", "local_shell_call", "shell_call", "computer_call"})
+_CLIENT_TOOLS = frozenset(
+    {"function_call", "custom_tool_call", "local_shell_call", "shell_call", "computer_call", "apply_patch_call"}
+)
 _FLAGS = {
     "response.created": NOTABLE,
     "response.in_progress": 0,

@@ -14,9 +14,12 @@ from trisignal.formats import View, count, listed, text, view
 
 _NAMES = {
     "bash_code_execution": "code_execution",
+    "bing_custom_search": "web_search",
+    "bing_grounding": "web_search",
     "browse": "visit_website",
     "browser.open": "visit_website",
     "browser.search": "web_search",
+    "browser_search": "web_search",
     "collections_search": "file_search",
     "document_search": "file_search",
     "google_search": "web_search",
@@ -119,7 +122,8 @@ def of_items(
         container = text(item.get("container_id")) or text(view(item.get("environment")).get("container_id"))
         if container:
             containers.add(container)
-        if not kind.endswith("_call") or (kind in clients and not container):
+        asked = (kind in clients and not container) or item.get("execution") == "client"
+        if not kind.endswith("_call") or asked:
             continue
         tool = name_of(kind.removesuffix("_call"))
         calls[tool] = calls.get(tool, 0) + 1

@@ -42,6 +42,7 @@ _HOUR_S, _DAY_S = 3600, 86_400
 _Level = tuple["float | None", ...]
 """US dollars per million tokens of each of `TokenBuckets`; None: no price of its own."""
 _Key = tuple[str, str, str, str, str]
+_NO_OTHERS = (0,) * 6
 _NO_USES: Mapping[str, int] = MappingProxyType({})
 _AT_TEXT = frozenset({0, 2, 4, 5, 6, 8})
 """Places of the text buckets, which cost nothing on a side that has no price at all."""
@@ -221,51 +222,89 @@ class Pricer:
 def _bill(tokens: TokenBuckets, plan: _Plan, uses: Mapping[str, int], audio_s: float) -> Cost | UnpricedReason:
     level: Any = plan.level
     if plan.above:
-        total = tokens[0] + tokens[1] + tokens[2] + tokens[3] + tokens[4] + tokens[5] + sum(tokens[9:13])
+        total = sum(tokens[:6]) + sum(tokens[9:13])
         for start, higher in plan.above:
             if total > start:
                 level = higher
-    text, audio, read, read_audio, write, write_1h, visible, spoken, thought, *others = tokens
-    if audio or read_audio or spoken or any(others):
-        for count, price in zip(tokens, level, strict=True):
-            if count and price is None:
-                return "modality"
-        level = [price or 0.0 for price in level]
-        image, video, read_image, read_video, drawn, filmed = others
-        fresh = text * level[0] + audio * level[1] + image * level[9] + video * level[10]
-        cached = read * level[2] + read_audio * level[3] + read_image * level[11] + read_video * level[12]
-        uncached = read * level[0] + read_audio * level[1] + read_image * level[9] + read_video * level[10]
-        answer = visible * level[6] + spoken * level[7] + drawn * level[13] + filmed * level[14]
+    text, audio, read, read_audio, write, write_1h, visible, spoken, thought = tokens[:9]
+    if audio or read_audio or spoken or tokens[9:] != _NO_OTHERS:
+        found = _modalities(tokens, level)
+        if found is None:
+            return "modality"
+        fresh, cached, uncached, answer = found
     else:
-        fresh = text * level[0]
-        cached = read * level[2]
-        uncached = read * level[0]
-        answer = visible * level[6]
+        fresh, cached, uncached, answer = text * level[0], read * level[2], read * level[0], visible * level[6]
     if not plan.tokens and any(tokens):
         return "unit"
-    written = write * level[4] + write_1h * level[5]
-    thinking = thought * level[8]
     tools = 0.0
-    for use, count in uses.items():
-        fee = plan.tools.get(use)
-        if fee is None:
-            if count:
-                return "unit"
-        else:
-            tools += count * fee * _MILLION
+    if uses:
+        fees = _fees(uses, plan.tools)
+        if fees is None:
+            return "unit"
+        tools = fees
     if audio_s:
         if plan.per_audio_s_usd is None:
             return "unit"
         fresh += audio_s * plan.per_audio_s_usd * _MILLION
-    return _cost((fresh, cached, written, answer, thinking, tools, plan.per_request_usd), uncached, plan.source)
+    written = write * level[4] + write_1h * level[5]
+    return _cost(fresh, cached, written, answer, thought * level[8], tools, uncached, plan)
 
 
-_COST_BUCKETS: tuple[CostBucket, ...] = ("input", "cache_read", "cache_write", "output", "reasoning", "tools", "other")
+def _modalities(tokens: TokenBuckets, level: Any) -> tuple[float, float, float, float] | None:
+    """Millionths of a dollar for uncached and cached input, the latter as if it were uncached, and visible output."""
+    for count, price in zip(tokens, level, strict=True):
+        if count and price is None:
+            return None
+    own = [price or 0.0 for price in level]
+    text, audio, read, read_audio, _, _, visible, spoken, _, image, video, read_image, read_video, drawn, filmed = (
+        tokens
+    )
+    return (
+        text * own[0] + audio * own[1] + image * own[9] + video * own[10],
+        read * own[2] + read_audio * own[3] + read_image * own[11] + read_video * own[12],
+        read * own[0] + read_audio * own[1] + read_image * own[9] + read_video * own[10],
+        visible * own[6] + spoken * own[7] + drawn * own[13] + filmed * own[14],
+    )
 
 
-def _cost(parts: tuple[float, ...], uncached: float, source: CostSource) -> Cost:
-    """The cost of parts in millionths of a dollar, in the order of the buckets."""
-    fresh, cached, written, answer, thinking, tools, per_request = parts
+def _fees(uses: Mapping[str, int], fees: Mapping[str, float]) -> float | None:
+    """Millionths of a dollar for uses of server tools; None where one has no fee."""
+    total = 0.0
+    for use, count in uses.items():
+        fee = fees.get(use)
+        if fee is None:
+            return None
+        total += count * fee * _MILLION
+    return total
+
+
+def _cost(
+    fresh: float,
+    cached: float,
+    written: float,
+    answer: float,
+    thinking: float,
+    tools: float,
+    uncached: float,
+    plan: _Plan,
+) -> Cost:
+    """The cost of parts in millionths of a dollar."""
+    per_request = plan.per_request_usd
+    parts: list[tuple[CostBucket, float]] = []
+    if fresh:
+        parts.append(("input", fresh / _MILLION))
+    if cached:
+        parts.append(("cache_read", cached / _MILLION))
+    if written:
+        parts.append(("cache_write", written / _MILLION))
+    if answer:
+        parts.append(("output", answer / _MILLION))
+    if thinking:
+        parts.append(("reasoning", thinking / _MILLION))
+    if tools:
+        parts.append(("tools", tools / _MILLION))
+    if per_request:
+        parts.append(("other", per_request / _MILLION))
     sent = fresh + cached + written
     replied = answer + thinking
     # Divided last: the sums then read 0.00369, not 0.0036899999999999997.
@@ -273,8 +312,8 @@ def _cost(parts: tuple[float, ...], uncached: float, source: CostSource) -> Cost
         sent / _MILLION,
         replied / _MILLION,
         (sent + replied + tools + per_request) / _MILLION,
-        tuple([(bucket, part / _MILLION) for bucket, part in zip(_COST_BUCKETS, parts, strict=True) if part]),
-        source,
+        tuple(parts),
+        plan.source,
         (uncached - cached) / _MILLION if uncached > cached else 0.0,
     )
 

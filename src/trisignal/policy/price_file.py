@@ -16,11 +16,11 @@ Prices are US dollars per million tokens (``per_request``: dollars per call)::
           - {input: 3, output: 6}
           - {from: 2026-07-01, input: 4, output: 8}     # from this day on (UTC)
 
-Keys with a price: ``input``, ``output``, ``cache_read``, ``cache_write``, ``cache_write_1h``, ``reasoning``; the same
-with ``_image``, ``_audio`` or ``_video`` for ``input``, ``cache_read`` and ``output``; ``per_request`` (dollars per call) and
-``per_audio_hour``; ``tools``, a mapping of server tools to dollars per use. At least one of ``input``, ``output``,
-``output_image``, ``output_audio``, ``per_request`` and ``per_audio_hour`` is needed; what has no price of its own is billed as
-`Pricer` says. A host beats a provider, a provider beats ``*``; a full model name beats a
+Keys with a price: ``input``, ``output``, ``cache_read``, ``cache_write``, ``cache_write_1h``, ``reasoning``;
+``input``, ``cache_read`` and ``output`` also with ``_image``, ``_audio`` or ``_video``; ``per_request`` (dollars per
+call), ``per_audio_hour``; ``tools``, a mapping of server tools to dollars per use. At least one of ``input``,
+``output``, ``per_request``, ``per_audio_hour``, ``output_image`` and ``output_audio`` is needed; what has no price of
+its own is billed as `Pricer` says. A host beats a provider, a provider beats ``*``; a full model name beats a
 pattern, an earlier pattern a later one.
 """
 

@@ -239,6 +239,8 @@ class TablePrices:
             model: Model name as the provider or the caller wrote it.
         """
         model = model.lower()
+        if model.startswith("arn:"):
+            model = model.rpartition("/")[2]
         for biller, because in self._who(provider, host.lower(), model):
             found = self._row(biller, model)
             if found is not None:
