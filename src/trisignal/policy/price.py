@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from threading import Lock
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
 from trisignal._guard import contain
-from trisignal.call import Cost, CostBucket, TokenBuckets, UnpricedReason
+from trisignal.call import Cost, TokenBuckets, UnpricedReason
+from trisignal.policy.price_plan import Plan, bill, plan_of
 from trisignal.policy.price_table import (
     ASK_AGAIN_S,
     Price,
@@ -27,43 +27,17 @@ from trisignal.policy.price_table import (
     day_unix_s,
     shipped,
 )
-from trisignal.semconv.values import number
 from trisignal.usage import CostSource
 
 __all__ = ("Price", "PriceSource", "Pricer", "Rates")
 
-_HOUR_WRITE = 2.0 / 1.25
-_MILLION = 1_000_000
 _MAX_PLANS = 16_384
 _DROPPED_AT_ONCE = 8
 """One part in so many: the plans that were looked up first go."""
-_HOUR_S, _DAY_S = 3600, 86_400
+_DAY_S = 86_400
 
-_Level = tuple["float | None", ...]
-"""US dollars per million tokens of each of `TokenBuckets`; None: no price of its own."""
 _Key = tuple[str, str, str, str, str]
-_NO_OTHERS = (0,) * 6
 _NO_USES: Mapping[str, int] = MappingProxyType({})
-_AT_TEXT = frozenset({0, 2, 4, 5, 6, 8})
-"""Places of the text buckets, which cost nothing on a side that has no price at all."""
-
-
-class _Plan(NamedTuple):
-    """What the prices of one model come down to."""
-
-    start_unix_s: float
-    end_unix_s: float
-    level: _Level = ()
-    above: tuple[tuple[int, _Level], ...] = ()
-    """The same above a number of input tokens."""
-    per_request_usd: float = 0.0
-    per_audio_s_usd: float | None = None
-    tools: Mapping[str, float] = MappingProxyType({})
-    source: CostSource = "table"
-    reason: UnpricedReason | None = None
-    """Why there are no prices."""
-    tokens: bool = True
-    """Tokens have a price; False: only another unit has."""
 
 
 class Pricer:
@@ -102,7 +76,7 @@ class Pricer:
 
             sources.append(("table", LivePrices()))
         self._sources = (*sources, ("table", ShippedPrices()))
-        self._plans: dict[_Key, _Plan] = {}
+        self._plans: dict[_Key, Plan] = {}
         self._lock = Lock()
 
     @property
@@ -173,9 +147,9 @@ class Pricer:
             plan = self._look_up(key, at_unix_s)
         if plan.reason is not None:
             return plan.reason
-        return _bill(tokens, plan, uses or _NO_USES, audio_s)
+        return bill(tokens, plan, uses or _NO_USES, audio_s)
 
-    def _look_up(self, key: _Key, at_unix_s: float) -> _Plan:
+    def _look_up(self, key: _Key, at_unix_s: float) -> Plan:
         plan = self._ask(key, at_unix_s)
         with self._lock:
             if len(self._plans) >= _MAX_PLANS:
@@ -184,7 +158,7 @@ class Pricer:
             self._plans[key] = plan
         return plan
 
-    def _ask(self, key: _Key, at_unix_s: float) -> _Plan:
+    def _ask(self, key: _Key, at_unix_s: float) -> Plan:
         provider, host, response_model, request_model, tier = key
         named = (response_model, request_model)
         # Bedrock's ids (us.anthropic.claude-…) name the model that answers, and whose prices: a region's.
@@ -196,18 +170,18 @@ class Pricer:
             try:
                 for model in models:
                     rates = source.rates(provider, host, model, tier, at_unix_s)
-                    plan = None if rates is None else _plan(rates, at_unix_s, until, kind)
+                    plan = None if rates is None else plan_of(rates, at_unix_s, until, kind)
                     if plan is not None:
                         return plan
             except Exception as error:
                 # Asking the next source would silently bill what this one was meant to replace.
                 contain("policy.price", error)
-                return _Plan(at_unix_s, at_unix_s + ASK_AGAIN_S, reason="model")
+                return Plan(at_unix_s, at_unix_s + ASK_AGAIN_S, reason="model")
             if not (isinstance(source, TablePrices) and source.fixed):
                 until = at_unix_s + ASK_AGAIN_S
         # What a table does not price today it may price from a day on.
         until = min(until, at_unix_s - at_unix_s % _DAY_S + _DAY_S)
-        return _Plan(at_unix_s, until, reason=self._reason(provider, host, models, tier))
+        return Plan(at_unix_s, until, reason=self._reason(provider, host, models, tier))
 
     def _reason(self, provider: str, host: str, models: Iterable[str], tier: str) -> UnpricedReason:
         for _, source in self._sources:
@@ -217,186 +191,3 @@ class Pricer:
                     if reason != "model":
                         return reason
         return "model"
-
-
-def _bill(tokens: TokenBuckets, plan: _Plan, uses: Mapping[str, int], audio_s: float) -> Cost | UnpricedReason:
-    level: Any = plan.level
-    if plan.above:
-        total = sum(tokens[:6]) + sum(tokens[9:13])
-        for start, higher in plan.above:
-            if total > start:
-                level = higher
-    text, audio, read, read_audio, write, write_1h, visible, spoken, thought = tokens[:9]
-    if audio or read_audio or spoken or tokens[9:] != _NO_OTHERS:
-        found = _modalities(tokens, level)
-        if found is None:
-            return "modality"
-        fresh, cached, uncached, answer = found
-    else:
-        fresh, cached, uncached, answer = text * level[0], read * level[2], read * level[0], visible * level[6]
-    if not plan.tokens and any(tokens):
-        return "unit"
-    tools = 0.0
-    if uses:
-        fees = _fees(uses, plan.tools)
-        if fees is None:
-            return "unit"
-        tools = fees
-    if audio_s:
-        if plan.per_audio_s_usd is None:
-            return "unit"
-        fresh += audio_s * plan.per_audio_s_usd * _MILLION
-    written = write * level[4] + write_1h * level[5]
-    return _cost(fresh, cached, written, answer, thought * level[8], tools, uncached, plan)
-
-
-def _modalities(tokens: TokenBuckets, level: Any) -> tuple[float, float, float, float] | None:
-    """Millionths of a dollar for uncached and cached input, the latter as if it were uncached, and visible output."""
-    for count, price in zip(tokens, level, strict=True):
-        if count and price is None:
-            return None
-    own = [price or 0.0 for price in level]
-    text, audio, read, read_audio, _, _, visible, spoken, _, image, video, read_image, read_video, drawn, filmed = (
-        tokens
-    )
-    return (
-        text * own[0] + audio * own[1] + image * own[9] + video * own[10],
-        read * own[2] + read_audio * own[3] + read_image * own[11] + read_video * own[12],
-        read * own[0] + read_audio * own[1] + read_image * own[9] + read_video * own[10],
-        visible * own[6] + spoken * own[7] + drawn * own[13] + filmed * own[14],
-    )
-
-
-def _fees(uses: Mapping[str, int], fees: Mapping[str, float]) -> float | None:
-    """Millionths of a dollar for uses of server tools; None where one has no fee."""
-    total = 0.0
-    for use, count in uses.items():
-        fee = fees.get(use)
-        if fee is None:
-            return None
-        total += count * fee * _MILLION
-    return total
-
-
-def _cost(
-    fresh: float,
-    cached: float,
-    written: float,
-    answer: float,
-    thinking: float,
-    tools: float,
-    uncached: float,
-    plan: _Plan,
-) -> Cost:
-    """The cost of parts in millionths of a dollar."""
-    per_request = plan.per_request_usd
-    parts: list[tuple[CostBucket, float]] = []
-    if fresh:
-        parts.append(("input", fresh / _MILLION))
-    if cached:
-        parts.append(("cache_read", cached / _MILLION))
-    if written:
-        parts.append(("cache_write", written / _MILLION))
-    if answer:
-        parts.append(("output", answer / _MILLION))
-    if thinking:
-        parts.append(("reasoning", thinking / _MILLION))
-    if tools:
-        parts.append(("tools", tools / _MILLION))
-    if per_request:
-        parts.append(("other", per_request / _MILLION))
-    sent = fresh + cached + written
-    replied = answer + thinking
-    # Divided last: the sums then read 0.00369, not 0.0036899999999999997.
-    return Cost(
-        sent / _MILLION,
-        replied / _MILLION,
-        (sent + replied + tools + per_request) / _MILLION,
-        tuple(parts),
-        plan.source,
-        (uncached - cached) / _MILLION if uncached > cached else 0.0,
-    )
-
-
-def _cached(own: Price | None, fresh: Price | None, rates: Rates) -> Price | None:
-    """Price of cached tokens of a modality."""
-    if own is not None or rates.cache_read is None:
-        return fresh if own is None else own
-    return rates.cache_read if fresh == rates.input else None
-
-
-def _plain(price: Any) -> Any:
-    """A price of any kind of number (`Decimal`, numpy's) as Python's own; what is none stays, and is refused."""
-    if isinstance(price, tuple):
-        return tuple([(start, _plain(value)) for start, value in price])
-    if isinstance(price, Mapping):
-        return {unit: _plain(value) for unit, value in price.items()}
-    plain = number(price)
-    return price if plain is None or plain.__class__ is bool else plain
-
-
-def _plan(rates: Rates, at_unix_s: float, until_unix_s: float, source: CostSource) -> _Plan | None:
-    rates = Rates(*map(_plain, rates))
-    text, visible, write, write_1h = rates.input, rates.output, rates.cache_write, rates.cache_write_1h
-    by_token = any(price is not None for price in (text, visible, rates.output_image, rates.output_audio))
-    if not by_token and rates.per_request is None and rates.per_audio_hour is None:
-        return None
-    prices = (
-        text,
-        rates.input_audio,
-        text if rates.cache_read is None else rates.cache_read,
-        _cached(rates.cache_read_audio, rates.input_audio, rates),
-        text if write is None else write,
-        write_1h if write_1h is not None else text if write is None else _scaled(write, _HOUR_WRITE),
-        visible,
-        rates.output_audio,
-        visible if rates.reasoning is None else rates.reasoning,
-        rates.input_image,
-        rates.input_video,
-        _cached(rates.cache_read_image, rates.input_image, rates),
-        _cached(rates.cache_read_video, rates.input_video, rates),
-        rates.output_image,
-        rates.output_video,
-    )
-    starts = {start for price in prices if isinstance(price, tuple) for start, _ in price} - {0}
-    level = _level(prices, 0)
-    above = tuple((start, _level(prices, start)) for start in sorted(starts))
-    tools = rates.tools or {}
-    per_request = (rates.per_request or 0.0) * _MILLION
-    hourly = rates.per_audio_hour
-    numbers = [*level, *(value for _, higher in above for value in higher), per_request, hourly, *tools.values()]
-    for value in numbers:
-        if value is not None and not 0 <= value < math.inf:
-            raise ValueError(f"a price must be a number of 0 or more, not {value!r}")
-    return _Plan(
-        at_unix_s,
-        min(until_unix_s, rates.valid_until_unix_s),
-        level,
-        above,
-        per_request,
-        None if hourly is None else hourly / _HOUR_S,
-        tools,
-        source,
-        tokens=by_token or rates.per_request is not None,
-    )
-
-
-def _scaled(price: Price, factor: float) -> Price:
-    if isinstance(price, tuple):
-        return tuple((start, value * factor) for start, value in price)
-    return price * factor
-
-
-def _level(prices: Iterable[Price | None], start: int) -> _Level:
-    return tuple(
-        [
-            (0.0 if place in _AT_TEXT else None) if price is None else _step(price, start)
-            for place, price in enumerate(prices)
-        ]
-    )
-
-
-def _step(price: Price, start: int) -> float:
-    if not isinstance(price, tuple):
-        return price
-    return [value for first, value in price if first <= start][-1]
