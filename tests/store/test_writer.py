@@ -71,22 +71,30 @@ def test_a_store_that_is_off_is_not_imported() -> None:
 
 
 def test_spans_of_other_instrumentations_complete_the_trace(tmp_path: Path) -> None:
-    """Spans around and beside a call are stored, redacted, in whatever order they end; traces without a call are not."""
+    """Spans around and beside a call are stored, redacted, in whatever order they end, and belong to the request and the
+    tenant of the trace's calls where these agree; traces without a call are not stored."""
     with testing.capture(store=str(tmp_path)) as seen:
         tracer = seen.telemetry.tracer_provider.get_tracer("web")
         with tracer.start_as_current_span("GET /answer", attributes={"mail": "jane.doe@example.com"}):
             with tracer.start_as_current_span("SELECT"):
                 pass
-            with trisignal.llm(provider="openai", model="gpt-4o"):
+            with trisignal.context(request_id="r-1", tenant="acme"), trisignal.llm(provider="openai", model="gpt-4o"):
                 pass
-        with tracer.start_as_current_span("GET /health"):
+        with tracer.start_as_current_span("GET /health", attributes={"long": "x" * (1 << 20)}):
             pass
+        with tracer.start_as_current_span("job", attributes={"long": "x" * (1 << 20)}):
+            for tenant in ("acme", "globex"):
+                with trisignal.context(tenant=tenant), trisignal.llm(provider="openai", model="gpt-4o"):
+                    pass
         assert seen.telemetry.force_flush()
         assert seen.telemetry.force_flush()
     with TraceAnalyzer(tmp_path) as analyzer:
-        spans = analyzer.spans(of="spans").rows
+        spans = analyzer.find(request_id="r-1").spans
         trace = analyzer.trace(spans[0].trace_id)
+        requests = {row.name: row for row in analyzer.spans(of="requests", attributes=True).rows}
     assert sorted(span.name for span in spans) == ["GET /answer", "SELECT", "chat gpt-4o"]
+    assert {name: row.tenant for name, row in requests.items()} == {"GET /answer": "acme", "job": ""}
+    assert len(requests["job"].attributes["long"]) < 5000
     [root] = trace.roots
     assert (root.span.name, root.span.root, len(root.children)) == ("GET /answer", True, 2)
     assert "jane.doe" not in str(root.span.attributes)
@@ -181,6 +189,27 @@ def test_evaluations_reach_the_row(tmp_path: Path) -> None:
     assert all(one.span is not None for one in judgements)
     [total] = source.totals(Query(DAY)).items
     assert (total.judged, total.quality) == (2, pytest.approx(0.7))
+
+
+def test_a_verdict_of_the_next_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A score that comes days after its call, from another process, is at its call in that day's file."""
+    import time
+
+    from trisignal.store.transaction import VerdictItem
+
+    first = call(1)
+    monkeypatch.setattr(time, "time", lambda: NOW_S)
+    store(tmp_path, [item(first)])
+    monkeypatch.setattr(time, "time", lambda: NOW_S + 2 * 86_400)
+    late = judged("faithfulness", 0.25, first, "poor")
+    store(tmp_path, [VerdictItem(late.verdict, round((NOW_S + 2 * 86_400) * 1e9))])
+    assert len(list(tmp_path.glob("*.db"))) == 2
+    source = StoreSource(tmp_path)
+    [row] = source.spans(Query(DAY)).items
+    [one] = source.scores(Query(DAY)).items
+    assert (row.quality, one.score.label, one.span) == (0.25, "poor", row)
+    [total] = source.totals(Query(DAY)).items
+    assert (total.judged, total.quality) == (1, 0.25)
 
 
 def test_two_halves_of_one_call_are_one_row(tmp_path: Path) -> None:

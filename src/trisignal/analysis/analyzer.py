@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -17,6 +18,8 @@ from trisignal.errors import SourceError
 
 MOST_SCORES = 50_000
 """Most scores that an answer about quality is made of."""
+HELD_S = 15.0
+"""How long a coverage repeats the notes of a source."""
 SINCE: Moment = "24h"
 """The window where none is given: the last day."""
 
@@ -41,6 +44,8 @@ class TraceAnalyzer:
             self.source: TraceSource = open_source(source)
         else:
             self.source = source
+        self._held: Holding | None = None
+        self._held_s = 0.0
 
     # --- what there is ---------------------------------------------------------------
 
@@ -371,7 +376,11 @@ class TraceAnalyzer:
     # --- coverage --------------------------------------------------------------------
 
     def _coverage(self, window: Window | None, *rows: Rows[object]) -> Coverage:
-        holding = self.source.holding()
+        now = time.monotonic()
+        if self._held is None or now - self._held_s > HELD_S:
+            # Asking an engine what it holds may cost more than the question itself.
+            self._held, self._held_s = self.source.holding(), now
+        holding = self._held
         covered = Coverage(
             holding.name,
             None if window is None else _utc(window.since_unix_s),

@@ -16,6 +16,8 @@ _BOUND = frozenset(
     {TENANT, "request_id", "conversation_id", "user_id", "agent_name", "prompt_name", "prompt_version"}
 )  # fmt: skip
 """Bound values with a column of their own; others are labels."""
+REQUEST_FACTS = (TENANT, "user_id", *schema.TEXTS)
+"""Bound values that belong to a whole request: its spans of other instrumentations get them, too."""
 _OUTCOMES = {outcome: index for index, outcome in enumerate(OUTCOMES)}
 _MOST = (1 << 63) - 1
 LATEST_NS = 1 << 62
@@ -178,13 +180,14 @@ def _saved(usage: Usage, cost: Cost) -> int | None:
     return max(0, round((paid_usd / uncached * read - read_usd) * 1e9))
 
 
-def span_row(span: Any, service: str, word: Word) -> Row:
+def span_row(span: Any, service: str, word: Word, facts: Mapping[str, str]) -> Row:
     """The row of a redacted span of another instrumentation.
 
     Args:
         span: A finished span of the SDK.
         service: Name of the service, unless the span's own resource has one.
         word: Ids of interned texts.
+        facts: What the calls of its trace were bound to, of `REQUEST_FACTS`.
     """
     given = span.attributes or {}
     attributes = {str(key): _cut(value) for key, value in list(given.items())[:FOREIGN_ATTRIBUTES]}
@@ -210,7 +213,10 @@ def span_row(span: Any, service: str, word: Word) -> Row:
         None if parent is None else parent.span_id.to_bytes(8, "big"),
         word[str(_cut(span.name))],
         word[_service(span, service)],
-        *([0] * 7),
+        *([0] * 4),
+        word[facts.get(TENANT, "")],
+        word[facts.get("user_id", "")],
+        0,
         word[str(_cut(given.get(names.ERROR_TYPE, "")))] if failed else 0,
         *([0] * 5),
         schema.ERROR if failed else 0,
@@ -218,7 +224,8 @@ def span_row(span: Any, service: str, word: Word) -> Row:
         start,
         duration,
         bucket(duration),
-        *([None] * 10),
+        *([None] * 8),
+        *(well_formed(facts[name]) if facts.get(name) else None for name in schema.TEXTS),
     )
     return Row(values, attributes)
 

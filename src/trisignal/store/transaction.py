@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,9 +57,10 @@ class LogItem:
 
 @dataclass(slots=True)
 class SpanItem:
-    """A redacted span of another instrumentation."""
+    """A redacted span of another instrumentation, and what the calls of its trace were bound to."""
 
     span: object
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ class OpenFile:
         rows: list[Row] = []
         halves = {}
         for item in batch.spans:
-            half = records.span_row(item.span, service, word)
+            half = records.span_row(item.span, service, word, item.facts)
             halves[half.values[0], half.values[1]] = half
         for call in batch.calls:
             row = records.call_row(call.call, call.parent, call.remote, service, word)
