@@ -277,3 +277,16 @@ def test_a_header_that_is_no_number_sets_no_gauge(broken: str) -> None:
     draft = Draft("chat")
     read_headers(draft, Headers)
     assert [(limit.remaining, limit.limit) for limit in draft.rate_limits] == [(None, 100.0)]
+
+
+def test_numbers_in_the_applications_own_records_are_numbers() -> None:
+    """The formatter writes numbers of any library as JSON numbers; a `Decimal` stays exact, as a text."""
+    from trisignal.logs import JsonFormatter
+    from trisignal.policy.redact import PatternRedactor
+
+    numpy: Any = pytest.importorskip("numpy")
+    given = {"msg": "m", "n": numpy.int64(812), "share": Fraction(1, 2), "price": Decimal("2.50")}
+    record = logging.makeLogRecord({**given, "card": numpy.int64(4111111111111111)})
+    line = json.loads(JsonFormatter(redactor=PatternRedactor()).format(record))
+    assert (line["n"], line["share"], line["price"]) == (812, 0.5, "2.50")
+    assert "411111" not in str(line["card"])

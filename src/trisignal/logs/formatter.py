@@ -29,6 +29,7 @@ from trisignal._context import USER_ID as BOUND_USER_ID
 from trisignal._guard import contain
 from trisignal.logs.values import OUR_KEYS, SPAN_ID, TRACE_FLAGS, TRACE_ID, Gate, clean, text_of
 from trisignal.semconv import RECORD_CLEAN, RECORD_COMPLETE, USER_ID
+from trisignal.semconv.values import scalar
 
 COMPLETE = RECORD_COMPLETE
 """A record with this attribute has all it should carry: nothing is added to it."""
@@ -284,7 +285,10 @@ class JsonFormatter(_JsonFormatter):
             return self._gate.text(f"{type(value).__name__}: {value}")
         if isinstance(value, (date, time_of_day)):
             return value.isoformat()
-        return value.value if isinstance(value, Enum) else str(value)
+        if isinstance(value, Enum):
+            return value.value
+        plain = scalar(value)
+        return str(value) if plain is None else plain
 
     def _dump(self, line: Mapping[str, Any]) -> str:
         try:

@@ -160,7 +160,7 @@ class Policy(Cleaning):
         if self.captures and draft.error is not None and draft.outcome == "error":
             message, stack = self._content.exception(draft.error)
         if draft.encloses_call:
-            # Law 2: the enclosed call was counted; this one tells the work around it.
+            # Law 2: the enclosed call was counted; this one describes the work around it.
             draft.counted = False
             if draft.role == "client":
                 draft.operation = names.INVOKE_WORKFLOW

@@ -2,7 +2,7 @@
 
 Applications, replies, headers and other instrumentations bring lone surrogates, control characters, enumerations and
 numbers of many libraries. Prometheus text, OTLP protobuf and JSON each refuse or misread some of these, at a time when
-nobody can tell any more where they came from; so they become plain `str`, `int`, `float` and `bool` before they are
+it is no longer known where they came from; so they become plain `str`, `int`, `float` and `bool` before they are
 recorded, and all signals agree.
 """
 

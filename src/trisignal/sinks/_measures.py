@@ -185,7 +185,7 @@ def modalities(usage: Usage) -> list[tuple[str, str, int]]:
     Returns:
         Metric key, modality, tokens; modality ``unknown`` is what no part explains.
     """
-    found: list[tuple[str, str, int]] = []
+    counts: list[tuple[str, str, int]] = []
 
     def split(key: str, total: int | None, parts: Mapping[str, int | None]) -> None:
         if total is None:
@@ -193,9 +193,9 @@ def modalities(usage: Usage) -> list[tuple[str, str, int]]:
         rest = total
         for modality, tokens in parts.items():
             if tokens:
-                found.append((key, modality, min(tokens, rest)))
+                counts.append((key, modality, min(tokens, rest)))
                 rest -= min(tokens, rest)
-        found.append((key, "unknown", rest))
+        counts.append((key, "unknown", rest))
 
     def parts(audio: int | None, image: int | None, video: int | None) -> Mapping[str, int | None]:
         return {"audio": audio, "image": image, "video": video}
@@ -206,4 +206,4 @@ def modalities(usage: Usage) -> list[tuple[str, str, int]]:
     split("usage_cache_read", usage.cache_read, cached)
     split("usage_cache_write", usage.cache_write, {})
     split("usage_reasoning", usage.reasoning, {})
-    return found
+    return counts

@@ -11,11 +11,11 @@ from trisignal import _guard
 
 
 class Mover:
-    """Calls a function at most every so often, after somebody has asked for it, and when the process ends.
+    """Calls a function at most every so often, after it was requested, and when the process ends.
 
     Args:
         move: What is to be done; what it raises is contained.
-        every_s: Seconds between being asked and doing it.
+        every_s: Seconds between a request and doing it.
     """
 
     def __init__(self, move: Callable[[], None], every_s: float) -> None:
@@ -23,12 +23,12 @@ class Mover:
         self._every_s = every_s
         self._thread: Thread | None = None
         self._starting = Lock()
-        self._asked = Event()
+        self._requested = Event()
         self._stopping = Event()
         self._ending = False
         """The process ends: a thread would have no time left, for calls that end even later."""
         self.waiting = False
-        """Somebody has asked, and it has not begun."""
+        """It was requested, and has not begun."""
 
     def ask(self) -> None:
         """Have it done soon; costs little while it is waiting to be done already."""
@@ -39,7 +39,7 @@ class Mover:
             self.waiting = False
             self.move()
             return
-        self._asked.set()
+        self._requested.set()
 
     def move(self) -> None:
         """Do it now, in the calling thread."""
@@ -52,7 +52,7 @@ class Mover:
         """Do it for the last time."""
         atexit.unregister(self._at_exit)
         self._stopping.set()
-        self._asked.set()
+        self._requested.set()
         self._thread = None
         self.move()
 
@@ -64,7 +64,7 @@ class Mover:
         """A forked child has no thread; it gets its own when it first asks."""
         self._thread = None
         self._starting = Lock()
-        self._asked, self._stopping = Event(), Event()
+        self._requested, self._stopping = Event(), Event()
         self.waiting = self._ending = False
 
     def _is_running(self) -> bool:
@@ -73,7 +73,7 @@ class Mover:
 
     def _start(self) -> bool:
         thread = Thread(
-            target=self._run, args=(self._asked, self._stopping), name="trisignal-metrics-mover", daemon=True
+            target=self._run, args=(self._requested, self._stopping), name="trisignal-metrics-mover", daemon=True
         )
         try:
             thread.start()
@@ -88,10 +88,10 @@ class Mover:
             processes.Finalize(None, self._at_exit, exitpriority=100)
         return True
 
-    def _run(self, asked: Event, stopping: Event) -> None:
+    def _run(self, requested: Event, stopping: Event) -> None:
         while not stopping.is_set():
-            asked.wait()
-            asked.clear()
+            requested.wait()
+            requested.clear()
             stopping.wait(self._every_s)
             self.waiting = False
             self.move()

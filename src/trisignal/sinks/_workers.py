@@ -1,7 +1,7 @@
 """Which processes of a multiprocess directory are alive, so that gauges of killed ones do not stay.
 
 Each process of ours holds a lock on a file of its own beside prometheus_client's. The system releases it however the
-process ends, SIGKILL included, and whatever becomes of its process id: nothing has to be asked of the server, and
+process ends, SIGKILL included, and whatever becomes of its process id: the server needs no hook, and
 containers that share a directory may share ids.
 
 The open files are module state, as the locks belong to the process.
@@ -37,7 +37,7 @@ class Membership:
         """Take the lock.
 
         Args:
-            gauge: A gauge of prometheus_client without labels: its file tells directory and name of the process.
+            gauge: A gauge of prometheus_client without labels: its file is named after directory and process.
         """
         self.known = True
         if fcntl is None:
@@ -79,7 +79,7 @@ def bury_dead(directory: str) -> int:
         directory: That of ``PROMETHEUS_MULTIPROC_DIR``.
 
     Returns:
-        Number of processes found dead. Those that never used trisignal are not known, and left alone.
+        Number of dead processes. Those that never used trisignal are not known, and left alone.
     """
     if fcntl is None:
         return 0

@@ -20,6 +20,7 @@ from opentelemetry.trace import set_span_in_context
 from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, ChunkTimes, Draft
 from trisignal.policy.cardinality import LabelLimiter
+from trisignal.semconv.values import text_of
 from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities, spending
 from trisignal.sinks._rows import Active
 
@@ -69,15 +70,15 @@ class OtelMetricsSink:
         self.before_collect: Callable[[], None] | None = None
         """Settles what finalizers left, and sets gauges that change without a call."""
         self._put: dict[str, Put] = {}
-        made: dict[str, Put] = {}
+        by_name: dict[str, Put] = {}
         for key, metric in self._table.items():
             if key == "active":
                 _observe_active(meter, metric)
                 _in_force.add(self)
                 continue
-            if metric.name not in made:
-                made[metric.name] = _instrument(meter, metric, bounds(metric, slo_thresholds))
-            self._put[key] = made[metric.name]
+            if metric.name not in by_name:
+                by_name[metric.name] = _instrument(meter, metric, bounds(metric, slo_thresholds))
+            self._put[key] = by_name[metric.name]
         # A pushed histogram is one data point: the bound on series is one on scrapes.
         self._limiter = LabelLimiter(max_label_sets, sys.maxsize, self._overflowed)
         self._sets = LabelSets(self._table, self._limiter, max_label_sets, slo_thresholds)
@@ -106,10 +107,10 @@ class OtelMetricsSink:
             if key == "requests":
                 return self._settle_requests(labels)
             fitted = self._sets.fit(key, [labels])[0]
-            found = self._spell(key, fitted)
+            attributes = self._spell(key, fitted)
             if fitted is labels:
-                self._known[key, labels] = found
-            return found
+                self._known[key, labels] = attributes
+            return attributes
 
     def _settle_requests(self, labels: tuple[str, ...]) -> Attributes:
         """All outcomes appear at 0 with the first one, so that no ratio misses the first error."""
@@ -127,14 +128,15 @@ class OtelMetricsSink:
     def _spell(self, key: str, labels: tuple[str, ...]) -> Attributes:
         metric = self._table[key]
         spelled = metric.labels + (self._dimensions if metric.dimensioned else ())
-        found: dict[str, str | int] = {}
+        attributes: dict[str, str | int] = {}
         for name, value in zip(spelled, labels, strict=True):
             if name == names.SERVER_PORT:
                 if value.isdecimal():
-                    found[name] = int(value)
+                    attributes[name] = int(value)
             elif value:
-                found[name] = value
-        return found
+                # Policy has made it encodable; one that came another way would spoil its whole batch.
+                attributes[name] = text_of(value)
+        return attributes
 
     # --- calls -----------------------------------------------------------------------
 
@@ -175,7 +177,7 @@ class OtelMetricsSink:
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
         self.abort(draft)
-        # Exemplars must tell the call's own span, whatever span is current when it ends.
+        # Exemplars must name the call's own span, whatever span is current when it ends.
         context = None if draft.span is None else set_span_in_context(draft.span)
         known, put = self._known, self._put
         for key, labels, value in measures(call, by_type=self._by_type):

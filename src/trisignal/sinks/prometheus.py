@@ -318,11 +318,11 @@ class PrometheusSink:
             self._moved_at_s = monotonic()
 
     @staticmethod
-    def _flush_all(found: Iterable[T], flush: Callable[[T], bool]) -> None:
+    def _flush_all(rows: Iterable[T], flush: Callable[[T], bool]) -> None:
         flushed = 0
-        for one in tuple(found):
+        for row in tuple(rows):
             try:
-                flushed += flush(one)
+                flushed += flush(row)
             except Exception as error:
                 _guard.contain("sink.prometheus.flush", error)
             if flushed == _SLICE:

@@ -42,7 +42,7 @@ def _process_registry() -> CollectorRegistry:
 
 
 default_registry: Callable[[], CollectorRegistry] = _process_registry
-"""Answers the registry of the applications that were given none; asked at each scrape."""
+"""Returns the registry of applications without one of their own; called at each scrape."""
 
 
 class _Answer(NamedTuple):
@@ -151,8 +151,8 @@ class _MetricsApp:
             b",".join(value for key, value in scope["headers"] if key.lower() == name).decode("latin-1")
             for name in (b"accept", b"accept-encoding")
         )
-        asked = (self._registry, scope["method"], accept, accept_encoding)
-        answer = await _in_thread(asked) if _on_asyncio() else _answer(*asked)
+        request = (self._registry, scope["method"], accept, accept_encoding)
+        answer = await _in_thread(request) if _on_asyncio() else _answer(*request)
         headers = [(key.lower().encode("latin-1"), value.encode("latin-1")) for key, value in answer.headers]
         await send({"type": "http.response.start", "status": int(answer.status[:3]), "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
@@ -169,10 +169,10 @@ def _on_asyncio() -> bool:
     return True
 
 
-async def _in_thread(asked: tuple[CollectorRegistry | None, str, str, str]) -> _Answer:
+async def _in_thread(request: tuple[CollectorRegistry | None, str, str, str]) -> _Answer:
     import asyncio
 
-    return await asyncio.to_thread(_answer, *asked)
+    return await asyncio.to_thread(_answer, *request)
 
 
 def metrics_app(registry: CollectorRegistry | None = None) -> Any:
@@ -214,7 +214,7 @@ def metrics_wsgi_app(registry: CollectorRegistry | None = None) -> WSGIApplicati
 
 
 class MetricsServer:
-    """A running server of the metrics page; made by `serve_metrics`."""
+    """A running server of the metrics page; returned by `serve_metrics`."""
 
     def __init__(self, server: WSGIServer, host: str) -> None:
         self._server = server
