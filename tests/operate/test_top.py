@@ -159,3 +159,12 @@ def test_headers_are_sent_to_the_first_server_only() -> None:
         read(server.url, {"Authorization": "secret"})
     assert server.asked[0][2]["Authorization"] == "secret"
     assert "Authorization" not in other.asked[0][2]
+
+
+def test_a_post_is_not_redirected() -> None:
+    """It would become a GET, and the page behind it would pass for an answer."""
+    with served("# EOF\n") as other, served("", status=302) as server:
+        server.location = other.url
+        answer = scrape.fetch(server.url, {"Authorization": "secret"}, body=b"x")
+    assert answer.status == 302
+    assert other.asked == []

@@ -46,12 +46,14 @@ class Answer(NamedTuple):
 
 
 class _SecretStays(HTTPRedirectHandler):
-    """Follows a redirection without the headers that were meant for the first server."""
+    """Follows a redirection of a GET without the headers that were meant for the first server; of a POST none."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:  # fmt: skip
         """The next request, if there is to be one."""
+        if req.data is not None:
+            return None  # it would become a GET, whose answer is another one
         made = super().redirect_request(req, fp, code, msg, headers, newurl)
         if made is not None and urlsplit(made.full_url)[:2] != urlsplit(req.full_url)[:2]:
             made.headers = {k: v for k, v in made.headers.items() if k.lower() in ("accept", "user-agent")}
