@@ -21,21 +21,21 @@ w16 sk- tgp_v1_ GR1348941 GOCSPX- whsec_ pk-lf- tvly- sq0atp- sq0csp- pypi- rqst
 w8 xapp- xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.xoxb- xoxe.xoxp- FLWSECK_TEST- FLWSECK- FLWPUBK_TEST-
 w8 FLWPUBK-
 w16 glcbt- gldt- glffct- glft- glimt- glagent- gloas- glptt- glsoat- glpst- feed_token_
-w20 xai- nvapi- dckr_pat_ dckr_oat_ pylf_v wandb_v1_ sbp_ sb_secret_ sess- CFPAT- rdme_ dnkey- tfp_ figd_
+w20 llx- xai- nvapi- dckr_pat_ dckr_oat_ pylf_v wandb_v1_ sbp_ sb_secret_ sess- CFPAT- rdme_ dnkey- tfp_ figd_
 w20 xkeysib- xsmtpsib-
 w20 EAAA fo1_ AIza HRKU- hrku- AQVN t3k- lip_ sntryu_ sha256~ tk-us- v1.0- PMAK-
 p16 glpat- glrt- SG. ya29. hvs. hvb. hvr. dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit. pscale_tkn_
 p16 pscale_oauth_ pscale_pw_
-p40 fio-u- duffel_live_ duffel_test_ dt0c01. dt0s01. dt0s02. sl. pk. t1. AQ. v2.local. v2.public.
+p40 v1.Cm fio-u- duffel_live_ duffel_test_ dt0c01. dt0s01. dt0s02. sl. pk. t1. AQ. v2.local. v2.public.
 v20 ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ lsv2_ ls__ pcsk_ npm_ glsa_ phc_ phx_ sgp_ v1_live_ atlasv1.
-a20 hf_ api_org_ gsk_ pplx- csk- fw_ fpk_ r8_ jina_ vck_ vcp_ rpa_ cpk_ psk- flp_ ntn_ pnu_ lin_api_
+a20 zpka_ crsr_ hf_ api_org_ gsk_ pplx- csk- fw_ fpk_ r8_ jina_ vck_ vcp_ rpa_ cpk_ psk- flp_ ntn_ pnu_ lin_api_
 a20 lin_oauth_ apify_api_
 a10 sk_live_ sk_test_ sk_prod_ rk_live_ rk_test_ rk_prod_ sm_aat_ sm_pat_ sm_sat_ esecret_ LTAI ALTAK-
 a10 CLOJARS_ LSO
 a50 AKCp cmVmd EZAK EZTK EAAM EAAC EAAG EAAB EAAD EAAI
 u16 A3T AKIA ASIA ABIA ACCA AGE-SECRET-KEY-1
 b10 bedrock-api-key- ABSK glc_ ATATT3 ATCTT3 ATBB fm1a_ fm1r_ fm2_ ops_ sntrys_ bce-v3/ ZXlK eyJrIjoi 1//0
-x20 dapi dop_v1_ doo_v1_ dor_v1_ shpat_ shpca_ shppa_ shpss_ shippo_live_ shippo_test_ pul- rubygems_ e2b_
+x20 dapi dkea dose dop_v1_ doo_v1_ dor_v1_ shpat_ shpca_ shppa_ shpss_ shippo_live_ shippo_test_ pul- rubygems_ e2b_
 x20 squ_ sqp_ sqa_
 x20 key- pubkey- live_ test_ live_pub_ test_pub_ s-s4t2ud- s-s4t2af- p8e- live-
 ?a20 sk_ pk_ fc- up_ ico- secret_ key_ pat_ pb_ pst_ inf_ m0- rc_ api_ akey_ tok_ xi_ cfut_ cfat_ nk_ avian-
@@ -62,6 +62,10 @@ FORMATS = tuple(_formats())
 """Prefix, kind of characters, least number of them, and whether letters and digits are needed."""
 
 _ALNUM = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+_MIXED = (
+    r"(?<![\w\-.])[A-Za-z0-9]{8}\.(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])(?=[A-Za-z0-9]*\d)"
+    r"[A-Za-z0-9]{32}(?![\w\-.])"
+)
 SHAPES: tuple[tuple[str, str, int, str], ...] = (
     ("Q~", _ALNUM + "_.~", 4, r"[\w.~]{3}\dQ~[\w.~\-]{31,}"),
     (".atlasv1.", _ALNUM, 14, r"[A-Za-z0-9]{14}\.atlasv1\.[\w=\-]{40,}"),
@@ -69,13 +73,14 @@ SHAPES: tuple[tuple[str, str, int, str], ...] = (
     ("JQQJ99", _ALNUM, 52, r"[A-Za-z0-9]{40,52}JQQJ99[A-Za-z0-9]{20,}"),
     (".acc", _ALNUM + "_.", 48, r"(?:sc|ext|scauth|authress)_\w{5,30}\.\w{4,6}\.acc[_\-][\w\-]{10,32}\.[\w+/=\-]{30,}"),
     (":A", "0123456789", 16, r"\d{5,16}:A[\w\-]{33,}"),
-    ("|", "0123456789", 16, r"\d{15,16}\|[\w\-]{27,}"),
+    ("|", "0123456789", 18, r"\d{14,18}\|[\w\-]{20,}"),
     ("%", "0123456789", 16, r"\d{15,16}%[\w\-]{27,}"),
     ("A3-", "", 0, r"A3-[A-Z0-9]{6}(?:-[A-Z0-9]{5,11}){4,5}"),
     ("4b1d", "", 0, r"(?<![\w])4b1d[A-Za-z0-9]{38}(?![\w])"),
     ("s.", "", 0, r"(?<![\w])s\.(?=[A-Za-z]*\d)[A-Za-z0-9]{24}(?![\w])"),
     ("pat", "", 0, r"(?<![\w])pat[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
     ("1/", "", 0, r"(?<![\w.])1/\d{10,20}:[a-f0-9]{32}"),
+    (".", _ALNUM, 8, _MIXED),
     (".", "abcdef0123456789", 32, r"[a-f0-9]{32}\.[\w\-]{16,24}(?![\w\-])"),
 )  # fmt: skip
 """Formats without a prefix of their own: a mark, the characters before it and their most, and the whole."""
