@@ -54,6 +54,25 @@ def test_the_source_of_a_cost_is_stated(tmp_path: Any) -> None:
         assert (seen.span.attributes or {})["llm.cost.source"] == source
 
 
+def test_a_cost_that_the_application_sets_wins() -> None:
+    """It is the user's, not a provider's bill; what is no amount changes nothing."""
+    with testing.capture() as seen, trisignal.llm(provider="openai", model="gpt-4o") as call:
+        call.set_usage(input_tokens=1000, output_tokens=100)
+        call.set_cost(0.75)
+        call.set_cost(float("nan"))
+        call.set_cost(-1)
+    assert (seen.span.attributes or {})["llm.cost.source"] == "user"
+    assert seen.value("llm_cost_usd_total") == pytest.approx(0.75)
+    assert not seen.value("llm_cost_reported_usd_total")
+
+
+def test_modalities_set_by_hand_have_their_buckets() -> None:
+    """An application's own counts are split as a vendor's are."""
+    with testing.capture() as seen, trisignal.llm(provider="openai", model="gpt-image-1") as call:
+        call.set_usage(input_tokens=10_000, output_tokens=1060, input_image_tokens=9900, output_image_tokens=1060)
+    assert seen.value("llm_cost_usd_total") == pytest.approx(0.1419)
+
+
 def test_names_proposed_for_the_conventions_belong_to_the_dated_profile() -> None:
     """Amount, currency and source are there in the snapshot, and absent from the released names."""
     dated = answered(tokens(), metric_profile="2026-10").span.attributes or {}

@@ -261,6 +261,10 @@ USAGE: dict[str, tuple[str, ...]] = {
     "input_image": (names.USAGE_INPUT_IMAGE,),
     "output_image": (names.USAGE_OUTPUT_IMAGE,),
     "cache_read_audio": (names.USAGE_CACHE_READ_AUDIO,),
+    "cache_read_image": (names.USAGE_CACHE_READ_IMAGE,),
+    "input_video": (names.USAGE_INPUT_VIDEO,),
+    "output_video": (names.USAGE_OUTPUT_VIDEO,),
+    "cache_read_video": (names.USAGE_CACHE_READ_VIDEO,),
 }  # fmt: skip
 """Fields of `call.Usage`; of several names the first one that holds a number."""
 RAW_USAGE = ("gen_ai.usage.raw",)

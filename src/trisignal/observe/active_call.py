@@ -7,9 +7,9 @@ from typing import Any
 
 from trisignal import _context, _guard
 from trisignal import semconv as names
-from trisignal.call import ChunkTimes, ContentSource, Draft, Usage
+from trisignal.call import Bill, ChunkTimes, ContentSource, Draft, Usage
 from trisignal.engine.state import STATE, captures
-from trisignal.formats import Format, view
+from trisignal.formats import Format, bills, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.recognise import recognise
 from trisignal.semconv.values import count as _count
@@ -73,6 +73,12 @@ class ActiveCall:
         cache_read_tokens: int | None = None,
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
+        input_image_tokens: int | None = None,
+        input_audio_tokens: int | None = None,
+        input_video_tokens: int | None = None,
+        output_image_tokens: int | None = None,
+        output_audio_tokens: int | None = None,
+        output_video_tokens: int | None = None,
     ) -> None:
         """Set token counts; a count that is omitted or not a whole number from 0 on stays unknown.
 
@@ -84,6 +90,12 @@ class ActiveCall:
             cache_read_tokens: Part of the input that was read from a cache.
             cache_write_tokens: Part of the input that was written to a cache.
             reasoning_tokens: Part of the output that was reasoning.
+            input_image_tokens: Part of the input that was images.
+            input_audio_tokens: Part of the input that was audio.
+            input_video_tokens: Part of the input that was video.
+            output_image_tokens: Part of the output that was images.
+            output_audio_tokens: Part of the output that was audio.
+            output_video_tokens: Part of the output that was video.
         """
         if self._draft is not None:
             self._draft.usage = Usage(
@@ -93,7 +105,23 @@ class ActiveCall:
                 _count(cache_write_tokens),
                 None,
                 _count(reasoning_tokens),
+                input_image=_count(input_image_tokens),
+                input_audio=_count(input_audio_tokens),
+                input_video=_count(input_video_tokens),
+                output_image=_count(output_image_tokens),
+                output_audio=_count(output_audio_tokens),
+                output_video=_count(output_video_tokens),
             )
+
+    def set_cost(self, total_usd: float) -> None:
+        """Set what the call cost, in place of what a price table says.
+
+        Args:
+            total_usd: US dollars, as a number or a decimal text; anything else, or a negative amount, changes nothing.
+        """
+        amount = bills.usd(total_usd)
+        if self._draft is not None and amount is not None:
+            self._draft.bill = Bill(amount, source="user", final=True)
 
     def set_response_id(self, response_id: str) -> None:
         """Set the provider's id of the reply."""

@@ -61,6 +61,7 @@ ORIGINS = {
 _OPEN_WEIGHTS = "gpt-oss"
 # Where the shipped file is cut: one line for each model, and for the head of each biller.
 _PROVIDERS, _MODELS, _BETWEEN, _END = ',"providers":[\n', '"models":[\n', "\n]},\n", "\n]}\n]}\n"
+_REGION = re.compile(r"\bbedrock[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
 _COMPACT_DATE = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=[-:]|$)")
 
 
@@ -238,13 +239,14 @@ class TablePrices:
             host: Host name or base URL of the server; "" when unknown.
             model: Model name as the provider or the caller wrote it.
         """
-        model = model.lower()
+        model, host = model.lower(), host.lower()
         if model.startswith("arn:"):
             model = model.rpartition("/")[2]
-        for biller, because in self._who(provider, host.lower(), model):
-            found = self._row(biller, model)
-            if found is not None:
-                return Match(biller["id"], *found, because)
+        for biller, because in self._who(provider, host, model):
+            for name in _spellings(biller["id"], host, model):
+                found = self._row(biller, name)
+                if found is not None:
+                    return Match(biller["id"], *found, because)
         return None
 
     def listed(self, biller: str, model: str) -> Match | None:
@@ -314,6 +316,17 @@ def _dashed(match: re.Match[str]) -> str:
         return f"-{date(*map(int, match.groups())).isoformat()}"
     except ValueError:
         return match[0]
+
+
+def _spellings(biller: str, host: str, model: str) -> Iterator[str]:
+    """Names that a biller may list a model under: with the region of its host, as given, without the biller's name."""
+    region = _REGION.search(host) if biller == "aws" else None
+    if region:
+        yield f"{region[1]}/{model}"
+    yield model
+    prefix, slash, rest = model.partition("/")
+    if slash and billed_as(prefix) == biller:
+        yield rest
 
 
 def _tier(tier: str) -> str:

@@ -170,7 +170,7 @@ def spending(call: Call) -> Iterator[tuple[str, tuple[str, ...], float]]:
         yield "wasted_cost", (call.outcome,), cost.total_usd
     if cost.cache_savings_usd:
         yield "cache_savings", (), cost.cache_savings_usd
-    if call.bill:
+    if call.bill and call.bill.source == "provider":
         yield "cost_reported", (), call.bill.total_usd
         if call.list_cost:
             yield "cost_listed", (), call.list_cost.total_usd
