@@ -47,6 +47,21 @@ def test_no_key_passes_for_a_harmless_name(prefix: str) -> None:
     assert not is_harmless(prefix + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4")
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "a1b2c3d4e5f6g7.atlasv1." + "a1b2c3d4e5" * 6, "Ab1Cd2_" + "a1B2c" * 5 + "a1B2_mmk", "s." + "a1B2c3D4" * 3,
+        "pat" + "a1B2c3D4e5F6g7." + "0123abcd" * 8, "ab12" + "cdef0123" * 3 + "4567." + "a1B2c3D4e5F6g7H8", "aB3dE5gH." + "a1B2c3D4" * 4,
+        "sc_a1b2c3d4e5.a1b2.acc_a1b2c3d4e5f6." + "a1b2c3d4" * 5, "A3-ABC123-ABC123-DEF45-AB123-CD456-EF789",
+        "a" + "b1C2d3E4" * 6 + "xyz" + "JQQJ99" + "a1B2c3D4" * 3, "hooks.slack.com/services/T0000/B0000/aB3dE5gH7jK9mN1pQ3sT5vW7",
+    ],
+)  # fmt: skip
+def test_shapes_go_bare_and_in_prose(key: str) -> None:
+    """Formats without a prefix of their own are found where nothing stands around them, too."""
+    for around in ("{}", "use {} now", '"{}"'):
+        assert key[-12:] not in REDACT(around.format(key))
+
+
 @given(
     st.sampled_from(VENDORS),
     st.sampled_from(['{}_id = "{}"', "{}: {}", '"{}": "{}"', "{}_KEY={}", "{}-client => '{}'", "{} key is {}"]),

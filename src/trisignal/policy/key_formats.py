@@ -92,5 +92,5 @@ UNCOMMON = ("_mmk", ".atlasv1.", "JQQJ99", ".acc_", ".acc-", "hook")
 def hints() -> re.Pattern[str]:
     """What a text of letters, digits and ``_-./`` holds if any key can be in it."""
     starts = sorted({re.escape(prefix) for prefix, *_ in FORMATS} | {"A3-", "4b1d", r"s\.", "pat", r"1/", "ey"})
-    shapes = (*map(re.escape, UNCOMMON), r"[a-f0-9]{32}\.")
+    shapes = (*map(re.escape, UNCOMMON), r"[a-f0-9]{32}\.", r"[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}")
     return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(starts)})|{'|'.join(shapes)}")
