@@ -91,6 +91,11 @@ UNCOMMON = ("_mmk", ".atlasv1.", "JQQJ99", ".acc_", ".acc-", "hook")
 
 def hints() -> re.Pattern[str]:
     """What a text of letters, digits and ``_-./`` holds if any key can be in it."""
-    starts = sorted({re.escape(prefix) for prefix, *_ in FORMATS} | {"A3-", "4b1d", r"s\.", "pat", r"1/", "ey"})
+    starts = {prefix for prefix, *_ in FORMATS} | {"A3-", "4b1d", "s.", "pat", "1/", "ey"}
+    by_first: dict[str, list[str]] = {}
+    for start in sorted(starts):
+        by_first.setdefault(start[0], []).append(re.escape(start[1:]))
+    # Grouped by their first character: a few comparisons, in place of some hundred, where a word begins.
+    grouped = "|".join(f"{re.escape(first)}(?:{'|'.join(rests)})" for first, rests in by_first.items())
     shapes = (*map(re.escape, UNCOMMON), r"[a-f0-9]{32}\.", r"[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}")
-    return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(starts)})|{'|'.join(shapes)}")
+    return re.compile(rf"(?<![A-Za-z0-9])(?:{grouped})|{'|'.join(shapes)}")
