@@ -218,7 +218,7 @@ class StoreSource:
                 return
             reading.partial = True
             until = datetime.fromtimestamp(last / 1e9, timezone.utc).strftime("%Y-%m-%d %H:%M")
-            if summing.cube == history.CUBE:
+            if summing.cubes.get(history.STEP) == history.CUBE:
                 summing.add(db)
                 reading.notes.append(f"spans before {until} UTC are deleted: whole hours of their sums are included")
             else:

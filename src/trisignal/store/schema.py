@@ -52,6 +52,7 @@ class Cube(NamedTuple):
 
 
 CUBES = {
+    "plain": Cube(("operation", "provider", "model", "outcome", "error_kind"), ("quarter",)),
     "main": Cube(("service", "operation", "provider", "model", "tenant", "outcome", "error_kind"), ("minute", "hour")),
     "prompt": Cube(("provider", "model", "agent", "prompt_name", "prompt_version"), ("minute",)),
     "entity": Cube(("operation", "entity", "outcome"), ("minute",)),

@@ -73,9 +73,11 @@ class Summing:
         self.groups: dict[GroupKey, Group] = {}
         plain = query.min_duration_s is None and query.max_quality is None and not query.text
         used = {column for name in (*by, *query.where) for column in conditions.columns_of(name)}
-        fitting = [name for name, cube in schema.CUBES.items() if plain and used <= {*cube.key}]
-        self.cube = fitting[0] if fitting else ""
-        """Name of the kept sums that the question is answered from; "" where rows are added up."""
+        self.cubes: dict[str, str] = {}
+        """Length of steps to the name of the kept sums that have it and hold all that is asked for."""
+        for name, cube in schema.CUBES.items():
+            if plain and used <= {*cube.key}:
+                self.cubes = {**dict.fromkeys(cube.steps, name), **self.cubes}
         self._spread = tuple(schema.STEPS) if plain and used <= conditions.SPREAD else ()
         failed = query.where.get("outcome", ("ok",))
         self._rows = _FAILED if "ok" not in failed else _ROWS
@@ -87,8 +89,7 @@ class Summing:
         if condition is None:
             return
         since, until = nanoseconds(self._query)
-        steps = schema.CUBES[self.cube].steps if self.cube else ()
-        for step, first, last in self._pieces(since, until, steps):
+        for step, first, last in self._pieces(since, until, tuple(self.cubes)):
             self._add(db, condition, step, first, last)
         if self._quantiles:
             for step, first, last in self._pieces(since, until, self._spread):
@@ -112,7 +113,7 @@ class Summing:
         if step:
             counted = f"(kind & {schema.MODEL_CALL}) * " if calls else ""
             sums = [f"sum({counted if name in schema.COUNTED else ''}{name})" for name in _SUMS]
-            source = f"{schema.roll(self.cube, step)} WHERE step >= ? AND step < ?"
+            source = f"{schema.roll(self.cubes[step], step)} WHERE step >= ? AND step < ?"
             head, extremes = self._roll_step(step), "min(first_start), max(last_start)"
             values: tuple[Any, ...] = (first // schema.STEPS[step], last // schema.STEPS[step])
             subject = _KINDS[self._query.of]
