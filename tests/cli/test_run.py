@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -184,15 +185,39 @@ def test_exit_code_arguments_and_path_are_the_commands_own() -> None:
         [sys.executable, "-c", script, "a", "--b"], env=environment(), capture_output=True, text=True, timeout=60
     )
     done = run("--no-metrics", "--", sys.executable, "-c", script, "a", "--b")
-    assert (done.returncode, done.stdout, done.stderr) == (7, bare.stdout, "")
+    assert (done.returncode, done.stdout) == (7, bare.stdout)
+    assert re.fullmatch(r"trisignal: no model call was recorded in \d+ s \(clients: none was imported\)\n", done.stderr)
     assert "['-c', 'a', '--b'] False" in bare.stdout
 
 
 def test_a_module_may_be_named() -> None:
     """``-m`` goes to the interpreter that runs trisignal."""
     done = run("--no-metrics", "--", "-m", "this")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
     assert "Zen of Python" in done.stdout
+
+
+COUNTED = """
+import trisignal
+for number in range(3):
+    with trisignal.llm(provider="openai", model="gpt-4o") as call:
+        call.set_usage(input_tokens=1000, output_tokens=100)
+try:
+    with trisignal.llm(provider="openai", model="gpt-4o"):
+        raise ValueError
+except ValueError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--multiprocess",)])
+def test_the_last_line_says_what_was_recorded(more: tuple[str, ...]) -> None:
+    """Calls, failures, tokens and cost of all processes, in one line at the end."""
+    done = run("--metrics-port", "0", *more, "--", sys.executable, "-c", COUNTED)
+    assert re.fullmatch(
+        r"trisignal: 4 model calls \(1 failed\) recorded in \d+ s: 3,000 tokens in, 300 out, 0\.0105 USD",
+        done.stderr.splitlines()[-1],
+    )
 
 
 # --- start-up ------------------------------------------------------------------------------------

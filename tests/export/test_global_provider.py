@@ -63,6 +63,7 @@ def test_it_can_be_kept_private(how: str) -> None:
     works(
         f"""
 trisignal.{how}
+trisignal.instrument()
 assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 native(trace.get_tracer("x"))
 assert calls() == 0
@@ -284,6 +285,7 @@ def test_a_provider_that_takes_no_processors_is_said() -> None:
 class Bare(trace.TracerProvider):
     def get_tracer(self, *a, **k): return trace.NoOpTracer()
 trisignal.setup(tracer_provider=Bare(){more})
+trisignal.instrument()
 """
     )
     assert "Bare takes no span processors" in run(script.replace("{more}", "")).err

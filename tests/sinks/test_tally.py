@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sinks.calls import ended
 
+import trisignal
+from trisignal import testing
 from trisignal.call import OUTCOMES, Call, Cost, Draft, Usage
+from trisignal.errors import ConfigError
+from trisignal.sinks import tally as tally_module
 from trisignal.sinks.tally import MAX_MODELS, ModelTotals, TallySink, Totals
 
 
@@ -185,3 +189,57 @@ def _part(row: ModelTotals, at: int) -> float:
     value = row.totals[at]
     assert value is not None
     return value
+
+
+# --- for people ------------------------------------------------------------------------------------------
+
+
+def test_a_summary_prints_as_a_table() -> None:
+    """One row per model and a total; nothing is interpreted, by a terminal or by a notebook."""
+    with testing.capture(metric_dimensions=["tenant"]):
+        assert str(trisignal.summary()) == "no model call has ended since setup()"
+        for tenant, model in (("a", "gpt-4o"), ("a", "gpt-4o-mini"), ("<b>\x1b[2J", "<script>")):
+            with trisignal.context(tenant=tenant), trisignal.llm(provider="openai", model=model) as call:
+                call.set_usage(input_tokens=1000, output_tokens=10)
+        summary, split = trisignal.summary(), trisignal.summary(by="tenant")
+    head, rule, *rows = str(summary).splitlines()
+    assert head.split()[:4] == ["operation", "provider", "model", "calls"]
+    assert set(rule) == {"-", " "}
+    assert [row.split()[2] for row in rows[:3]] == ["gpt-4o", "gpt-4o-mini", "<script>"]
+    assert rows[3].startswith("total")
+    assert rows[4] == "1 calls have no price and are not in the cost"
+    assert "\x1b" not in str(split) + split._repr_html_()
+    for text in ("<script>", "<b>"):
+        assert text not in summary._repr_html_() + split._repr_html_()
+    assert "&lt;script&gt;" in summary._repr_html_()
+
+
+def test_a_summary_is_split_by_any_dimension() -> None:
+    """Groups add up to the total, by one name or several, in any order; other names are refused."""
+    with testing.capture(metric_dimensions=["tenant", "plan"]):
+        for tenant, plan in (("a", "gold"), ("a", "free"), ("b", "free")):
+            with trisignal.context(tenant=tenant, plan=plan), trisignal.llm(provider="p", model="m"):
+                pass
+        with trisignal.llm(provider="p", model="m"):
+            pass
+        counts = {by: {g.values: g.totals.calls for g in trisignal.summary(by=by).groups} for by in ("tenant", "plan")}
+        both = trisignal.summary(by=["plan", "tenant"])
+        with pytest.raises(ConfigError, match="operation, provider, model, tenant, plan; others by"):
+            trisignal.summary(by="region")
+    assert counts == {
+        "tenant": {("a",): 2, ("b",): 1, ("",): 1},
+        "plan": {("gold",): 1, ("free",): 2, ("",): 1},
+    }
+    assert (both.by, sum(group.totals.calls for group in both.groups)) == (("plan", "tenant"), both.total.calls)
+    assert ("free", "b") in {group.values for group in both.groups}
+
+
+def test_too_many_groups_share_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded, and no call is lost."""
+    monkeypatch.setattr(tally_module, "MAX_GROUPS", 3)
+    with testing.capture(metric_dimensions=["tenant"]):
+        for number in range(10):
+            with trisignal.context(tenant=f"t{number}"), trisignal.llm(provider="p", model="m"):
+                pass
+        groups = trisignal.summary(by="tenant").groups
+    assert {group.values[0]: group.totals.calls for group in groups} == {"_OTHER": 7, "t0": 1, "t1": 1, "t2": 1}

@@ -35,6 +35,10 @@ def _start() -> None:
 
         os.environ[zero_code.SWITCH] = zero_code.INHERITED
         zero_code.start()
+        if switch == zero_code.FIRST:
+            from trisignal.assembly import farewell
+
+            farewell.at_exit()
     except Exception as error:
         # Tools that an instrumented application starts may have another interpreter: they keep their stderr.
         if switch == "1" or not isinstance(error, ImportError):

@@ -12,7 +12,7 @@ from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from trisignal import _guard, config
 from trisignal import semconv as names
-from trisignal.assembly import arguments, call_log
+from trisignal.assembly import arguments, call_log, sources
 from trisignal.assembly.telemetry import Telemetry, after_fork, own_version
 from trisignal.bridge.processor import BridgeSpanProcessor
 from trisignal.engine import lifecycle, state
@@ -75,6 +75,7 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
     _share(made)
+    sources.watch(made)
     _hook_fork()
     lifecycle.at_exit_last()
 

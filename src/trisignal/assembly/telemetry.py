@@ -14,10 +14,11 @@ from opentelemetry.trace import ProxyTracerProvider, TracerProvider
 from trisignal import _guard, config
 from trisignal import semconv as names
 from trisignal.engine import state
+from trisignal.errors import ConfigError
 from trisignal.policy.price import Pricer
 from trisignal.policy.redact import Redactor
 from trisignal.sinks import Sink
-from trisignal.sinks.tally import Summary, TallySink
+from trisignal.sinks.tally import COLUMNS, Summary, TallySink
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -100,7 +101,7 @@ class Telemetry:
         self.registry: CollectorRegistry | None = None
         self.redactor: Redactor = str
         self.pricer = Pricer()
-        self.tally = TallySink()
+        self.tally = TallySink(loaded.settings.metric_dimensions)
         self.built: list[Built] = []
         """Providers of our own, to be flushed and shut down."""
         self.processors: list[SpanProcessor] = []
@@ -225,11 +226,28 @@ def after_fork() -> None:
     state.after_fork()
 
 
-def summary() -> Summary:
-    """Totals, error rate, cost and latency quantiles of this process since setup()."""
+def summary(by: str | Sequence[str] = ()) -> Summary:
+    """Totals, error rate, cost and latency quantiles of this process since setup().
+
+    ``print(trisignal.summary())`` is a table, and so is a summary at the end of a notebook's cell.
+
+    Args:
+        by: Splits the totals by one or more of ``operation``, ``provider``, ``model`` and the
+            setting ``metric_dimensions``; see `Summary.groups`.
+
+    Raises:
+        ConfigError: It cannot be split so.
+    """
     state.settle()
-    tally = TallySink() if CURRENT.telemetry is None else CURRENT.telemetry.tally
-    return tally.summary()
+    telemetry = CURRENT.telemetry
+    dimensions = () if telemetry is None else telemetry.settings.metric_dimensions
+    wanted = tuple(name.strip() for name in by.split(",")) if isinstance(by, str) and by else tuple(by)
+    for name in wanted:
+        if name not in (*COLUMNS, *dimensions):
+            allowed = ", ".join((*COLUMNS, *dimensions)) + "; others by the setting metric_dimensions"
+            raise ConfigError("by", name, allowed)
+    tally = TallySink() if telemetry is None else telemetry.tally
+    return tally.summary(wanted)
 
 
 def add_sink(sink: Sink) -> None:

@@ -24,7 +24,8 @@ from trisignal.web import metrics_page
 from trisignal.web.metrics_page import MULTIPROCESS_VARIABLES, serve_metrics
 
 SWITCH = "TRISIGNAL_AUTO"
-"""Variable that makes Python processes start trisignal: ``1`` at first, then `INHERITED`."""
+"""Variable that makes Python processes start trisignal: `FIRST` at first, then `INHERITED`."""
+FIRST = "1"
 INHERITED = "child"
 """Value of `SWITCH` below a process in which trisignal is active."""
 PORT_VARIABLE = "TRISIGNAL_METRICS_PORT"

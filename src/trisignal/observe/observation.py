@@ -89,6 +89,7 @@ class Observation:
         fields: Mapping[str, Any] | None = None,
         read_response: ReadResponse | None = None,
     ) -> None:
+        state.SIGNS.add("decorator")
         self._operation = operation
         self._kind: Literal["client", "internal"] = kind
         self._role: Literal["client", "server"] = role

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.policy.sample import keep
+from trisignal.sinks._plain import plain
 
 LONGEST_WAIT_S = 2.0
 """Lines wait for the end of what they belong to, so that they can stand below it; not longer than this, by the next."""
@@ -166,15 +167,6 @@ def _facts(call: Call) -> str:
 
 def _count(tokens: int | None) -> str:
     return "?" if tokens is None else str(tokens)
-
-
-def plain(text: str) -> str:
-    """A text with everything that a terminal might interpret replaced.
-
-    Args:
-        text: From anywhere.
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def render(lines: list[Line], *, color: bool) -> str:

@@ -13,9 +13,14 @@ from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.policy.cardinality import OTHER
 from trisignal.semconv import CHAT
 from trisignal.sinks._measures import TOKENED, is_wasted
+from trisignal.sinks._summary_table import as_html, as_text
 
 MAX_MODELS = 200
 """Rows of their own; later ones share the row `OTHER`."""
+MAX_GROUPS = 1000
+"""The same for rows by dimension."""
+COLUMNS = ("operation", "provider", "model")
+"""What a summary can be split by in any case."""
 
 _SHORTEST_S = 1e-5
 _LONGEST_S = 1e5
@@ -66,12 +71,30 @@ class ModelTotals(NamedTuple):
     totals: Totals
 
 
+class GroupTotals(NamedTuple):
+    """Totals of the calls that share the values that a summary is split by."""
+
+    values: tuple[str, ...]
+    """In the order of `Summary.by`; ``_OTHER`` where there were too many, "" where a call had none."""
+    totals: Totals
+
+
 class Summary(NamedTuple):
-    """Totals of this process since `setup()`."""
+    """Totals of this process since `setup()`; printed, and shown in notebooks, as a table."""
 
     total: Totals
     models: tuple[ModelTotals, ...]
     """By cost, then by number of calls, highest first."""
+    by: tuple[str, ...] = ()
+    """What `groups` are split by."""
+    groups: tuple[GroupTotals, ...] = ()
+    """By cost, then by number of calls, highest first."""
+
+    def __str__(self) -> str:
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
 
 
 class _Row:
@@ -128,14 +151,21 @@ class TallySink:
 
     name = "tally"
 
-    def __init__(self) -> None:
+    def __init__(self, dimensions: Sequence[str] = (), *, split: bool = False) -> None:
+        self._dimensions = tuple(dimensions)
+        self._most = MAX_GROUPS if split else MAX_MODELS
+        self._is_split = split
+        self._split = TallySink(dimensions, split=True) if dimensions and not split else None
+        """The same calls once more, with a row for each value of a dimension."""
         self._lock = RLock()
-        self._rows: dict[tuple[str, str, str], _Row] = {}
+        self._rows: dict[tuple[str, ...], _Row] = {}
 
     def reset(self) -> None:
         """Start from nothing, with a new lock: also for a process that has just been forked."""
         self._lock = RLock()
         self._rows = {}
+        if self._split is not None:
+            self._split.reset()
 
     def after_fork(self) -> None:
         """A forked child counts its own calls."""
@@ -146,35 +176,57 @@ class TallySink:
 
     def close(self, draft: Draft, call: Call) -> None:
         """Add an ended model call, or the late tokens of a background response."""
+        if self._split is not None:
+            self._split.close(draft, call)
         if call.model_call:
             if call.counted:
                 with self._lock:
                     self._add(call)
         elif call.background_id and (call.usage is not None or call.cost is not None):
             with self._lock:
-                self._spend(self._row((CHAT, call.provider, call.request_model)), call)
+                self._spend(self._row(self._key(CHAT, call)), call)
 
-    def summary(self) -> Summary:
-        """Totals so far, of the process and of each model."""
+    def summary(self, by: Sequence[str] = ()) -> Summary:
+        """Totals so far, of the process and of each model.
+
+        Args:
+            by: Names of `COLUMNS` or of the dimensions, which split the totals further.
+        """
         process = _Row()
         models: list[ModelTotals] = []
         with self._lock:
             for key, row in self._rows.items():
                 process.absorb(row)
-                models.append(ModelTotals(*key, row.totals()))
+                models.append(ModelTotals(key[0], key[1], key[2], row.totals()))
         models.sort(key=lambda m: (-m.totals.cost_usd, -m.totals.calls, m[:3]))
-        return Summary(process.totals(), tuple(models))
+        groups = (self._split or self)._groups(by) if by else ()
+        return Summary(process.totals(), tuple(models), tuple(by), groups)
 
-    def _row(self, key: tuple[str, str, str]) -> _Row:
+    def _groups(self, by: Sequence[str]) -> tuple[GroupTotals, ...]:
+        columns = (*COLUMNS, *self._dimensions) if self._is_split else COLUMNS
+        places = [columns.index(name) for name in by]
+        rows: dict[tuple[str, ...], _Row] = {}
+        with self._lock:
+            for key, row in self._rows.items():
+                rows.setdefault(tuple(key[place] for place in places), _Row()).absorb(row)
+        groups = [GroupTotals(values, row.totals()) for values, row in rows.items()]
+        return tuple(sorted(groups, key=lambda group: (-group.totals.cost_usd, -group.totals.calls, group.values)))
+
+    def _key(self, operation: str, call: Call) -> tuple[str, ...]:
+        if self._is_split:
+            return (operation, call.provider, call.request_model, *call.dimensions)
+        return operation, call.provider, call.request_model
+
+    def _row(self, key: tuple[str, ...]) -> _Row:
         row = self._rows.get(key)
         if row is None:
-            if len(self._rows) >= MAX_MODELS:
-                key = (OTHER, OTHER, OTHER)
+            if len(self._rows) >= self._most:
+                key = (OTHER,) * len(key)
             row = self._rows.setdefault(key, _Row())
         return row
 
     def _add(self, call: Call) -> None:
-        key = (call.operation, call.provider, call.request_model)
+        key = self._key(call.operation, call)
         row = self._rows.get(key) or self._row(key)
         outcome = call.outcome
         row.outcomes[outcome] += 1

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from trisignal._guard import contain, logger
+from trisignal._guard import contain, logger, warn
+from trisignal.errors import ConfigError
 
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
@@ -175,7 +176,18 @@ async def _in_thread(request: tuple[CollectorRegistry | None, str, str, str]) ->
     return await asyncio.to_thread(_answer, *request)
 
 
-def metrics_app(registry: CollectorRegistry | None = None) -> Any:
+def _checked(function: str, registry: Any, called: tuple[Any, ...]) -> None:
+    """Refuse what is no registry; a framework calls the function with its own arguments where it was not called."""
+    if not called and (registry is None or callable(getattr(registry, "collect", None))):
+        return
+    if called or not isinstance(registry, str):
+        hint = f"{function} makes the application and has to be called: write trisignal.{function}()"
+        warn(hint, contained=True)
+        raise ConfigError(function, type(registry).__name__, f"a registry, or nothing; {hint}")
+    raise ConfigError("registry", registry, "a registry, e.g. prometheus_client.CollectorRegistry()")
+
+
+def metrics_app(registry: CollectorRegistry | None = None, *called: Any) -> Any:
     """The metrics page as an ASGI application.
 
     Answers GET and HEAD on any path, so that it can be a route
@@ -186,23 +198,33 @@ def metrics_app(registry: CollectorRegistry | None = None) -> Any:
 
     Args:
         registry: What to show; without it that of `setup()`, or else the process's own.
+        *called: Nothing: what a server passes to an application, which this is not.
+
+    Raises:
+        ConfigError: It is no registry, or the function itself was given to a server.
 
     Returns:
         An ASGI 3 application. It is typed ``Any`` as frameworks type the argument of
         ``add_route`` as a function of a request, though they take applications.
     """
+    _checked("metrics_app", registry, called)
     return _MetricsApp(registry)
 
 
-def metrics_wsgi_app(registry: CollectorRegistry | None = None) -> WSGIApplication:
+def metrics_wsgi_app(registry: CollectorRegistry | None = None, *called: Any) -> WSGIApplication:
     """The metrics page as a WSGI application.
 
     Args:
         registry: As for `metrics_app`.
+        *called: Nothing, as for `metrics_app`.
+
+    Raises:
+        ConfigError: As for `metrics_app`.
 
     Returns:
         An application that answers GET and HEAD on any path.
     """
+    _checked("metrics_wsgi_app", registry, called)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         accept, accept_encoding = environ.get("HTTP_ACCEPT", ""), environ.get("HTTP_ACCEPT_ENCODING", "")
@@ -294,7 +316,9 @@ def serve_metrics(port: int = 0, host: str = "127.0.0.1", registry: CollectorReg
 
     Raises:
         OSError: The address cannot be listened on.
+        ConfigError: It is no registry.
     """
+    _checked("serve_metrics", registry, ())
     listening = _new_server(port, host)
     listening.set_app(metrics_wsgi_app(registry))
     _close_in_children()
