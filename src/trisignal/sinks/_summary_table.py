@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from typing import Any
 
 from trisignal.sinks._plain import plain
 
-if TYPE_CHECKING:
-    from trisignal.sinks.tally import Summary, Totals
+Summary = Any
+"""`tally.Summary`, which imports this."""
+Totals = Any
 
 _WIDEST = 40
 _NUMBERS = ("calls", "errors", "tokens in", "tokens out", "cost USD", "p50 s", "p95 s", "p99 s")
