@@ -127,7 +127,7 @@ class Merge:
     def finish(self) -> None:
         """Apply the corrections, put exact rows before families, and fold rows of equal prices together."""
         for rule in self.corrections.get("prices", ()):
-            prices = {key: value for key, value in rule.items() if key not in _ABOUT}
+            prices = {key: value for key, value in rule.items() if key not in _ABOUT - {"tools"}}
             tiers = [(name, None, part) for name, part in rule.get("tiers", {}).items()]
             rules = [_rule(name) for name in rule["models"]]
             dated: list[Any] = [(None, prices)]

@@ -58,6 +58,7 @@ def test_modalities(provider: str, model: str, tokens: TokenBuckets, expected: f
         ("aws.bedrock", "anthropic.claude-sonnet-4-5-20250929-v1:0", IN, 6.6),
         ("aws.bedrock", "eu.amazon.nova-lite-v1:0", IN, 0.078),
         ("aws.bedrock", "apac.amazon.nova-pro-v1:0", IN, 0.84),
+        ("anthropic", "claude-sonnet-4-5-20250929", IN, 3),
         ("gcp.vertex_ai", "gemini-2.0-flash", IN, 0.15),
         ("gcp.gemini", "gemini-2.0-flash", IN, 0.10),
         ("azure.ai.openai", "gpt-4.1-2025-04-14", IN, 2),
