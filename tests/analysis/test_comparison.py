@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from analysis.planted import AFTER, BEFORE, PLANTS, traffic
+from analysis.planted import AFTER, BEFORE, PLANTS, Request, traffic
 from store.filled import store
 
 from trisignal.analysis.analyzer import TraceAnalyzer
@@ -68,3 +68,18 @@ def test_nothing_to_compare_with(tmp_path: Path) -> None:
     with TraceAnalyzer(tmp_path) as analyzer:
         answer = analyzer.compare((BEFORE[0] - 7200, BEFORE[0]), AFTER)
     assert (answer.calls_before, answer.before, answer.causes) == (0, None, ())
+
+
+def test_a_change_of_everything_has_no_cause_in_one_group(tmp_path: Path) -> None:
+    """When all calls have become slower alike, no group carries much more than its share of them."""
+
+    def slower(request: Request) -> None:
+        request.call_s *= 2
+
+    store(tmp_path, traffic(REQUESTS, slower, seed=2))
+    with TraceAnalyzer(tmp_path) as analyzer:
+        answer = analyzer.compare(BEFORE, AFTER, measure="latency")
+    assert answer.change > 0.5
+    for cause in answer.causes:
+        weight = (cause.calls_before + cause.calls_after) / (answer.calls_before + answer.calls_after)
+        assert cause.share - weight < 0.15

@@ -28,6 +28,8 @@ MOST_CAUSES = 10
 EXAMPLES = 3
 _EXPLAINED = 3
 """Causes that get example traces."""
+_SURPRISING = 0.05
+"""How much more of the change than its share of the calls a group must carry to stand out."""
 _LEAST = 0.02
 """Share of the change below which a group is no cause."""
 
@@ -143,7 +145,9 @@ def compare(source: TraceSource, asked: Asked, dimensions: Sequence[str]) -> Com
         ((_surprise(one, weight, measure), one) for rows in tables.values() for one, weight in rows if _is_cause(one)),
         key=lambda pair: -pair[0],
     )
-    causes = [one for _, one in ranked[:MOST_CAUSES]]
+    # Where all groups have changed alike none of them is a cause; the largest are listed still.
+    surprising = sum(surprise > _SURPRISING for surprise, _ in ranked)
+    causes = [one for _, one in ranked[: min(surprising, MOST_CAUSES) or _EXPLAINED]]
     examples = [_with_examples(comparing, measure, one) for one in causes[:_EXPLAINED]]
     counted = {
         late: folding.add_up(comparing.totals(MEASURES[measure].of, (), late=late)).spans for late in (False, True)
