@@ -11,9 +11,9 @@ Span = tuple[int, int]
 MOST_TRIED = 2000
 """Words, headers or addresses that are followed up in one text; the rest is one hit."""
 
-_QUOTE = r"\\?[\"'`]"
+_QUOTE = r"\\{0,7}[\"'`]"
 _SIGN = (
-    r"(?:\s{0,4}(?:[:=]{1,3}>?|->|\|\||\?=|\u2192|,)"
+    r"(?:\s{0,4}(?:[:=]{1,3}>?[*_]{0,3}|>(?=[^<>\s])|->|\|\||\?=|\u2192|,)"
     r"|\s{1,4}(?:(?:is|was|has\sbeen|will\sbe|are)\s)?(?:(?:now\s)?(?:changed|set|reset|updated)\sto|is|was|will\sbe|are|to)\b:?)"
 )
 _VALUE = (
@@ -110,6 +110,12 @@ PLAIN_WORDS = frozenset((
 
 _COOKIE = re.compile(r"cookie2?(?:\\?[\"'`])?\s{0,3}[:=,]\s{0,3}(?:\\?[\"'`])?([^\r\n\"'`\\]{4,})")
 _COOKIE_NAME = re.compile(r"[\w!#$%&*+.^|~\-]{1,128}=[^\s;]{2,}", re.ASCII)
+_SHORT = (
+    re.compile(r"pin(?:\s(?:code|number))?\s{0,3}(?::|=|\bis\b)\s{0,3}[\"'`]?(\d{4,8})(?!\w)"),
+    re.compile(r"pass\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,})"),
+    re.compile(r"pw\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,})"),
+)
+"""Short words for passwords, which are parts of others."""
 _SESSION = re.compile(r"_session=([\w%\-]{16,})")
 _BASIC = re.compile(r"basic\s{1,4}([a-z0-9+/_\-]{8,}={0,2})")
 _CURL_USER = re.compile(
@@ -179,7 +185,7 @@ def _looks_secret(word: str, between: str, value: str) -> bool:
     if "[REDACTED" in value or value.startswith(("//", "http:", "https:")):
         return False
     password = word in _PASSWORD_WORDS
-    said = between.rstrip(" \"'`\\\t\r\n")
+    said = between.rstrip(" \"'`\\*_\t\r\n")
     assigned = said[-1:] in (":", "=", ">", "|", ",", "\u2192") or said.endswith(("bearer", "basic"))
     assigned = assigned or said.endswith(" token")
     if said[-1:] == ",":
@@ -198,6 +204,11 @@ def _headers(whole: str, lowered: str) -> Iterator[Span]:
     if "cookie" in lowered:
         for match in _COOKIE.finditer(lowered):
             if _COOKIE_NAME.match(lowered, match.start(1)):
+                yield match.span(1)
+    for pattern in _SHORT:
+        for match in pattern.finditer(lowered):
+            alone = not lowered[match.start() - 1 : match.start()].isalpha()
+            if alone and any(c.isdecimal() for c in match.group(1)[:64]):
                 yield match.span(1)
     if "_session=" in lowered:
         yield from (match.span(1) for match in _SESSION.finditer(lowered))

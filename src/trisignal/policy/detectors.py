@@ -118,7 +118,12 @@ class Text(NamedTuple):
     """No detector can find anything."""
 
 
-_SIGNS = ("@", ":", "=", "%40", "-----", " is ", "earer ", " IS ", "EARER ", "Q~")
+_SHORT = 4096
+"""Characters up to which a text is searched for signs; beyond them each detector looks for its own."""
+_SIGNS = (
+    "@", ":", "=", "%40", "-----", " is ", "earer ", " IS ", "EARER ", "Q~", "assw", "ASSW", "assphrase", "asscode",
+    "pwd", "ecret", "ennwort", "ontrase", "enha", "mot de", "curl ", "asic ", "hook", "->",
+)  # fmt: skip
 """Without any of these, a long token and a long number, there is nothing to find."""
 
 
@@ -130,8 +135,8 @@ def prepare(text: str) -> Text:
     if _LONG_NUMBER in raw.translate(_NUMBERS):
         numbers, unseen = _windows(text)
     runs, random, rest = _tokens_in(raw)
-    quiet = not (runs or rest or numbers or unseen or any(sign in text for sign in _SIGNS))
-    return Text(text, raw, runs, random, rest, numbers, unseen, quiet)
+    found = runs or rest or numbers or unseen or len(text) > _SHORT or any(sign in text for sign in _SIGNS)
+    return Text(text, raw, runs, random, rest, numbers, unseen, not found)
 
 
 def _tokens_in(raw: bytes) -> tuple[list[Span], list[Span], list[Span]]:
