@@ -16,6 +16,8 @@ from trisignal.call import Bill, Draft
 from trisignal.formats import View, listed, view
 
 _TICKS_PER_USD = 1e10
+_MOST_USD = 1e6
+"""No call costs more: such a number is no bill."""
 _TOTALS = ("total_cost", "total_cost_usd", "cost_usd", "estimated_cost")
 """Other names of a total: DeepInfra's, and those of several gateways."""
 _OBJECT_TOTALS = ("total_cost", "total", "amount", "usd")
@@ -33,11 +35,16 @@ HEADERS = frozenset({_COST, _ORIGINAL, _DISCOUNT, _MARGIN, _ESTIMATE, *_CACHES})
 
 
 def usd(value: Any) -> float | None:
-    """An amount as a number of US dollars: a number or a decimal text, 0 or more; else None.
+    """An amount as a number of US dollars: a number or a decimal text, from 0 to a million; else None.
 
     Args:
         value: What stands in the reply: ``0.002``, ``"2.05e-05"``, ``"0.0001USD"``, ``"$0.01"``.
     """
+    amount = _number(value)
+    return amount if amount is not None and amount <= _MOST_USD else None
+
+
+def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -86,9 +93,9 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         return Bill(total, _sum(parts, _INPUT_PARTS), _sum(parts, _OUTPUT_PARTS), _sum(parts, _TOOL_PARTS))
     if cost is not None:
         return _charged(told, provider)
-    ticks = usd(told.get("cost_in_usd_ticks"))
-    if ticks:
-        return Bill(ticks / _TICKS_PER_USD)
+    ticks = _number(told.get("cost_in_usd_ticks"))
+    if ticks and (total := usd(ticks / _TICKS_PER_USD)):
+        return Bill(total)
     gateway = usd(view(told.get("pydantic_ai_gateway")).get("cost_estimate"))
     total = gateway or next((amount for name in _TOTALS if (amount := usd(told.get(name)))), None)
     return Bill(total) if total else None
