@@ -61,16 +61,16 @@ def _sum(part: View, names: tuple[str, ...]) -> float | None:
     return sum(amounts) if amounts else None
 
 
-def _charged(told: View, provider: str) -> Bill | None:
+def _charged(usage: View, provider: str) -> Bill | None:
     """OpenRouter's ``cost``: under an own key it is a fee beside the vendor's bill, which stands in the details."""
-    cost = usd(told.get("cost"))
-    details = view(told.get("cost_details"))
+    cost = usd(usage.get("cost"))
+    details = view(usage.get("cost_details"))
     upstream = usd(details.get("upstream_inference_cost"))
     parts = usd(details.get("upstream_inference_prompt_cost")), usd(details.get("upstream_inference_completions_cost"))
-    if told.get("is_byok") is True:
+    if usage.get("is_byok") is True:
         # Without the vendor's part the fee alone is not what the call costs.
         return Bill((cost or 0.0) + upstream, *parts) if upstream else None
-    if cost is None or (not cost and told.get("is_byok") is not False and provider != "openrouter"):
+    if cost is None or (not cost and usage.get("is_byok") is not False and provider != "openrouter"):
         return None
     return Bill(cost, *parts)
 
@@ -82,8 +82,8 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         raw: The vendor's usage object.
         provider: Provider name, as on the span.
     """
-    told = view(raw)
-    cost = told.get("cost")
+    usage = view(raw)
+    cost = usage.get("cost")
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
         parts = view(cost)
         currency = parts.get("currency")
@@ -92,12 +92,12 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
             return None
         return Bill(total, _sum(parts, _INPUT_PARTS), _sum(parts, _OUTPUT_PARTS), _sum(parts, _TOOL_PARTS))
     if cost is not None:
-        return _charged(told, provider)
-    ticks = _number(told.get("cost_in_usd_ticks"))
+        return _charged(usage, provider)
+    ticks = _number(usage.get("cost_in_usd_ticks"))
     if ticks and (total := usd(ticks / _TICKS_PER_USD)):
         return Bill(total)
-    gateway = usd(view(told.get("pydantic_ai_gateway")).get("cost_estimate"))
-    total = gateway or next((amount for name in _TOTALS if (amount := usd(told.get(name)))), None)
+    gateway = usd(view(usage.get("pydantic_ai_gateway")).get("cost_estimate"))
+    total = gateway or next((amount for name in _TOTALS if (amount := usd(usage.get(name)))), None)
     return Bill(total) if total else None
 
 
