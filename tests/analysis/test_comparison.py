@@ -48,6 +48,19 @@ def test_the_measure_is_chosen(name: str, tmp_path: Path) -> None:
     assert (answer.causes[0].dimension, answer.causes[0].value) == (dimension, value)
 
 
+@pytest.mark.parametrize("name", PLANTS)
+def test_latency_and_errors_are_those_of_requests_where_calls_are_as_before(name: str, tmp_path: Path) -> None:
+    """Who asks for latency or errors learns of a slow stage and a failing tool as of a slow or failing model."""
+    plant, measure, dimension, value = PLANTS[name]
+    short = measure.replace("request_", "")
+    if short not in ("latency", "error_rate"):
+        return
+    store(tmp_path, traffic(REQUESTS, plant, seed=len(name) + 2))
+    with TraceAnalyzer(tmp_path) as analyzer:
+        answer = analyzer.compare(BEFORE, AFTER, measure=short)  # type: ignore[arg-type]
+    assert (answer.measure, answer.causes[0].dimension, answer.causes[0].value) == (measure, dimension, value)
+
+
 def test_sources_agree(tmp_path: Path) -> None:
     """The store and the same rows in memory explain alike."""
     store(tmp_path, traffic(150, PLANTS["a stage is slow"][0], seed=3))

@@ -288,7 +288,8 @@ class TraceAnalyzer:
         Args:
             before: Start and end of the earlier window.
             after: Start and end of the later window.
-            measure: What to explain; the one that changed most when omitted.
+            measure: What to explain; the one that changed most when omitted. The answer says which: where model
+                calls are as before, ``latency`` and ``error_rate`` are those of whole requests.
             by: Dimensions to look for a cause in; when omitted provider, model, tenant, stage, tool, error
                 kind and prompt version.
             **where: Dimensions and their wanted values, in both windows.

@@ -134,7 +134,7 @@ def compare(source: TraceSource, asked: Asked, dimensions: Sequence[str]) -> Com
         dimensions: Where a cause is looked for.
     """
     comparing = Comparing(source, asked)
-    measure = asked.measure or _most_changed(comparing)
+    measure = _most_changed(comparing) if asked.measure is None else _refined(comparing, asked.measure)
     before, after = comparing.mean(measure, late=False), comparing.mean(measure, late=True)
     change = after.value - before.value
     names = tuple(dimensions) + ((PART,) if measure in _PARTS else ())
@@ -180,6 +180,26 @@ def _most_changed(comparing: Comparing) -> Measure:
         if size > best[0] * _CLEARLY:
             best = size, measure
     return best[1]
+
+
+def _refined(comparing: Comparing, measure: Measure) -> Measure:
+    """The measure that shows a change: a slow stage or a failing tool is not seen in the model calls."""
+    if measure == "latency":
+        calls, requests = (
+            abs(comparing.mean(name, late=True).value - comparing.mean(name, late=False).value)
+            for name in ("latency", "request_latency")
+        )
+        return "request_latency" if requests > 2 * calls * _calls_per_request(comparing) else measure
+    if measure == "error_rate":
+        rates = [(comparing.mean(name, late=False), comparing.mean(name, late=True)) for name in _FAILURES]
+        known = [before.weight and after.weight and _is_sure(before, after) for before, after in rates]
+        return "request_error_rate" if known[1] and not known[0] else measure
+    return measure
+
+
+def _calls_per_request(comparing: Comparing) -> float:
+    calls, requests = comparing.mean("latency", late=True).weight, comparing.mean("request_latency", late=True).weight
+    return calls / requests if requests else 0.0
 
 
 def _is_sure(before: Mean, after: Mean) -> bool:
