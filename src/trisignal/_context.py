@@ -49,6 +49,8 @@ _NOTHING: Mapping[str, str] = {}
 bound: ContextVar[Mapping[str, str]] = ContextVar("trisignal_bound", default=_NOTHING)
 current: ContextVar[Draft | None] = ContextVar("trisignal_current", default=None)
 suppressed: ContextVar[bool] = ContextVar("trisignal_suppressed", default=False)
+_SUPPRESS_KEY: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "")
+"""What OpenTelemetry's instrumentations look for; older ones look for the plain name."""
 
 _PROPAGATORS = "OTEL_PROPAGATORS"
 _W3C = "tracecontext"
@@ -273,7 +275,10 @@ def suppress() -> Iterator[None]:
 @contextmanager
 def unobserved() -> Iterator[None]:
     """`suppress`, for OpenTelemetry's instrumentations as well."""
-    token = otel_context.attach(otel_context.set_value("suppress_instrumentation", True))
+    context = otel_context.set_value("suppress_instrumentation", True)
+    if _SUPPRESS_KEY:
+        context = otel_context.set_value(_SUPPRESS_KEY, True, context)
+    token = otel_context.attach(context)
     try:
         with suppress():
             yield

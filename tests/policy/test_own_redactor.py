@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry import context as otel_context
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY
 
 import trisignal
 from trisignal.engine import state
@@ -192,3 +194,18 @@ def test_a_call_that_policy_cannot_admit_has_no_name(monkeypatch: pytest.MonkeyP
         assert WORD not in str([(span.name, dict(span.attributes or {})) for span in seen.spans])
         assert WORD not in seen.log_text
         assert seen.value("llm_requests_total", llm_outcome="ok") == 1
+
+
+def test_other_instrumentations_are_suppressed_too() -> None:
+    """An HTTP client that a redactor uses makes no spans either: these would have to be redacted in turn."""
+    seen = []
+
+    def redactor(text: str) -> str:
+        seen.append(
+            (otel_context.get_value("suppress_instrumentation"), otel_context.get_value(_SUPPRESS_INSTRUMENTATION_KEY))
+        )
+        return text
+
+    OwnRedactor(redactor, 1.0, lambda: None)("a")
+    assert seen == [(True, True)]
+    assert not otel_context.get_value(_SUPPRESS_INSTRUMENTATION_KEY)
