@@ -57,7 +57,13 @@ def merged(table: dict[str, Any]) -> Merge:
     merge = Merge(billers, corrections, at_unix_s=datetime.now(timezone.utc).timestamp())
     rows: dict[tuple[str, str], Listed] = {}
     for row in listed(table):
-        rows.setdefault((row.biller, row.model), row)
+        known = rows.get((row.biller, row.model))
+        if known is not None and known.prices.get("input") == row.prices.get("input"):
+            # The map has some models twice: one of them may have more prices and tiers.
+            row = row._replace(prices={**row.prices, **known.prices}, tiers={**row.tiers, **known.tiers})
+        elif known is not None:
+            continue
+        rows[row.biller, row.model] = row
     merge.add(rows.values())
     merge.finish()
     return merge

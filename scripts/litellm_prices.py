@@ -46,7 +46,7 @@ _FIELDS = {
     "input_cost_per_video_token": "input_video",
     "output_cost_per_video_token": "output_video",
 }
-_TIERS = {"batches": "batch", "flex": "flex", "priority": "priority", "ultrafast": "fast"}
+_TIERS = {"batches": "batch", "flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "balanced": "balanced"}
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
 _VERTEX = "vertex_ai"
 _PREFIXES = ("vertex_ai", "bedrock", "azure_ai", "azure", "voyage", "text-completion-openai")

@@ -89,8 +89,7 @@ class Merge:
             self._append(row.biller, row.model, [(None, {**older, **theirs})], _tiers(row.tiers), "l")
         elif missing or tiers:
             kept = [(when, {**(prices or {}), **missing}) for when, prices in dated]
-            if seller == row.biller:
-                self._append(row.biller, row.model, kept, [*tiered, *tiers], "b")
+            self._append(row.biller, row.model, kept, [*(tiered if own else ()), *tiers], "b")
 
     def _decide(
         self, row: Listed, seller: str, known: ModelRow, differing: dict[str, tuple[Any, Any]]
@@ -111,11 +110,11 @@ class Merge:
                 return "genai-prices", "the other lacks the price of long contexts"
         if seller != row.biller and seller not in self.billers[row.biller].get("tiers", ()):
             return "litellm", f"a price of this biller's own; the other is {seller}'s"
+        if not _exact(known[1], row.model):
+            return "litellm", f"a price of this very name; the other is that of the family {known[0]}"
         days = [when for when, _ in known[2] if when and ":" not in when]
         if days:
             return "genai-prices", f"it follows the price over time, last from {days[-1]}"
-        if not _exact(known[1], row.model):
-            return "litellm", f"a price of this very name; the other is that of the family {known[0]}"
         return "genai-prices", "both name the model; genai-prices is dated and checked against the vendor's page"
 
     def _append(self, biller: str, model: str, dated: Any, tiers: Any, origin: str) -> None:
@@ -230,7 +229,7 @@ def _is_exact(rule: Rule) -> bool:
 
 def _exact(rule: Rule, name: str) -> bool:
     parts = [rule] if isinstance(rule, str) else rule
-    return f"={name}" in parts
+    return f"={name}" in parts or f"^{name}" in parts
 
 
 def _folded(rows: list[tuple[ModelRow, str]]) -> list[tuple[ModelRow, str]]:
