@@ -363,8 +363,8 @@ class TraceAnalyzer:
             until: End of the window.
             limit: Most values.
         """
-        found = self.totals((dimension,), since=since, until=until)
-        counted = sorted(((group.spans, group.key[0]) for group in found.groups), key=lambda one: (-one[0], one[1]))
+        totals = self.totals((dimension,), since=since, until=until)
+        counted = sorted(((group.spans, group.key[0]) for group in totals.groups), key=lambda one: (-one[0], one[1]))
         return tuple((value, count) for count, value in counted[:limit] if value)
 
     def logs(

@@ -59,22 +59,22 @@ def _examples(
     source: TraceSource, failed: Query, by: Sequence[str], groups: Sequence[Total]
 ) -> dict[tuple[str, ...], tuple[str, ...]]:
     rows = source.spans(replace(failed, order="start", descending=True, limit=_FETCHED, attributes=_contextual(by)))
-    found = _collect(rows, by)
+    examples = _collect(rows, by)
     for total in groups:
-        if total.key not in found:
+        if total.key not in examples:
             # A rare group: its failures are older than the latest ones of all groups.
             where = {**failed.where, **{name: (value,) for name, value in zip(by, total.key)}}
-            found.update(_collect(source.spans(replace(failed, where=where, limit=EXAMPLES)), by))
-    return {key: tuple(ids) for key, ids in found.items()}
+            examples.update(_collect(source.spans(replace(failed, where=where, limit=EXAMPLES)), by))
+    return {key: tuple(ids) for key, ids in examples.items()}
 
 
 def _collect(rows: Rows, by: Sequence[str]) -> dict[tuple[str, ...], list[str]]:  # type: ignore[type-arg]  # of spans
-    found: dict[tuple[str, ...], list[str]] = {}
+    examples: dict[tuple[str, ...], list[str]] = {}
     for row in rows.items:
-        ids = found.setdefault(tuple(folding.value_of(row, name) for name in by), [])
+        ids = examples.setdefault(tuple(folding.value_of(row, name) for name in by), [])
         if len(ids) < EXAMPLES and row.trace_id not in ids:
             ids.append(row.trace_id)
-    return found
+    return examples
 
 
 def _contextual(by: Sequence[str]) -> bool:

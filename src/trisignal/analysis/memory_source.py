@@ -78,27 +78,27 @@ class MemorySource:
         """Scores, worst first."""
         spans = {(row.trace_id, row.span_id): row for row in self._spans}
         asked = replace(query, max_quality=None)
-        found = []
+        judged = []
         for score in self._scores:
             span = spans.get((score.trace_id, score.span_id))
             if span is None or not _matches(span, asked) or (query.evaluation not in ("", score.evaluation)):
                 continue
             if query.max_quality is None or (score.score is not None and score.score <= query.max_quality):
-                found.append(JudgedSpan(score, span))
-        found.sort(key=lambda one: 2.0 if one.score.score is None else one.score.score)
-        return Rows(tuple(found[query.offset : query.offset + query.limit]))
+                judged.append(JudgedSpan(score, span))
+        judged.sort(key=lambda one: 2.0 if one.score.score is None else one.score.score)
+        return Rows(tuple(judged[query.offset : query.offset + query.limit]))
 
     def logs(self, query: Query) -> Rows[LogLine]:
         """Log lines, newest first."""
         wanted = query.where.get("request_id")
-        found = [
+        lines = [
             line
             for line in self._logs
             if query.window.since_unix_s <= line.unix_s < query.window.until_unix_s
             and (wanted is None or line.fields.get("request_id") in wanted)
         ]
-        found.sort(key=lambda line: -line.unix_s)
-        return Rows(tuple(found[query.offset : query.offset + query.limit]))
+        lines.sort(key=lambda line: -line.unix_s)
+        return Rows(tuple(lines[query.offset : query.offset + query.limit]))
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -31,9 +31,9 @@ def open_source(place: str | os.PathLike[str]) -> TraceSource:
         module, _, function = BUILT_IN[name].partition(":")
         source: TraceSource = getattr(import_module(module), function)(url)
         return source
-    found = list(entry_points(group=ENTRY_POINT_GROUP, name=name))
-    if not found:
+    offered = list(entry_points(group=ENTRY_POINT_GROUP, name=name))
+    if not offered:
         known = sorted({*filter(None, BUILT_IN), *(one.name for one in entry_points(group=ENTRY_POINT_GROUP))})
         raise SourceError(scheme + "://", f"no source of this name; a folder, or one of: {', '.join(known) or 'none'}")
-    opened: TraceSource = found[0].load()(url)
+    opened: TraceSource = offered[0].load()(url)
     return opened

@@ -132,16 +132,16 @@ def conditions(given: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     Raises:
         ConfigError: Something is not a dimension.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    wanted: dict[str, tuple[str, ...]] = {}
     for name, value in given.items():
         if value is None:
             continue
         dimension = dimensions((name,))[0]
         if isinstance(value, str) or not isinstance(value, Iterable):
-            found[dimension] = (str(value),)
+            wanted[dimension] = (str(value),)
         else:
-            found[dimension] = tuple(str(one) for one in value)
-    return found
+            wanted[dimension] = tuple(str(one) for one in value)
+    return wanted
 
 
 def dimensions(by: Iterable[str] | str) -> tuple[str, ...]:

@@ -49,13 +49,13 @@ def roots(spans: Sequence[SpanRow], scores: Iterable[Score] = ()) -> tuple[Node,
                 waiting.extend((child, False) for child in below)
         return built.pop(top)
 
-    found = [build(top) for top in tops]
-    reached = {id(node.span) for _, node in walk(found)}
+    trees = [build(top) for top in tops]
+    reached = {id(node.span) for _, node in walk(trees)}
     # Parents that go round in a circle hang from no root.
-    found.extend(
+    trees.extend(
         Node(span, (), span.duration_s, span.start_unix_s - begin) for span in ordered if id(span) not in reached
     )
-    return tuple(found)
+    return tuple(trees)
 
 
 def walk(nodes: Iterable[Node]) -> Iterable[tuple[int, Node]]:

@@ -18,40 +18,40 @@ from trisignal.store.sink import StoreSink
 from trisignal.store.writer import EXIT_S, Writer
 
 
-def add_store(made: Telemetry, policy: Policy) -> StoreSink:
+def add_store(telemetry: Telemetry, policy: Policy) -> StoreSink:
     """The sink of the store that the settings name; what belongs to it is undone by shutdown.
 
     Raises:
         ConfigError: The folder cannot be made, or not be written to.
     """
-    settings = made.settings
+    settings = telemetry.settings
     folder = Folder(settings.store)
     try:
         folder.make()
     except OSError as error:
         allowed = f"a folder that can be made and written to ({describe(error)})"
-        raise ConfigError("store", settings.store, allowed, made.sources.get("store", "argument")) from None
+        raise ConfigError("store", settings.store, allowed, telemetry.sources.get("store", "argument")) from None
     resources = Resources(policy)
     writer = Writer(
         folder,
         days=settings.store_days,
         max_bytes=settings.store_mb << 20,
-        service=made.service,
+        service=telemetry.service,
         lost=partial(lost, "store"),
         clean=lambda span: redacted(span, policy, resources),
     )
-    made.flushes.append(writer.flush)
-    made.undo.append(lambda: writer.close(EXIT_S))
-    made.add_processor(StoreSpanProcessor(writer))
+    telemetry.flushes.append(writer.flush)
+    telemetry.undo.append(lambda: writer.close(EXIT_S))
+    telemetry.add_processor(StoreSpanProcessor(writer))
     if settings.store_logs:
-        _add_logs(made, writer)
+        _add_logs(telemetry, writer)
     return StoreSink(writer)
 
 
-def _add_logs(made: Telemetry, writer: Writer) -> None:
+def _add_logs(telemetry: Telemetry, writer: Writer) -> None:
     handler = StoreLogHandler(writer)
-    handler.setFormatter(JsonFormatter(redactor=made.redactor))
+    handler.setFormatter(JsonFormatter(redactor=telemetry.redactor))
     handler.addFilter(ContextFilter())
     root = logging.getLogger()
     root.addHandler(handler)
-    made.undo.append(lambda: root.removeHandler(handler))
+    telemetry.undo.append(lambda: root.removeHandler(handler))

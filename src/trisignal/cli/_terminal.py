@@ -44,9 +44,9 @@ def console() -> Console:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="replace")
-    made = Console(highlight=False, markup=False, emoji=False)
-    if made.is_terminal:
-        return made
+    terminal = Console(highlight=False, markup=False, emoji=False)
+    if terminal.is_terminal:
+        return terminal
     return Console(highlight=False, markup=False, emoji=False, width=_PIPED_COLUMNS)
 
 

@@ -116,16 +116,16 @@ def window_options(default: str = "24h") -> Callable[..., Any]:
 
 def conditions(options: dict[str, Any]) -> dict[str, Any]:
     """The filters among the options; they are taken out."""
-    found: dict[str, list[str]] = {}
+    filters: dict[str, list[str]] = {}
     for given in options.pop("where"):
         name, separator, value = given.partition("=")
         if not separator:
             raise ConfigError("--where", given, "NAME=VALUE, e.g. tenant=acme")
-        found.setdefault(name.strip(), []).append(value)
+        filters.setdefault(name.strip(), []).append(value)
     for name in _SHORT:
         dimension = name.replace("-", "_")
-        found.setdefault(dimension, []).extend(options.pop(f"dimension_{dimension}"))
-    return {name: tuple(values) for name, values in found.items() if values}
+        filters.setdefault(dimension, []).extend(options.pop(f"dimension_{dimension}"))
+    return {name: tuple(values) for name, values in filters.items() if values}
 
 
 def _view(name: str) -> Callable[..., RenderableType]:
@@ -296,16 +296,16 @@ def tail(
     given = context.obj or {}
     path = logs or given.get("logs")
     end = None if for_s is None else time.monotonic() + for_s
-    seen: dict[tuple[str, str], None] = {}
+    printed: dict[tuple[str, str], None] = {}
     begun = time.time()
     try:
         while True:
             with opened(store or given.get("store"), path) as analyzer:
                 rows = analyzer.spans(of=of, since=begun - _LOOK_BACK_S, limit=1000).rows
             fresh = [
-                row for row in reversed(rows) if (row.trace_id, row.span_id) not in seen and row.end_unix_s >= begun
+                row for row in reversed(rows) if (row.trace_id, row.span_id) not in printed and row.end_unix_s >= begun
             ]
-            seen.update(dict.fromkeys((row.trace_id, row.span_id) for row in rows))
+            printed.update(dict.fromkeys((row.trace_id, row.span_id) for row in rows))
             for row in fresh:
                 click.echo(_terminal.as_json(row) if as_json or given.get("as_json") else _line(row))
             if end is not None and time.monotonic() >= end:

@@ -86,25 +86,28 @@ def dimension_text(dimension: str, value: Any, words: Mapping[int, str]) -> str:
 
 def where(db: sqlite3.Connection, query: Query) -> Conditions | None:
     """The dimensions of a query, its window and subject aside; None where a file can hold no such span."""
-    found = Conditions("1", ())
+    condition = Conditions("1", ())
     for dimension, values in query.where.items():
         if dimension in schema.TEXTS:
-            sql = f"{dimension} IN ({', '.join('?' * len(values))})"
-            found = found.and_(f"ifnull({dimension}, '') IN ('')" if tuple(values) == ("",) else sql, *_real(values))
+            if tuple(values) == ("",):
+                condition = condition.and_(f"ifnull({dimension}, '') = ''")
+            else:
+                given = values[:MOST_VALUES]
+                condition = condition.and_(f"{dimension} IN ({', '.join('?' * len(given))})", *given)
             continue
         wanted = _wanted(db, dimension, values)
         if not wanted:
             return None
         listed = ", ".join(map(str, wanted))
-        found = found.and_(f"{dimension_sql(db, dimension)} IN ({listed})")
+        condition = condition.and_(f"{dimension_sql(db, dimension)} IN ({listed})")
     if query.min_duration_s is not None:
-        found = found.and_("duration >= ?", round(query.min_duration_s * 1e9))
+        condition = condition.and_("duration >= ?", round(query.min_duration_s * 1e9))
     if query.max_quality is not None:
-        found = found.and_("quality IS NOT NULL AND quality <= ?", query.max_quality)
+        condition = condition.and_("quality IS NOT NULL AND quality <= ?", query.max_quality)
     if query.text:
         db.create_function("holds", 2, _holds, deterministic=True)
-        found = _containing(db, found, query.text)
-    return found
+        condition = _containing(db, condition, query.text)
+    return condition
 
 
 def _containing(db: sqlite3.Connection, condition: Conditions, text: str) -> Conditions:
@@ -118,10 +121,6 @@ def _containing(db: sqlite3.Connection, condition: Conditions, text: str) -> Con
         text,
         text.lower(),
     )
-
-
-def _real(values: Sequence[str]) -> tuple[str, ...]:
-    return () if tuple(values) == ("",) else tuple(values)[:MOST_VALUES]
 
 
 def _wanted(db: sqlite3.Connection, dimension: str, values: Sequence[str]) -> list[int]:

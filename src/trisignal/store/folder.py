@@ -58,7 +58,7 @@ class Folder:
 
     def files(self) -> list[DayFile]:
         """All day files, oldest first; none where the folder is missing."""
-        found = []
+        files = []
         try:
             listed = os.listdir(self.path)
         except OSError:
@@ -66,8 +66,8 @@ class Folder:
         for name in listed:
             match = _NAME.fullmatch(name)
             if match is not None:
-                found.append(DayFile(name, os.path.join(self.path, name), match[1], int(match[2] or 1)))
-        return sorted(found, key=lambda file: (file.day, file.part))
+                files.append(DayFile(name, os.path.join(self.path, name), match[1], int(match[2] or 1)))
+        return sorted(files, key=lambda file: (file.day, file.part))
 
     def damaged(self) -> list[str]:
         """Names of the files that were set aside."""
@@ -146,13 +146,13 @@ class Folder:
         oldest = datetime.fromtimestamp(unix_s - (days - 1) * DAY_S, timezone.utc).strftime("%Y-%m-%d")
         sizes = {file: file.size_bytes() for file in files}
         total = sum(sizes.values())
-        found = []
+        expired = []
         for file in files[:-1]:
             if file.day >= oldest and total <= max_bytes:
                 break
             total -= sizes[file]
-            found.append(file)
-        return found
+            expired.append(file)
+        return expired
 
     def delete(self, file: DayFile) -> None:
         """Delete a file with all that belongs to it."""

@@ -41,10 +41,10 @@ class Purged:
 
 def info(folder: Folder) -> list[FileInfo]:
     """The files of a store, oldest first, those set aside at the end."""
-    found = [_info(file) for file in folder.files()]
+    files = [_info(file) for file in folder.files()]
     damaged = [DayFile(name, f"{folder.path}/{name}", "", 1) for name in folder.damaged()]
     aside = [FileInfo(file.name, file.size_bytes(), None, None, None, None, "damaged, set aside") for file in damaged]
-    return found + aside
+    return files + aside
 
 
 def _info(file: DayFile) -> FileInfo:

@@ -20,7 +20,7 @@ _NONE: Mapping[str, Any] = {}
 
 def spans(db: sqlite3.Connection, ids: Sequence[int], *, with_attributes: bool = False) -> dict[int, SpanRow]:
     """Spans by their ids in a file."""
-    found: dict[int, SpanRow] = {}
+    loaded: dict[int, SpanRow] = {}
     for chunk in _chunks(ids):
         marks = ", ".join(map(str, chunk))
         rows = db.execute(f"{_SELECT} WHERE id IN ({marks})").fetchall()
@@ -30,8 +30,8 @@ def spans(db: sqlite3.Connection, ids: Sequence[int], *, with_attributes: bool =
         texts = words(db, {row[_AT[name]] for row in rows for name in schema.WORDS})
         for row in rows:
             body = bodies.get(row[0])
-            found[row[0]] = _span(row, texts, _attributes(row, texts, body) if body is not None else _NONE)
-    return found
+            loaded[row[0]] = _span(row, texts, _attributes(row, texts, body) if body is not None else _NONE)
+    return loaded
 
 
 def _attributes(row: Sequence[Any], texts: Mapping[int, str], body: bytes) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _attributes(row: Sequence[Any], texts: Mapping[int, str], body: bytes) -> di
     if flags & schema.FOREIGN:
         return attributes.unpack(body)
     held = {**records.FACTS, **(records.SPENT if flags & schema.SPENDS else {})}
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for name, column in held.items():
         value = row[_AT[column]]
         if column in schema.WORDS:
@@ -48,11 +48,11 @@ def _attributes(row: Sequence[Any], texts: Mapping[int, str], body: bytes) -> di
         elif value is not None and column in ("cost", "first_token"):
             value /= 1e9
         if value is not None:
-            found[name] = value
-    if found.get(names.OPERATION) == names.STAGE:
-        del found[names.OPERATION]
-    found.update(attributes.unpack(body))
-    return found
+            named[name] = value
+    if named.get(names.OPERATION) == names.STAGE:
+        del named[names.OPERATION]
+    named.update(attributes.unpack(body))
+    return named
 
 
 def trace_ids(db: sqlite3.Connection, trace: bytes, most: int) -> list[int]:
@@ -62,10 +62,10 @@ def trace_ids(db: sqlite3.Connection, trace: bytes, most: int) -> list[int]:
 
 def words(db: sqlite3.Connection, ids: Iterable[int]) -> dict[int, str]:
     """Texts by their ids."""
-    found: dict[int, str] = {0: ""}
+    texts: dict[int, str] = {0: ""}
     for chunk in _chunks(sorted({number for number in ids if number})):
-        found.update(db.execute(f"SELECT id, text FROM word WHERE id IN ({', '.join(map(str, chunk))})").fetchall())
-    return found
+        texts.update(db.execute(f"SELECT id, text FROM word WHERE id IN ({', '.join(map(str, chunk))})").fetchall())
+    return texts
 
 
 def _span(row: Sequence[Any], texts: Mapping[int, str], body: Mapping[str, Any]) -> SpanRow:

@@ -73,14 +73,14 @@ class StoreSource:
         reading = self._connections.reading()
         files = self.folder.files()
         keys = self._first(files, query, most, reading)[query.offset :]
-        found: dict[Key, SpanRow] = {}
+        spans: dict[Key, SpanRow] = {}
         for number in sorted({key.file for key in keys}):
             mine = [key for key in keys if key.file == number]
             with self._connections.open(files[number], reading) as db:
                 if db is not None:
                     rows = loading.spans(db, [key.row for key in mine], with_attributes=query.attributes)
-                    found.update({key: rows[key.row] for key in mine if key.row in rows})
-        return Rows(tuple(found[key] for key in keys if key in found), reading.partial, notes=tuple(reading.notes))
+                    spans.update({key: rows[key.row] for key in mine if key.row in rows})
+        return Rows(tuple(spans[key] for key in keys if key in spans), reading.partial, notes=tuple(reading.notes))
 
     def _first(self, files: Sequence[DayFile], query: Query, most: int, reading: Reading) -> list[Key]:
         """Where the first rows of a query are."""
@@ -165,13 +165,13 @@ class StoreSource:
             return None
         if low == high or not digits:
             return low if digits else None
-        found: set[bytes] = set()
+        traces: set[bytes] = set()
         for file in self.folder.files():
             with self._connections.open(file, reading) as db:
                 if db is not None:
                     sql = "SELECT DISTINCT trace FROM span WHERE trace BETWEEN ? AND ? LIMIT 2"
-                    found.update(row[0] for row in db.execute(sql, (low, high)))
-        return found.pop() if len(found) == 1 else None
+                    traces.update(row[0] for row in db.execute(sql, (low, high)))
+        return traces.pop() if len(traces) == 1 else None
 
     def every(self, query: Query) -> Iterator[SpanRow]:
         """All spans of a window, file by file in the order in which they were written; for exports."""
@@ -228,13 +228,14 @@ class StoreSource:
         """Scores of spans, worst first."""
         most = min(query.offset + query.limit, MOST_ROWS)
         reading = self._connections.reading()
-        found: list[JudgedSpan] = []
+        judged: list[JudgedSpan] = []
         for file in self.folder.files():
             with self._connections.open(file, reading) as db:
                 if db is not None:
-                    found.extend(_judged(db, query, most))
-        found.sort(key=lambda one: (one.score.score if one.score.score is not None else 2.0, -one.score.unix_s))
-        return Rows(tuple(found[query.offset : most]), reading.partial or len(found) > most, notes=tuple(reading.notes))
+                    judged.extend(_judged(db, query, most))
+        judged.sort(key=lambda one: (one.score.score if one.score.score is not None else 2.0, -one.score.unix_s))
+        partial = reading.partial or len(judged) > most
+        return Rows(tuple(judged[query.offset : most]), partial, notes=tuple(reading.notes))
 
     def logs(self, query: Query) -> Rows[LogLine]:
         """Log lines in the window, newest first."""
@@ -244,13 +245,13 @@ class StoreSource:
         sql = f"SELECT {loading.LOG_COLUMNS} FROM log WHERE at >= ? AND at < ? {named} ORDER BY at DESC LIMIT ?"
         most = min(query.offset + query.limit, MOST_ROWS)
         reading = self._connections.reading()
-        found: list[LogLine] = []
+        lines: list[LogLine] = []
         for file in self.folder.files():
             with self._connections.open(file, reading) as db:
                 if db is not None:
-                    found.extend(loading.logs(db, db.execute(sql, (since, until, *wanted, most)).fetchall()))
-        found.sort(key=lambda line: -line.unix_s)
-        return Rows(tuple(found[query.offset : most]), reading.partial, notes=tuple(reading.notes))
+                    lines.extend(loading.logs(db, db.execute(sql, (since, until, *wanted, most)).fetchall()))
+        lines.sort(key=lambda line: -line.unix_s)
+        return Rows(tuple(lines[query.offset : most]), reading.partial, notes=tuple(reading.notes))
 
     def close(self) -> None:
         """Close the files."""

@@ -58,8 +58,8 @@ def blocks(db: sqlite3.Connection, file: int, query: Query) -> Iterator[Block]:
     column = _BOUNDS.get(query.order, "max_start") if query.descending else "min_start"
     bounded = query.order == "start" or (query.descending and query.order in _BOUNDS)
     sign = 1 if query.descending else -1
-    found = db.execute(f"SELECT id, {column} FROM block WHERE max_start >= ? AND min_start < ?", (since, until))
-    for number, bound in found:
+    bounds = db.execute(f"SELECT id, {column} FROM block WHERE max_start >= ? AND min_start < ?", (since, until))
+    for number, bound in bounds:
         yield Block(sign * bound if bounded else _UNBOUNDED, file, number)
 
 
@@ -90,11 +90,11 @@ def _first(db: sqlite3.Connection, file: int, query: Query, condition: Condition
     key, direction = KEYS[query.order], "DESC" if query.descending else "ASC"
     sign = 1 if query.descending else -1
     asked = condition.and_(conditions.subject(query.of))
-    found = db.execute(
+    ranks = db.execute(
         f"SELECT {key}, start, s.id FROM span s WHERE {asked.sql} ORDER BY 1 {direction}, start DESC LIMIT ?",
         (*asked.values, most),
     )
-    return [Key(sign * rank, start, file, row) for rank, start, row in found]
+    return [Key(sign * rank, start, file, row) for rank, start, row in ranks]
 
 
 def best(keys: list[Key], most: int) -> list[Key]:

@@ -242,11 +242,11 @@ class Words(dict[str, int]):
     def __missing__(self, text: str) -> int:
         safe = records.well_formed(text)
         db = self._db
-        found = db.execute("SELECT id FROM word WHERE text = ?", (safe,)).fetchone()
-        if found is None:
+        known = db.execute("SELECT id FROM word WHERE text = ?", (safe,)).fetchone()
+        if known is None:
             number = db.execute("INSERT INTO word (text) VALUES (?)", (safe,)).lastrowid or 0
         else:
-            number = int(found[0])
+            number = int(known[0])
         if len(self) >= MOST_WORDS:
             self.forget()
         self[text] = number
@@ -260,17 +260,17 @@ class Words(dict[str, int]):
 
 def find(db: sqlite3.Connection, key: tuple[Any, Any]) -> int | None:
     """Row of a span by its trace and span id."""
-    found = db.execute("SELECT id FROM span WHERE trace = ? AND span = ? ORDER BY id DESC", key).fetchone()
-    return None if found is None else int(found[0])
+    row = db.execute("SELECT id FROM span WHERE trace = ? AND span = ? ORDER BY id DESC", key).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _ids(ref: object) -> tuple[bytes, bytes]:
     """Trace and span id of a reference; what is not hexadecimal is no id."""
-    found = []
+    ids = []
     for name, length in (("trace_id", 32), ("span_id", 16)):
         text = ref.get(name, "") if hasattr(ref, "get") else ""
         try:
-            found.append(bytes.fromhex(text) if len(text) == length else b"")
+            ids.append(bytes.fromhex(text) if len(text) == length else b"")
         except ValueError:
-            found.append(b"")
-    return found[0], found[1]
+            ids.append(b"")
+    return ids[0], ids[1]

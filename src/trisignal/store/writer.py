@@ -293,7 +293,6 @@ class Writer:
                 self._current().write(single)
             except Exception as error:
                 self._lost(1)
-                # In tests of the library itself nothing is contained; here there is no caller to tell.
                 _guard.logger.debug("a row could not be stored: %s", type(error).__name__)
 
     def _dropped(self, items: int, error: BaseException) -> None:
