@@ -91,6 +91,7 @@ class Draft:
         "agent_calls",
         "around",
         "attributes",
+        "background",
         "background_id",
         "bill",
         "bound",
@@ -222,16 +223,19 @@ class Draft:
         """What policy admitted at the start: the span's first attributes."""
         self.stream_state: Any = None
         """What the format kept of the stream."""
+        self.background = False
+        """The provider says that the response is made in the background."""
         self.background_id = ""
-        """Id of the pending response whose tokens arrived with this one."""
+        """Id of the background response whose tokens arrived with this call, or which brought none that may count."""
         self.span: Any = None
         """The open span that work inside of the call is parented to."""
         self.tokens: dict[Any, Any] = {}
         """What each sink's ``open`` returned, by sink: its ``close`` takes it from here."""
 
     def __del__(self) -> None:
-        if self.freed is not None:
-            self.freed(self)
+        freed = getattr(self, "freed", None)  # it may have been interrupted before it was complete
+        if freed is not None:
+            freed(self)
 
 
 class ContentSource:
@@ -315,7 +319,7 @@ class Call(NamedTuple):
     bound: Mapping[str, str]
     """Values bound by `context`, redacted."""
     background_id: str
-    """Set on a poll that brought the tokens of an earlier, pending response."""
+    """Set on a poll that brought the tokens of a background response; without usage nobody knows whether they count."""
     vendor_request_id: str
     """Always on the log line; on the span only where the call was not ok, to keep spans small."""
     unpriced: UnpricedReason | None = None

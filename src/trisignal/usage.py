@@ -72,8 +72,6 @@ class TokenBuckets(NamedTuple):
 
 
 TOKEN_BUCKETS = TokenBuckets._fields
-_LEAST_USD = 1e-12
-"""List prices below are too small to split a bill by."""
 
 
 def buckets(usage: Usage) -> TokenBuckets:
@@ -192,7 +190,7 @@ class Bill(NamedTuple):
         total = self.total_usd
         sent, replied, tools = self.input_usd, self.output_usd, self.tools_usd or 0.0
         savings = 0.0 if listed is None else listed.cache_savings_usd
-        if sent is None and replied is None and listed is not None and listed.total_usd > _LEAST_USD:
+        if sent is None and replied is None and listed is not None and listed.total_usd > 0:
             share = total / listed.total_usd
             parts = tuple([(bucket, amount * share) for bucket, amount in listed.by_bucket])
             return Cost(listed.input_usd * share, listed.output_usd * share, total, parts, self.source, savings)

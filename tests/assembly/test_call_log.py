@@ -162,7 +162,7 @@ def test_the_whole_application_loses_its_format_and_hears_of_it(registry: Collec
 
 
 def test_what_is_meant_is_heeded(registry: CollectorRegistry, tmp_path: Path) -> None:
-    """A level of this very logger is a wish; `logging.disable` is one too, and what it costs is counted."""
+    """A level of this very logger is a wish, and so is `logging.disable`."""
     path = tmp_path / "calls.log"
     with trisignal.setup(registry=registry, logs=path):
         logging.getLogger(CALLS).setLevel(logging.ERROR)
@@ -173,7 +173,6 @@ def test_what_is_meant_is_heeded(registry: CollectorRegistry, tmp_path: Path) ->
         call("lost")
         logging.disable(logging.NOTSET)
         call("back")
-        assert registry.get_sample_value("trisignal_dropped_total", {"queue": "call_log"}) == 1
     assert [line["gen_ai.request.model"] for line in lines(path)] == ["failed", "back"]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -384,6 +384,12 @@ def _stream_ends(kit: ClientKit) -> Iterator[Fault]:
     yield Fault("stream-dropped-after-last-event", "stream-read", (replace(stream, drop=True),), kinds=_CUT)
 
 
+_INCOMPLETE = ("empty-stream", "no-bytes-on-stream", "stream-cut-between-events", "stream-cut-within-event")
+"""Faults that leave no finish event: where the client raises nothing, the call is an error all the same."""
+_WHOLE = ("one-chunk", "small-chunks", "events-twice")
+"""Faults that leave the stream whole."""
+
+
 # --- checking them -----------------------------------------------------------------------------------------
 
 
@@ -408,8 +414,18 @@ def check_fault(kit: ClientKit, fault: Fault, mode: Mode, *, capture_content: bo
         _check_signals(kit, fault, shape.expected, bare.trail.raised, seen)
 
 
+def _is_cut(fault: Fault, raised: bool, log: Mapping[str, Any]) -> bool:
+    """Return whether a stream that the client took for whole lacks its finish event."""
+    cut = log.get("error.type") == "incomplete_stream"
+    assert not cut or (fault.of == "stream-read" and fault.name not in _WHOLE)
+    assert cut or raised or fault.name not in _INCOMPLETE
+    return cut
+
+
 def _check_signals(kit: ClientKit, fault: Fault, expected: Expected, raised: bool, seen: Seen) -> None:
     [span], [log] = seen.spans, seen.logs
+    cut = _is_cut(fault, raised, log)
+    raised = raised or cut
     outcome = "error" if raised else "ok"
     labels = {
         "gen_ai_operation_name": expected.operation,
@@ -439,7 +455,7 @@ def _check_signals(kit: ClientKit, fault: Fault, expected: Expected, raised: boo
     assert attributes.get("llm.outcome", "ok") == outcome
     assert span.status.status_code is (StatusCode.ERROR if raised else StatusCode.UNSET)
     assert ("error.type" in attributes) == raised
-    assert log.get("llm_error_kind") in (fault.kinds if raised else (None,))
+    assert log.get("llm_error_kind") in (("server",) if cut else fault.kinds if raised else (None,))
     assert all(len(value) < _LONG for value in (*attributes.values(), *log.values()) if isinstance(value, str))
     for kind in fault.retried:
         assert seen.value("llm_retries_total", **labels, llm_error_kind=kind) == fault.retried.count(kind)

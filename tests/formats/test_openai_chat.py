@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from trisignal import semconv as names
 from trisignal.call import Draft, Outcome, Usage, buckets
 from trisignal.formats import ANSWER, NOTABLE, TOKEN, StreamState, view
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS, usage
+from trisignal.formats.openai_chat import CHAT, usage
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 
 TOLD: dict[str, Any] = {
     "prompt_tokens": 100,

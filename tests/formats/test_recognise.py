@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from trisignal.formats import Format
 from trisignal.formats.anthropic_messages import MESSAGES
 from trisignal.formats.gemini import EMBED_CONTENT, GENERATE_CONTENT
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.formats.openai_chat import CHAT
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.formats.openai_responses import RESPONSES
 from trisignal.formats.recognise import recognise
 

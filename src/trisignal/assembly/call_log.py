@@ -11,14 +11,11 @@ from trisignal import _guard
 from trisignal.assembly.telemetry import Telemetry
 from trisignal.export.log_file import LogFile, check_writable
 from trisignal.export.log_stream import LogStream, write_line
-from trisignal.export.losses import lost
 from trisignal.sinks import Sink
 from trisignal.sinks.console import ConsoleSink, Line, render
 from trisignal.sinks.json_log import JsonLogSink
 
 CALL_LOGGER = "trisignal.calls"
-QUEUE = "call_log"
-"""What lost lines are counted under."""
 
 
 def sinks(made: Telemetry, given: logging.Handler | None) -> list[Sink]:
@@ -32,7 +29,7 @@ def sinks(made: Telemetry, given: logging.Handler | None) -> list[Sink]:
         ConfigError: The log file cannot be written to.
     """
     settings, ratio = made.settings, made.settings.log_sample_ratio
-    log = JsonLogSink(logging.getLogger(CALL_LOGGER), ratio, made.service, partial(lost, QUEUE))
+    log = JsonLogSink(logging.getLogger(CALL_LOGGER), ratio, made.service)
     if settings.logs == "console" and given is None:
         console = ConsoleSink(_print, ratio)
         made.undo.append(console.flush)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -46,6 +47,25 @@ def place_of(url: str, fallback: str) -> Place:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
     return Place(host, port, providers.by_host(host, port, state.STATE.settings.provider_hosts, fallback))
+
+
+_MODEL_IN_PATH = re.compile(
+    r"/(?:deployments|serving-endpoints)/([^/?#]+)"
+    r"|/models/([^/?#:]+(?:/[^/?#:]+)?)(?=/v\d|/(?:chat|completions|embeddings|responses|messages|invocations|infer)\b|:)"
+)
+
+
+def model_in(*urls: str) -> str:
+    """The model, or the deployment of one, that a URL names where no body does; "" when there is none.
+
+    Args:
+        *urls: Base URL of the client, and path or absolute URL of the request.
+    """
+    for url in reversed(urls):
+        match = _MODEL_IN_PATH.search(url)
+        if match is not None:
+            return unquote(match[1] or match[2])
+    return ""
 
 
 class ClientExchange(Exchange):
@@ -175,6 +195,8 @@ def _answer(reader: Reader, draft: Draft, result: Any) -> Any:
 
 
 def _failed(reader: Reader, draft: Draft, error: BaseException) -> None:
+    if draft.ended:
+        return
     try:
         reader.failed(draft, error)
     except Exception as failure:

@@ -26,7 +26,8 @@ from trisignal.clients._provider import (
 from trisignal.clients._registry import Row
 from trisignal.engine.state import captures
 from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, view
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.formats.openai_chat import CHAT
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 __all__ = [

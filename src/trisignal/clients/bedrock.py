@@ -172,13 +172,18 @@ def _number(value: Any) -> int | None:
 
 
 def _whole(event: Any) -> Any:
-    return event
+    return event if isinstance(event, dict) else {}
 
 
 def _unwrap(told: dict[str, Any], event: Any) -> Any:
     """The vendor's chunk in an event; Bedrock adds its own counts to the last one."""
-    chunk = json.loads(event["chunk"]["bytes"])
-    metrics = chunk.get(_METRICS)
+    try:
+        chunk = json.loads(view(view(event).get("chunk")).get("bytes") or b"{}")
+    except ValueError:  # not the JSON that every model writes: there is nothing to read
+        return {}
+    if not isinstance(chunk, dict):
+        return {}
+    metrics = view(chunk.get(_METRICS))
     if metrics:
         told.update({key: metrics.get(f"{key}Count") for key in _HEADERS})
         told[_METRICS] = True

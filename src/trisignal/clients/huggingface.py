@@ -22,13 +22,15 @@ from trisignal.clients._provider import (
     Kwargs,
     async_wrapper,
     draft_at,
+    model_in,
     outgoing,
     place_of,
     sync_wrapper,
 )
 from trisignal.engine.state import captures
 from trisignal.formats import Format, text, view
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.formats.openai_chat import CHAT
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.tgi import TGI
 from trisignal.outcomes import attribute, classify
@@ -144,6 +146,8 @@ class HuggingFace:
         model = text(asked.model)
         if not draft.request_model and not model.startswith(("http://", "https://")):
             draft.request_model = model
+        if not draft.request_model:
+            draft.request_model = model_in(text(asked.url))
         return draft
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:

@@ -7,19 +7,23 @@ the workflow around it; where litellm speaks itself, this one is counted.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import Bill, ContentSource, Draft
-from trisignal.clients._patch import Patches
+from trisignal.clients._patch import Patches, Wrapper
 from trisignal.clients._provider import Args, ClientExchange, Kwargs, async_wrapper, sync_wrapper
-from trisignal.engine.state import captures
-from trisignal.formats import bills, text, view
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.engine import current
+from trisignal.engine.state import STATE, captures
+from trisignal.formats import Format, bills, text, view
+from trisignal.formats.openai_chat import CHAT
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.openai_responses import RESPONSES
+from trisignal.outcomes import INCOMPLETE_STREAM
 from trisignal.streams.fold import Fold
 
 _FUNCTIONS = {
@@ -50,6 +54,10 @@ _PROVIDERS = MappingProxyType(
     }
 )
 """Names of litellm that are not those of the conventions."""
+_REASONS = ("received_finish_reason", "intermittent_finish_reason", "received_any_finish_reason")
+"""Attributes of a stream that hold what the provider sent; one without is given a reason of litellm's own."""
+_CUT = "ended before a finish_reason"
+"""What litellm's exception says of such a stream, where it raises one."""
 _FOLD = "_trisignal_fold"
 """Attribute of a stream that its calls find their fold in."""
 
@@ -60,11 +68,47 @@ class LiteLLMExchange(ClientExchange):
     __slots__ = ()
 
 
-class Function:
-    """Reads the calls of one function."""
+class _Chunks(Fold):
+    """The fold of a stream that litellm reads: its own steps close it at their end, and make up a finish reason."""
 
-    def __init__(self, function: str) -> None:
+    __slots__ = ("reading",)
+
+    def __init__(self, draft: Draft, format: Format) -> None:
+        super().__init__(draft, format, keep_content=captures())
+        self.reading = False
+        """The application waits for a chunk: what closes the stream now is litellm itself."""
+
+    def over(self, stream: Any, error: Exception | None = None) -> None:
+        """The last chunk was read, or none can be."""
+        seen = vars(stream)
+        reasons = [seen.get(name) for name in _REASONS if name in seen]
+        if (error is None and reasons and not any(reasons)) or _CUT in _said(error):
+            self.state.error = {"type": INCOMPLETE_STREAM}
+            self.state.finishes = dict.fromkeys(self.state.finishes, "")
+        if error is None:
+            self.exhausted()
+        else:
+            self.failed(error)
+
+
+def _said(error: Exception | None) -> str:
+    try:
+        return str(error)
+    except Exception:  # it is the application's to see
+        return ""
+
+
+class Function:
+    """Reads the calls of one function.
+
+    Args:
+        function: Its name.
+        patches: Where the streams that it returns are patched.
+    """
+
+    def __init__(self, function: str, patches: Patches) -> None:
         self._operation, self._format = _FUNCTIONS[function]
+        self._patches = patches
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """Read the arguments; litellm's functions call each other, and only the outermost counts."""
@@ -88,13 +132,18 @@ class Function:
         return draft
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
-        """The arguments stay as they are."""
+        """Ask a stream for its usage, which providers send on demand only, where the settings say so."""
+        exchange: LiteLLMExchange = draft.exchange
+        asked = exchange.streaming and exchange.format is CHAT and STATE.settings.inject_stream_usage
+        if asked and not kwargs.get("stream_options"):
+            return args, {**kwargs, "stream_options": {"include_usage": True}}
         return args, kwargs
 
     def answer(self, draft: Draft, result: Any) -> bool:
         """Read a reply, or stay with a stream."""
         if hasattr(type(result), "__next__") or hasattr(type(result), "__anext__"):
-            setattr(result, _FOLD, Fold(draft, self._format, keep_content=captures()))
+            self._watch(type(result))
+            setattr(result, _FOLD, _Chunks(draft, self._format))
             return False
         self._format.read_response(draft, view(result))
         hidden = getattr(result, "_hidden_params", None)
@@ -105,8 +154,15 @@ class Function:
             draft.content.response = result
         return True
 
+    def _watch(self, cls: type) -> None:
+        """Patch the steps of a kind of stream where they are defined; there are some, by function and version."""
+        for name, wrapper in _STEPS.items():
+            owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+            if owner is not None and owner is not object:
+                self._patches.wrap(owner, name, wrapper)
+
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """The exception has nothing more to tell."""
+        """The exception says nothing more."""
 
 
 def _resolve(asked: Kwargs) -> tuple[str, str]:
@@ -150,61 +206,95 @@ def _fields(model: Any) -> Any:
 
 
 def _next(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    fold = instance.__dict__.get(_FOLD)
-    if fold is None:
+    fold: _Chunks | None = vars(instance).get(_FOLD)
+    if fold is None or fold.reading:
         return wrapped(*args, **kwargs)
+    tokens = None
     try:
+        fold.reading = True
+        if not fold.times.first_chunk_ns:  # some streams send their request now
+            tokens = current.activate(fold.draft)
         chunk = wrapped(*args, **kwargs)
     except StopIteration:
-        fold.exhausted()
+        fold.over(instance)
+        raise
+    except Exception as error:
+        fold.over(instance, error)
         raise
     except BaseException as error:
         fold.failed(error)
         raise
+    finally:
+        fold.reading = False
+        if tokens is not None:
+            current.deactivate(tokens)
     fold.step(_chunk(chunk))
     return chunk
 
 
 async def _anext(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    fold = instance.__dict__.get(_FOLD)
-    if fold is None:
+    fold: _Chunks | None = vars(instance).get(_FOLD)
+    if fold is None or fold.reading:
         return await wrapped(*args, **kwargs)
+    tokens = None
     try:
+        fold.reading = True
+        if not fold.times.first_chunk_ns:  # some streams send their request now
+            tokens = current.activate(fold.draft)
         chunk = await wrapped(*args, **kwargs)
     except StopAsyncIteration:
-        fold.exhausted()
+        fold.over(instance)
+        raise
+    except Exception as error:
+        fold.over(instance, error)
         raise
     except BaseException as error:
         fold.failed(error)
         raise
+    finally:
+        fold.reading = False
+        if tokens is not None:
+            current.deactivate(tokens)
     fold.step(_chunk(chunk))
     return chunk
+
+
+def _close(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    try:
+        return wrapped(*args, **kwargs)
+    finally:
+        _closed(instance)
 
 
 async def _aclose(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     try:
         return await wrapped(*args, **kwargs)
     finally:
-        fold = instance.__dict__.get(_FOLD)
-        if fold is not None:
-            fold.closed()
+        _closed(instance)
+
+
+def _closed(stream: Any) -> None:
+    fold: _Chunks | None = vars(stream).get(_FOLD)
+    if fold is not None and not fold.reading:
+        fold.closed()
+
+
+_STEPS: Mapping[str, Wrapper] = MappingProxyType(
+    {"__next__": _next, "__anext__": _anext, "close": _close, "aclose": _aclose}
+)
 
 
 class LiteLLM:
     """Reader of the ``litellm`` package."""
 
     def patch(self, patches: Patches) -> None:
-        """Patch the functions where they are exported and where they are defined, and the stream's steps."""
+        """Patch the functions where they are exported and where they are defined."""
         litellm, main = importlib.import_module("litellm"), importlib.import_module("litellm.main")
         for name in _FUNCTIONS:
-            call = Function(name)
+            call = Function(name, patches)
             for module in (litellm, main):
                 patches.wrap(module, name, sync_wrapper(call))
                 patches.wrap(module, f"a{name}", async_wrapper(call))
-        stream = importlib.import_module("litellm.litellm_core_utils.streaming_handler").CustomStreamWrapper
-        patches.wrap(stream, "__next__", _next)
-        patches.wrap(stream, "__anext__", _anext)
-        patches.wrap(stream, "aclose", _aclose)
 
 
 def provider() -> LiteLLM:

@@ -12,12 +12,13 @@ from trisignal.call import Draft
 from trisignal.clients.sdks.stainless import Endpoint, Stainless
 from trisignal.engine import state
 from trisignal.formats import text
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.formats.openai_chat import CHAT
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.openai_responses import RESPONSES
 
 _OPENAI = frozenset({"openai", "azure.ai.openai"})
-_MAX_PENDING = 1024
+_MAX_BACKGROUND = 4096
 
 _ENDPOINTS = {
     "chat/completions": Endpoint(names.CHAT, CHAT, "chat_completions"),
@@ -49,8 +50,8 @@ class OpenAI(Stainless):
 
     def __init__(self, package: str, fallback: str) -> None:
         super().__init__(package, fallback)
-        self._pending: OrderedDict[str, str] = OrderedDict()
-        """Requested model per id of a background response whose tokens are to come."""
+        self._background: OrderedDict[str, str | None] = OrderedDict()
+        """Requested model per id of a background response whose tokens are to come; None once they were counted."""
 
     def endpoint_of(self, method: str, path: str, body: Any) -> Endpoint | None:
         """The endpoint of a request: an unknown path that names a model is a model call."""
@@ -75,22 +76,38 @@ class OpenAI(Stainless):
             draft.fields[names.OPENAI_API_TYPE] = endpoint.api_type
 
     def read_reply(self, draft: Draft, endpoint: Endpoint, seen: Any) -> None:
-        """Facts of a reply; tokens of a background response are counted once, by the poll that brings them."""
+        """Facts of a reply."""
         endpoint.format.read_response(draft, seen)
+        if endpoint is _FETCH and (status := text(seen.get("status"))):
+            draft.fields[names.RESPONSE_STATUS] = status
+
+    def completed(self, draft: Draft, endpoint: Endpoint) -> None:
+        """Count the tokens of a background response once, by whatever call brings them first.
+
+        One that this process did not create may be counted elsewhere: its tokens are unknown here. A
+        response that was no background one has been counted by the call that created it.
+        """
+        id_ = draft.response_id
         if endpoint is _FETCH:
-            status = text(seen.get("status"))
-            if status:
-                draft.fields[names.RESPONSE_STATUS] = status
-            if draft.usage is not None:
-                model = self._pending.pop(draft.response_id, None)
-                if model is not None:
-                    draft.background_id, draft.request_model = draft.response_id, model
-                else:
-                    draft.usage = None
-        elif draft.pending and draft.response_id:
-            self._pending[draft.response_id] = draft.request_model
-            if len(self._pending) > _MAX_PENDING:
-                self._pending.popitem(last=False)
+            arrived = draft.usage is not None
+            model = self._background.get(id_)
+            if not arrived or model is None:
+                draft.usage = draft.bill = draft.server_tools = draft.tool_uses = None
+            unknown = draft.background and id_ not in self._background
+            if arrived and (model is not None or unknown):
+                draft.background_id = id_
+                draft.request_model = draft.response_model if model is None else model
+                self._note(id_, None)
+            return
+        # A stream of the foreground is pending, too, where it is left early.
+        background = draft.background or (draft.pending and draft.chunk_times is None)
+        if id_ and background and endpoint.format is RESPONSES:
+            self._note(id_, draft.request_model if draft.usage is None else None)
+
+    def _note(self, id_: str, model: str | None) -> None:
+        self._background[id_] = model
+        if len(self._background) > _MAX_BACKGROUND:
+            self._background.popitem(last=False)
 
     def fallback_of(self, client: Any) -> str:
         """Azure's own client classes speak to hosts of any name."""

@@ -63,10 +63,23 @@ class Entry:
         self.around = otel_context.get_current()
         self.context = self.around
         if draft is not None:
+            draft.around = self.outer, self.around
             _context.current.set(draft)
             if draft.span is not None:
                 self.context = set_span_in_context(draft.span)
                 otel_context.attach(self.context)
+
+
+def cancel(draft: Draft, elsewhere: list[Entry]) -> None:
+    """Undo the entry of a block that was interrupted at any point.
+
+    Args:
+        draft: Its call.
+        elsewhere: The owner's open blocks.
+    """
+    restore(draft, None)
+    elsewhere[:] = [entry for entry in elsewhere if entry.draft is not draft]
+    _entered.set(tuple(pair for pair in _entered.get() if pair[1].draft is not draft))
 
 
 Stack = tuple[tuple[object, Entry], ...]
@@ -101,17 +114,22 @@ def leave(owner: object, elsewhere: list[Entry], frame: int) -> Draft | None:
     if not mine:
         return None
     entry = mine[-1]
-    elsewhere.remove(entry)
-    at = next((i for i, (_, e) in enumerate(stack) if e is entry), -1)
-    if at < 0:
+    try:
+        elsewhere.remove(entry)
+        at = next((i for i, (_, e) in enumerate(stack) if e is entry), -1)
+        if at < 0:
+            return entry.draft
+        _entered.set(stack[:at] + stack[at + 1 :])
+        if at + 1 < len(stack):
+            # Blocks overlap: the one entered after this one is to restore what was around this one.
+            above = stack[at + 1][1]
+            above.outer, above.around = entry.outer, entry.around
+        elif entry.draft is not None:
+            _context.current.set(entry.outer)
+            if otel_context.get_current() is entry.context:
+                otel_context.attach(entry.around)
         return entry.draft
-    _entered.set(stack[:at] + stack[at + 1 :])
-    if at + 1 < len(stack):
-        # Blocks overlap: the one entered after this one is to restore what was around this one.
-        above = stack[at + 1][1]
-        above.outer, above.around = entry.outer, entry.around
-    elif entry.draft is not None:
-        _context.current.set(entry.outer)
-        if otel_context.get_current() is entry.context:
-            otel_context.attach(entry.around)
-    return entry.draft
+    except BaseException:
+        if entry.draft is not None:
+            cancel(entry.draft, elsewhere)
+        raise

@@ -53,7 +53,7 @@ def open_call(draft: Draft) -> None:
     draft.start_unix_ns = state.unix_ns()
     draft.start_ns = state.perf_ns()
     open_calls[id(draft)] = ref(draft)
-    draft.freed = _freed
+    draft.freed = freed
     try:
         parent: nesting.Outer | None = _context.current.get()
         # Spans matter where another instrumentation has one open, or a thread may have left a call behind.
@@ -79,7 +79,7 @@ def open_call(draft: Draft) -> None:
         NESTING.calls[draft.key] = ref(draft)
 
 
-def _freed(draft: Draft) -> None:
+def freed(draft: Draft) -> None:
     """Note that an open call has lost its source. This may run in the garbage collector, inside any lock."""
     unsettled.append(partial(close_call, draft, GeneratorExit()))
 
@@ -138,6 +138,8 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
         _abort(draft)
         raise
     finally:
+        # Again, in case that this is what an interruption has skipped below.
+        inside.discard(get_ident())
         if draft.ended:
             draft.freed = None
             open_calls.pop(id(draft), None)
@@ -175,7 +177,10 @@ def record(draft: Draft, parent: nesting.Outer | None, ids: SpanContext) -> Call
         _blank(draft)
         _guard.contain("policy.admit", error)
     draft.ended = True
-    return _finish(draft, state.records)
+    try:
+        return _finish(draft, state.records)
+    finally:
+        inside.discard(get_ident())
 
 
 def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:

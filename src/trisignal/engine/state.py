@@ -212,6 +212,14 @@ def settle() -> None:
     thread = get_ident()
     if thread in _settling or thread in inside:
         return
+    try:
+        _settle(thread)
+    finally:
+        # Again, in case that this is what an interruption has skipped below.
+        _settling.discard(thread)
+
+
+def _settle(thread: int) -> None:
     note: Callable[[], Any] | None = None
     try:
         _settling.add(thread)

@@ -217,7 +217,7 @@ def _finish(state: StreamState, told: View) -> None:
 
 def _fold_usage(draft: Draft, state: StreamState, raw: Any) -> None:
     told = view(raw)
-    # Later counts replace earlier ones, but need not repeat all of them.
+    # Later counts replace earlier ones, but they need not tell all of them again.
     known = state.scratch = state.scratch or {}
     known.update({key: told.get(key) for key in _COUNTS if told.get(key) is not None})
     _read_usage(draft, {**told, **known} if isinstance(told, dict) else known)

@@ -1,7 +1,7 @@
 """Amazon Bedrock's Converse API, and the bodies of Amazon's Nova models, which have the same structure.
 
 Fields: Amazon Bedrock API reference. ``inputTokens`` leaves out both cache counts, so the inclusive
-total is their sum, unless ``totalTokens`` shows that they are in it already.
+total is their sum, unless ``totalTokens`` tells that they are in it already.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def usage(raw: Any) -> Usage | None:
 
 
 def _read_rest(draft: Draft, told: View) -> None:
-    """What a reply and a stream's last event have alike."""
+    """What a reply and a stream's last event tell alike."""
     draft.usage = usage(told.get("usage")) or draft.usage
     bills.read(draft, told)
     tier = text(view(told.get("serviceTier")).get("type"))

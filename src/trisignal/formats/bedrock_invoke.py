@@ -212,7 +212,7 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
 
 
 def recognises(reply: View) -> bool:
-    """Never: these bodies are recognised by their request."""
+    """Never: these bodies are told by their request."""
     return False
 
 

@@ -16,8 +16,6 @@ from trisignal.call import Bill, Draft
 from trisignal.formats import View, listed, view
 
 _TICKS_PER_USD = 1e10
-_MOST_USD = 1e6
-"""No call costs more: such a number is no bill."""
 _TOTALS = ("total_cost", "total_cost_usd", "cost_usd", "estimated_cost")
 """Other names of a total: DeepInfra's, and those of several gateways."""
 _OBJECT_TOTALS = ("total_cost", "total", "amount", "usd")
@@ -35,16 +33,11 @@ HEADERS = frozenset({_COST, _ORIGINAL, _DISCOUNT, _MARGIN, _ESTIMATE, *_CACHES})
 
 
 def usd(value: Any) -> float | None:
-    """An amount as a number of US dollars: a number or a decimal text, from 0 to a million; else None.
+    """An amount as a number of US dollars: a number or a decimal text, 0 or more; else None.
 
     Args:
         value: What stands in the reply: ``0.002``, ``"2.05e-05"``, ``"0.0001USD"``, ``"$0.01"``.
     """
-    amount = _number(value)
-    return amount if amount is not None and amount <= _MOST_USD else None
-
-
-def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -61,16 +54,16 @@ def _sum(part: View, names: tuple[str, ...]) -> float | None:
     return sum(amounts) if amounts else None
 
 
-def _charged(usage: View, provider: str) -> Bill | None:
+def _charged(told: View, provider: str) -> Bill | None:
     """OpenRouter's ``cost``: under an own key it is a fee beside the vendor's bill, which stands in the details."""
-    cost = usd(usage.get("cost"))
-    details = view(usage.get("cost_details"))
+    cost = usd(told.get("cost"))
+    details = view(told.get("cost_details"))
     upstream = usd(details.get("upstream_inference_cost"))
     parts = usd(details.get("upstream_inference_prompt_cost")), usd(details.get("upstream_inference_completions_cost"))
-    if usage.get("is_byok") is True:
+    if told.get("is_byok") is True:
         # Without the vendor's part the fee alone is not what the call costs.
         return Bill((cost or 0.0) + upstream, *parts) if upstream else None
-    if cost is None or (not cost and usage.get("is_byok") is not False and provider != "openrouter"):
+    if cost is None or (not cost and told.get("is_byok") is not False and provider != "openrouter"):
         return None
     return Bill(cost, *parts)
 
@@ -82,8 +75,8 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         raw: The vendor's usage object.
         provider: Provider name, as on the span.
     """
-    usage = view(raw)
-    cost = usage.get("cost")
+    told = view(raw)
+    cost = told.get("cost")
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
         parts = view(cost)
         currency = parts.get("currency")
@@ -92,12 +85,12 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
             return None
         return Bill(total, _sum(parts, _INPUT_PARTS), _sum(parts, _OUTPUT_PARTS), _sum(parts, _TOOL_PARTS))
     if cost is not None:
-        return _charged(usage, provider)
-    ticks = _number(usage.get("cost_in_usd_ticks"))
-    if ticks and (total := usd(ticks / _TICKS_PER_USD)):
-        return Bill(total)
-    gateway = usd(view(usage.get("pydantic_ai_gateway")).get("cost_estimate"))
-    total = gateway or next((amount for name in _TOTALS if (amount := usd(usage.get(name)))), None)
+        return _charged(told, provider)
+    ticks = usd(told.get("cost_in_usd_ticks"))
+    if ticks:
+        return Bill(ticks / _TICKS_PER_USD)
+    gateway = usd(view(told.get("pydantic_ai_gateway")).get("cost_estimate"))
+    total = gateway or next((amount for name in _TOTALS if (amount := usd(told.get(name)))), None)
     return Bill(total) if total else None
 
 

@@ -1,6 +1,6 @@
 """Cohere's API: chat v1 and v2, generate, embed, rerank and the rest. Fields: Cohere's API reference.
 
-Of the two counts that a reply has, the billed one wins over the consumed one, as the conventions ask.
+Of the two counts that a reply tells, the billed one wins over the consumed one, as the conventions ask.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FLAGS = {
     "tool-calls-generation": TOKEN | ANSWER,
     "text-generation": TOKEN | ANSWER,
 }
-"""What an event brings, by its kind alone."""
+"""What an event brings, where its kind alone tells."""
 _LAST = ("message-end", "stream-end", "stream-error")
 _METRICS = "amazon-bedrock-invocationMetrics"
 """What Bedrock adds to the last event."""
@@ -88,9 +88,11 @@ def usage(raw: Any) -> Usage | None:
     given = _first_count(billed.get("output_tokens"), used.get("output_tokens"))
     if taken is None and given is None:
         return None
-    return Usage(
-        taken, given, cache_read=count(told.get("cached_tokens")), input_image=count(billed.get("image_tokens")) or None
-    )
+    read = count(told.get("cached_tokens"))
+    if read is not None and taken is not None:
+        # They are counted among what was consumed, which is more than what is billed; but a part fits in its whole.
+        read = min(read, taken)
+    return Usage(taken, given, cache_read=read, input_image=count(billed.get("image_tokens")) or None)
 
 
 def _read_head(draft: Draft, reply: View) -> None:
@@ -269,7 +271,7 @@ def read_no_content(request: Any, response: Any, state: StreamState | None) -> C
 
 
 def recognises(reply: View) -> bool:
-    """Never: the replies are recognised by their request."""
+    """Never: the replies are told by their request."""
     return False
 
 

@@ -1,7 +1,7 @@
 """Google's generateContent and embedContent, of the Gemini API and of Vertex AI.
 
 Fields: Gemini API reference, spelled as in REST (``usageMetadata``) or in the SDK. Thoughts and
-the prompts of tools are reported apart from candidates and prompt, so the inclusive totals are sums;
+the prompts of tools are told apart from candidates and prompt, so the inclusive totals are sums;
 cached tokens are in the prompt. Finish reasons are Google's own words; a blocked prompt has no
 candidates, and why it was blocked is its finish reason (``SAFETY``).
 """
@@ -31,6 +31,7 @@ from trisignal.formats import (
 )
 from trisignal.formats.anthropic_messages import by_role, plain
 from trisignal.formats.openai_content import tool_definitions
+from trisignal.formats.openai_embeddings import read_embeddings_content
 
 # Vertex AI answers with the numbers of its enumerations when a client asks for them. Those
 # that mean something else in the Gemini API are not listed, and stay numbers.
@@ -152,7 +153,7 @@ def read_response(draft: Draft, reply: View) -> None:
 
 
 def look(chunk: Any) -> int:
-    """Flags of one chunk; every one reports the usage so far."""
+    """Flags of one chunk; every one tells the usage so far."""
     flags = NOTABLE
     for candidate in view(chunk).get("candidates") or ():
         for raw in view(view(candidate).get("content")).get("parts") or ():
@@ -190,7 +191,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
 def _fold_tools(draft: Draft, candidate: View) -> None:
     """Count the server tools of one candidate, or of one chunk of it.
 
-    Grounding lists its queries once, or again in each chunk: the most that one chunk names counts.
+    Grounding tells its queries once, or again in each chunk: the most that one chunk names counts.
     Older models charge for a prompt that was grounded, later ones for each query.
     """
     grounding, links = view(_get(candidate, "grounding_metadata")), view(_get(candidate, "url_context_metadata"))
@@ -225,7 +226,7 @@ def end(draft: Draft, state: StreamState) -> None:
     draft.usage = usage(told) or draft.usage
     if told and (found := bills.of_usage(told, draft.provider)) is not None:
         draft.bill = found
-    # Vertex AI reports the tier as a kind of traffic: ON_DEMAND_FLEX.
+    # Vertex AI tells the tier as a kind of traffic: ON_DEMAND_FLEX.
     tier = _get(told, "service_tier") or _get(told, "traffic_type")
     if isinstance(tier, str):
         draft.tier = _word(tier).lower() or draft.tier
@@ -332,7 +333,7 @@ def _vectors(reply: View) -> list[Any]:
 
 
 def read_embed_response(draft: Draft, reply: View) -> None:
-    """Facts of an embeddings reply; tokens are reported for each text, or for all together."""
+    """Facts of an embeddings reply; tokens are told for each text, or for all together."""
     vectors = _vectors(reply)
     tokens = _sum(*(count(_get(view(told.get("statistics")), "token_count")) for told in vectors))
     draft.usage = (usage(_get(reply, "usage_metadata")) if tokens is None else Usage(tokens)) or draft.usage
@@ -341,7 +342,7 @@ def read_embed_response(draft: Draft, reply: View) -> None:
 
 
 def recognises_embed(reply: View) -> bool:
-    """Embeddings with their values, as the SDK or REST has them."""
+    """Embeddings with their values, as the SDK or REST tells them."""
     return bool(listed(_vectors(reply)[0].get("values")))
 
 
@@ -352,11 +353,11 @@ def read_embed_request(draft: Draft, body: View) -> None:
 
 
 def read_count(draft: Draft, told: View) -> None:
-    """Counting tokens uses none, and the generation settings in it are used by nobody."""
+    """Counting tokens uses none, and the generation settings it is told are used by nobody."""
 
 
 EMBED_CONTENT = GENERATE_CONTENT._replace(
     name="embed_content", read_request=read_embed_request, read_response=read_embed_response,
-    recognises=recognises_embed, read_content=openai_chat.read_embeddings_content,
+    recognises=recognises_embed, read_content=read_embeddings_content,
 )  # fmt: skip
 COUNT_TOKENS = GENERATE_CONTENT._replace(name="count_tokens", read_request=read_count, read_response=read_count)

@@ -1,7 +1,7 @@
 """Mistral's chat, agents, fill-in-the-middle and embeddings APIs: OpenAI's structure with parts of its own.
 
-Fields: Mistral's API reference. Thinking comes as a part of the content; parsed replies have 0
-for counts that the provider did not report, so that only the fields which were set count.
+Fields: Mistral's API reference. Thinking comes as a part of the content; parsed replies tell 0
+for counts that the provider did not tell, so that only the fields which were set count.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 from trisignal import semconv as names
 from trisignal.call import Content, Draft
 from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_content import read_content
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 
 
 def _read_more(draft: Draft, body: View) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trisignal import semconv as names
-from trisignal.call import Content, Draft, Usage
+from trisignal.call import Draft, Usage
 from trisignal.formats import (
     ANSWER,
     MOST,
@@ -28,7 +28,7 @@ from trisignal.formats import (
     text,
     view,
 )
-from trisignal.formats.openai_content import keep, read_content
+from trisignal.formats.openai_content import calls_of, is_call, keep, read_content
 
 _NUMBERS = (
     ("temperature", names.REQUEST_TEMPERATURE, float),
@@ -271,7 +271,10 @@ def look(chunk: Any) -> int:
         if delta is None:
             return flags | TOKEN | ANSWER if part.get("text") else flags
         delta = delta if delta.__class__ is dict else delta.__dict__
-        if delta.get("content") or delta.get("tool_calls") or delta.get("function_call") or delta.get("refusal"):
+        if delta.get("content") or delta.get("refusal"):
+            return flags | TOKEN | ANSWER
+        calls = calls_of(delta) if delta.get("tool_calls") or delta.get("function_call") else ()
+        if any(is_call(call) or call.get("function") is None for call in calls):
             return flags | TOKEN | ANSWER
         shown = view(part["delta"])
         if shown.get("reasoning_content") or shown.get("reasoning") or shown.get("reasoning_details"):
@@ -314,9 +317,10 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
             state.finishes.setdefault(index, "")
         if state.content is not None:
             keep(state.content, index, part)
-    # Alternatives finish one by one.
+    # Alternatives finish one by one, and not all chunks of them come here.
     if state.finishes and all(state.finishes.values()):
-        state.finished = True
+        asked: Any = draft.fields.get(names.REQUEST_CHOICE_COUNT, 1)
+        state.finished = len(state.finishes) >= asked
 
 
 def _with_usage(chunk: View) -> Mapping[str, Any] | None:
@@ -349,51 +353,3 @@ def recognises(reply: View) -> bool:
 
 
 CHAT = Format("chat", read_request, read_response, look, fold, end, read_content, recognises, ends, finishes=True)
-
-
-# --- embeddings ----------------------------------------------------------------------
-
-
-def read_embeddings_request(draft: Draft, body: View) -> None:
-    """Facts of an embeddings request."""
-    draft.request_model = text(body.get("model"))
-    encoding = text(body.get("encoding_format"))
-    if encoding:
-        draft.fields[names.REQUEST_ENCODING_FORMATS] = (encoding,)
-    dimensions = count(body.get("dimensions"))
-    if dimensions is not None:
-        draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = dimensions
-
-
-def read_embeddings_response(draft: Draft, reply: View) -> None:
-    """Facts of an embeddings reply; there is no output side."""
-    draft.response_model = text(reply.get("model"))
-    told = view(reply.get("usage"))
-    prompt = count(told.get("prompt_tokens"))
-    if prompt is None:
-        prompt = count(told.get("total_tokens"))
-    if prompt is not None:
-        draft.usage = Usage(input=prompt, **modalities(view(told.get("prompt_tokens_details")), "input_"))
-    bills.read(draft, reply)
-    data = listed(reply.get("data"))
-    if data and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:
-        vector = view(data[0]).get("embedding")
-        if isinstance(vector, list):
-            draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = len(vector)
-
-
-def read_embeddings_content(request: Any, response: Any, state: StreamState | None) -> Content:
-    """Embeddings have no message content in the conventions."""
-    return Content()
-
-
-def recognises_embeddings(reply: View) -> bool:
-    """A list of embeddings."""
-    data = listed(reply.get("data"))
-    return reply.get("object") == "list" and bool(data) and view(data[0]).get("embedding") is not None
-
-
-EMBEDDINGS = Format(
-    "embeddings", read_embeddings_request, read_embeddings_response, look, fold, end,
-    read_embeddings_content, recognises_embeddings,
-)  # fmt: skip

@@ -79,16 +79,25 @@ def _message(raw: Any) -> dict[str, Any]:
     parts += parts_of(message.get("content"))
     if message.get("refusal"):
         parts.append({"type": "text", "content": text(message.get("refusal"))})
-    for call in listed(message.get("tool_calls")):
-        told = view(call)
-        parts.append(_tool_call(text(told.get("id")), view(told.get("function") or told.get("custom"))))
-    legacy = message.get("function_call")
-    if legacy:
-        parts.append(_tool_call("", view(legacy)))
+    for call in filter(is_call, calls_of(message)):
+        parts.append(_tool_call(text(call.get("id")), view(call.get("function") or call.get("custom"))))
     built: dict[str, Any] = {"role": role, "parts": parts}
     if message.get("name"):
         built["name"] = message.get("name")
     return built
+
+
+def calls_of(message: View) -> list[View]:
+    """The tool calls of a message or a delta, the legacy one (``function_call``) last."""
+    calls = [view(call) for call in listed(message.get("tool_calls"))]
+    legacy = message.get("function_call")
+    return [*calls, {"function": legacy}] if legacy else calls
+
+
+def is_call(call: View) -> bool:
+    """Whether a tool call says anything: some hosts send empty ones where there is none."""
+    function = view(call.get("function") or call.get("custom"))
+    return bool(call.get("id") or function.get("name") or function.get("arguments") or function.get("input"))
 
 
 def _tool_call(id_: str, function: View) -> dict[str, Any]:
@@ -118,9 +127,10 @@ def _streamed(state: StreamState) -> list[Any]:
             parts.append({"type": "reasoning", "content": thought})
         if words:
             parts.append({"type": "text", "content": words})
-        for _, tool in sorted(kept["tools"].items()):
+        for tool in sorted(kept["tools"], key=lambda tool: tool["index"] or 0):
             told = {"name": tool["name"], "arguments": "".join(tool["arguments"])}
-            parts.append(_tool_call(tool["id"], told))
+            if tool["id"] or any(told.values()):
+                parts.append(_tool_call(tool["id"], told))
         messages.append({"role": kept["role"], "parts": parts})
     return messages
 
@@ -150,15 +160,42 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
 
 def keep(content: dict[Any, Any], index: int, part: View) -> None:
     """Keep the content of one choice of a chunk."""
-    kept = content.setdefault(index, {"role": "assistant", "reasoning": [], "text": [], "tools": {}})
+    kept = content.setdefault(index, {"role": "assistant", "reasoning": [], "text": [], "tools": []})
     delta = view(part.get("delta"))
     kept["role"] = text(delta.get("role")) or kept["role"]
     kept["text"].append(text(delta.get("content")) or text(part.get("text")) or text(delta.get("refusal")))
     kept["reasoning"].append(text(delta.get("reasoning_content")) or text(delta.get("reasoning")))
-    for call in listed(delta.get("tool_calls")):
-        told = view(call)
-        tool = kept["tools"].setdefault(count(told.get("index")) or 0, {"id": "", "name": "", "arguments": []})
-        function = view(told.get("function"))
-        tool["id"] = text(told.get("id")) or tool["id"]
+    for call in calls_of(delta):
+        function = view(call.get("function") or call.get("custom"))
+        given = text(function.get("arguments")) or text(function.get("input"))
+        tool = _continued(kept["tools"], call, text(function.get("name")), given)
+        tool["id"] = text(call.get("id")) or tool["id"]
         tool["name"] = text(function.get("name")) or tool["name"]
-        tool["arguments"].append(text(function.get("arguments")))
+        tool["arguments"].append(given)
+
+
+def _continued(tools: list[dict[str, Any]], call: View, name: str, given: str) -> dict[str, Any]:
+    """The tool call that a delta goes on with, or a new one.
+
+    The index should say which. Some hosts leave it out, or give the same one to all: so an id that
+    is new starts a call, as does a name where the call so far is complete.
+    """
+    id_, index = text(call.get("id")), count(call.get("index"))
+    same = [tool for tool in tools if index is None or tool["index"] in (index, None)]
+    known = [tool for tool in same if id_ and tool["id"] == id_]
+    if known:
+        return known[-1]
+    if same and not (id_ and same[-1]["id"]):
+        restarts = name and given and same[-1]["name"] and _is_whole("".join(same[-1]["arguments"]))
+        if not restarts:
+            return same[-1]
+    tools.append({"index": index, "id": "", "name": "", "arguments": []})
+    return tools[-1]
+
+
+def _is_whole(given: str) -> bool:
+    try:
+        json.loads(given)
+    except ValueError:
+        return False
+    return True

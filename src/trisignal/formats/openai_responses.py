@@ -130,6 +130,8 @@ def read_response(draft: Draft, reply: View) -> None:
         draft.fields[names.OPENAI_RESPONSE_SERVICE_TIER] = draft.tier = text(tier)
     status = text(reply.get("status"))
     draft.pending = status in _PENDING
+    if reply.get("background") is True:
+        draft.background = True
     reason = finish_reason(reply)
     if reason:
         draft.finish_reasons = (reason,)

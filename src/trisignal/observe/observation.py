@@ -167,15 +167,16 @@ class Observation:
         return True
 
     async def _await(self, draft: Draft, pending: Any) -> Any:
-        tokens = current.activate(draft)
+        tokens = None
         try:
+            tokens = current.activate(draft)
             result = await pending
-        except BaseException as error:
             current.deactivate(tokens)
+            return self._done(draft, result)
+        except BaseException as error:
+            current.restore(draft, tokens)
             lifecycle.close_call(draft, error)
             raise
-        current.deactivate(tokens)
-        return self._done(draft, result)
 
     def _read(self, draft: Draft, result: Any) -> None:
         if self._read_response is not None:
@@ -269,15 +270,16 @@ class Observation:
             if is_off():
                 return function(*args, **kwargs)
             draft = self._open(name, arguments, args, kwargs)
-            tokens = current.activate(draft)
+            tokens = None
             try:
+                tokens = current.activate(draft)
                 result = function(*args, **kwargs)
-            except BaseException as error:
                 current.deactivate(tokens)
+                return self._done(draft, result)
+            except BaseException as error:
+                current.restore(draft, tokens)
                 lifecycle.close_call(draft, error)
                 raise
-            current.deactivate(tokens)
-            return self._done(draft, result)
 
         return call
 
@@ -288,11 +290,17 @@ class Observation:
 
     def _enter(self, frame: int) -> ActiveCall:
         draft = None
-        if not state.is_off():
-            draft = self._draft(self._name)
-            lifecycle.open_call(draft)
-        current.enter(self, draft, self._open_blocks, frame)
-        return ActiveCall(draft)
+        try:
+            if not state.is_off():
+                draft = self._draft(self._name)
+                lifecycle.open_call(draft)
+            current.enter(self, draft, self._open_blocks, frame)
+            return ActiveCall(draft)
+        except BaseException as error:
+            if draft is not None:
+                current.cancel(draft, self._open_blocks)
+                lifecycle.close_call(draft, error)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -300,9 +308,16 @@ class Observation:
         self._leave(id(sys._getframe(1)), error)
 
     def _leave(self, frame: int, error: BaseException | None) -> None:
-        draft = current.leave(self, self._open_blocks, frame)
-        if draft is not None:
-            lifecycle.close_call(draft, error)
+        try:
+            draft = current.leave(self, self._open_blocks, frame)
+            if draft is not None:
+                lifecycle.close_call(draft, error)
+        except BaseException as interruption:
+            for entry in [entry for entry in self._open_blocks if entry.frame == frame][-1:]:
+                if entry.draft is not None:
+                    current.cancel(entry.draft, self._open_blocks)
+                    lifecycle.close_call(entry.draft, interruption)
+            raise
 
     async def __aenter__(self) -> ActiveCall:
         return self._enter(id(sys._getframe(1)))

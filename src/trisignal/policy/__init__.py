@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from operator import attrgetter, itemgetter
 from time import perf_counter_ns
 from types import MappingProxyType
 from typing import Any
@@ -52,6 +53,15 @@ _BOUND_ATTRIBUTES = {
     _context.PROMPT_NAME: names.PROMPT_NAME,
     _context.PROMPT_VERSION: names.PROMPT_VERSION,
 }
+_FROM_DRAFT = (
+    "operation", "kind", "role", "provider", "request_model", "response_model", "name", "error_type", "error_kind",
+    "start_unix_ns", "start_ns", "usage", "counted", "pending", "chunk_times", "opening", "server_address",
+    "server_port", "agent", "agent_calls", "tool_calls", "bound", "background_id", "bill",
+)  # fmt: skip
+"""Fields of a record that are those of its draft, by the same names."""
+_READ = attrgetter(*_FROM_DRAFT)
+_IN_ORDER = itemgetter(*Call._fields)
+"""The values of a record in its own order, out of those by name."""
 _NO_TOOLS: Mapping[str, int] = MappingProxyType({})
 _CONVERSATION_OPERATIONS = names.INFERENCE | {names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW}
 
@@ -194,22 +204,31 @@ class Policy(Cleaning):
             sampled = bool(flags & 1)
         bound = draft.bound
         dimensions = tuple([bound.get(name, "") for name in self._dimension_names])
-        # The constructor of a named tuple is a Python function: this is the same without it.
-        return tuple.__new__(
-            Call,
-            (
-                draft.operation, draft.kind, draft.role, self.span_name(draft), draft.provider,
-                draft.request_model, draft.response_model, draft.name, draft.outcome or "ok", draft.error_type,
-                draft.error_kind, *error_text, draft.start_unix_ns, draft.start_ns,
-                (draft.end_ns - draft.start_ns) / 1e9, draft.usage, charged[0], model_call, draft.counted,
-                draft.pending, tuple(draft.retries), _bounded(draft.rate_limits) if draft.rate_limits else (),
-                draft.chunk_times, draft.opening, closing,
-                content, draft.server_address, draft.server_port, dimensions, draft.agent, draft.agent_calls,
-                draft.tool_calls, trace_id, span_id, sampled, bound, draft.background_id,
-                self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
-                charged[1], draft.bill, charged[2], draft.server_tools or _NO_TOOLS, charged[3],
-            ),
-        )  # fmt: skip
+        values = dict(zip(_FROM_DRAFT, _READ(draft)))
+        values.update(
+            span_name=self.span_name(draft),
+            outcome=draft.outcome or "ok",
+            error_message=error_text[0],
+            error_stack=error_text[1],
+            duration_s=(draft.end_ns - draft.start_ns) / 1e9,
+            cost=charged[0],
+            unpriced=charged[1],
+            list_cost=charged[2],
+            tokens=charged[3],
+            model_call=model_call,
+            retries=tuple(draft.retries),
+            rate_limits=_bounded(draft.rate_limits) if draft.rate_limits else (),
+            closing=closing,
+            content=content,
+            dimensions=dimensions,
+            trace_id=trace_id,
+            span_id=span_id,
+            sampled=sampled,
+            vendor_request_id=self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
+            server_tools=draft.server_tools or _NO_TOOLS,
+        )
+        # The constructor of a named tuple is a Python function; this is the same without it.
+        return tuple.__new__(Call, _IN_ORDER(values))
 
     def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Charge:
         if draft.response_id:

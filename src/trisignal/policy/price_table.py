@@ -1,11 +1,11 @@
 """Who knows prices: the `PriceSource` protocol, tables of prices, the shipped table.
 
-Whose prices: those of the base URL, else of the provider name, else (neither is known) of the
+Whose prices: the base URL tells it, else the provider name, else (neither is known) the
 model name. A provider name that no table lists has no price, so local servers (``ollama``,
 ``vllm`` and the like) and unknown gateways are unpriced. The ``openai`` of an unknown host is
 priced as OpenAI's, except for the models that OpenAI publishes and does not serve.
 
-Standard service tiers (none reported, ``default``, ``auto``, ``standard``, ``standard_only``,
+Standard service tiers (none told, ``default``, ``auto``, ``standard``, ``standard_only``,
 ``on_demand``) pay the standard price. Any other tier (``batch``, ``flex``, ``priority``,
 ``fast`` ...) is priced only where the table has prices for it at that time, and only at the
 vendor itself: a tier price does not hold at those who resell the model.
@@ -117,7 +117,7 @@ class _Biller(TypedDict):
     api: str
     """Pattern of the base URL."""
     names: Rule | None
-    """Model names by which this biller is known when nothing else is."""
+    """Model names that tell this biller when nothing else does."""
     fallback: list[str]
     """Billers whose models it sells too."""
     models: list[ModelRow]

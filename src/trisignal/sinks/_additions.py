@@ -47,6 +47,8 @@ class Additions:
                     row.count("retries", (kind,))
                 if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
                     row.count("usage_missing", ())
+        elif call.usage is None and call.cost is None:
+            row.count("usage_missing", ())
         if call.counted or not ended:
             self._add_spending(row, call, exemplar)
         if call.chunk_times is not None and call.chunk_times.first_chunk_ns:

@@ -42,24 +42,20 @@ class JsonLogSink:
     A host may configure logging afterwards (`logging.config`, Celery, Django, uvicorn), which disables loggers and
     takes handlers away. The handler that was asked for gets its lines all the same: through the logger where that
     leads to it, and else directly. Only two things silence it, as they are meant to: a level that is set on this very
-    logger, and `logging.disable`, whose losses are counted.
+    logger, and `logging.disable`.
 
     Args:
         logger: Where the records go; without a handler that takes them nothing is built.
         ratio: Share of success lines that are kept, 0 to 1, decided by trace id.
         service: ``service.name`` of the lines; "" for none.
-        lost: Called for each line that was asked for and is not written.
     """
 
     name = "json_log"
 
-    def __init__(
-        self, logger: logging.Logger, ratio: float, service: str = "", lost: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, logger: logging.Logger, ratio: float, service: str = "") -> None:
         self._logger = logger
         self._ratio = ratio
         self._service = service
-        self._lost = lost
         self.own: logging.Handler | None = None
         """The handler that setup() was asked for."""
         self.replaced: Callable[[], None] | None = None
@@ -102,11 +98,7 @@ class JsonLogSink:
             return False
         if self.replaced is not None:
             self.replaced()
-        if self._logger.manager.disable >= level:
-            if self._lost is not None:
-                self._lost()
-            return False
-        return True
+        return self._logger.manager.disable < level
 
     def _fields(self, call: Call, parent: Any) -> Mapping[str, Any]:
         fields: dict[str, Any] = {**call.opening, **call.closing}

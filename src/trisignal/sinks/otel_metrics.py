@@ -243,6 +243,8 @@ def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:
     yield from _entity(call)
     if call.background_id and (call.usage is not None or call.cost is not None):
         yield from _spending(call._replace(operation=names.CHAT), by_type)
+    elif call.background_id:
+        yield "usage_missing", (names.CHAT, call.provider, call.request_model, *call.dimensions), 1
 
 
 def _entity(call: Call) -> Iterator[Measure]:

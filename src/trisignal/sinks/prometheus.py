@@ -237,7 +237,7 @@ class PrometheusSink:
                 self._model_call(call)
         else:
             self._entity(call)
-            if call.background_id and (call.usage is not None or call.cost is not None):
+            if call.background_id:
                 self._model_call(call._replace(operation=names.CHAT, chunk_times=None), ended=False)
 
     def _model_call(self, call: Call, ended: bool = True) -> None:

@@ -182,9 +182,13 @@ class TallySink:
             if call.counted:
                 with self._lock:
                     self._add(call)
-        elif call.background_id and (call.usage is not None or call.cost is not None):
+        elif call.background_id:
             with self._lock:
-                self._spend(self._row(self._key(CHAT, call)), call)
+                row = self._row(self._key(CHAT, call))
+                if call.usage is None and call.cost is None:
+                    row.usage_missing += 1
+                else:
+                    self._spend(row, call)
 
     def summary(self, by: Sequence[str] = ()) -> Summary:
         """Totals so far, of the process and of each model.

@@ -93,6 +93,8 @@ class Fold:
         if timed:
             draft.chunk_times = self.times
             draft.stream_state = self.state
+        # From here on the call ends with its stream: whoever frees both frees them in any order.
+        draft.freed = None
         open_calls[id(draft)] = ref(self)
 
     def step(self, chunk: Any) -> None:
@@ -135,6 +137,7 @@ class Fold:
 
     def leave(self) -> None:
         """Have no more to do with the call: a retry's response replaces this one."""
+        self.draft.freed = lifecycle.freed
         self.draft = Draft("")
         self.draft.ended = True
 
@@ -153,7 +156,7 @@ class Fold:
 
     def closed(self) -> None:
         """The stream was closed, by the application or by the garbage collector."""
-        if self.draft.ended:
+        if self.draft.ended or self.held:
             return
         thread = threading.get_ident()
         if _collecting == thread or thread in inside:

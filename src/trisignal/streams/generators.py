@@ -15,18 +15,19 @@ def drive(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> Generato
     resume: Any = inner.send
     sent: Any = None
     while True:
-        tokens = current.activate(draft)
+        tokens = None
         try:
+            tokens = current.activate(draft)
             item = resume(sent)
-        except StopIteration as end:
             current.deactivate(tokens)
+        except StopIteration as end:
+            current.restore(draft, tokens)
             fold.exhausted()
             return end.value
         except BaseException as error:
-            current.deactivate(tokens)
+            current.restore(draft, tokens)
             fold.failed(error)
             raise
-        current.deactivate(tokens)
         fold.step(item)
         try:
             sent = yield item
@@ -40,14 +41,15 @@ def drive(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> Generato
 
 
 def _close(inner: Generator[Any, Any, Any], draft: Draft, fold: Fold) -> None:
-    tokens = current.activate(draft)
+    tokens = None
     try:
+        tokens = current.activate(draft)
         inner.close()
+        current.deactivate(tokens)
     except BaseException as error:
+        current.restore(draft, tokens)
         fold.failed(error)
         raise
-    finally:
-        current.deactivate(tokens)
 
 
 async def adrive(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> AsyncGenerator[Any, Any]:
@@ -55,18 +57,19 @@ async def adrive(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> A
     resume: Any = inner.asend
     sent: Any = None
     while True:
-        tokens = current.activate(draft)
+        tokens = None
         try:
+            tokens = current.activate(draft)
             item = await resume(sent)
-        except StopAsyncIteration:
             current.deactivate(tokens)
+        except StopAsyncIteration:
+            current.restore(draft, tokens)
             fold.exhausted()
             return
         except BaseException as error:
-            current.deactivate(tokens)
+            current.restore(draft, tokens)
             fold.failed(error)
             raise
-        current.deactivate(tokens)
         fold.step(item)
         try:
             sent = yield item
@@ -80,11 +83,12 @@ async def adrive(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> A
 
 
 async def _aclose(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> None:
-    tokens = current.activate(draft)
+    tokens = None
     try:
+        tokens = current.activate(draft)
         await inner.aclose()
+        current.deactivate(tokens)
     except BaseException as error:
+        current.restore(draft, tokens)
         fold.failed(error)
         raise
-    finally:
-        current.deactivate(tokens)

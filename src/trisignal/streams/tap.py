@@ -20,15 +20,17 @@ class Tail:
         inflate: Decompresses the body.
     """
 
-    __slots__ = ("inflate", "last")
+    __slots__ = ("inflate", "last", "unreadable")
 
     def __init__(self, inflate: Callable[[bytes], bytes] | None = None) -> None:
         self.inflate = inflate
         self.last = b""
+        self.unreadable = False
+        """The bytes are compressed in a way that cannot be read here: the mark may have come."""
 
     def is_done(self) -> bool:
         """Whether the stream has ended with ``[DONE]``."""
-        return _MARK.search(self.last) is not None
+        return self.unreadable or _MARK.search(self.last) is not None
 
 
 class Tap:

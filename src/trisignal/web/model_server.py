@@ -16,7 +16,8 @@ from trisignal.engine import current, lifecycle, state
 from trisignal.engine.state import captures
 from trisignal.formats import Format, text, view
 from trisignal.formats.anthropic_messages import MESSAGES
-from trisignal.formats.openai_chat import CHAT, EMBEDDINGS
+from trisignal.formats.openai_chat import CHAT
+from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.formats.openai_responses import RESPONSES
 from trisignal.outcomes import classify, classify_event, kind_of_status
 from trisignal.streams.decoders import BodyDecoder, EventDecoder, inflater

@@ -25,6 +25,7 @@ from trisignal.clients._provider import (
     Place,
     async_wrapper,
     draft_at,
+    model_in,
     outgoing,
     place_of,
     sync_wrapper,
@@ -104,6 +105,9 @@ class Stainless:
         """Facts of a complete reply, given as a view."""
         endpoint.format.read_response(draft, seen)
 
+    def completed(self, draft: Draft, endpoint: Endpoint) -> None:
+        """All facts of a reply, or of a stream that is about to end, have been read."""
+
     def fallback_of(self, client: Any) -> str:
         """Provider id of a client whose host tells none."""
         return self._fallback
@@ -165,6 +169,8 @@ class Stainless:
         exchange = StainlessExchange(endpoint, streaming)
         draft = draft_at(self._who(instance, options.url), endpoint.operation, exchange, body)
         self.read_request(draft, endpoint, options.url, body)
+        if not draft.request_model:
+            draft.request_model = model_in(str(instance._base_url), str(options.url))
         return draft
 
     def _endpoint(self, method: str, url: str, body: Any) -> Endpoint | None:
@@ -246,13 +252,29 @@ class Stainless:
         if inner is not None:
             watch = aiterate if hasattr(inner, "__anext__") else iterate
             result._iterator = tap._parsed = watch(inner, fold, owned=False)
-            _see_mark(exchange, fold, tap, response)
+            self._see_end(draft, exchange, fold, tap, response)
         elif response is not None and response.is_closed:
             self._read(draft, exchange, result, response)
             return True
         else:
             self._decode(draft, exchange, fold, tap, response)
         return False
+
+    def _see_end(self, draft: Draft, exchange: StainlessExchange, fold: Fold, tap: Tap, response: Any) -> None:
+        """Look for ``[DONE]``, which a parser keeps to itself, and which is all that some hosts end a stream with."""
+        inflate = inflater(response.headers.get("content-encoding", "").lower())
+        if inflate is None and exchange.format is not CHAT:
+            tail = None  # no other format is spoken by such hosts
+        elif inflate is None:
+            tail = Tail()
+            tail.unreadable = True
+        else:
+            tap._tail = tail = Tail(None if inflate is bytes else inflate)
+        fold.before_end = partial(self._before_end, draft, exchange.endpoint, fold.state, tail)
+
+    def _before_end(self, draft: Draft, endpoint: Endpoint, stream: StreamState, tail: Tail | None) -> None:
+        stream.finished = stream.finished or (tail is not None and tail.is_done())
+        self.completed(draft, endpoint)
 
     def _read(self, draft: Draft, exchange: StainlessExchange, result: Any, response: Any) -> None:
         cls = result.__class__
@@ -268,6 +290,7 @@ class Stainless:
 
     def _read_reply(self, draft: Draft, exchange: StainlessExchange, reply: Any) -> None:
         self.read_reply(draft, exchange.endpoint, view(reply))
+        self.completed(draft, exchange.endpoint)
         if draft.content is not None:
             draft.content.response = reply
 
@@ -294,6 +317,7 @@ class Stainless:
                     _guard.contain(f"{self.package}.decode", error)
 
             tap._feed = feed
+            fold.before_end = partial(self.completed, draft, exchange.endpoint)
         elif "json" in kind:
             decoder = BodyDecoder(inflate)
             tap._feed = decoder.feed
@@ -318,21 +342,6 @@ class Stainless:
         response = attribute(error, "response")
         if response is not None and exchange.response is None and hasattr(response, "headers"):
             read_headers(draft, response.headers)
-
-
-def _see_mark(exchange: StainlessExchange, fold: Fold, tap: Tap, response: Any) -> None:
-    """Look for ``[DONE]``, which a parser keeps to itself, and which is all that some hosts end a stream with."""
-    inflate = inflater(response.headers.get("content-encoding", "").lower())
-    if inflate is None:
-        if exchange.format is CHAT:  # the only format with such hosts: whether the mark has come cannot be read
-            fold.before_end = partial(setattr, fold.state, "finished", True)
-        return
-    tap._tail = tail = Tail(None if inflate is bytes else inflate)
-    fold.before_end = partial(_read_mark, fold.state, tail)
-
-
-def _read_mark(state: StreamState, tail: Tail) -> None:
-    state.finished = state.finished or tail.is_done()
 
 
 def _json_of(response: Any) -> Any:
