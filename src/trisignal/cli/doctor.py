@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections import Counter
+import warnings
 from importlib import import_module
 
 import click
 
+from trisignal.cli import WRONG_INPUT
 from trisignal.cli._terminal import plain
-from trisignal.errors import ConfigError
+from trisignal.errors import ConfigError, TrisignalError, TrisignalWarning
 from trisignal.errors import shown as quoted
 from trisignal.operate import doctor, objectives, scrape
-from trisignal.operate.doctor import readers
+from trisignal.operate.doctor import application, readers
 from trisignal.operate.doctor.findings import LEVELS, Finding, worst
 
 _LONGEST = 2000
@@ -45,45 +46,78 @@ def command(
 
     Exit code: 0 nothing is wrong, 1 there is an error (with --strict also a warning), 2 wrong input.
     """
-    plan = objectives.load(path) if path else None
-    queries = {file: readers.of_file(file) for file in files}
-    if files and not url:
-        raise click.UsageError("--queries are compared with a metrics page: add --url")
-    if app:
-        _import(app)
-    examined = doctor.examine(
-        url=url, headers=scrape.header(headers), plan=plan, queries=queries, timeout_s=timeout_s
-    )  # fmt: skip
-    found = [one._replace(said=quoted(one.said, _LONGEST), do=quoted(one.do, _LONGEST)) for one in examined]
+    # What it finds it says itself, better.
+    warnings.simplefilter("ignore", TrisignalWarning)
+    found, code = _examined(app, url, headers, path, files, timeout_s)
+    found = [one._replace(said=quoted(one.said, _LONGEST), do=quoted(one.do, _LONGEST)) for one in found]
+    verdict = doctor.verdict(found)
     shown = [finding for finding in found if not quiet or finding.level in ("warning", "error")]
     if as_json:
-        for finding in shown:
+        for finding in (verdict, *shown):
             click.echo(json.dumps(finding._asdict()))
+    elif code:
+        raise click.UsageError(found[-1].said)
     else:
-        _print(shown, found)
+        _print(verdict, shown)
     failed = LEVELS.index("warning" if strict else "error")
-    ctx.exit(int(LEVELS.index(worst(found)) >= failed))
+    ctx.exit(code or int(LEVELS.index(worst(found)) >= failed))
 
 
-def _import(app: str) -> None:
-    """Import an application as its server does, from the current folder."""
+def _examined(
+    app: str | None, url: str, headers: tuple[str, ...], path: str, files: tuple[str, ...], timeout_s: float
+) -> tuple[list[Finding], int]:
+    """All findings, and the exit code where the input is wrong: that is a finding, too."""
+    try:
+        plan = objectives.load(path) if path else None
+        queries = {file: readers.of_file(file) for file in files}
+        if files and not url:
+            raise click.UsageError("--queries are compared with a metrics page: add --url")
+        sent = scrape.header(headers)
+        if url:
+            scrape.check_address(url)
+        began, imported = _import(app) if app else ([], False)
+    except TrisignalError as error:
+        return [Finding("input", "error", str(error), "correct it")], WRONG_INPUT
+    except click.UsageError as error:
+        return [Finding("input", "error", error.format_message(), "correct it")], WRONG_INPUT
+    examined = doctor.examine(
+        url=url, headers=sent, plan=plan, queries=queries, timeout_s=timeout_s, imported=imported
+    )  # fmt: skip
+    return [*began, *examined], 0
+
+
+def _import(app: str) -> tuple[list[Finding], bool]:
+    """Import an application as its server does, from the current folder; what setup() refuses is a finding.
+
+    Returns:
+        Findings, and whether it could be imported.
+    """
     module, _, attribute = app.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
         target = import_module(module)
         for name in filter(None, attribute.split(".")):
             target = getattr(target, name)
+    except TrisignalError as error:
+        if isinstance(error, ConfigError) and error.source != "argument":
+            return [], False  # the environment is looked at anyway
+        return [Finding(application.CHECK, "error", f"the application does not start: {error}", "correct it")], False
     except (Exception, SystemExit) as error:
         wanted = f"a module that can be imported from here ({type(error).__name__}: {quoted(str(error))})"
         raise ConfigError("--app", app, wanted) from None
+    return [], True
 
 
-def _print(shown: list[Finding], found: list[Finding]) -> None:
+def _print(verdict: Finding, shown: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False, markup=False, emoji=False)
+    console.print(Text(plain(verdict.said), _STYLES[verdict.level]))
+    if verdict.do:
+        console.print(Text(f"→ {plain(verdict.do)}"))
+    console.print()
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True)
@@ -97,6 +131,3 @@ def _print(shown: list[Finding], found: list[Finding]) -> None:
         table.add_row(first, Text(finding.level, _STYLES[finding.level]), said)
         before = finding.check
     console.print(table)
-    counts = Counter(finding.level for finding in found)
-    told = ", ".join(f"{counts[level]} {level}" for level in reversed(LEVELS) if counts[level])
-    console.print(Text(told, _STYLES[worst(found)]))

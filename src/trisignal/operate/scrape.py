@@ -60,6 +60,24 @@ class _SecretStays(HTTPRedirectHandler):
         return made
 
 
+def check_address(url: str) -> None:
+    """Refuse what is no address of a page.
+
+    Args:
+        url: What was given.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigError("URL", url, "an address such as http://localhost:8000/metrics")
+
+
 def fetch(
     url: str,
     headers: Mapping[str, str] | None = None,
@@ -78,13 +96,7 @@ def fetch(
         ConfigError: It is no address of that kind.
         Unreachable: There was no answer.
     """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigError("URL", url, "an address such as http://localhost:8000/metrics")
+    check_address(url)
     try:
         request = Request(url, data=body, headers={"User-Agent": "trisignal", **(headers or {})})
         try:

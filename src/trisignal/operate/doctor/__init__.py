@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from opentelemetry import trace
 
 from trisignal import config
 from trisignal.assembly.telemetry import running
 from trisignal.engine import state
-from trisignal.errors import ConfigError
-from trisignal.operate.doctor import export, install, machine, metrics, readers, settings, store
-from trisignal.operate.doctor.findings import Finding
+from trisignal.errors import ConfigError, TrisignalError
+from trisignal.operate.doctor import application, export, install, machine, metrics, readers, settings, store, workers
+from trisignal.operate.doctor.findings import Finding, grouped, verdict
 from trisignal.operate.objectives import Plan
 from trisignal.operate.scrape import Page
+
+__all__ = ["Finding", "examine", "verdict"]
 
 
 def examine(
@@ -23,8 +25,9 @@ def examine(
     plan: Plan | None = None,
     queries: Mapping[str, Sequence[str]] | None = None,
     timeout_s: float = 5.0,
+    imported: bool = False,
 ) -> Iterator[Finding]:
-    """Everything that can be told from here, in this process and its environment.
+    """Everything that can be seen from here, in this process and its environment; one finding per cause.
 
     Args:
         url: Metrics page of a running application; none is looked at when empty.
@@ -32,16 +35,46 @@ def examine(
         plan: What the rules are made from; as the page is when omitted.
         queries: PromQL of dashboards and of rules of your own, by what they are from.
         timeout_s: Longest wait for each server, in seconds.
+        imported: The application has been imported into this process.
     """
-    yield from install.check()
-    yield from settings.check()
-    yield from export.check(state.STATE.tracer_provider or trace.get_tracer_provider(), timeout_s)
-    yield from machine.check()
-    yield from store.check()
+    checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        (install.CHECK, install.check),
+        (application.CHECK, lambda: application.check(imported=imported)),
+        (settings.CHECK, settings.check),
+        (export.CHECK, lambda: export.check(_tracer_provider(), timeout_s)),
+        (machine.CHECK, machine.check),
+        (store.CHECK, store.check),
+        (metrics.CHECK, lambda: _page(url, headers or {}, plan, queries or {}, timeout_s)),
+    ]
+    yield from grouped(finding for name, act in checks for finding in _contained(name, act))
+
+
+def _contained(check: str, act: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """What a check finds; one that fails itself is a finding, and the others go on."""
+    try:
+        yield from act()
+    except TrisignalError as error:
+        yield Finding(check, "error", str(error), "correct it")
+    except Exception as error:
+        yield Finding(check, "error", f"this could not be checked: {type(error).__name__}: {error}",
+                      "report it as a mistake of trisignal doctor")  # fmt: skip
+
+
+def _tracer_provider() -> object:
+    try:
+        return state.STATE.tracer_provider or trace.get_tracer_provider()
+    except Exception:  # a variable that names none: said by another check
+        return None
+
+
+def _page(
+    url: str, headers: Mapping[str, str], plan: Plan | None, queries: Mapping[str, Sequence[str]], timeout_s: float
+) -> Iterator[Finding]:
     if url:
-        for found in metrics.check(url, headers or {}, _max_label_sets(), timeout_s):
+        yield from workers.check(url, headers, timeout_s)
+        for found in metrics.check(url, headers, _max_label_sets(), timeout_s):
             if isinstance(found, Page):
-                yield from _readers(found, plan, queries or {})
+                yield from _readers(found, plan, queries)
             else:
                 yield found
     else:

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from opentelemetry.util.re import parse_env_headers
 
 from trisignal.errors import ConfigError
-from trisignal.export.exporters import exporters_of, protocol
+from trisignal.export.exporters import exporters_of, protocol, unknown_exporters
 from trisignal.export.redaction_gate import RedactingExporter
+from trisignal.export.standard_variables import malformed
 from trisignal.operate.doctor.findings import Finding
 from trisignal.operate.doctor.machine import clock
 from trisignal.operate.scrape import Unreachable, fetch
@@ -37,8 +38,14 @@ def check(provider: object, timeout_s: float) -> Iterator[Finding]:
         provider: The tracer provider in use.
         timeout_s: How long to wait for each endpoint, in seconds.
     """
+    for wrong in malformed():
+        yield Finding(CHECK, "warning", str(wrong), f"correct or unset {wrong.name}")
     sent = False
     for signal in _SERVICES:
+        unknown = unknown_exporters(signal)
+        if unknown:
+            yield Finding(CHECK, "warning", f"OTEL_{signal}_EXPORTER names exporters that are not installed: "
+                          f"{', '.join(unknown)}", "correct the variable, or install their package")  # fmt: skip
         try:
             target = target_of(signal)
         except ConfigError as error:

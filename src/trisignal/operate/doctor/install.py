@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, 
 from importlib.util import find_spec
 from pathlib import Path
 
-from trisignal.clients import REGISTRY, Row, instrumented
+from trisignal.clients import Row, instrumented, rows
 from trisignal.operate.doctor.findings import Finding
 
 CHECK = "install"
@@ -39,7 +39,7 @@ def check() -> Iterator[Finding]:
     """Clients with their versions, then other instrumentations."""
     yield Finding(CHECK, "ok", f"trisignal {version_of('trisignal') or '(not installed)'}, "
                   f"Python {'.'.join(map(str, sys.version_info[:3]))}")  # fmt: skip
-    found = [(row, installed) for row in REGISTRY if (installed := _version(row))]
+    found = [(row, installed) for row in rows().values() if (installed := _version(row))]
     if not found:
         yield Finding(CHECK, "info", "no supported client is installed", "record calls with @trisignal.llm")
     patched = set(instrumented())
@@ -61,13 +61,13 @@ def version_of(distribution: str) -> str:
 def _version(row: Row) -> str:
     """Version of a client's distribution, which is called like its module or like its row."""
     dashed = row.module.replace(".", "-").replace("_", "-")
-    return next(filter(None, map(version_of, (dashed, row.name))), "")
+    return next(filter(None, map(version_of, (row.distribution.partition("[")[0], dashed, row.name))), "")
 
 
 def _client(row: Row, installed: str, patched: bool) -> Finding:
     if _parts(installed) < _parts(row.versions):
         return Finding(CHECK, "warning", f"{row.name} {installed} is older than supported ({row.versions})",
-                       f"pip install --upgrade '{row.name}{row.versions}'")  # fmt: skip
+                       f"pip install --upgrade '{row.distribution}{row.versions}'")  # fmt: skip
     state = "is instrumented" if patched else "is supported"
     return Finding(CHECK, "ok", f"{row.name} {installed} {state} ({row.versions})")
 

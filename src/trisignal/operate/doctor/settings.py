@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from trisignal import config
 from trisignal.assembly.telemetry import running
@@ -16,6 +18,7 @@ CHECK = "settings"
 
 def check() -> Iterator[Finding]:
     """Every setting that is not the default, then what to doubt."""
+    yield from _misspelt()
     telemetry = running()
     try:
         loaded = config.load() if telemetry is None else config.Loaded(telemetry.settings, telemetry.sources)
@@ -29,7 +32,35 @@ def check() -> Iterator[Finding]:
     yield from _doubts(loaded.settings)
 
 
+def _misspelt() -> Iterator[Finding]:
+    for name, meant in config.unknown_variables().items():
+        do = f"did you mean {meant}?" if meant else "unset it, or look it up in the reference of settings"
+        yield Finding(CHECK, "warning", f"the variable {name} is not known and has no effect", do)
+
+
+def _log_path(path: str) -> Iterator[Finding]:
+    """Whether a log file can be written to, without making it."""
+    place = Path(path).absolute()
+    try:
+        if place.is_dir():
+            raise OSError(0, "it is a folder")
+        if place.exists():
+            if not os.access(place, os.W_OK):
+                raise OSError(0, "permission denied")
+        else:
+            folder = next(parent for parent in place.parents if parent.exists())
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        yield Finding(CHECK, "error", f"the log file {path} cannot be written ({error.strerror or error})",
+                      "give it to the application's user, or set another path: setup() raises the same")  # fmt: skip
+    else:
+        yield Finding(CHECK, "ok", f"the log file {path} can be written")
+
+
 def _doubts(settings: config.Settings) -> Iterator[Finding]:
+    if settings.logs and settings.logs not in config.LOG_TARGETS:
+        yield from _log_path(settings.logs)
     if settings.disabled:
         yield Finding(CHECK, "error", "trisignal is disabled: no call is recorded",
                       "unset TRISIGNAL_DISABLED and OTEL_SDK_DISABLED")  # fmt: skip
