@@ -48,7 +48,7 @@ AttributeValue = Union[str, bool, int, float, "tuple[str, ...]"]
 
 
 class RateLimit(NamedTuple):
-    """Headroom that a provider told in response headers, for one resource."""
+    """Remaining requests or tokens, as a provider reported them in response headers, for one resource."""
 
     resource: str
     """``requests``, ``tokens``, ``input_tokens`` …"""
@@ -170,7 +170,7 @@ class Draft:
         self.response_model = self.response_id = self.vendor_request_id = ""
         self.finish_reasons: tuple[str, ...] = ()
         self.tier = ""
-        """Service tier that the provider billed, when told (``flex``, ``batch`` …)."""
+        """Service tier that the provider billed, when reported (``flex``, ``batch`` …)."""
         self.usage: Usage | None = None
         self.bill: Bill | None = None
         """What the provider reported to have charged: it wins over every price table."""
@@ -194,10 +194,10 @@ class Draft:
         self.error_kind: ErrorKind | None = None
         self.start_ns = self.start_unix_ns = self.end_ns = 0
         self.freed: Callable[[Draft], None] | None = None
-        """Set while the call is open: told of a draft that nobody can close any more."""
+        """Set while the call is open: called with a draft that nobody can close any more."""
         self.ended = False
         self.counted = True
-        """False: the call is told by its span only (an enclosing call counts it)."""
+        """False: the call is recorded by its span only (an enclosing call counts it)."""
         self.encloses_call = False
         """An inference ran inside this one, so this one must not be counted."""
         self.hidden = False

@@ -180,8 +180,8 @@ class BudgetExceeded(TrisignalError):
 
     def __reduce__(self) -> tuple[type[BudgetExceeded], tuple[object, ...]]:
         # Applications send it between processes; by default only the text would be passed on.
-        told = (self.budget, self.key, self.value, self.resource, self.used, self.limit, self.resets_at_unix_s)
-        return type(self), told
+        values = (self.budget, self.key, self.value, self.resource, self.used, self.limit, self.resets_at_unix_s)
+        return type(self), values
 
 
 class SourceError(TrisignalError):

@@ -1,4 +1,4 @@
-"""How a call ended, told from the exception: outcome, ``error.type``, vendor-neutral kind.
+"""How a call ended, from the exception: outcome, ``error.type``, vendor-neutral kind.
 
 Exceptions are read by duck typing, so that no vendor package is needed. ``error.type``
 follows the conventions: the provider's error code where it is a short identifier, else the
@@ -119,13 +119,13 @@ def classify_names(error_type: str, status: int | None) -> Failure:
         return Failure("abandoned", "", None)
     if name in _CANCELLED:
         return Failure("cancelled", "", None)
-    told = _identifier(error_type) or "_OTHER"
+    kind = _identifier(error_type) or "_OTHER"
     if error_type.isdecimal():
         status = status or int(error_type)
-        told = error_type
+        kind = error_type
     if status is not None and 400 <= status < 600:
-        return Failure("error", told, kind_of_status(status))
-    return Failure("error", told, _by_word(error_type.lower()) or "other")
+        return Failure("error", kind, kind_of_status(status))
+    return Failure("error", kind, _by_word(error_type.lower()) or "other")
 
 
 def kind_of_status(status: int) -> ErrorKind:

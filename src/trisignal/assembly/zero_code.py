@@ -1,7 +1,7 @@
 """Starting without a line in the application: for `trisignal run` and `opentelemetry-instrument`.
 
 Both end in `start`, early in every Python process of the application. What goes wrong is
-told in one line on stderr, and the application runs on without us.
+reported in one line on stderr, and the application runs on without us.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ def complain(line: str) -> None:
 
 
 def _port() -> int:
-    told = os.environ.get(PORT_VARIABLE, "").strip()
-    if not told:
+    port = os.environ.get(PORT_VARIABLE, "").strip()
+    if not port:
         return 0
-    if not told.isdecimal() or not 0 < int(told) < 65536:
-        raise ConfigError(PORT_VARIABLE, told, "a TCP port, 1 to 65535", "environment")
-    return int(told)
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigError(PORT_VARIABLE, port, "a TCP port, 1 to 65535", "environment")
+    return int(port)
 
 
 def _serve(port: int) -> None:
@@ -156,7 +156,7 @@ class Instrumentor:
         return ()
 
     def instrument(self, **options: Any) -> None:
-        """Start trisignal; a failure is told and never raised, as it would stop other instrumentations.
+        """Start trisignal; a failure is reported and never raised, as it would stop other instrumentations.
 
         Args:
             **options: ``tracer_provider``, ``meter_provider`` and ``logger_provider`` are used

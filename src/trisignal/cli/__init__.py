@@ -56,7 +56,7 @@ def group() -> click.Group:
             return found
 
         def main(self, *args: Any, **extra: Any) -> Any:
-            """Like the inherited method, but a mistake is told in one line."""
+            """Like the inherited method, but a mistake is reported in one line."""
             extra["standalone_mode"] = False
             try:
                 code = super().main(*args, **extra)

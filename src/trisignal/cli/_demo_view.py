@@ -158,8 +158,8 @@ def _value(value: Any) -> tuple[str, str]:
 def _metrics(shown: Shown) -> Text:
     shared = tuple(label(name) for name in names.R)
     left_out = (*(label(name) for name in names.COMMON), label(names.ERROR_TYPE))
-    told = ", ".join(f'{name}="{shown.metrics[0].labels[name]}"' for name in shared)
-    text = Text.assemble((f"… {told} and more", _QUIET))
+    labels = ", ".join(f'{name}="{shown.metrics[0].labels[name]}"' for name in shared)
+    text = Text.assemble((f"… {labels} and more", _QUIET))
     for line in shown.metrics:
         text.append("\n").append_text(_metric(line, left_out))
     return _marked(text, shown)

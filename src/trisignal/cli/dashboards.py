@@ -30,8 +30,8 @@ def command(path: str, profile: str | None, output: str) -> None:
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, told in made.items():
-            (folder / f"{name}.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        for name, text in made.items():
+            (folder / f"{name}.json").write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError("--output", output, f"a folder that can be written to ({error.strerror})") from None
     click.echo(f"{output}: {len(made)} dashboards", err=True)

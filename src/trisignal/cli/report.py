@@ -45,7 +45,7 @@ def _end(until: str | None) -> float:
     if until is None:
         return time.time()
     try:
-        told = datetime.fromisoformat(until)
+        parsed = datetime.fromisoformat(until)
     except ValueError:
         raise ConfigError("--until", until, "a day or a time such as 2026-11-20T08:00") from None
-    return (told if told.tzinfo is not None else told.replace(tzinfo=timezone.utc)).timestamp()
+    return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=timezone.utc)).timestamp()

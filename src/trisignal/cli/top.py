@@ -143,7 +143,7 @@ def _table(rows: list[top.Rates], columns: int) -> RenderableType:
 
 
 def _sums(rows: list[top.Rates], roomy: bool) -> list[str]:
-    told = {
+    fields = {
         "calls/s": f"{sum(row.requests_per_s for row in rows):.2f}",
         "in tok/s": f"{sum(row.input_tokens_per_s for row in rows):,.0f}",
         "out tok/s": f"{sum(row.output_tokens_per_s for row in rows):,.0f}",
@@ -151,7 +151,7 @@ def _sums(rows: list[top.Rates], roomy: bool) -> list[str]:
         "open": f"{sum(row.in_flight for row in rows):.0f}",
     }
     who = ["all", ""] if roomy else ["all"]
-    return [*who, *(told.get(heading, "") for heading in (_HEADINGS if roomy else _FEWER))]
+    return [*who, *(fields.get(heading, "") for heading in (_HEADINGS if roomy else _FEWER))]
 
 
 def _seconds(value: float | None) -> str:

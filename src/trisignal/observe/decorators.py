@@ -138,7 +138,7 @@ def tool(name: str | Callable[..., Any] | None = None, /, *, type: str = "functi
     fields = {names.TOOL_TYPE: type}
     if call_id:
         fields[names.TOOL_CALL_ID] = call_id
-    return _named(name, lambda told: Observation(names.EXECUTE_TOOL, kind="internal", name=told, fields=fields))
+    return _named(name, lambda chosen: Observation(names.EXECUTE_TOOL, kind="internal", name=chosen, fields=fields))
 
 
 @overload
@@ -185,10 +185,10 @@ def agent(
     given = {key: value for key, value in fields.items() if value}
     return _named(
         name,
-        lambda told: Observation(
+        lambda chosen: Observation(
             operation,
             kind="client" if hosted else "internal",
-            name=told,
+            name=chosen,
             provider=provider,
             model=model,
             fields=given,
@@ -206,7 +206,7 @@ def workflow(name: str | Callable[..., Any] | None = None, /) -> Any:
     Args:
         name: Name of the workflow, of few different values; a decorated function's name stands in.
     """
-    return _named(name, lambda told: Observation(names.INVOKE_WORKFLOW, kind="internal", name=told))
+    return _named(name, lambda chosen: Observation(names.INVOKE_WORKFLOW, kind="internal", name=chosen))
 
 
 @overload
@@ -219,4 +219,4 @@ def stage(name: str | Callable[..., Any] | None = None, /) -> Any:
     Args:
         name: Name of the stage, of few different values; a decorated function's name stands in.
     """
-    return _named(name, lambda told: Observation(names.STAGE, kind="internal", name=told))
+    return _named(name, lambda chosen: Observation(names.STAGE, kind="internal", name=chosen))

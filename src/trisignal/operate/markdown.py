@@ -56,9 +56,9 @@ def _summary(review: Review) -> Iterator[str]:
     if not review.requests:
         yield "No call to a model was seen in this week."
         return
-    told = [one for one in review.objectives if one.week.burn is not None]
-    broken = [one.slo.name for one in told if one.week.burn is not None and one.week.burn > 1]
-    kept = f"{len(told) - len(broken)} of {len(told)} objectives were kept"
+    burning = [one for one in review.objectives if one.week.burn is not None]
+    broken = [one.slo.name for one in burning if one.week.burn is not None and one.week.burn > 1]
+    kept = f"{len(burning) - len(broken)} of {len(burning)} objectives were kept"
     yield f"{_count(review.requests)} calls; {kept}" + (f", not {', '.join(broken)}." if broken else ".")
 
 

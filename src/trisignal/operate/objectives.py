@@ -1,4 +1,4 @@
-"""What the service promises and when somebody is to be told: one validated file.
+"""What the service promises and when somebody is to be notified: one validated file.
 
 Loaded from YAML or JSON by `load`; the defaults stand for everything that is left out.
 """
@@ -117,18 +117,19 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _on_bounds(self) -> Plan:
-        told = self.objectives
+        objectives = self.objectives
         seconds = tuple(sorted({*names.LONG_SECONDS, *self.slo_thresholds}))
         for name in ("chat_latency", "generation_latency", "first_token"):
-            latency = getattr(told, name)
+            latency = getattr(objectives, name)
             if latency is not None and latency.seconds not in seconds:
                 raise ValueError(f"objectives.{name}.seconds={latency.seconds:g} is no bucket bound; there are "
                                  + ", ".join(f"{bound:g}" for bound in seconds))  # fmt: skip
-        if told.request_cost is not None and told.request_cost.usd not in names.USD:
-            raise ValueError(f"objectives.request_cost.usd={told.request_cost.usd:g} is no bucket bound; there are "
+        cost = objectives.request_cost
+        if cost is not None and cost.usd not in names.USD:
+            raise ValueError(f"objectives.request_cost.usd={cost.usd:g} is no bucket bound; there are "
                              + ", ".join(f"{bound:g}" for bound in names.USD))  # fmt: skip
         for name in ("quality", "hallucination"):
-            score = getattr(told, name)
+            score = getattr(objectives, name)
             if score is not None and score.score not in names.SCORES:
                 raise ValueError(f"objectives.{name}.score={score.score:g} is no bucket bound; there are "
                                  + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip

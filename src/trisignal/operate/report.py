@@ -55,10 +55,10 @@ class Prometheus:
         url = f"{self.url}/api/v1/{what}"
         answer = fetch(url, self._headers, urlencode(parameters).encode(), self._timeout_s)
         try:
-            told = json.loads(answer.body)
-            if told["status"] != "success":
-                raise Unreachable(url, f"it answered {answer.status}: {told.get('error', 'no reason')}")
-            return list(told["data"]["result"])
+            document = json.loads(answer.body)
+            if document["status"] != "success":
+                raise Unreachable(url, f"it answered {answer.status}: {document.get('error', 'no reason')}")
+            return list(document["data"]["result"])
         except (ValueError, KeyError, TypeError):
             raise Unreachable(url, f"this is no Prometheus: it answered {answer.status}") from None
 

@@ -50,28 +50,28 @@ def operator(plan: Plan, name: str, labels: dict[str, str]) -> list[dict[str, An
 
 
 def _group(plan: Plan, group: Group) -> dict[str, Any]:
-    told: dict[str, Any] = {"name": group.name}
+    entry: dict[str, Any] = {"name": group.name}
     if group.interval:
-        told["interval"] = group.interval
-    told["rules"] = [_record(rule) if isinstance(rule, Record) else _alert(plan, rule) for rule in group.rules]
-    return told
+        entry["interval"] = group.interval
+    entry["rules"] = [_record(rule) if isinstance(rule, Record) else _alert(plan, rule) for rule in group.rules]
+    return entry
 
 
 def _record(rule: Record) -> dict[str, Any]:
-    told: dict[str, Any] = {"record": rule.record, "expr": rule.expr}
+    entry: dict[str, Any] = {"record": rule.record, "expr": rule.expr}
     if rule.labels:
-        told["labels"] = dict(rule.labels)
-    return told
+        entry["labels"] = dict(rule.labels)
+    return entry
 
 
 def _alert(plan: Plan, rule: Alert) -> dict[str, Any]:
-    told: dict[str, Any] = {"alert": rule.alert, "expr": rule.expr}
+    entry: dict[str, Any] = {"alert": rule.alert, "expr": rule.expr}
     if rule.hold:
-        told["for"] = rule.hold
-    told["labels"] = {"severity": rule.severity, **rule.labels}
-    told["annotations"] = {
+        entry["for"] = rule.hold
+    entry["labels"] = {"severity": rule.severity, **rule.labels}
+    entry["annotations"] = {
         "summary": rule.summary,
         "description": rule.description,
         "runbook_url": f"{plan.runbook_base_url}#{anchor(rule)}",
     }
-    return told
+    return entry

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
     status: int
     content_type: str
     ahead_s: float | None
-    """Seconds that the server's clock is ahead of ours; None when it told no time. Whole seconds count."""
+    """Seconds that the server's clock is ahead of ours; None when it sent no time. Whole seconds count."""
     body: bytes
 
 

@@ -47,16 +47,16 @@ class Slo(NamedTuple):
 
 def slos(plan: Plan) -> list[Slo]:
     """The objectives of a plan that are not left out."""
-    queries, told = Queries(plan), plan.objectives
+    queries, objectives = Queries(plan), plan.objectives
     found = [
-        _availability(queries, told.availability),
-        _latency(queries, "chat_latency", told.chat_latency, CHAT_OPERATIONS),
-        _latency(queries, "generation_latency", told.generation_latency, GENERATION_OPERATIONS),
-        _first_token(queries, told.first_token),
+        _availability(queries, objectives.availability),
+        _latency(queries, "chat_latency", objectives.chat_latency, CHAT_OPERATIONS),
+        _latency(queries, "generation_latency", objectives.generation_latency, GENERATION_OPERATIONS),
+        _first_token(queries, objectives.first_token),
         _cost(plan, queries),
-        _score(queries, "quality", told.quality, plan),
-        _score(queries, "hallucination", told.hallucination, plan),
-        _rate_limit(queries, told.rate_limit),
+        _score(queries, "quality", objectives.quality, plan),
+        _score(queries, "hallucination", objectives.hallucination, plan),
+        _rate_limit(queries, objectives.rate_limit),
     ]
     return [slo for slo in found if slo is not None]
 
@@ -137,9 +137,9 @@ def slo_groups(plan: Plan) -> list[Group]:
             Record("llm:slo:target", f"vector({slo.target:g})", {"slo": slo.name}),
         ]
         for window in WINDOWS:
-            told = f'llm:slo_events:rate{window}{{slo="{slo.name}"}}'
+            rate = f'llm:slo_events:rate{window}{{slo="{slo.name}"}}'
             on = f"on ({', '.join(slo.by)})"
-            ratio = f"(({slo.bad.replace('{w}', window)}) or {on} {told} * 0) / {on} ({told} > 0)"
+            ratio = f"(({slo.bad.replace('{w}', window)}) or {on} {rate} * 0) / {on} ({rate} > 0)"
             rules.append(Record(f"llm:slo_events:rate{window}", slo.events.replace("{w}", window), {"slo": slo.name}))
             rules.append(Record(f"llm:slo_errors:ratio_rate{window}", ratio, {"slo": slo.name}))
         rules += [_alert(plan, slo, "page", PAGE), _alert(plan, slo, "ticket", TICKET)]

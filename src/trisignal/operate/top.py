@@ -52,7 +52,7 @@ def rates(before: Page, after: Page) -> list[Rates]:
     duration = moved.buckets("inference_duration", keep=lambda s: s.labels.get(_OUTCOME) == "ok")
     first = moved.buckets("first_token")
     cost = moved.by_key("cost")
-    told = {side: moved.tokens(side) for side in ("input", "output")}
+    tokens = {side: moved.tokens(side) for side in ("input", "output")}
     active: dict[Key, float] = {}
     for series in after.series("active"):
         active[_key(series)] = active.get(_key(series), 0.0) + series.value
@@ -65,8 +65,8 @@ def rates(before: Page, after: Page) -> list[Rates]:
             p95_s=quantile(0.95, duration.get(key, {})),
             first_token_p50_s=quantile(0.5, first.get(key, {})),
             first_token_p95_s=quantile(0.95, first.get(key, {})),
-            input_tokens_per_s=told["input"].get(key, 0.0) / passed_s,
-            output_tokens_per_s=told["output"].get(key, 0.0) / passed_s,
+            input_tokens_per_s=tokens["input"].get(key, 0.0) / passed_s,
+            output_tokens_per_s=tokens["output"].get(key, 0.0) / passed_s,
             usd_per_hour=cost.get(key, 0.0) / passed_s * _HOUR_S,
             in_flight=active.get(key, 0.0),
         )

@@ -99,7 +99,7 @@ Span = tuple[int, int]
 
 
 class Text(NamedTuple):
-    """A text with what plain searches have told of it."""
+    """A text with what plain searches have found in it."""
 
     text: str
     raw: bytes

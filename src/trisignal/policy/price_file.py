@@ -143,7 +143,7 @@ class _Checker:
         except ImportError:
             raise MissingExtraError("a YAML price file", "yaml") from None
         loader: Any = yaml.SafeLoader(text)
-        # Days stay text, so that a wrong one is told with its line.
+        # Days stay text, so that a wrong one is reported with its line.
         as_text = {"tag:yaml.org,2002:timestamp": yaml.SafeLoader.construct_yaml_str}
         loader.yaml_constructors = {**loader.yaml_constructors, **as_text}
         try:

@@ -106,9 +106,9 @@ class LivePrices:
 def compact(providers: Any) -> list[Biller]:
     """Turn the providers of `genai-prices` into billers.
 
-    Models without a price for tokens stay listed, unpriced: only a model that is told to be
+    Models without a price for tokens stay listed, unpriced: only a model that is said to be
     free costs nothing. So do models that bill output images or video as tokens at a price of
-    their own, since their count is not told apart from visible output.
+    their own, since their count is not reported apart from visible output.
 
     Args:
         providers: ``genai_prices.data.providers``, or those of a fetched snapshot.

@@ -5,7 +5,7 @@ model name. A provider name that no table lists has no price, so local servers (
 ``vllm`` and the like) and unknown gateways are unpriced. The ``openai`` of an unknown host is
 priced as OpenAI's, except for the models that OpenAI publishes and does not serve.
 
-Standard service tiers (none told, ``default``, ``auto``, ``standard``, ``standard_only``,
+Standard service tiers (none reported, ``default``, ``auto``, ``standard``, ``standard_only``,
 ``on_demand``) pay the standard price. Any other tier (``batch``, ``flex``, ``priority``,
 ``fast`` ...) is priced only where the table has prices for it at that time, and only at the
 vendor itself: a tier price does not hold at those who resell the model.

@@ -317,15 +317,15 @@ def _marker(cut: int) -> str:
 
 def _list_marker(example: Any, count: int, cut: int) -> bytes:
     """An item that stands for dropped ones, of the kind that the list holds."""
-    told = f"…[{count} items, {cut} bytes cut]"
+    marker = f"…[{count} items, {cut} bytes cut]"
     if not isinstance(example, Mapping):
-        return _dumps(told)
+        return _dumps(marker)
     if "role" in example:
-        told = f"…[{count} messages, {cut} bytes cut]"
-        return _dumps({"role": "trisignal", "parts": [{"type": "text", "content": told}]})
+        marker = f"…[{count} messages, {cut} bytes cut]"
+        return _dumps({"role": "trisignal", "parts": [{"type": "text", "content": marker}]})
     if example.get("type") == "function":
-        return _dumps({"type": "trisignal", "name": told})
-    return _dumps({"type": "text", "content": told} if "type" in example else {"trisignal": told})
+        return _dumps({"type": "trisignal", "name": marker})
+    return _dumps({"type": "text", "content": marker} if "type" in example else {"trisignal": marker})
 
 
 def _dict_marker(count: int, cut: int) -> bytes:

@@ -135,7 +135,7 @@ class JsonLogSink:
             name = _CONVENTIONAL.get(key, key)
             if name is key or name not in fields:
                 fields[_PREFIX + key if key in _RESERVED or key in fields else key] = value
-        # JSON has no NaN and no infinity; what has no number is not told.
+        # JSON has no NaN and no infinity; what has no number is left out.
         wrong = [k for k, v in fields.items() if v.__class__ is float and not isfinite(v)]
         for key in wrong:
             del fields[key]

@@ -21,7 +21,7 @@ _NO_TRACE = frozenset({"", "0" * 32})
 class OtelEventSink:
     """Emits inference details, exceptions and evaluations as events.
 
-    Events of successful calls follow their span's sampling; failures are always told.
+    Events of successful calls follow their span's sampling; failures are always emitted.
 
     Args:
         logger: Where the events go.
@@ -40,19 +40,21 @@ class OtelEventSink:
         self._content = content
 
     def open(self, draft: Draft) -> None:
-        """Events are told at the end."""
+        """Events are emitted at the end."""
 
     def close(self, draft: Draft, call: Call) -> None:
         """Tell an ended call to a model, and the exception that ended a client operation."""
         if call.role != "client":
             return
         failed = call.outcome == "error" and call.kind == "client"
-        told = self._details and call.operation in names.INFERENCE and not (self._sampled_only and _sampled_out(call))
-        if not (failed or told):
+        detailed = (
+            self._details and call.operation in names.INFERENCE and not (self._sampled_only and _sampled_out(call))
+        )
+        if not (failed or detailed):
             return
         context = None if draft.span is None else set_span_in_context(draft.span)
         end_unix_ns = call.start_unix_ns + round(call.duration_s * 1e9)
-        if told and self._wanted(names.EVENT_DETAILS, SeverityNumber.DEBUG, context):
+        if detailed and self._wanted(names.EVENT_DETAILS, SeverityNumber.DEBUG, context):
             attributes: dict[str, Any] = {**call.opening, **call.closing}
             if self._content:
                 for name, text in call.content.items():

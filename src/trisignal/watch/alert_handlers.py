@@ -93,8 +93,8 @@ def _plain(alert: Alert) -> dict[str, Any]:
     def iso(unix_s: float | None) -> str | None:
         return None if unix_s is None else datetime.fromtimestamp(unix_s, timezone.utc).isoformat(timespec="seconds")
 
-    told = {**alert._asdict(), "text": alert.text}
-    return {**told, "started_at": iso(alert.started_unix_s), "ended_at": iso(alert.ended_unix_s)}
+    fields = {**alert._asdict(), "text": alert.text}
+    return {**fields, "started_at": iso(alert.started_unix_s), "ended_at": iso(alert.ended_unix_s)}
 
 
 def _slack(alert: Alert) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Rules of alerts and their state, per window; used by one thread, with the clock told."""
+"""Rules of alerts and their state, per window; used by one thread, with a given clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts without a Prometheus: rules over sliding windows of this process, told to handlers.
+"""Alerts without a Prometheus: rules over sliding windows of this process, and handlers that receive what fires.
 
 A call only leaves a few values in a queue. One thread reads it, keeps the windows and checks the
 rules; each handler has a thread of its own, so that a slow one holds up nothing else.

@@ -160,13 +160,13 @@ def period_of(per: Period, unix_s: float) -> tuple[float, float]:
 class _Account:
     """What one value of the key has used in the current period."""
 
-    __slots__ = ("tokens", "told", "usd")
+    __slots__ = ("tokens", "usd", "warned")
 
     def __init__(self) -> None:
         self.usd = 0.0
         self.tokens = 0
-        self.told = False
-        """Somebody was told that a limit was reached."""
+        self.warned = False
+        """The warning that a limit was reached has been logged."""
 
 
 class _Added(NamedTuple):
@@ -177,7 +177,7 @@ class _Added(NamedTuple):
     """Its own figures, or those of all without gauges of their own."""
     over: tuple[str, float, float] | None
     first: bool
-    """Somebody has to be told that it is over."""
+    """The warning that it is over is to be logged."""
 
 
 class _Ledger:
@@ -242,8 +242,8 @@ class _Ledger:
         account.usd += usd
         account.tokens += tokens
         over = self._over(account)
-        first = over is not None and not account.told
-        account.told = account.told or first
+        first = over is not None and not account.warned
+        account.warned = account.warned or first
         label, shown = self._shown(value, account)
         return _Added(label, shown, over, first)
 
@@ -280,11 +280,11 @@ class _Ledger:
         value = self._value(call.bound, call.provider, call.request_model)
         self.refresh()
         with self._lock:
-            told = self._add(value, cost.total_usd if cost is not None else 0.0, usage.total)
-        if told is None:
+            overrun = self._add(value, cost.total_usd if cost is not None else 0.0, usage.total)
+        if overrun is None:
             count("dropped", ("budget",))
             return
-        label, account, over, first = told
+        label, account, over, first = overrun
         self._show(label, account)
         if first and over is not None:
             self._warn(value, *over)

@@ -167,7 +167,7 @@ class Health:
             thread.join(STOP_WAIT_S)
 
     def after_fork(self) -> None:
-        """Threads stay with the parent; the child probes when it is told to."""
+        """Threads stay with the parent; the child probes when it is asked to."""
         self._lock = Lock()
         self._pid = os.getpid()
         self._thread = None

@@ -234,10 +234,10 @@ class _Served:
     def _refused(self, body: dict[str, Any] | None) -> None:
         draft = self.draft
         draft.outcome, draft.error_type, draft.error_kind = "error", str(self._status), kind_of_status(self._status)
-        told = (body or {}).get("error")
-        if isinstance(told, dict):
-            _, code, kind = classify_event(told)
-            if text(told.get("code")) == code or text(told.get("type")) == code:
+        problem = (body or {}).get("error")
+        if isinstance(problem, dict):
+            _, code, kind = classify_event(problem)
+            if text(problem.get("code")) == code or text(problem.get("type")) == code:
                 draft.error_type = code
             if kind == "content_filter":
                 draft.error_kind = kind

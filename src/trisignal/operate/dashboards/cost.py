@@ -30,7 +30,7 @@ def _hourly(query: str) -> str:
 
 
 def _short(chosen: Selection) -> tuple[Panel, ...]:
-    told = chosen.plan.thresholds
+    thresholds = chosen.plan.thresholds
     projected = f"{chosen.grown('cost')} + {chosen.sum('cost', window='1d')} * {_REST_OF_MONTH}"
     wasted = chosen.ratio(chosen.grown("wasted_cost"), chosen.grown("cost"))
     unpriced = chosen.ratio(chosen.grown("unpriced"), chosen.grown("requests"))
@@ -44,7 +44,7 @@ def _short(chosen: Selection) -> tuple[Panel, ...]:
               "Average cost of a call with a known price.", 4),
         Panel("Wasted", "stat", "percentunit", (Query(wasted),),
               "Share of the cost that went into calls that were cancelled, or left before their end.", 4,
-              ((told.wasted_cost_ratio / 2, ORANGE), (told.wasted_cost_ratio, RED))),
+              ((thresholds.wasted_cost_ratio / 2, ORANGE), (thresholds.wasted_cost_ratio, RED))),
         Panel("Without price", "stat", "percentunit", (Query(unpriced),),
               "Share of the calls that have usage but no known price: the cost lacks them.", 4, ((0.01, ORANGE),)),
     )  # fmt: skip
@@ -93,14 +93,14 @@ def _tokens(chosen: Selection) -> tuple[Panel, ...]:
 def _cached(chosen: Selection) -> Panel:
     if chosen.has("usage_cache_read"):
         share = chosen.ratio(chosen.sum("usage_cache_read", MODEL), chosen.sum("usage_input", MODEL))
-        told = "Part of the input tokens that the provider read from its cache."
-        return Panel("Cached share of input", "lines", "percentunit", (Query(share, legend(MODEL)),), told, 6)
+        description = "Part of the input tokens that the provider read from its cache."
+        return Panel("Cached share of input", "lines", "percentunit", (Query(share, legend(MODEL)),), description, 6)
     bucket = label(BUCKET)
     cached = chosen.sum("cost", MODEL, matcher=f'{bucket}="cache_read"')
     paid = chosen.sum("cost", MODEL, matcher=f'{bucket}=~"input|cache_read|cache_write"')
-    told = "Part of the money for input that went into cache reads; they are cheaper than other input."
+    description = "Part of the money for input that went into cache reads; they are cheaper than other input."
     return Panel("Cached share of input cost", "lines", "percentunit",
-                 (Query(chosen.ratio(cached, paid), legend(MODEL)),), told, 6)  # fmt: skip
+                 (Query(chosen.ratio(cached, paid), legend(MODEL)),), description, 6)  # fmt: skip
 
 
 def _nothing(chosen: Selection) -> tuple[Panel, ...]:

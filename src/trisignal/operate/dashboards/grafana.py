@@ -66,8 +66,8 @@ def render(page: Page, variables: tuple[Variable, ...]) -> dict[str, Any]:
         made = made.with_row(dashboard.Row(row.title).id(number := number + 1))
         for panel in row.panels:
             made = made.with_panel(_panel(panel).id(number := number + 1))
-    told: dict[str, Any] = json.loads(JSONEncoder().encode(made.build()))
-    return told
+    document: dict[str, Any] = json.loads(JSONEncoder().encode(made.build()))
+    return document
 
 
 # --- around the panels ---------------------------------------------------------------
@@ -111,9 +111,9 @@ class _Made:
 
 def _marks(name: str, colour: str, expr: str, title: str, text: str, value_is_time: bool = False) -> _Made:
     """Marks made by a query; the SDK's type leaves out how they are labelled."""
-    told = dashboard.AnnotationQuery().name(name).datasource(PROMETHEUS).icon_color(colour).expr(expr).build()
+    query = dashboard.AnnotationQuery().name(name).datasource(PROMETHEUS).icon_color(colour).expr(expr).build()
     shown = {"titleFormat": title, "textFormat": text, "step": "30s", "useValueForTime": value_is_time}
-    return _Made({**told.to_json(), **shown})
+    return _Made({**query.to_json(), **shown})
 
 
 def _annotations() -> list[Any]:

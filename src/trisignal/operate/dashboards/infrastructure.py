@@ -123,9 +123,9 @@ def _pods() -> tuple[Panel, ...]:
 
 
 def _telemetry(chosen: Selection) -> tuple[Panel, ...]:
-    def count(title: str, key: str, told: str, colour: str = "red") -> Panel:
+    def count(title: str, key: str, description: str, colour: str = "red") -> Panel:
         limits = ((1, colour),) if colour else ()
-        return Panel(title, "stat", "short", (Query(chosen.grown(key), or_zero=True),), told, 4, limits)
+        return Panel(title, "stat", "short", (Query(chosen.grown(key), or_zero=True),), description, 4, limits)
 
     age = f"time() - max({chosen.series('price_table_timestamp')})"
     days = chosen.plan.thresholds.price_table_days

@@ -22,18 +22,18 @@ def page(chosen: Selection) -> Page:
 
 
 def _now(chosen: Selection) -> tuple[Panel, ...]:
-    told = chosen.plan.thresholds
-    slow = ((told.first_token_p95_seconds, ORANGE), (told.latency_p95_seconds, RED))
+    thresholds = chosen.plan.thresholds
+    slow = ((thresholds.first_token_p95_seconds, ORANGE), (thresholds.latency_p95_seconds, RED))
     return (
         Panel("Calls", "stat", "reqps", (Query(chosen.sum("requests")),), "Ended calls per second.", 4),
         Panel("Failing", "stat", "percentunit", (Query(chosen.failing()),),
               "Share of the calls that failed; cancelled and abandoned calls are left out.", 4,
-              ((told.error_ratio / 5, ORANGE), (told.error_ratio, RED))),
+              ((thresholds.error_ratio / 5, ORANGE), (thresholds.error_ratio, RED))),
         Panel("In flight", "stat", "short", (Query(chosen.gauge("active")),), "Calls that have not ended.", 4),
         Panel("p95 latency", "stat", "s", (Query(chosen.quantile(0.95, "inference_duration", matcher=ANSWERED)),),
               "95 of 100 successful calls took no longer.", 4, slow),
         Panel("p95 to first token", "stat", "s", (Query(chosen.quantile(0.95, "first_token")),),
-              "95 of 100 streams had begun by then.", 4, ((told.first_token_p95_seconds, RED),)),
+              "95 of 100 streams had begun by then.", 4, ((thresholds.first_token_p95_seconds, RED),)),
         Panel("Cost per hour", "stat", "currencyUSD", (Query(f"{chosen.sum('cost', window=HOUR)} * 3600"),),
               "US dollars over the last hour.", 4),
     )  # fmt: skip

@@ -42,7 +42,7 @@ def _health(chosen: Selection) -> tuple[Panel, ...]:
 
 
 def _limits(chosen: Selection) -> tuple[Panel, ...]:
-    told, by = chosen.plan.thresholds, (PROVIDER, MODEL, "resource")
+    thresholds, by = chosen.plan.thresholds, (PROVIDER, MODEL, "resource")
     left = chosen.gauge("ratelimit_remaining", *by, over="min")
     room = f"{left} / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0)"
     limited = chosen.sum("errors", MODEL, matcher=f'{label(KIND)}="rate_limit"')
@@ -51,14 +51,14 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
     return (
         Panel("Headroom", "lines", PERCENT, (Query(room, each),),
               "Part of the rate limit that is left, as last reported by the provider.", 12,
-              ((told.headroom_ratio, "green"),), top=1),
+              ((thresholds.headroom_ratio, "green"),), top=1),
         Panel("Refused by rate limits", "lines", PERCENT, (Query(refused, legend(MODEL)),),
-              "Share of the calls that ended so, retries and all.", 12, ((told.rate_limited_ratio, "red"),)),
+              "Share of the calls that ended so, retries and all.", 12, ((thresholds.rate_limited_ratio, "red"),)),
         Panel("Retries per call", "lines", "short",
               (Query(chosen.ratio(chosen.sum("retries", MODEL), chosen.sum("requests", MODEL, matcher=ENDED)),
                      legend(MODEL)),),
               "Hidden in the client: they add to latency before they show as errors.", 12,
-              ((told.retries_per_request, "red"),)),
+              ((thresholds.retries_per_request, "red"),)),
         Panel("Retries by kind", "stack", "cps", (Query(chosen.sum("retries", KIND), legend(KIND)),), width=12),
     )  # fmt: skip
 

@@ -55,14 +55,14 @@ def _scores(chosen: Selection, other: str, hallucination: Score | None) -> tuple
     return tuple(found)
 
 
-def _hallucination(chosen: Selection, told: Score) -> Panel:
-    which = f'evaluation="{told.evaluation}"' if told.evaluation else ""
+def _hallucination(chosen: Selection, score: Score) -> Panel:
+    which = f'evaluation="{score.evaluation}"' if score.evaluation else ""
     count = chosen.sum("quality_score", MODEL, matcher=which, suffix="_count", window=HOUR)
-    matcher = ",".join(part for part in (which, bound(told.score)) if part)
+    matcher = ",".join(part for part in (which, bound(score.score)) if part)
     fine = chosen.sum("quality_score", MODEL, matcher=matcher, suffix="_bucket", window=HOUR)
     return Panel("Hallucination", "lines", PERCENT, (Query(f"1 - {fine} / ({count} > 0)", legend(MODEL)),),
-                 f"Share of the answers with a `{told.evaluation}` score over {told.score:g}; "
-                 f"{1 - told.target:.3g} are allowed.", limits=((1 - told.target, "red"),))  # fmt: skip
+                 f"Share of the answers with a `{score.evaluation}` score over {score.score:g}; "
+                 f"{1 - score.target:.3g} are allowed.", limits=((1 - score.target, "red"),))  # fmt: skip
 
 
 def _versions(chosen: Selection, other: str) -> tuple[Panel, ...]:
@@ -82,11 +82,11 @@ def _versions(chosen: Selection, other: str) -> tuple[Panel, ...]:
 
 def _feedback(chosen: Selection) -> tuple[Panel, ...]:
     good = chosen.sum("feedback", MODEL, matcher='rating="positive"', window=HOUR)
-    told = chosen.sum("feedback", MODEL, matcher='rating=~"positive|negative"', window=HOUR)
+    ratings = chosen.sum("feedback", MODEL, matcher='rating=~"positive|negative"', window=HOUR)
     return (
         Panel("Feedback per hour", "stack", "short",
               (Query(chosen.grown("feedback", "rating", window=HOUR), "{{rating}}"),), width=12,
               colours=(("positive", "green"), ("negative", "red"), ("neutral", "blue"))),
-        Panel("Positive share by model", "lines", PERCENT, (Query(chosen.ratio(good, told), legend(MODEL)),),
+        Panel("Positive share by model", "lines", PERCENT, (Query(chosen.ratio(good, ratings), legend(MODEL)),),
               "Of the ratings that are positive or negative, over the last hour.", 12, top=1),
     )  # fmt: skip

@@ -52,14 +52,14 @@ class Selection:
             suffix: Part of a histogram, e.g. ``_bucket``.
         """
         metric = self._metrics[key]
-        told = [f'{SERVICE}=~"$service"']
+        matchers = [f'{SERVICE}=~"$service"']
         # A matcher on a label that a metric lacks would hide all of it once something is chosen.
-        told += [f'{label(name)}=~"${chosen}"' for name, chosen in CHOSEN.items() if name in metric.labels]
+        matchers += [f'{label(name)}=~"${chosen}"' for name, chosen in CHOSEN.items() if name in metric.labels]
         if metric.dimensioned:
-            told += [f'{name}=~"${name}"' for name in self.plan.dimensions]
+            matchers += [f'{name}=~"${name}"' for name in self.plan.dimensions]
         if matcher:
-            told.append(matcher)
-        return f"{self._queries.name(key, suffix)}{{{','.join(told)}}}"
+            matchers.append(matcher)
+        return f"{self._queries.name(key, suffix)}{{{','.join(matchers)}}}"
 
     def sum(self, key: str, *by: str, matcher: str = "", suffix: str = "", window: str = RATE) -> str:
         """Rate of a counter, or of a part of a histogram, summed by attributes."""

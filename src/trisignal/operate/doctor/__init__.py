@@ -85,7 +85,7 @@ def _max_label_sets() -> int:
     telemetry = running()
     try:
         return (config.load().settings if telemetry is None else telemetry.settings).max_label_sets
-    except ConfigError:  # told by another check
+    except ConfigError:  # another check reports it
         return config.Settings().max_label_sets
 
 
@@ -94,6 +94,6 @@ def _readers(page: Page, plan: Plan | None, queries: Mapping[str, Sequence[str]]
         plan = Plan.model_validate({"metric_profile": page.profile, "metric_prefix": page.prefix})
     series = readers.recorded(plan)
     yield from readers.check(page, readers.of_plan(plan), series, "the rules of trisignal rules")
-    for source, told in queries.items():
-        yield from readers.check(page, told, series, source)
+    for source, readings in queries.items():
+        yield from readers.check(page, readings, series, source)
     yield from readers.foreign(page)

@@ -95,7 +95,7 @@ def _native() -> Iterator[Finding]:
 
 
 def _exists(module: str) -> bool:
-    """Whether a module could be imported, told without importing the packages around it."""
+    """Whether a module could be imported, found out without importing the packages around it."""
     top, *rest = module.split(".")
     spec = find_spec(top)
     roots = (spec.submodule_search_locations or ()) if spec is not None else ()

@@ -90,13 +90,13 @@ def _gunicorn() -> list[str]:
 
 def _workers() -> int:
     words = _gunicorn()
-    told = os.environ.get("WEB_CONCURRENCY", "")
+    workers = os.environ.get("WEB_CONCURRENCY", "")
     for word, following in zip(words, [*words[1:], ""]):
         if word in ("-w", "--workers"):
-            told = following
+            workers = following
         elif word.startswith("--workers="):
-            told = word.partition("=")[2]
-    return int(told) if told.isdigit() else 1
+            workers = word.partition("=")[2]
+    return int(workers) if workers.isdigit() else 1
 
 
 def _forks() -> Iterator[Finding]:
@@ -119,7 +119,7 @@ def _sends_by_grpc() -> bool:
     try:
         return any("otlp" in exporters_of(signal, warn=False) and protocol(signal) == "grpc"
                    for signal in ("TRACES", "METRICS", "LOGS"))  # fmt: skip
-    except ConfigError:  # told by another check
+    except ConfigError:  # another check reports it
         return False
 
 
@@ -148,7 +148,7 @@ def clock(whose: str, ahead_s: float | None) -> Iterator[Finding]:
 
     Args:
         whose: Address of the server.
-        ahead_s: How far it is ahead, in seconds; None when it told no time.
+        ahead_s: How far it is ahead, in seconds; None when it sent no time.
     """
     if ahead_s is None:
         return

@@ -60,10 +60,10 @@ def check(url: str, headers: Mapping[str, str], max_label_sets: int, timeout_s: 
 
 
 def _form(url: str, answer: Answer, page: Page, took_s: float) -> Finding:
-    told = f"{page.count()} samples in {took_s:.2f} s"
+    size = f"{page.count()} samples in {took_s:.2f} s"
     if answer.content_type.startswith(OPENMETRICS):
-        return Finding(CHECK, "ok", f"{url} is valid OpenMetrics: {told}")
-    return Finding(CHECK, "info", f"{url} is valid, but only in the text format, without exemplars: {told}",
+        return Finding(CHECK, "ok", f"{url} is valid OpenMetrics: {size}")
+    return Finding(CHECK, "info", f"{url} is valid, but only in the text format, without exemplars: {size}",
                    "serve trisignal.metrics_app(), which speaks OpenMetrics")  # fmt: skip
 
 
@@ -126,9 +126,9 @@ def _counted(page: Page) -> Iterator[Finding]:
         found: Counter[str] = Counter()
         for series in page.series(key):
             found[series.labels.get(by, "")] += int(series.value)
-        told = [(whose or "(unknown)", count) for whose, count in found.most_common(5) if count]
-        if told:
-            listed = ", ".join(f"{whose} {count}" for whose, count in told)
+        named = [(whose or "(unknown)", count) for whose, count in found.most_common(5) if count]
+        if named:
+            listed = ", ".join(f"{whose} {count}" for whose, count in named)
             yield Finding(CHECK, "warning", f"{sum(found.values())} {said}: {listed}", do)
         elif key in _TITLES and page.total("requests"):
             yield Finding(CHECK, "ok", _TITLES[key])

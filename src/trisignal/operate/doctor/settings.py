@@ -25,10 +25,10 @@ def check() -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding(CHECK, "error", str(error), "correct it: setup() raises the same")
         return
-    told = {name: source for name, source in loaded.sources.items() if source != "default"}
-    for name, source in told.items():
+    changed = {name: source for name, source in loaded.sources.items() if source != "default"}
+    for name, source in changed.items():
         yield Finding(CHECK, "ok", f"{name} = {getattr(loaded.settings, name)!r} (from {source})")
-    yield Finding(CHECK, "ok", f"{len(loaded.sources) - len(told)} settings have their default")
+    yield Finding(CHECK, "ok", f"{len(loaded.sources) - len(changed)} settings have their default")
     yield from _doubts(loaded.settings)
 
 
