@@ -12,7 +12,7 @@ from trisignal.operate.scrape import ACCEPT, fetch
 from trisignal.web.metrics_page import MULTIPROCESS_VARIABLES
 
 CHECK = "process"
-_IN_A_ROW, _AT_ONCE = 5, 10
+_IN_A_ROW, _AT_ONCE, _ROUNDS = 5, 10, 8
 _LARGE_BYTES = 2_000_000
 """Larger pages are fetched less often."""
 _START = re.compile(r"^process_start_time_seconds (\S+)", re.MULTILINE)
@@ -41,10 +41,13 @@ def check(url: str, headers: Mapping[str, str], timeout_s: float) -> Iterator[Fi
         return
     large = len(first) > _LARGE_BYTES
     in_a_row = [first, *map(get, range(1 if large else _IN_A_ROW))]
-    # Idle workers share connections only when several are made at once.
+    processes = {mark for page in in_a_row if (mark := _mark(page))}
+    # An idle worker takes connections only while the others are busy.
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        at_once = list(pool.map(get, range(2 if large else _AT_ONCE)))
-    processes = {mark for page in (*in_a_row, *at_once) if (mark := _mark(page))}
+        for _ in range(1 if large or not processes else _ROUNDS):
+            if len(processes) > 1:
+                break
+            processes |= {mark for page in pool.map(get, range(2 if large else _AT_ONCE)) if (mark := _mark(page))}
     if len(processes) > 1 or _goes_back(in_a_row):
         number = str(len(processes)) if len(processes) > 1 else "several"
         yield Finding(CHECK, "error", f"{number} processes answer at this address, and each shows its own metrics: "
