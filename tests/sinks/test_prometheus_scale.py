@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from sinks.calls import ended, streamed
 from sinks.scraped import Scraped
 
-from trisignal import config
+from trisignal import _guard, config
 from trisignal import semconv as names
 from trisignal.call import Usage
 from trisignal.policy.cardinality import MOST_REFUSED, LabelLimiter
@@ -273,3 +273,17 @@ def test_a_scrape_costs_what_prometheus_client_needs(monkeypatch: pytest.MonkeyP
     scraped.take(*calls)
     assert functions_run(lambda: generate_latest(scraped.registry)) <= 1.15 * theirs
     assert len(generate_latest(same).splitlines()) == len(generate_latest(scraped.registry).splitlines())
+
+
+def test_an_error_of_ours_leaves_the_page_standing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be brought up to date is counted, and the host's own metrics are shown."""
+    scraped = Scraped().take(ended())
+    Counter("host_requests", "The host's own", registry=scraped.registry).inc()
+    monkeypatch.setattr(_guard.STATE, "strict", False)
+
+    def broken() -> None:
+        raise ValueError
+
+    scraped.sink.before_collect = broken
+    assert "host_requests_total 1.0" in generate_latest(scraped.registry).decode()
+    assert _guard.STATE.counts["sink.prometheus.collect"] == 1

@@ -107,15 +107,14 @@ class Active:
     A set, not a number: a call that is interrupted at any moment is in it or not, and leaves it once.
     """
 
-    __slots__ = ("calls", "child", "labels", "shown")
+    __slots__ = ("calls", "child", "labels")
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self.labels = labels
         self.calls: set[int] = set()
         """Ids of open drafts."""
-        self.shown = 0
-        """What the gauge has of them; several label sets may share one gauge."""
         self.child: Any = None
+        """Child of prometheus_client that shows them, once it is known."""
 
 
 def duration_key(call: Call) -> str:

@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
+from trisignal import _guard
+
 ExemplarOf = tuple[str, str, float, float]
 """Trace id, span id, observed value, Unix time in seconds."""
 
@@ -107,7 +109,10 @@ class CallCollector(Collector):
         return [family for metric in self._metrics for family in metric.describe()]
 
     def collect(self) -> Iterable[Metric]:
-        """Bring the metrics up to date, then collect them."""
-        self._settle()
+        """Bring the metrics up to date, then collect them; the host's own page must not fail with us."""
+        try:
+            self._settle()
+        except Exception as error:
+            _guard.contain("sink.prometheus.collect", error)
         for metric in self._metrics:
             yield from metric.collect()

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from threading import RLock
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, values
 
@@ -31,8 +31,6 @@ from trisignal.sinks._mover import Mover
 from trisignal.sinks._rows import Active, Added, Row
 from trisignal.sinks._series import BulkHistogram, CallCollector, PlainCounter
 from trisignal.sinks._workers import Membership
-
-T = TypeVar("T", Row, Active)
 
 MOVE_S = 0.1
 """Seconds for which what calls add may wait in a process before the files of multiprocess mode have it."""
@@ -96,6 +94,7 @@ class PrometheusSink:
         self._retired: list[dict[tuple[Any, ...], Row]] = []
         """Rows that there was no room for, to be freed where no call waits for it."""
         self._active: dict[tuple[Any, ...], Active] = {}
+        self._shown: dict[Any, int] = {}  # children of the in-flight gauge, and what they show
         self._limits: dict[tuple[str, tuple[str, ...]], float] = {}
         """Rate limits as last reported by the providers."""
         self._children: dict[tuple[str, tuple[str, ...]], Any] = {}
@@ -149,7 +148,7 @@ class PrometheusSink:
         self._moved_at_s = -MOVE_S
         self._mover.after_fork()
         self._limiter.after_fork()
-        self._rows, self._active = {}, {}
+        self._rows, self._active, self._shown = {}, {}, {}
         self._retired = []
         self._limits.clear()
         if self._membership is not None:
@@ -217,7 +216,7 @@ class PrometheusSink:
 
     def _forget_idle(self) -> None:
         """Free the label sets that have no call in flight; with the lock held."""
-        self._active = {key: active for key, active in self._active.items() if active.calls or active.shown}
+        self._active = {key: active for key, active in self._active.items() if active.calls}
         self._most_active = max(self._most_rows, 2 * len(self._active))
 
     def abort(self, draft: Draft) -> None:
@@ -308,21 +307,20 @@ class PrometheusSink:
         """Move what was accumulated into the labelled children."""
         with self._flushing:
             while self._retired:
-                self._flush_all(self._retired[0].values(), self._flush_row)
+                self._flush_all(self._retired[0].values())
                 self._retired.pop(0)
-            self._flush_all(self._rows.values(), self._flush_row)
-            self._flush_all(self._active.values(), self._flush_active)
+            self._flush_all(self._rows.values())
+            self._show_active()
             while self._limits:
                 (key, labels), value = self._limits.popitem()
                 self._child(key, labels).set(value)
             self._moved_at_s = monotonic()
 
-    @staticmethod
-    def _flush_all(rows: Iterable[T], flush: Callable[[T], bool]) -> None:
+    def _flush_all(self, rows: Iterable[Row]) -> None:
         flushed = 0
         for row in tuple(rows):
             try:
-                flushed += flush(row)
+                flushed += self._flush_row(row)
             except Exception as error:
                 _guard.contain("sink.prometheus.flush", error)
             if flushed == _SLICE:
@@ -330,16 +328,19 @@ class PrometheusSink:
                 # Without it a thread that has a call to record waits for the interpreter's switch interval.
                 sleep(0)
 
-    def _flush_active(self, active: Active) -> bool:
-        calls = len(active.calls)
-        added, active.shown = calls - active.shown, calls
-        child = active.child
-        if child is None:
-            child = active.child = self._child("active", active.labels)
-        elif not added:
-            return False
-        child.inc(added)
-        return True
+    def _show_active(self) -> None:
+        """Set the in-flight gauges; an interruption harms nothing, as it can be done again."""
+        sums = dict.fromkeys(self._shown, 0)
+        for active in tuple(self._active.values()):
+            child = active.child
+            if child is None:
+                child = active.child = self._child("active", active.labels)
+            # Several label sets may have collapsed into one.
+            sums[child] = sums.get(child, 0) + len(active.calls)
+        for child, calls in sums.items():
+            if self._shown.get(child) != calls:
+                child.set(calls)
+                self._shown[child] = calls
 
     def _flush_row(self, row: Row) -> bool:
         if row.is_empty:
