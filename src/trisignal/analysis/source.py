@@ -61,12 +61,15 @@ class TraceSource(Protocol):
 
     def holding(self) -> Holding:
         """What the source holds."""
+        ...
 
     def spans(self, query: Query) -> Rows[SpanRow]:
         """Spans of a query, in its order, from its offset up to its limit."""
+        ...
 
     def trace(self, trace_id: str) -> TraceRecord:
         """All of one trace; a record without spans when it is unknown."""
+        ...
 
     def totals(
         self, query: Query, by: Sequence[str] = (), *, step_s: float | None = None, quantiles: bool = False
@@ -82,15 +85,19 @@ class TraceSource(Protocol):
         Returns:
             One total per group and step; groups and steps without spans are left out.
         """
+        ...
 
     def scores(self, query: Query) -> Rows[JudgedSpan]:
         """Scores of spans of a query, worst first, from its offset up to its limit.
 
         The window is that of the span's start; a score without a known span counts at its own time.
         """
+        ...
 
     def logs(self, query: Query) -> Rows[LogLine]:
         """Log lines in the window, newest first; ``where`` may hold ``request_id`` only."""
+        ...
 
     def close(self) -> None:
         """Let go of connections and files."""
+        ...

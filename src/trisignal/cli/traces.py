@@ -71,8 +71,8 @@ def _show(answer: Any, view: Callable[..., RenderableType] | None, options: dict
     if isinstance(answer, str):
         click.echo(answer, nl=False)
         return
-    pieces = answer if isinstance(answer, tuple) else (answer,)
-    shown = views.trace(answer, attributes=options["attributes"]) if view is None else view(*pieces)
+    pieces: tuple[Any, ...] = answer if isinstance(answer, tuple) else (answer,)
+    shown = views.trace(pieces[0], attributes=options["attributes"]) if view is None else view(*pieces)
     console.print(shown)
     console.print(views.coverage(pieces[0].coverage))
 

@@ -264,11 +264,11 @@ def find(db: sqlite3.Connection, key: tuple[Any, Any]) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _ids(ref: object) -> tuple[bytes, bytes]:
+def _ids(ref: Mapping[str, str]) -> tuple[bytes, bytes]:
     """Trace and span id of a reference; what is not hexadecimal is no id."""
     ids = []
     for name, length in (("trace_id", 32), ("span_id", 16)):
-        text = ref.get(name, "") if hasattr(ref, "get") else ""
+        text = ref.get(name, "")
         try:
             ids.append(bytes.fromhex(text) if len(text) == length else b"")
         except ValueError:
