@@ -286,3 +286,11 @@ def wait(ready: Any, limit_s: float = 60) -> Any:
             return found
         time.sleep(0.01)
     raise AssertionError("waited in vain")
+
+
+def test_a_first_lookup_parses_one_biller() -> None:
+    """The rows of billers that were not asked stay text, so that a first lookup does not block a caller for long."""
+    billers = shipped.__wrapped__()["providers"]
+    table = TablePrices(billers)
+    assert table.rates("mistral_ai", "api.mistral.ai", "mistral-large-latest", "", time.time()) is not None
+    assert [biller["id"] for biller in billers if "models" in biller] == ["mistral"]
