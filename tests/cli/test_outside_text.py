@@ -50,7 +50,7 @@ def test_top_shows_names_as_they_are(text: str, columns: int) -> None:
 def test_doctor_shows_findings_as_they_are(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What a server answered or a variable holds is shown and not interpreted."""
     finding = Finding("metrics", "error", f"it answered {text}", f"do {text}")
-    doctor_command._print([finding], [finding])
+    doctor_command._print(finding, [finding])
     assert not acts(capsys.readouterr().out)
 
 
