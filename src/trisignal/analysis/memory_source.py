@@ -51,8 +51,8 @@ class MemorySource:
 
     def spans(self, query: Query) -> Rows[SpanRow]:
         """Spans of a query."""
-        rows = [row for row in self._spans if _matches(row, query)]
-        rows.sort(key=lambda row: (_rank(row, query), row.start_unix_s), reverse=query.descending)
+        rows = [row for row in self._spans if matches(row, query)]
+        rows.sort(key=lambda row: (rank(row, query), row.start_unix_s), reverse=query.descending)
         cut = rows[query.offset : query.offset + query.limit]
         return Rows(tuple(row if query.attributes else replace(row, attributes=_NOTHING) for row in cut))
 
@@ -72,7 +72,7 @@ class MemorySource:
         self, query: Query, by: Sequence[str] = (), *, step_s: float | None = None, quantiles: bool = False
     ) -> Rows[Total]:
         """Sums over the spans of a query."""
-        return Rows(folding.fold((row for row in self._spans if _matches(row, query)), by, step_s, quantiles))
+        return Rows(folding.fold((row for row in self._spans if matches(row, query)), by, step_s, quantiles))
 
     def scores(self, query: Query) -> Rows[JudgedSpan]:
         """Scores, worst first."""
@@ -81,7 +81,7 @@ class MemorySource:
         judged = []
         for score in self._scores:
             span = spans.get((score.trace_id, score.span_id))
-            if span is None or not _matches(span, asked) or (query.evaluation not in ("", score.evaluation)):
+            if span is None or not matches(span, asked) or (query.evaluation not in ("", score.evaluation)):
                 continue
             if query.max_quality is None or (score.score is not None and score.score <= query.max_quality):
                 judged.append(JudgedSpan(score, span))
@@ -104,7 +104,8 @@ class MemorySource:
         """Nothing to let go of."""
 
 
-def _matches(row: SpanRow, query: Query) -> bool:
+def matches(row: SpanRow, query: Query) -> bool:
+    """Whether a query asks for a span; its attributes are read where the query names them."""
     if not query.window.since_unix_s <= row.start_unix_s < query.window.until_unix_s:
         return False
     if (query.of == "calls" and not row.model_call) or (query.of == "requests" and not row.root):
@@ -123,7 +124,8 @@ def _matches(row: SpanRow, query: Query) -> bool:
     )
 
 
-def _rank(row: SpanRow, query: Query) -> float:
+def rank(row: SpanRow, query: Query) -> float:
+    """What the order of a query compares."""
     if query.order == "duration":
         return row.duration_s
     if query.order == "cost":

@@ -10,7 +10,11 @@ from trisignal.analysis.source import ENTRY_POINT_GROUP, TraceSource
 from trisignal.errors import SourceError
 
 FOLDER = ""
-BUILT_IN = {FOLDER: "trisignal.store.reader:StoreSource"}
+BUILT_IN = {
+    FOLDER: "trisignal.store.reader:StoreSource",
+    "jaeger": "trisignal.analysis.jaeger:JaegerSource",
+    "tempo": "trisignal.analysis.tempo:TempoSource",
+}
 """Scheme to ``module:callable`` of the sources that come with trisignal; "" stands for a folder."""
 
 
