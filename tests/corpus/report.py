@@ -86,6 +86,7 @@ class LeftOut(NamedTuple):
     reason: str
 
 
+_STOPS = "gen_ai.request.stop_sequences"
 _GAVE_UP = (
     "the client's streaming helper raises when a reply was cut by its length, before the chunk with this fact is read"
 )
@@ -95,6 +96,11 @@ NOT_COMPARED = (
         lambda call: "gen_ai.response.id" in call.facts.open,
         "a stream whose chunks carry several ids has no id of its own; the conventions neither ask for nor forbid "
         "the id of an embeddings reply",
+    ),
+    LeftOut(
+        _STOPS,
+        lambda call: any(" " in word.strip() for word in call.facts.attributes.get(_STOPS, ())),  # type: ignore[union-attr]
+        "a stop sequence of more than one word is content: its text is withheld while content is off",
     ),
     *(
         LeftOut(name, lambda call: call.interrupted, _GAVE_UP)
