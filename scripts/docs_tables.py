@@ -35,9 +35,17 @@ _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL
 
 OUTCOME_MEANING = {
     "ok": ("The call returned, or its stream was read to the finish chunk.", "unset", "INFO"),
-    "error": ("The call raised, or the stream carried an error, or ended before its finish event.", "`ERROR`", "ERROR, or WARNING"),
+    "error": (
+        "The call raised, or its stream carried an error or lacks its finish event.",
+        "`ERROR`",
+        "ERROR, or WARNING",
+    ),
     "cancelled": ("The task was cancelled, or the process was interrupted.", "unset", "WARNING"),
-    "abandoned": ("The stream was dropped or closed before its finish chunk, or the process ended.", "unset", "WARNING"),
+    "abandoned": (
+        "The stream was dropped or closed before its finish chunk, or at exit.",
+        "unset",
+        "WARNING",
+    ),
 }
 KIND_MEANING = {
     "rate_limit": "too many requests, quota used up",

@@ -73,6 +73,9 @@ class BridgeSpanProcessor(SpanProcessor):
         if get_ident() in state.inside:
             # Ended by the garbage collector while a sink of ours is at work: later.
             state.unsettled.append(settle)
+        elif node.inside and words.operation_of(span.attributes or {}, scope) == names.INVOKE_AGENT:
+            # A stream that the agent has returned: what it counts is known when that ends.
+            node.later = settle
         else:
             settle()
 
@@ -88,6 +91,7 @@ class BridgeSpanProcessor(SpanProcessor):
         return True
 
     def _settle(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> None:
+        node.settled = True
         try:
             if not self._tell(span, scope, ids, node):
                 nesting.credit(node.parent, node.agent_calls, node.tool_calls)

@@ -7,7 +7,7 @@ a parent given by hand.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any, Union
 
@@ -30,8 +30,8 @@ class OpenSpan:
     """A span of somebody else's that has not ended yet."""
 
     __slots__ = (
-        "agent_calls", "bound", "children", "covered", "encloses", "family", "key", "made_ns", "parent", "scope",
-        "span", "tool_calls",
+        "agent_calls", "bound", "children", "covered", "encloses", "family", "inside", "key", "later", "made_ns",
+        "parent", "scope", "settled", "span", "tool_calls",
     )  # fmt: skip
 
     def __init__(self, span: Any, scope: str, key: Key, parent: Outer | None) -> None:
@@ -52,6 +52,12 @@ class OpenSpan:
         """An enclosing call of ours tells this very call."""
         self.agent_calls = 0
         self.tool_calls = 0
+        self.inside: set[int] = set()
+        """Ids of open calls of ours inside: streams may end after the span around them."""
+        self.later: Callable[[], None] | None = None
+        """What records the span, while it waits for those."""
+        self.settled = False
+        """It has ended, and its counts were passed on."""
 
     # What is asked of whatever encloses a call: the names are those of `Draft`.
 
@@ -263,10 +269,33 @@ def within_agent(node: OpenSpan) -> bool:
 
 
 def credit(outer: Outer | None, agent_calls: int, tool_calls: int) -> None:
-    """Add calls to the innermost agent around them; a span of others passes them on when it ends."""
+    """Add calls to the innermost agent around them; another instrumentation's span passes them on when it ends."""
     while outer is not None:
-        if isinstance(outer, OpenSpan) or outer.operation == names.INVOKE_AGENT:
+        is_open = not outer.settled if isinstance(outer, OpenSpan) else outer.operation == names.INVOKE_AGENT
+        if is_open:
             outer.agent_calls += agent_calls
             outer.tool_calls += tool_calls
             return
+        outer = outer.parent
+
+
+def entered(draft: Draft) -> None:
+    """Note on the spans around a call that it is open inside of them."""
+    outer: Outer | None = draft.parent
+    while outer is not None:
+        if isinstance(outer, OpenSpan):
+            outer.inside.add(id(draft))
+        outer = outer.parent
+
+
+def left(draft: Draft) -> None:
+    """The call has ended: spans of agents that waited for it are recorded."""
+    outer: Outer | None = draft.parent
+    while outer is not None:
+        if isinstance(outer, OpenSpan):
+            outer.inside.discard(id(draft))
+            later = outer.later
+            if later is not None and not outer.inside:
+                outer.later = None
+                later()
         outer = outer.parent

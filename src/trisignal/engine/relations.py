@@ -23,6 +23,8 @@ def relate(draft: Draft, parent: nesting.Outer) -> None:
     operation = draft.operation
     if NESTING.spans:
         nesting.began(draft)
+        if operation != names.STAGE:
+            nesting.entered(draft)
     if operation in names.INFERENCE or operation == names.EMBEDDINGS:
         _relate_inference(draft, parent)
 
@@ -53,6 +55,8 @@ def account(draft: Draft) -> None:
         inference = draft.operation in names.INFERENCE and draft.counted and not draft.encloses_call
         if inference or draft.operation == names.EXECUTE_TOOL:
             nesting.credit(draft.parent, int(inference), int(not inference))
+        if NESTING.watchers:
+            nesting.left(draft)
         return
     around = outer = nesting.own(draft.parent)
     while outer is not None and outer.operation == names.STAGE:
