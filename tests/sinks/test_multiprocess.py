@@ -217,6 +217,19 @@ with trisignal.llm(provider="acme", model="small"):
     assert not list(tmp_path.glob("trisignal_*.lock")) or code is KILLED["set up before the fork"]
 
 
+def test_what_ended_processes_put_and_took_still_counts(
+    run: Callable[[str], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """The depth of a queue between two processes that have done their work is 0, not what one of them took."""
+    put = run('trisignal.setup()\nfor _ in range(3):\n    trisignal.queue("jobs").put()\n')
+    put.communicate(timeout=DEADLINE_S)
+    assert value(tmp_path, "llm_queue_depth") == 3
+    take = run('trisignal.setup()\nfor _ in range(3):\n    with trisignal.queue("jobs").get({}):\n        call()\n')
+    take.communicate(timeout=DEADLINE_S)
+    assert value(tmp_path, "llm_queue_depth") == 0
+    assert not list(tmp_path.glob("trisignal_*"))
+
+
 def test_processes_that_never_used_trisignal_are_left_alone(tmp_path: Path) -> None:
     """Gauges of the host's other processes stay, whatever their files are called."""
     code = """

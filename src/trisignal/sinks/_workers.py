@@ -1,15 +1,18 @@
-"""Which processes of a multiprocess directory are alive, so that gauges of killed ones do not stay.
+"""Which processes of a multiprocess directory were killed, so that their gauges do not stay.
 
 Each process of ours holds a lock on a file of its own beside prometheus_client's. The system releases it however the
 process ends, SIGKILL included, and whatever becomes of its process id: the server needs no hook, and
-containers that share a directory may share ids.
+containers that share a directory may share ids. A process that ends by itself gives its lock up: what it put into a
+queue and took out of it was put and taken, and no call of it is in flight.
 
 The open files are module state, as the locks belong to the process.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,7 @@ class Membership:
             path = file.with_name(f"{_PREFIX}{file.stem.rpartition('_')[2]}{_SUFFIX}")
             if path not in _held:
                 _held[path] = _locked(path)
+                _leave_at_exit()
 
     def after_fork(self) -> None:
         """A forked child inherits the files and none of the locks."""
@@ -56,6 +60,23 @@ class Membership:
             with suppress(OSError):
                 os.close(descriptor)
         _held.clear()
+
+
+def _leave() -> None:
+    while _held:
+        path, descriptor = _held.popitem()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _leave_at_exit() -> None:
+    atexit.unregister(_leave)
+    atexit.register(_leave)
+    # Processes of multiprocessing end without what atexit has; they forget the parent's finalizers, too.
+    processes = sys.modules.get("multiprocessing.util")
+    if processes is not None:
+        processes.Finalize(None, _leave, exitpriority=50)
 
 
 def _locked(path: Path) -> int:
@@ -73,7 +94,7 @@ def _locked(path: Path) -> int:
 
 
 def bury_dead(directory: str) -> int:
-    """Remove the live gauges of processes that have ended.
+    """Remove the live gauges of processes that were killed.
 
     Args:
         directory: That of ``PROMETHEUS_MULTIPROC_DIR``.

@@ -314,13 +314,13 @@ class PrometheusSink:
             while self._limits:
                 (key, labels), value = self._limits.popitem()
                 self._child(key, labels).set(value)
-            self._moved_at_s = monotonic()
 
     def _flush_all(self, rows: Iterable[Row]) -> None:
         flushed = 0
         for row in tuple(rows):
             try:
-                flushed += self._flush_row(row)
+                if self._flush_row(row):
+                    flushed, self._moved_at_s = flushed + 1, monotonic()
             except Exception as error:
                 _guard.contain("sink.prometheus.flush", error)
             if flushed == _SLICE:
