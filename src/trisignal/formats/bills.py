@@ -32,6 +32,11 @@ HEADERS = frozenset({_COST, _ORIGINAL, _DISCOUNT, _MARGIN, _ESTIMATE, *_CACHES})
 """Names, in lower case, of headers that `read_headers` looks at, beside those that have ``cost`` in their name."""
 
 
+_IN_USAGE = frozenset({"cost", "cost_in_usd_ticks", "pydantic_ai_gateway", *_TOTALS})
+_IN_REPLY = frozenset({"provider_metadata", "providerMetadata", "cost", *_TOTALS})
+"""Keys without which a usage object or a reply has no bill: nearly all have none, and are done with one look."""
+
+
 def usd(value: Any) -> float | None:
     """An amount as a number of US dollars: a number or a decimal text, 0 or more; else None.
 
@@ -76,6 +81,8 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         provider: Provider name, as on the span.
     """
     told = view(raw)
+    if told.__class__ is dict and _IN_USAGE.isdisjoint(told):
+        return None
     cost = told.get("cost")
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
         parts = view(cost)
@@ -112,12 +119,13 @@ def of_reply(reply: View, provider: str = "") -> Bill | None:
         raw = reply.get(key)
         if raw is not None and (found := of_usage(raw, provider)) is not None:
             return found
-    if "provider_metadata" in reply or "providerMetadata" in reply:
-        return _gateway(reply)
-    for key in ("cost", *_TOTALS):
-        total = usd(reply.get(key))
-        if total:
-            return Bill(total)
+    if reply.__class__ is not dict or not _IN_REPLY.isdisjoint(reply):
+        if "provider_metadata" in reply or "providerMetadata" in reply:
+            return _gateway(reply)
+        for key in ("cost", *_TOTALS):
+            total = usd(reply.get(key))
+            if total:
+                return Bill(total)
     for choice in listed(reply.get("choices"))[:1]:
         held = view(choice)
         part = view(held.get("message") or held.get("delta"))
@@ -146,6 +154,8 @@ def read_headers(draft: Draft, found: Mapping[bytes, bytes]) -> None:
         draft: The call.
         found: Headers of the reply, names in lower case: at least those of `HEADERS`, and all that name a cost.
     """
+    if not found:
+        return
     if any(found.get(name, b"").strip().upper() == b"HIT" for name in _CACHES):
         draft.bill = Bill(0.0, final=True)
         return

@@ -122,6 +122,8 @@ def read_request(draft: Draft, body: View) -> None:
 
 _CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens")
 """Where Together and Hugging Face, Mistral, DeepSeek and xAI report cache reads."""
+_CACHE_WRITE = ("cache_write_tokens", "cache_creation_tokens")
+"""OpenRouter's name of cache writes, and litellm's."""
 
 
 def usage(raw: Any) -> Usage | None:
@@ -135,27 +137,28 @@ def usage(raw: Any) -> Usage | None:
     details = told.get("prompt_tokens_details")
     if details is not None:
         part = view(details)
-        read, write = count(part.get("cached_tokens")), count(part.get("cache_write_tokens"))
-        if write is None:
-            write = count(part.get("cache_creation_tokens"))  # litellm
+        read = count(part.get("cached_tokens"))
+        for name in _CACHE_WRITE:
+            if write is None and part.get(name) is not None:
+                write = count(part.get(name))
         more = modalities(part, "input_", part.get("cached_tokens_details"))
     if read is None:
         for name in _CACHE_READ:
-            read = count(told.get(name))
-            if read is not None:
-                break
+            if read is None and told.get(name) is not None:
+                read = count(told.get(name))
     details = told.get("completion_tokens_details")
     if details is not None:
         part = view(details)
         reasoning = count(part.get("reasoning_tokens"))
         more.update(modalities(part, "output_"))
-    if reasoning is None:
+    if reasoning is None and told.get("reasoning_tokens") is not None:
         reasoning = count(told.get("reasoning_tokens"))
     if reasoning:
         completion = with_reasoning(told, prompt, completion, reasoning)
     # Seconds of Mistral's audio, images of xAI's protocol.
-    seconds, images = told.get("prompt_audio_seconds"), count(told.get("prompt_image_tokens"))
+    seconds, images = told.get("prompt_audio_seconds"), told.get("prompt_image_tokens")
     if seconds is not None or images:
+        images = count(images)
         more.update(audio_s=amount(seconds), input_image=images or more.get("input_image"))
     return Usage(prompt, completion, read, write, None, reasoning, **more)
 
