@@ -114,7 +114,9 @@ def _answered(answer: Json, embeds: bool) -> Iterator[tuple[str, Value]]:
                 yield f"gen_ai.usage.{side}", count
                 break
     if "cached_tokens" in counts:
-        yield "gen_ai.usage.cache_read.input_tokens", counts["cached_tokens"]
+        # Counted among what was consumed, which is more than what is billed; but a part fits in its whole.
+        billed = (counts.get("billed_units") or {}).get("input_tokens", counts["cached_tokens"])
+        yield "gen_ai.usage.cache_read.input_tokens", min(counts["cached_tokens"], billed)
     if embeds:
         vectors = answer["embeddings"]
         first = vectors[0] if isinstance(vectors, list) else vectors["float"][0]

@@ -178,7 +178,7 @@ KIT = ClientKit(
             lambda made: method(made, "embeddings", "create")(model="mistral-embed", inputs=["Lisbon"]),
             Plain(),
             (json_reply(EMBEDDED),),
-            Expected("mistral-embed", "embeddings", input_tokens=6, response_model="mistral-embed"),
+            Expected("mistral-embed", "embeddings", input_tokens=6, response_model="mistral-embed", response_id=_ID),
         ),
         *_streams(),
         *_failures(),
