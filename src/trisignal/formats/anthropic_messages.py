@@ -82,19 +82,19 @@ def read_request(draft: Draft, body: View) -> None:
 
 def usage(raw: Any) -> Usage | None:
     """Normalise a usage object: cache reads and writes become parts of the input."""
-    told = view(raw)
-    fresh, given = count(told.get("input_tokens")), count(told.get("output_tokens"))
+    counts = view(raw)
+    fresh, given = count(counts.get("input_tokens")), count(counts.get("output_tokens"))
     if fresh is None and given is None:
         return None
-    read = count(told.get("cache_read_input_tokens"))
-    write = count(told.get("cache_creation_input_tokens"))
+    read = count(counts.get("cache_read_input_tokens"))
+    write = count(counts.get("cache_creation_input_tokens"))
     return Usage(
         None if fresh is None else fresh + (read or 0) + (write or 0),
         given,
         read,
         write,
-        count(view(told.get("cache_creation")).get("ephemeral_1h_input_tokens")),
-        count(view(told.get("output_tokens_details")).get("thinking_tokens")),
+        count(view(counts.get("cache_creation")).get("ephemeral_1h_input_tokens")),
+        count(view(counts.get("output_tokens_details")).get("thinking_tokens")),
     )
 
 
@@ -103,13 +103,13 @@ def _read_head(draft: Draft, reply: View) -> None:
     draft.response_id = text(reply.get("id")) or draft.response_id
 
 
-def _read_usage(draft: Draft, told: View) -> None:
-    draft.usage = usage(told) or draft.usage
+def _read_usage(draft: Draft, reported: View) -> None:
+    draft.usage = usage(reported) or draft.usage
     # The fast mode of a model has a price of its own, like a tier.
-    tier = "fast" if told.get("speed") == "fast" else text(told.get("service_tier"))
+    tier = "fast" if reported.get("speed") == "fast" else text(reported.get("service_tier"))
     if tier:
         draft.tier = tier
-    iterations = listed(told.get("iterations"))
+    iterations = listed(reported.get("iterations"))
     if iterations:
         # Each is a request of its own: to another model, or with a context of its own length.
         draft.by_model = tuple(
@@ -121,14 +121,14 @@ def _read_usage(draft: Draft, told: View) -> None:
         if last.get("type") == "fallback_message":
             # Another model answered than the one that the stream began with.
             draft.response_model = text(last.get("model")) or draft.response_model
-    bill = bills.of_usage(told, draft.provider)
+    bill = bills.of_usage(reported, draft.provider)
     if bill is not None and not (draft.bill is not None and draft.bill.final):
         draft.bill = bill
 
 
-def _note_tools(draft: Draft, blocks: Iterable[str], told: View) -> None:
+def _note_tools(draft: Draft, blocks: Iterable[str], reported: View) -> None:
     """Count calls of server tools: as the usage counts them, else by their blocks."""
-    counted = server_tools.of_usage(told)
+    counted = server_tools.of_usage(reported)
     calls = {**server_tools.tally(blocks), **counted}
     if calls:
         server_tools.note(draft, calls, {tool: calls[tool] for tool in counted if tool in server_tools.FEES})
@@ -148,11 +148,11 @@ def read_response(draft: Draft, reply: View) -> None:
     reason = text(reply.get("stop_reason"))
     if reason:
         draft.finish_reasons = (reason,)
-    told = view(reply.get("usage"))
-    _read_usage(draft, told)
+    reported = view(reply.get("usage"))
+    _read_usage(draft, reported)
     tools = [tool for block in listed(reply.get("content")) if (tool := _server_tool(view(block)))]
-    if tools or told.get("server_tool_use") is not None:
-        _note_tools(draft, tools, told)
+    if tools or reported.get("server_tool_use") is not None:
+        _note_tools(draft, tools, reported)
     if reply.get("provider_metadata") is not None:
         bills.read(draft, reply)
 
@@ -209,18 +209,18 @@ def fold(draft: Draft, state: StreamState, event: View) -> None:
         _keep(state.content, event)
 
 
-def _finish(state: StreamState, told: View) -> None:
-    reason = text(told.get("stop_reason"))
+def _finish(state: StreamState, reported: View) -> None:
+    reason = text(reported.get("stop_reason"))
     state.finishes[0] = reason or state.finishes.get(0, "")
     state.finished = state.finished or bool(reason)
 
 
 def _fold_usage(draft: Draft, state: StreamState, raw: Any) -> None:
-    told = view(raw)
+    counts = view(raw)
     # Later counts replace earlier ones, but they need not tell all of them again.
     known = state.scratch = state.scratch or {}
-    known.update({key: told.get(key) for key in _COUNTS if told.get(key) is not None})
-    _read_usage(draft, {**told, **known} if isinstance(told, dict) else known)
+    known.update({key: counts.get(key) for key in _COUNTS if counts.get(key) is not None})
+    _read_usage(draft, {**counts, **known} if isinstance(counts, dict) else known)
     if known.get("server_tool_use") is not None:
         _note_tools(draft, known.get(_BLOCKS_SEEN, ()), known)
 
@@ -290,11 +290,11 @@ def _tool_call(block: View, kind: str) -> dict[str, Any]:
 
 
 def _answer(block: View, kind: str) -> dict[str, Any]:
-    id_, told = text(block.get("tool_use_id")), block.get("content")
+    id_, parts = text(block.get("tool_use_id")), block.get("content")
     if kind == "tool_result":
-        response = arguments(told) if isinstance(told, str) else parts_of(told)
+        response = arguments(parts) if isinstance(parts, str) else parts_of(parts)
         return {"type": "tool_call_response", "id": id_, "response": response}
-    result = {"type": kind.removesuffix("_tool_result"), "content": plain(told)}
+    result = {"type": kind.removesuffix("_tool_result"), "content": plain(parts)}
     return {"type": "server_tool_call_response", "id": id_, "server_tool_call_response": result}
 
 
@@ -321,13 +321,13 @@ def parts_of(content: Any) -> list[dict[str, Any]]:
 def _streamed(state: StreamState) -> list[dict[str, Any]]:
     blocks = []
     for _, (start, pieces) in sorted((state.content or {}).items()):
-        block, told = dict(start) if isinstance(start, dict) else {}, "".join(pieces)
+        block, parts = dict(start) if isinstance(start, dict) else {}, "".join(pieces)
         kind = text(block.get("type"))
-        if told and kind.endswith("tool_use"):
-            block["input"] = arguments(told)
-        elif told:
+        if parts and kind.endswith("tool_use"):
+            block["input"] = arguments(parts)
+        elif parts:
             key = "content" if kind == "compaction" else kind
-            block[key] = text(block.get(key)) + told
+            block[key] = text(block.get(key)) + parts
         blocks.append(block)
     return parts_of(blocks)
 
@@ -341,8 +341,8 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     for message in map(view, messages):
         inputs += by_role(text(message.get("role")) or "user", parts_of(message.get("content")))
     reply = view(response)
-    told = _streamed(state) if state is not None else parts_of(reply.get("content") or reply.get("completion"))
-    outputs = [{"role": "assistant", "parts": told}] if told else None
+    parts = _streamed(state) if state is not None else parts_of(reply.get("content") or reply.get("completion"))
+    outputs = [{"role": "assistant", "parts": parts}] if parts else None
     return Content(system or None, inputs or None, outputs, tool_definitions(listed(body.get("tools"))))
 
 

@@ -72,31 +72,31 @@ def read_request(draft: Draft, body: View) -> None:
 
 def usage(raw: Any) -> Usage | None:
     """Normalise a usage object: cache reads and writes become parts of the input."""
-    told = view(raw)
-    given, out = count(told.get("inputTokens")), count(told.get("outputTokens"))
+    counts = view(raw)
+    given, out = count(counts.get("inputTokens")), count(counts.get("outputTokens"))
     if given is None and out is None:
         return None
     # Nova's own bodies name both counts otherwise than Converse does.
     read, write = (
-        next((n for n in map(count, map(told.get, (f"{key}Tokens", f"{key}TokenCount"))) if n is not None), None)
+        next((n for n in map(count, map(counts.get, (f"{key}Tokens", f"{key}TokenCount"))) if n is not None), None)
         for key in ("cacheReadInput", "cacheWriteInput")
     )
     cached = (read or 0) + (write or 0)
-    if given is not None and count(told.get("totalTokens")) != given + (out or 0):
+    if given is not None and count(counts.get("totalTokens")) != given + (out or 0):
         given += cached
-    details = [view(detail) for detail in listed(told.get("cacheDetails"))]
+    details = [view(detail) for detail in listed(counts.get("cacheDetails"))]
     hour = [count(detail.get("inputTokens")) or 0 for detail in details if detail.get("ttl") == "1h"]
     return Usage(given, out, read, write, sum(hour) if details else None)
 
 
-def _read_rest(draft: Draft, told: View) -> None:
+def _read_rest(draft: Draft, fields: View) -> None:
     """What a reply and a stream's last event tell alike."""
-    draft.usage = usage(told.get("usage")) or draft.usage
-    bills.read(draft, told)
-    tier = text(view(told.get("serviceTier")).get("type"))
+    draft.usage = usage(fields.get("usage")) or draft.usage
+    bills.read(draft, fields)
+    tier = text(view(fields.get("serviceTier")).get("type"))
     if tier:
         draft.tier = tier
-    routed = text(view(view(told.get("trace")).get("promptRouter")).get("invokedModelId"))
+    routed = text(view(view(fields.get("trace")).get("promptRouter")).get("invokedModelId"))
     if routed:
         draft.response_model = routed
 
@@ -150,22 +150,22 @@ def fold(draft: Draft, state: StreamState, event: View) -> None:
     if use.get("type") == _SERVER_TOOL:
         state.scratch = [*(state.scratch or ()), text(use.get("name"))]
         server_tools.note(draft, server_tools.tally(state.scratch))
-    told = event.get("metadata")
-    if told is not None:
-        _read_rest(draft, view(told))
+    fields = event.get("metadata")
+    if fields is not None:
+        _read_rest(draft, view(fields))
     if state.content is not None:
         _keep(state.content, event)
 
 
 def _keep(content: dict[Any, Any], event: View) -> None:
-    told = view(event.get("contentBlockStart") or event.get("contentBlockDelta"))
-    if not told:
+    fields = view(event.get("contentBlockStart") or event.get("contentBlockDelta"))
+    if not fields:
         return
-    block = content.setdefault(count(told.get("contentBlockIndex")) or 0, {})
-    tool = view(view(told.get("start")).get("toolUse"))
+    block = content.setdefault(count(fields.get("contentBlockIndex")) or 0, {})
+    tool = view(view(fields.get("start")).get("toolUse"))
     if tool:
         block["toolUse"] = dict(tool)
-    delta = view(told.get("delta"))
+    delta = view(fields.get("delta"))
     for key, pieces in (
         ("text", delta.get("text")),
         ("input", view(delta.get("toolUse")).get("input")),
@@ -189,31 +189,31 @@ def _media(kind: str, block: View) -> dict[str, Any]:
     return {"type": "text", "content": text(source.get("text"))}
 
 
-def _answer(told: View) -> dict[str, Any]:
-    blocks = [view(block) for block in listed(told.get("content"))]
+def _answer(fields: View) -> dict[str, Any]:
+    blocks = [view(block) for block in listed(fields.get("content"))]
     response = [plain(block["json"]) if "json" in block else _part(block) for block in blocks]
-    return {"type": "tool_call_response", "id": text(told.get("toolUseId")), "response": response}
+    return {"type": "tool_call_response", "id": text(fields.get("toolUseId")), "response": response}
 
 
 def _part(block: View) -> dict[str, Any]:
     kind = next((key for key in block if key not in _NO_CONTENT), "unknown")
-    told = block.get(kind)
+    fields = block.get(kind)
     if kind == "text":
-        return {"type": "text", "content": text(told)}
-    told = view(told)
+        return {"type": "text", "content": text(fields)}
+    fields = view(fields)
     if kind == "toolUse":
-        id_, name = text(told.get("toolUseId")), text(told.get("name"))
-        return {"type": "tool_call", "id": id_, "name": name, "arguments": plain(told.get("input"))}
+        id_, name = text(fields.get("toolUseId")), text(fields.get("name"))
+        return {"type": "tool_call", "id": id_, "name": name, "arguments": plain(fields.get("input"))}
     if kind == "toolResult":
-        return _answer(told)
+        return _answer(fields)
     if kind == "reasoningContent":
-        return {"type": "reasoning", "content": text(view(told.get("reasoningText")).get("text"))}
-    if kind == "guardContent" and "text" in told:
-        return {"type": "text", "content": text(view(told.get("text")).get("text"))}
+        return {"type": "reasoning", "content": text(view(fields.get("reasoningText")).get("text"))}
+    if kind == "guardContent" and "text" in fields:
+        return {"type": "text", "content": text(view(fields.get("text")).get("text"))}
     if kind == "citationsContent":
-        words = (text(view(piece).get("text")) for piece in listed(told.get("content")))
+        words = (text(view(piece).get("text")) for piece in listed(fields.get("content")))
         return {"type": "text", "content": "".join(words)}
-    return _media(_MEDIA[kind], told) if kind in _MEDIA else {"type": kind}
+    return _media(_MEDIA[kind], fields) if kind in _MEDIA else {"type": kind}
 
 
 def parts_of(content: Any) -> list[dict[str, Any]]:
@@ -239,9 +239,9 @@ def _streamed(content: dict[Any, Any]) -> list[dict[str, Any]]:
 def _tools(config: Any) -> list[Any] | None:
     found = []
     for tool in map(view, listed(view(config).get("tools"))):
-        told = view(tool.get("toolSpec") or tool.get("systemTool"))
-        if told:
-            found.append({"type": "function", "name": text(told.get("name"))})
+        fields = view(tool.get("toolSpec") or tool.get("systemTool"))
+        if fields:
+            found.append({"type": "function", "name": text(fields.get("name"))})
     return found or None
 
 
@@ -252,10 +252,10 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     for message in map(view, listed(body.get("messages"))):
         inputs += by_role(text(message.get("role")) or "user", parts_of(message.get("content")))
     if state is not None:
-        told = _streamed(state.content or {})
+        parts = _streamed(state.content or {})
     else:
-        told = parts_of(view(view(reply.get("output")).get("message")).get("content"))
-    outputs = [{"role": "assistant", "parts": told}] if told else None
+        parts = parts_of(view(view(reply.get("output")).get("message")).get("content"))
+    outputs = [{"role": "assistant", "parts": parts}] if parts else None
     return Content(parts_of(body.get("system")) or None, inputs or None, outputs, _tools(body.get("toolConfig")))
 
 

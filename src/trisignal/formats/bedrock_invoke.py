@@ -86,8 +86,8 @@ def _untyped(body: Mapping[str, Any]) -> bool:
     return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "type" not in first[0]
 
 
-def _first(told: View, keys: tuple[str, ...]) -> Any:
-    return next((value for value in map(told.get, keys) if value is not None), None)
+def _first(fields: View, keys: tuple[str, ...]) -> Any:
+    return next((value for value in map(fields.get, keys) if value is not None), None)
 
 
 def read_request(draft: Draft, body: View) -> None:
@@ -126,9 +126,9 @@ def _read_head(draft: Draft, reply: View) -> None:
 
 
 def _counts(reply: View, parts: list[View]) -> Usage | None:
-    told = chat_usage(reply.get("usage"))
-    if told is not None:
-        return told
+    reported = chat_usage(reply.get("usage"))
+    if reported is not None:
+        return reported
     given, out = count(_first(reply, _INPUTS)), count(_first(reply, _OUTPUTS))
     apart = [n for n in (count(part.get("tokenCount")) for part in parts) if n is not None]
     if out is None and apart:
@@ -181,10 +181,10 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     whole = view(chunk.get("response"))
     _read_head(draft, whole or chunk)
     parts = _alternatives(chunk)
-    told = _counts(chunk, parts)
-    if told is not None:
+    fields = _counts(chunk, parts)
+    if fields is not None:
         known = draft.usage or Usage()
-        draft.usage = known._replace(**{name: value for name, value in told._asdict().items() if value is not None})
+        draft.usage = known._replace(**{name: value for name, value in fields._asdict().items() if value is not None})
     for index, part in enumerate(parts or [chunk]):
         reason = text(_first(part, _REASONS))
         index = count(part.get("index")) or index
@@ -212,7 +212,7 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
 
 
 def recognises(reply: View) -> bool:
-    """Never: these bodies are told by their request."""
+    """Never: the request says what the reply is."""
     return False
 
 

@@ -59,16 +59,16 @@ def _sum(part: View, names: tuple[str, ...]) -> float | None:
     return sum(amounts) if amounts else None
 
 
-def _charged(told: View, provider: str) -> Bill | None:
+def _charged(reported: View, provider: str) -> Bill | None:
     """OpenRouter's ``cost``: under an own key it is a fee beside the vendor's bill, which stands in the details."""
-    cost = usd(told.get("cost"))
-    details = view(told.get("cost_details"))
+    cost = usd(reported.get("cost"))
+    details = view(reported.get("cost_details"))
     upstream = usd(details.get("upstream_inference_cost"))
     parts = usd(details.get("upstream_inference_prompt_cost")), usd(details.get("upstream_inference_completions_cost"))
-    if told.get("is_byok") is True:
+    if reported.get("is_byok") is True:
         # Without the vendor's part the fee alone is not what the call costs.
         return Bill((cost or 0.0) + upstream, *parts) if upstream else None
-    if cost is None or (not cost and told.get("is_byok") is not False and provider != "openrouter"):
+    if cost is None or (not cost and reported.get("is_byok") is not False and provider != "openrouter"):
         return None
     return Bill(cost, *parts)
 
@@ -80,10 +80,10 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         raw: The vendor's usage object.
         provider: Provider name, as on the span.
     """
-    told = view(raw)
-    if told.__class__ is dict and _IN_USAGE.isdisjoint(told):
+    counts = view(raw)
+    if counts.__class__ is dict and _IN_USAGE.isdisjoint(counts):
         return None
-    cost = told.get("cost")
+    cost = counts.get("cost")
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
         parts = view(cost)
         currency = parts.get("currency")
@@ -92,12 +92,12 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
             return None
         return Bill(total, _sum(parts, _INPUT_PARTS), _sum(parts, _OUTPUT_PARTS), _sum(parts, _TOOL_PARTS))
     if cost is not None:
-        return _charged(told, provider)
-    ticks = usd(told.get("cost_in_usd_ticks"))
+        return _charged(counts, provider)
+    ticks = usd(counts.get("cost_in_usd_ticks"))
     if ticks:
         return Bill(ticks / _TICKS_PER_USD)
-    gateway = usd(view(told.get("pydantic_ai_gateway")).get("cost_estimate"))
-    total = gateway or next((amount for name in _TOTALS if (amount := usd(told.get(name)))), None)
+    gateway = usd(view(counts.get("pydantic_ai_gateway")).get("cost_estimate"))
+    total = gateway or next((amount for name in _TOTALS if (amount := usd(counts.get(name)))), None)
     return Bill(total) if total else None
 
 

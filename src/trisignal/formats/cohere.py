@@ -70,8 +70,8 @@ def read_request(draft: Draft, body: View) -> None:
         fields[names.OUTPUT_TYPE] = kind
 
 
-def _first_count(*told: Any) -> int | None:
-    return next((number for number in map(count, told) if number is not None), None)
+def _first_count(*values: Any) -> int | None:
+    return next((number for number in map(count, values) if number is not None), None)
 
 
 def usage(raw: Any) -> Usage | None:
@@ -80,15 +80,15 @@ def usage(raw: Any) -> Usage | None:
     Args:
         raw: Has ``billed_units``, ``tokens`` (what was consumed) or both.
     """
-    told = view(raw)
-    billed, used = view(told.get("billed_units")), view(told.get("tokens"))
+    counts = view(raw)
+    billed, used = view(counts.get("billed_units")), view(counts.get("tokens"))
     # Some kinds of input are reported apart only.
     kinds = [number for key in ("text_tokens", "image_tokens") if (number := count(billed.get(key))) is not None]
     taken = _first_count(billed.get("input_tokens"), sum(kinds) if kinds else None, used.get("input_tokens"))
     given = _first_count(billed.get("output_tokens"), used.get("output_tokens"))
     if taken is None and given is None:
         return None
-    read = count(told.get("cached_tokens"))
+    read = count(counts.get("cached_tokens"))
     if read is not None and taken is not None:
         # They are counted among what was consumed, which is more than what is billed; but a part fits in its whole.
         read = min(read, taken)
@@ -132,10 +132,10 @@ def _message_in(chunk: View) -> View:
 
 def look(chunk: Any) -> int:
     """Flags of one event of either version."""
-    told = view(chunk)
-    kind = _kind(told)
+    fields = view(chunk)
+    kind = _kind(fields)
     if kind in ("content-delta", "content-start"):
-        content = view(_message_in(told).get("content"))
+        content = view(_message_in(fields).get("content"))
         return TOKEN | ANSWER if content.get("text") else TOKEN if content.get("thinking") else 0
     return _FLAGS.get(kind, 0)
 
@@ -215,14 +215,14 @@ def _words(content: Any) -> Any:
 
 def _message(raw: Any) -> dict[str, Any]:
     """A message of version 2 in OpenAI's structure; the plan for its tool calls counts as reasoning."""
-    told = view(raw)
-    thoughts = [text(view(part).get("thinking")) for part in listed(told.get("content"))]
+    counts = view(raw)
+    thoughts = [text(view(part).get("thinking")) for part in listed(counts.get("content"))]
     return {
-        "role": told.get("role"),
-        "content": _words(told.get("content")),
-        "reasoning": "".join([*thoughts, text(told.get("tool_plan"))]),
-        "tool_calls": [_call(call) for call in listed(told.get("tool_calls"))],
-        "tool_call_id": told.get("tool_call_id"),
+        "role": counts.get("role"),
+        "content": _words(counts.get("content")),
+        "reasoning": "".join([*thoughts, text(counts.get("tool_plan"))]),
+        "tool_calls": [_call(call) for call in listed(counts.get("tool_calls"))],
+        "tool_call_id": counts.get("tool_call_id"),
     }
 
 
@@ -231,10 +231,10 @@ _ROLES = {"SYSTEM": "system", "CHATBOT": "assistant", "TOOL": "tool"}
 
 def _turn(raw: Any) -> dict[str, Any]:
     """A turn of version 1 in OpenAI's structure."""
-    told = view(raw)
-    calls = [_call(call) for call in listed(told.get("tool_calls"))]
-    role = _ROLES.get(text(told.get("role")).upper(), "user")
-    return {"role": role, "content": told.get("message") or told.get("tool_results"), "tool_calls": calls}
+    counts = view(raw)
+    calls = [_call(call) for call in listed(counts.get("tool_calls"))]
+    role = _ROLES.get(text(counts.get("role")).upper(), "user")
+    return {"role": role, "content": counts.get("message") or counts.get("tool_results"), "tool_calls": calls}
 
 
 def _asked(body: View) -> list[dict[str, Any]]:
@@ -250,10 +250,10 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     """Messages of a chat of either version, or prompt and texts of generate."""
     body, reply = view(request), view(response)
     if reply.get("message") is not None:
-        told = [{**_message(reply.get("message")), "role": "assistant"}]
+        fields = [{**_message(reply.get("message")), "role": "assistant"}]
     else:
         parts = [view(part) for part in listed(reply.get("generations"))] or ([reply] if reply else [])
-        told = [
+        fields = [
             {
                 "role": "assistant",
                 "content": part.get("text"),
@@ -261,7 +261,7 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
             }
             for part in parts
         ]
-    choices = {"choices": [{"message": message} for message in told]}
+    choices = {"choices": [{"message": message} for message in fields]}
     return read_chat({"messages": _asked(body), "tools": body.get("tools")}, choices if reply else None, state)
 
 
@@ -271,7 +271,7 @@ def read_no_content(request: Any, response: Any, state: StreamState | None) -> C
 
 
 def recognises(reply: View) -> bool:
-    """Never: the replies are told by their request."""
+    """Never: the request says what the reply is."""
     return False
 
 

@@ -1,7 +1,7 @@
 """Google's generateContent and embedContent, of the Gemini API and of Vertex AI.
 
 Fields: Gemini API reference, spelled as in REST (``usageMetadata``) or in the SDK. Thoughts and
-the prompts of tools are told apart from candidates and prompt, so the inclusive totals are sums;
+the prompts of tools are reported apart from candidates and prompt, so the inclusive totals are sums;
 cached tokens are in the prompt. Finish reasons are Google's own words; a blocked prompt has no
 candidates, and why it was blocked is its finish reason (``SAFETY``).
 """
@@ -59,9 +59,9 @@ def _camel(name: str) -> str:
     return head + "".join(map(str.capitalize, tail))
 
 
-def _get(told: View, name: str) -> Any:
-    value = told.get(name, _ABSENT)
-    return told.get(_camel(name)) if value is _ABSENT else value
+def _get(fields: View, name: str) -> Any:
+    value = fields.get(name, _ABSENT)
+    return fields.get(_camel(name)) if value is _ABSENT else value
 
 
 def _word(value: Any, numbered: tuple[str, ...] = ()) -> str:
@@ -99,10 +99,10 @@ def read_request(draft: Draft, body: View) -> None:
         draft.fields[names.REQUEST_REASONING_LEVEL] = level
 
 
-def _modalities(told: View, *details: str) -> dict[str, int]:
+def _modalities(reported: View, *details: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in details:
-        for detail in map(view, listed(_get(told, name))):
+        for detail in map(view, listed(_get(reported, name))):
             tokens = count(_get(detail, "token_count"))
             modality = _word(detail.get("modality"), _MODALITIES)
             found[modality] = found.get(modality, 0) + (tokens or 0)
@@ -110,28 +110,28 @@ def _modalities(told: View, *details: str) -> dict[str, int]:
 
 
 def _sum(*counts: int | None) -> int | None:
-    told = [tokens for tokens in counts if tokens is not None]
-    return sum(told) if told else None
+    fields = [tokens for tokens in counts if tokens is not None]
+    return sum(fields) if fields else None
 
 
 def usage(raw: Any) -> Usage | None:
     """Normalise usage metadata: prompts of tools become input, thoughts become output."""
-    told = view(raw)
-    thoughts = count(_get(told, "thoughts_token_count"))
-    taken = _sum(count(_get(told, "prompt_token_count")), count(_get(told, "tool_use_prompt_token_count")))
-    given = _sum(count(_get(told, "candidates_token_count")), thoughts)
+    counts = view(raw)
+    thoughts = count(_get(counts, "thoughts_token_count"))
+    taken = _sum(count(_get(counts, "prompt_token_count")), count(_get(counts, "tool_use_prompt_token_count")))
+    given = _sum(count(_get(counts, "candidates_token_count")), thoughts)
     if taken is None and given is None:
         return None
-    inputs = _modalities(told, "prompt_tokens_details", "tool_use_prompt_tokens_details")
+    inputs = _modalities(counts, "prompt_tokens_details", "tool_use_prompt_tokens_details")
     # Live sessions name the output after the response, not after candidates.
-    outputs = _modalities(told, "candidates_tokens_details", "response_tokens_details")
-    cached = _modalities(told, "cache_tokens_details")
+    outputs = _modalities(counts, "candidates_tokens_details", "response_tokens_details")
+    cached = _modalities(counts, "cache_tokens_details")
     # Pages of documents are read as images.
     image = inputs.get("IMAGE", 0) + inputs.get("DOCUMENT", 0)
     return Usage(
         taken,
         given,
-        cache_read=count(_get(told, "cached_content_token_count")),
+        cache_read=count(_get(counts, "cached_content_token_count")),
         reasoning=thoughts,
         input_audio=inputs.get("AUDIO") or None,
         input_image=image or None,
@@ -222,34 +222,34 @@ def _fold_tools(draft: Draft, candidate: View) -> None:
 
 def end(draft: Draft, state: StreamState) -> None:
     """Settle usage and finish reasons once the stream is over."""
-    told = view(state.scratch)
-    draft.usage = usage(told) or draft.usage
-    if told and (found := bills.of_usage(told, draft.provider)) is not None:
+    fields = view(state.scratch)
+    draft.usage = usage(fields) or draft.usage
+    if fields and (found := bills.of_usage(fields, draft.provider)) is not None:
         draft.bill = found
     # Vertex AI tells the tier as a kind of traffic: ON_DEMAND_FLEX.
-    tier = _get(told, "service_tier") or _get(told, "traffic_type")
+    tier = _get(fields, "service_tier") or _get(fields, "traffic_type")
     if isinstance(tier, str):
         draft.tier = _word(tier).lower() or draft.tier
     openai_chat.end(draft, state)
 
 
-def _media(told: View) -> dict[str, Any]:
-    mime = text(_get(told, "mime_type"))
+def _media(fields: View) -> dict[str, Any]:
+    mime = text(_get(fields, "mime_type"))
     head = mime.partition("/")[0]
     part = {"modality": head if head in ("image", "audio", "video") else "document", "mime_type": mime}
-    if told.get("data") is not None:
-        return {"type": "blob", **part, "content": plain(told.get("data"))}
-    return {"type": "uri", **part, "uri": text(_get(told, "file_uri")) or text(told.get("uri"))}
+    if fields.get("data") is not None:
+        return {"type": "blob", **part, "content": plain(fields.get("data"))}
+    return {"type": "uri", **part, "uri": text(_get(fields, "file_uri")) or text(fields.get("uri"))}
 
 
 def _server_tool(part: View) -> dict[str, Any]:
     for name in _SERVER_TOOLS:
-        told = plain(_get(part, name))
-        if isinstance(told, dict):
+        fields = plain(_get(part, name))
+        if isinstance(fields, dict):
             kind = "server_tool_call" if name in _SERVER_TOOLS[:2] else "server_tool_call_response"
-            tool = _word(_get(told, "tool_type")).lower() or "code_execution"
-            built = {"type": kind, "name": tool, kind: {**told, "type": tool}}
-            return {**built, "id": told["id"]} if "id" in told else built
+            tool = _word(_get(fields, "tool_type")).lower() or "code_execution"
+            built = {"type": kind, "name": tool, kind: {**fields, "type": tool}}
+            return {**built, "id": fields["id"]} if "id" in fields else built
     return {"type": "unknown"}
 
 
@@ -280,9 +280,9 @@ def _messages(contents: Any) -> list[dict[str, Any]]:
     """Messages of a conversation: contents, or parts and strings that the SDK takes for the user's."""
     found: list[dict[str, Any]] = []
     for item in contents if isinstance(contents, (list, tuple)) else (contents or "",):
-        told = {"text": item} if isinstance(item, str) else view(item)
-        role, parts = text(told.get("role")) or "user", told.get("parts")
-        found += by_role("assistant" if role == "model" else role, _parts([told] if parts is None else parts))
+        fields = {"text": item} if isinstance(item, str) else view(item)
+        role, parts = text(fields.get("role")) or "user", fields.get("parts")
+        found += by_role("assistant" if role == "model" else role, _parts([fields] if parts is None else parts))
     return found
 
 
@@ -297,16 +297,16 @@ def _keep(kept: list[dict[str, Any]], content: Any) -> None:
 def _tools(tools: Any) -> Iterator[Any]:
     """Declared functions and tools of the provider, one by one."""
     for tool in map(plain, listed(tools)):
-        for kind, told in tool.items() if isinstance(tool, dict) else ():
-            yield from told if isinstance(told, list) else ({"type": kind},)
+        for kind, fields in tool.items() if isinstance(tool, dict) else ():
+            yield from fields if isinstance(fields, list) else ({"type": kind},)
 
 
 def read_content(request: Any, response: Any, state: StreamState | None) -> Content:
     """Messages of a call."""
     body = view(request)
     config = view(body.get("config"))
-    told = _messages(_get(body, "system_instruction") or _get(config, "system_instruction"))
-    system = [part for message in told for part in message["parts"] if part["type"] == "text"]
+    fields = _messages(_get(body, "system_instruction") or _get(config, "system_instruction"))
+    system = [part for message in fields for part in message["parts"] if part["type"] == "text"]
     if state is not None:
         answers = [parts for _, parts in sorted((state.content or {}).items())]
     else:
@@ -333,9 +333,9 @@ def _vectors(reply: View) -> list[Any]:
 
 
 def read_embed_response(draft: Draft, reply: View) -> None:
-    """Facts of an embeddings reply; tokens are told for each text, or for all together."""
+    """Facts of an embeddings reply; tokens are reported for each text, or for all together."""
     vectors = _vectors(reply)
-    tokens = _sum(*(count(_get(view(told.get("statistics")), "token_count")) for told in vectors))
+    tokens = _sum(*(count(_get(view(fields.get("statistics")), "token_count")) for fields in vectors))
     draft.usage = (usage(_get(reply, "usage_metadata")) if tokens is None else Usage(tokens)) or draft.usage
     if values := listed(vectors[0].get("values")):
         draft.fields.setdefault(names.EMBEDDINGS_DIMENSION_COUNT, len(values))
@@ -352,8 +352,8 @@ def read_embed_request(draft: Draft, body: View) -> None:
     read_request(draft, first)
 
 
-def read_count(draft: Draft, told: View) -> None:
-    """Counting tokens uses none, and the generation settings it is told are used by nobody."""
+def read_count(draft: Draft, reported: View) -> None:
+    """Counting tokens uses none, and the generation settings in it have no effect."""
 
 
 EMBED_CONTENT = GENERATE_CONTENT._replace(

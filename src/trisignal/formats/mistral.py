@@ -33,7 +33,7 @@ def read_request(draft: Draft, body: View) -> None:
 
 
 def _told(usage: Any) -> Any:
-    """A usage object without the counts that nobody told."""
+    """A usage object without the counts that were not reported."""
     given = getattr(usage, "__pydantic_fields_set__", None)
     if given is None:
         return usage

@@ -86,12 +86,12 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
 
 def _message(raw: Any) -> dict[str, Any]:
     """A message in OpenAI's structure, which ours is made from."""
-    told = view(raw)
-    message = {key: told.get(key) for key in ("role", "content", "tool_calls")}
-    message["reasoning"] = told.get("thinking")
-    images = told.get("images")
+    counts = view(raw)
+    message = {key: counts.get(key) for key in ("role", "content", "tool_calls")}
+    message["reasoning"] = counts.get("thinking")
+    images = counts.get("images")
     if images:
-        words = [{"type": "text", "text": told.get("content")}] if told.get("content") else []
+        words = [{"type": "text", "text": counts.get("content")}] if counts.get("content") else []
         message["content"] = [*words, *({"type": "image"} for _ in images)]
     return message
 
@@ -119,8 +119,10 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
         asked["prompt"] = body.get("prompt")
     reply = None
     if response is not None:
-        told = view(response)
-        message = _message(told["message"]) if told.get("message") is not None else {"role": "assistant", **_said(told)}
+        fields = view(response)
+        message = (
+            _message(fields["message"]) if fields.get("message") is not None else {"role": "assistant", **_said(fields)}
+        )
         reply = {"choices": [{"message": message}]}
     return read_chat(asked, reply, state)
 

@@ -128,13 +128,13 @@ _CACHE_WRITE = ("cache_write_tokens", "cache_creation_tokens")
 
 def usage(raw: Any) -> Usage | None:
     """Normalise a chat, completions or embeddings usage object."""
-    told = view(raw)
-    prompt, completion = count(told.get("prompt_tokens")), count(told.get("completion_tokens"))
+    counts = view(raw)
+    prompt, completion = count(counts.get("prompt_tokens")), count(counts.get("completion_tokens"))
     if prompt is None and completion is None:
         return None
     read = write = reasoning = None
     more: dict[str, Any] = {}
-    details = told.get("prompt_tokens_details")
+    details = counts.get("prompt_tokens_details")
     if details is not None:
         part = view(details)
         read = count(part.get("cached_tokens"))
@@ -144,19 +144,19 @@ def usage(raw: Any) -> Usage | None:
         more = modalities(part, "input_", part.get("cached_tokens_details"))
     if read is None:
         for name in _CACHE_READ:
-            if read is None and told.get(name) is not None:
-                read = count(told.get(name))
-    details = told.get("completion_tokens_details")
+            if read is None and counts.get(name) is not None:
+                read = count(counts.get(name))
+    details = counts.get("completion_tokens_details")
     if details is not None:
         part = view(details)
         reasoning = count(part.get("reasoning_tokens"))
         more.update(modalities(part, "output_"))
-    if reasoning is None and told.get("reasoning_tokens") is not None:
-        reasoning = count(told.get("reasoning_tokens"))
+    if reasoning is None and counts.get("reasoning_tokens") is not None:
+        reasoning = count(counts.get("reasoning_tokens"))
     if reasoning:
-        completion = with_reasoning(told, prompt, completion, reasoning)
+        completion = with_reasoning(counts, prompt, completion, reasoning)
     # Seconds of Mistral's audio, images of xAI's protocol.
-    seconds, images = told.get("prompt_audio_seconds"), told.get("prompt_image_tokens")
+    seconds, images = counts.get("prompt_audio_seconds"), counts.get("prompt_image_tokens")
     if seconds is not None or images:
         images = count(images)
         more.update(audio_s=amount(seconds), input_image=images or more.get("input_image"))
@@ -188,15 +188,15 @@ def modalities(details: View, side: str, cached: Any = None) -> dict[str, Any]:
     return found
 
 
-def with_reasoning(told: View, prompt: int | None, completion: int | None, reasoning: int) -> int | None:
+def with_reasoning(reported: View, prompt: int | None, completion: int | None, reasoning: int) -> int | None:
     """Output tokens with the reasoning inside, which some vendors report beside them.
 
     xAI's total is the sum of all three; Perplexity's total leaves reasoning out, as it does citations.
     """
     if completion is None:
         return None
-    beside = count(told.get("total_tokens")) == (prompt or 0) + completion + reasoning
-    apart = told.get("citation_tokens") is not None or told.get("num_search_queries") is not None
+    beside = count(reported.get("total_tokens")) == (prompt or 0) + completion + reasoning
+    apart = reported.get("citation_tokens") is not None or reported.get("num_search_queries") is not None
     return completion + reasoning if beside or apart else completion
 
 
@@ -224,18 +224,18 @@ def read_response(draft: Draft, reply: View) -> None:
         found = [text(view(choice).get("finish_reason")) for choice in choices]
         if any(found):
             draft.finish_reasons = tuple([reason or "error" for reason in found])
-    told = reply.get("usage")
-    if told is not None:
-        draft.usage = usage(told)
-        _note(draft, reply, told)
+    reported = reply.get("usage")
+    if reported is not None:
+        draft.usage = usage(reported)
+        _note(draft, reply, reported)
     if choices:
         _note_tools(draft, choices)
 
 
-def _note(draft: Draft, reply: View, told: Any) -> None:
+def _note(draft: Draft, reply: View, reported: Any) -> None:
     """What a reply says of money and of tools that the provider ran, beside its tokens."""
     bills.read(draft, reply)
-    tools = server_tools.of_usage(told)
+    tools = server_tools.of_usage(reported)
     if tools:
         server_tools.note(draft, tools)
     breakdown = reply.get("usage_breakdown")

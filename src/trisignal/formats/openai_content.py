@@ -112,9 +112,9 @@ def tool_definitions(tools: Any) -> list[Any] | None:
     """Type and name of each tool, as the conventions ask for by default."""
     found = []
     for tool in listed(tools):
-        told = view(tool)
-        name = text(view(told.get("function")).get("name")) or text(told.get("name")) or text(told.get("type"))
-        found.append({"type": text(told.get("type")) or "function", "name": name})
+        fields = view(tool)
+        name = text(view(fields.get("function")).get("name")) or text(fields.get("name")) or text(fields.get("type"))
+        found.append({"type": text(fields.get("type")) or "function", "name": name})
     return found or None
 
 
@@ -128,9 +128,9 @@ def _streamed(state: StreamState) -> list[Any]:
         if words:
             parts.append({"type": "text", "content": words})
         for tool in sorted(kept["tools"], key=lambda tool: tool["index"] or 0):
-            told = {"name": tool["name"], "arguments": "".join(tool["arguments"])}
-            if tool["id"] or any(told.values()):
-                parts.append(_tool_call(tool["id"], told))
+            fields = {"name": tool["name"], "arguments": "".join(tool["arguments"])}
+            if tool["id"] or any(fields.values()):
+                parts.append(_tool_call(tool["id"], fields))
         messages.append({"role": kept["role"], "parts": parts})
     return messages
 

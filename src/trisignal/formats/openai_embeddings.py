@@ -25,12 +25,12 @@ def read_embeddings_response(draft: Draft, reply: View) -> None:
     """Facts of an embeddings reply; there is no output side."""
     draft.response_model = text(reply.get("model"))
     draft.response_id = text(reply.get("id")) or draft.response_id
-    told = view(reply.get("usage"))
-    prompt = count(told.get("prompt_tokens"))
+    reported = view(reply.get("usage"))
+    prompt = count(reported.get("prompt_tokens"))
     if prompt is None:
-        prompt = count(told.get("total_tokens"))
+        prompt = count(reported.get("total_tokens"))
     if prompt is not None:
-        draft.usage = Usage(input=prompt, **modalities(view(told.get("prompt_tokens_details")), "input_"))
+        draft.usage = Usage(input=prompt, **modalities(view(reported.get("prompt_tokens_details")), "input_"))
     bills.read(draft, reply)
     data = listed(reply.get("data"))
     if data and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:

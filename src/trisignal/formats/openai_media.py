@@ -31,13 +31,13 @@ def usage(raw: Any, operation: str = "") -> Usage | None:
         operation: Operation of the call: where nothing else is reported, the output of one that
             draws is images, and of one that speaks audio.
     """
-    told = view(raw)
-    taken, given = count(told.get("input_tokens")), count(told.get("output_tokens"))
-    seconds = amount(told.get("seconds"))
+    counts = view(raw)
+    taken, given = count(counts.get("input_tokens")), count(counts.get("output_tokens"))
+    seconds = amount(counts.get("seconds"))
     if taken is None and given is None:
-        return chat_usage(told) or (None if seconds is None else Usage(audio_s=seconds))
-    inner = view(told.get("input_tokens_details") or told.get("input_token_details"))
-    outer = told.get("output_tokens_details") or told.get("output_token_details")
+        return chat_usage(counts) or (None if seconds is None else Usage(audio_s=seconds))
+    inner = view(counts.get("input_tokens_details") or counts.get("input_token_details"))
+    outer = counts.get("output_tokens_details") or counts.get("output_token_details")
     more = modalities(inner, "input_", inner.get("cached_tokens_details"))
     if outer is not None:
         more.update(modalities(view(outer), "output_"))
@@ -48,9 +48,9 @@ def usage(raw: Any, operation: str = "") -> Usage | None:
 
 def read_response(draft: Draft, reply: View) -> None:
     """Usage, model and id where the reply has them."""
-    told = reply.get("usage")
-    if told is not None:
-        draft.usage = usage(told, draft.operation)
+    reported = reply.get("usage")
+    if reported is not None:
+        draft.usage = usage(reported, draft.operation)
         bills.read(draft, reply)
     draft.response_model = text(reply.get("model")) or draft.response_model
     draft.response_id = text(reply.get("id")) or draft.response_id

@@ -88,11 +88,11 @@ def read_request(draft: Draft, body: View) -> None:
 
 def usage(raw: Any) -> Usage | None:
     """Normalise a Responses usage object; its totals include cached and reasoning tokens."""
-    told = view(raw)
-    taken, given = count(told.get("input_tokens")), count(told.get("output_tokens"))
+    counts = view(raw)
+    taken, given = count(counts.get("input_tokens")), count(counts.get("output_tokens"))
     if taken is None and given is None:
         return None
-    inner, outer = view(told.get("input_tokens_details")), view(told.get("output_tokens_details"))
+    inner, outer = view(counts.get("input_tokens_details")), view(counts.get("output_tokens_details"))
     return Usage(
         taken,
         given,
@@ -105,13 +105,13 @@ def usage(raw: Any) -> Usage | None:
     )
 
 
-def _note(draft: Draft, reply: View, told: Any) -> None:
+def _note(draft: Draft, reply: View, reported: Any) -> None:
     """What a reply says of money and of tools that the provider ran, beside its tokens."""
     bills.read(draft, reply)
     calls, uses = server_tools.of_items(
         map(view, listed(reply.get("output"))), listed(reply.get("tools")), _CLIENT_TOOLS
     )
-    counted = server_tools.of_usage(told)
+    counted = server_tools.of_usage(reported)
     if counted:
         server_tools.note(draft, {**calls, **counted})
     elif calls:
@@ -135,10 +135,10 @@ def read_response(draft: Draft, reply: View) -> None:
     reason = finish_reason(reply)
     if reason:
         draft.finish_reasons = (reason,)
-    told = reply.get("usage")
-    if told is not None:
-        draft.usage = usage(told)
-        _note(draft, reply, told)
+    reported = reply.get("usage")
+    if reported is not None:
+        draft.usage = usage(reported)
+        _note(draft, reply, reported)
 
 
 def finish_reason(reply: View) -> str:
@@ -213,8 +213,8 @@ def _item(raw: Any) -> dict[str, Any] | None:
     if kind == "message":
         return {"role": text(item.get("role")) or "user", "parts": parts_of(item.get("content"))}
     if kind == "reasoning":
-        told = listed(item.get("content")) or listed(item.get("summary"))
-        words = "\n".join(text(view(part).get("text")) for part in told)
+        items = listed(item.get("content")) or listed(item.get("summary"))
+        words = "\n".join(text(view(part).get("text")) for part in items)
         return {"role": "assistant", "parts": [{"type": "reasoning", "content": words}]} if words else None
     if kind.endswith("_output"):
         answer = {

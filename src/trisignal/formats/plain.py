@@ -19,9 +19,9 @@ def look(chunk: Any) -> int:
 
 def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     """Keep text while content is captured; `view` leaves strings as attribute views."""
-    told = getattr(chunk, "_object", chunk)
-    if state.content is not None and isinstance(told, str):
-        state.content.setdefault("text", []).append(told)
+    fields = getattr(chunk, "_object", chunk)
+    if state.content is not None and isinstance(fields, str):
+        state.content.setdefault("text", []).append(fields)
 
 
 def end(draft: Draft, state: StreamState) -> None:

@@ -1,4 +1,4 @@
-"""Which format a reply or a chunk is in, told by its shape.
+"""Which format a reply or a chunk is in, by its shape.
 
 Asked about whatever an application returns, so it looks only into dicts and pydantic models,
 and only at what they store: no property of another class runs, and nothing is iterated.
@@ -27,7 +27,7 @@ _models: dict[type, bool] = {}
 
 
 def _is_model(cls: type) -> bool:
-    """Whether a class is a pydantic model, told by the slots of its base class."""
+    """Whether a class is a pydantic model, by the slots of its base class."""
     known = _models.get(cls)
     if known is None:
         known = any("__pydantic_fields_set__" in vars(base) for base in cls.__mro__)

@@ -80,10 +80,10 @@ def of_usage(raw: Any) -> dict[str, int]:
     ``server_tool_use`` is Anthropic's and OpenRouter's, ``server_side_tool_usage_details`` and
     ``server_side_tools_used`` xAI's, ``connectors`` Mistral's, ``num_search_queries`` Perplexity's.
     """
-    told = view(raw)
+    counts = view(raw)
     found: dict[str, int] = {}
     for key in ("server_tool_use", "server_side_tool_usage_details", "connectors"):
-        part = told.get(key)
+        part = counts.get(key)
         if part is None:
             continue
         shown = view(part)
@@ -93,8 +93,8 @@ def of_usage(raw: Any) -> dict[str, int]:
                 tool = name_of(str(name).removesuffix("_requests").removesuffix("_calls"))
                 found[tool] = found.get(tool, 0) + calls
     if not found:
-        found = tally(map(text, listed(told.get("server_side_tools_used"))))
-    queries = count(told.get("num_search_queries"))
+        found = tally(map(text, listed(counts.get("server_side_tools_used"))))
+    queries = count(counts.get("num_search_queries"))
     if queries:
         found.setdefault(WEB_SEARCH, queries)
     return found

@@ -37,13 +37,13 @@ def _details(draft: Draft, reply: View) -> str:
     raw = reply.get("details")
     if raw is None:
         return ""
-    told = view(raw)
-    given, taken = count(told.get("generated_tokens")), count(told.get("input_length"))
-    if taken is None and told.get("prefill"):
-        taken = len(told.get("prefill"))
+    counts = view(raw)
+    given, taken = count(counts.get("generated_tokens")), count(counts.get("input_length"))
+    if taken is None and counts.get("prefill"):
+        taken = len(counts.get("prefill"))
     if given is not None or taken is not None:
         draft.usage = Usage(taken, given)
-    reason = text(told.get("finish_reason"))
+    reason = text(counts.get("finish_reason"))
     return _REASONS.get(reason, reason)
 
 
