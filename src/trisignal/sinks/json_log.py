@@ -18,9 +18,10 @@ from trisignal.policy.sample import keep
 _NO_TRACE = "0" * 32
 _OUTCOME = names.OUTCOME.replace(".", "_")
 _ERROR_KIND = names.ERROR_KIND.replace(".", "_")
-_SAID_OTHERWISE = (names.OUTCOME, names.ERROR_KIND, names.COST_ATTRIBUTES["total"], names.REQUEST_ID)
-"""Attributes of the span whose facts a line has under shorter names, those of every log line. Names of ``gen_ai`` stay:
-whoever reads them on spans reads them on lines."""
+_SAID_OTHERWISE = (
+    names.OUTCOME, names.ERROR_KIND, names.COST_ATTRIBUTES["total"], names.USAGE_COST, names.REQUEST_ID,
+)  # fmt: skip
+"""Attributes of the span whose facts a line has under shorter names, those of every log line."""
 _CONVENTIONAL = {
     "conversation_id": names.CONVERSATION_ID,
     "user_id": names.USER_ID,
