@@ -130,11 +130,19 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def backends(session: nox.Session) -> None:
-    """What Phoenix and MLflow make of the spans; each in an environment of its own, of half a gigabyte."""
+    """What Phoenix and MLflow make of the spans, and the analyser on ClickHouse; environments of half a gigabyte."""
     session.install("-e", ".", *TEST, "uv")
     folder = Path(session.create_tmp(), "backends").resolve()
-    session.run("python", "scripts/environments.py", str(folder), "phoenix", "mlflow")
-    session.run("pytest", "-m", "nightly", "tests/e2e", *session.posargs, env={"TRISIGNAL_BACKENDS": str(folder)})
+    session.run("python", "scripts/environments.py", str(folder), "phoenix", "mlflow", "chdb")
+    session.run(
+        "pytest",
+        "-m",
+        "nightly",
+        "tests/e2e",
+        "tests/analysis",
+        *session.posargs,
+        env={"TRISIGNAL_BACKENDS": str(folder)},
+    )
 
 
 @nox.session

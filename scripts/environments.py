@@ -22,7 +22,7 @@ PACKAGES = {
     "pydantic_ai": ["pydantic-ai-slim[openai]"],
     "litellm": ["litellm"],
 }
-BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"]}
+BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"], "chdb": ["chdb"]}
 """Servers to send to, made only when they are named; trisignal is not installed beside them."""
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2

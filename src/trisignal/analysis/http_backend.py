@@ -26,12 +26,22 @@ class HttpBackend:
         url: ``SCHEME+http://…`` or ``SCHEME+https://…``, with ``user:password@`` where the server wants them.
         scheme: The part before the plus.
         headers: Sent with each request.
+        ports: Port of a transport where the URL has none; the transport's own when omitted.
+        path_is_place: The path of the URL stands before those of all requests.
 
     Raises:
         SourceError: The URL has another form.
     """
 
-    def __init__(self, url: str, scheme: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        scheme: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        ports: Mapping[str, int] | None = None,
+        path_is_place: bool = True,
+    ) -> None:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -41,8 +51,11 @@ class HttpBackend:
         if not host or transport not in ("http", "https"):
             raise SourceError(url, f"the address must be {scheme}+http://HOST[:PORT][/PATH] or {scheme}+https://…")
         place = f"[{host}]" if ":" in host else host
+        port = port or (ports or {}).get(transport)
         place += f":{port}" if port else ""
-        self._base = f"{transport}://{place}{parts.path.rstrip('/')}"
+        self.path = parts.path.strip("/")
+        """The path of the URL."""
+        self._base = f"{transport}://{place}" + (parts.path.rstrip("/") if path_is_place else "")
         self.name = f"{scheme}+{self._base}"
         """For people: the address without credentials."""
         self.options = dict(parse_qsl(parts.query))

@@ -12,6 +12,7 @@ from trisignal.errors import SourceError
 FOLDER = ""
 BUILT_IN = {
     FOLDER: "trisignal.store.reader:StoreSource",
+    "clickhouse": "trisignal.analysis.clickhouse:ClickHouseSource",
     "jaeger": "trisignal.analysis.jaeger:JaegerSource",
     "tempo": "trisignal.analysis.tempo:TempoSource",
 }
