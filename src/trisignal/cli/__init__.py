@@ -17,6 +17,7 @@ COMMANDS = {
     "dashboards": "trisignal.cli.dashboards",
     "demo": "trisignal.cli.demo",
     "doctor": "trisignal.cli.doctor",
+    "mcp": "trisignal.cli.mcp",
     "prices": "trisignal.cli.prices",
     "report": "trisignal.cli.report",
     "rules": "trisignal.cli.rules",
