@@ -207,7 +207,7 @@ class Draft:
         self.key: tuple[int, int] | None = None
         """Trace and span id, while spans of others are watched."""
         self.parent: Any = None
-        """The draft, or the open span of somebody else, that this call began in."""
+        """The draft, or the open span of another instrumentation, that this call began in."""
         self.exchange: Any = None
         """What the source keeps about the call until it has ended: an `Exchange` of its own kind."""
         self.around: tuple[Draft | None, Any] | None = None

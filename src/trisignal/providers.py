@@ -1,7 +1,7 @@
 """Who answers a request: host names to provider ids.
 
 Ids are those of the GenAI conventions where they list one, else the vendor's own short
-name in lower case. The base URL decides, as it tells who bills; a client class does not.
+name in lower case. The base URL decides, as it names the billing provider; a client class does not.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def is_ip(host: str) -> bool:
 
 
 def by_host(host: str, port: int, named: Mapping[str, str], fallback: str) -> str:
-    """Provider id of whoever answers at a host.
+    """Provider id of what answers at a host.
 
     Args:
         host: Host name without port.

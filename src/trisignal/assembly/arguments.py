@@ -48,7 +48,7 @@ class Given(NamedTuple):
 
 
 def sort(explicit: Mapping[str, Any]) -> Given:
-    """Tell settings from objects.
+    """Separate settings from objects.
 
     Raises:
         ConfigError: An object is of the wrong kind.

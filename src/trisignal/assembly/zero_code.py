@@ -31,7 +31,7 @@ INHERITED = "child"
 PORT_VARIABLE = "TRISIGNAL_METRICS_PORT"
 """Variable with the loopback port of the metrics page; without it none is served."""
 SERVING = "TRISIGNAL_METRICS_SERVING"
-"""Variable that tells child processes that a process above them serves the page."""
+"""Variable that reports child processes that a process above them serves the page."""
 DIRECTORY_VARIABLE = "TRISIGNAL_METRICS_DIRECTORY"
 """Variable with the multiprocess directory that `trisignal run` made, and that goes with it."""
 
@@ -53,7 +53,7 @@ def start(**providers: Any) -> None:
 
 
 def complain(line: str) -> None:
-    """Tell the user in one line on stderr."""
+    """Say it to the user in one line on stderr."""
     if sys.stderr is not None:
         sys.stderr.write(f"trisignal: {' '.join(line.split())}\n")
 

@@ -1,8 +1,8 @@
-"""The bridge: a finished GenAI span of somebody else's is a source of calls like any other.
+"""The bridge: a finished GenAI span of another instrumentation is a source of calls like any other.
 
 Metrics, cost, call log and summary follow from the span that exists already; no second span is
-made. What a span means is told by the tables of `_vocabularies`; what is counted when several
-tell the same call is decided by `_nesting`.
+made. What a span means stands in the tables of `_vocabularies`; what is counted when several
+record the same call is decided by `_nesting`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BridgeSpanProcessor(SpanProcessor):
     def __init__(self) -> None:
         self._closed = False
         self._mirror = False
-        """Another processor has told everything that this one sees."""
+        """Another processor has reported everything that this one sees."""
         self._halves = _Halves()
         state.NESTING.watchers += 1
         state.NESTING.forgotten = partial(_lost, "bridge_spans")
@@ -93,21 +93,21 @@ class BridgeSpanProcessor(SpanProcessor):
     def _settle(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> None:
         node.settled = True
         try:
-            if not self._tell(span, scope, ids, node):
+            if not self._record_call(span, scope, ids, node):
                 nesting.credit(node.parent, node.agent_calls, node.tool_calls)
         except Exception as error:
             _guard.contain("bridge.on_end", error)
 
-    def _tell(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> bool:
+    def _record_call(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> bool:
         """Record the call of a span; False if the calls inside of it belong to what is around it."""
-        told = span.attributes or {}
-        operation = words.operation_of(told, scope)
+        attributes = span.attributes or {}
+        operation = words.operation_of(attributes, scope)
         policy = state.STATE.policy
         if not operation or policy is None:
             return False
         if operation == words.STEP and nesting.within_agent(node):
             return False
-        nesting.told(node, operation)
+        nesting.announce(node, operation)
         twice = node.covered or (bool(node.family) and nesting.encloses_same(node, node.family))
         half = None
         if scope.startswith(words.HALF_SCOPES):
@@ -119,7 +119,7 @@ class BridgeSpanProcessor(SpanProcessor):
         if draft.server_address and not is_ip(draft.server_address):
             # Sources of ours take it from a client's URL; here it is any text.
             draft.server_address = policy.known(draft.server_address)
-        if node.family and nesting.told_already(draft, node.made_ns):
+        if node.family and nesting.recorded_already(draft, node.made_ns):
             return False
         if node.family == names.CHAT and span.parent is not None:
             self._halves.told_inside(span.parent.span_id)
@@ -153,13 +153,13 @@ def _lost(queue: str) -> None:
 
 
 class _Half:
-    """The request of a stream whose reply is told by another span."""
+    """The request of a stream whose reply is in another span."""
 
     __slots__ = ("ids", "start_ns")
 
     def __init__(self, ids: SpanContext | None, start_ns: int) -> None:
         self.ids = ids
-        """None: the call was told by somebody else."""
+        """None: another instrumentation has reported the call."""
         self.start_ns = start_ns
 
 
@@ -176,21 +176,21 @@ class _Halves:
 
         Returns:
             For a reply its request, if that was seen. For a request without its reply a half
-            without ids: nothing is to be told yet. None for a span that tells a whole call.
+            without ids: nothing is to be recorded yet. None for a span that stands for a whole call.
         """
-        told = span.attributes or {}
-        key = scope, first_text(told, words.REQUEST_MODEL), span.parent.span_id if span.parent else 0
+        attributes = span.attributes or {}
+        key = scope, first_text(attributes, words.REQUEST_MODEL), span.parent.span_id if span.parent else 0
         mark, value = words.RECORD_MARK
-        if told.get(mark) == value:
+        if attributes.get(mark) == value:
             return self._take(key)
-        failed = names.ERROR_TYPE in told or span.status.status_code.name == "ERROR"
-        if operation not in names.INFERENCE or failed or any(name in told for name in words.WHOLE_MARKS):
+        failed = names.ERROR_TYPE in attributes or span.status.status_code.name == "ERROR"
+        if operation not in names.INFERENCE or failed or any(name in attributes for name in words.WHOLE_MARKS):
             return None
         self._put(key, _Half(None if twice else ids, span.start_time or 0))
         return _Half(None, 0)
 
     def told_inside(self, span_id: int) -> None:
-        """A call inside of a request's span has been told: its reply is not to be told again."""
+        """A call inside of a request's span has been recorded: its reply is not to be recorded again."""
         if self._count:
             with self._lock:
                 halves = [half for waiting in self._waiting.values() for half in waiting]

@@ -53,7 +53,7 @@ class Finished(Protocol):
 
 
 def draft_of(span: Finished, operation: str, hosts: Mapping[str, str], *, content: bool) -> Draft:
-    """The call that a span tells.
+    """The call that a span stands for.
 
     Args:
         span: A finished span.
@@ -61,7 +61,7 @@ def draft_of(span: Finished, operation: str, hosts: Mapping[str, str], *, conten
         hosts: The user's own hosts (setting ``provider_hosts``).
         content: Messages are captured.
     """
-    told = span.attributes or {}
+    attributes = span.attributes or {}
     operation = names.INVOKE_WORKFLOW if operation == words.STEP else operation
     draft = Draft(operation)
     draft.start_unix_ns = draft.start_ns = span.start_time or 0
@@ -69,63 +69,63 @@ def draft_of(span: Finished, operation: str, hosts: Mapping[str, str], *, conten
     if operation in names.MODEL_CALLS_EXCLUDED:
         remote = operation in (names.RETRIEVAL, names.FETCH_RESPONSE, names.CREATE_AGENT)
         draft.kind = "client" if remote else "internal"
-        draft.name = first_text(told, words.ENTITY.get(operation, ())) or span.name
-    _read_outcome(draft, span, told)
-    _read_place(draft, told, hosts)
-    _read_models(draft, told)
-    _read_facts(draft, told)
-    draft.conversation_id = first_text(told, words.CONVERSATION)
+        draft.name = first_text(attributes, words.ENTITY.get(operation, ())) or span.name
+    _read_outcome(draft, span, attributes)
+    _read_place(draft, attributes, hosts)
+    _read_models(draft, attributes)
+    _read_facts(draft, attributes)
+    draft.conversation_id = first_text(attributes, words.CONVERSATION)
     if operation != names.INVOKE_AGENT:
-        draft.agent = first_text(told, words.AGENT)
+        draft.agent = first_text(attributes, words.AGENT)
     if operation not in names.MODEL_CALLS_EXCLUDED:
-        # Frameworks sum up on their agents and workflows what the calls inside have told already.
-        draft.usage = usage_of(told)
-        _read_stream(draft, span, told)
+        # Frameworks sum up on their agents and workflows what the calls inside have reported already.
+        draft.usage = usage_of(attributes)
+        _read_stream(draft, span, attributes)
         if content:
-            draft.content = ContentSource(_read_content, told)
+            draft.content = ContentSource(_read_content, attributes)
     return draft
 
 
-def first_text(told: Mapping[str, Any], attributes: Sequence[str]) -> str:
+def first_text(held: Mapping[str, Any], attributes: Sequence[str]) -> str:
     """The first attribute that holds a text."""
-    return next((value for name in attributes if isinstance(value := told.get(name), str) and value), "")
+    return next((value for name in attributes if isinstance(value := held.get(name), str) and value), "")
 
 
-def _first_number(told: Mapping[str, Any], attributes: Sequence[str]) -> int | float | None:
+def _first_number(held: Mapping[str, Any], attributes: Sequence[str]) -> int | float | None:
     for name in attributes:
-        value = told.get(name)
+        value = held.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) and value >= 0:
             return value
     return None
 
 
-def usage_of(told: Mapping[str, Any]) -> Usage | None:
-    """Token counts of a span as inclusive totals; None if it tells none."""
-    raw = next((text for key in words.RAW_USAGE if (text := _json_object(told.get(key)))), {})
+def usage_of(fields: Mapping[str, Any]) -> Usage | None:
+    """Token counts of a span as inclusive totals; None if it reports none."""
+    raw = next((text for key in words.RAW_USAGE if (text := _json_object(fields.get(key)))), {})
     for mark, read in _RAW:
         if mark in raw and (usage := read(raw)) is not None:
             return usage
     found: dict[str, int] = {}
     for field, attributes in words.USAGE.items():
-        number = _first_number(told, attributes)
+        number = _first_number(fields, attributes)
         if number is not None:
             found[field] = int(number)
     if "input" not in found and "output" not in found:
         return None
-    total = _first_number(told, words.TOTAL)
+    total = _first_number(fields, words.TOTAL)
     if words.exclusive(found, None if total is None else int(total)):
         found["input"] += found.get("cache_read", 0) + found.get("cache_write", 0)
     return Usage(**found)
 
 
-def _read_outcome(draft: Draft, span: Finished, told: Mapping[str, Any]) -> None:
+def _read_outcome(draft: Draft, span: Finished, attributes: Mapping[str, Any]) -> None:
     thrown = next((e.attributes or {} for e in reversed(span.events) if e.name == "exception"), {})
-    error_type = first_text(told, (names.ERROR_TYPE,)) or first_text(thrown, (names.EXCEPTION_TYPE,))
+    error_type = first_text(attributes, (names.ERROR_TYPE,)) or first_text(thrown, (names.EXCEPTION_TYPE,))
     failed = span.status.status_code is StatusCode.ERROR
-    if not failed and names.ERROR_TYPE not in told:
+    if not failed and names.ERROR_TYPE not in attributes:
         draft.outcome = "ok"
         return
-    status = _first_number(told, words.STATUS_CODE)
+    status = _first_number(attributes, words.STATUS_CODE)
     if status is None:
         text = f"{span.status.description or ''} {thrown.get(names.EXCEPTION_MESSAGE, '')}"
         found = _STATUS_IN_TEXT.search(text[:1000])
@@ -135,17 +135,17 @@ def _read_outcome(draft: Draft, span: Finished, told: Mapping[str, Any]) -> None
     )
 
 
-def _read_place(draft: Draft, told: Mapping[str, Any], hosts: Mapping[str, str]) -> None:
-    host = first_text(told, (names.SERVER_ADDRESS,))
-    port = int(_first_number(told, (names.SERVER_PORT,)) or 0)
-    url = first_text(told, words.BASE_URL)
+def _read_place(draft: Draft, attributes: Mapping[str, Any], hosts: Mapping[str, str]) -> None:
+    host = first_text(attributes, (names.SERVER_ADDRESS,))
+    port = int(_first_number(attributes, (names.SERVER_PORT,)) or 0)
+    url = first_text(attributes, words.BASE_URL)
     if url and not host:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
         except ValueError:
             host, port = "", 0
-    named = [_provider_id(value) for key in words.PROVIDER if isinstance(value := told.get(key), str) and value]
+    named = [_provider_id(value) for key in words.PROVIDER if isinstance(value := attributes.get(key), str) and value]
     provider = next((name for name in named if name not in words.FRAMEWORKS), "")
     if draft.operation not in names.MODEL_CALLS_EXCLUDED:
         draft.server_address, draft.server_port = host, port
@@ -154,27 +154,27 @@ def _read_place(draft: Draft, told: Mapping[str, Any], hosts: Mapping[str, str])
         draft.provider = provider
 
 
-def _provider_id(told: str) -> str:
-    name = told.strip().lower()
+def _provider_id(given: str) -> str:
+    name = given.strip().lower()
     return words.PROVIDERS.get(name, name)
 
 
-def _read_models(draft: Draft, told: Mapping[str, Any]) -> None:
-    parameters = next((found for key in words.PARAMETERS if (found := _json_object(told.get(key)))), {})
+def _read_models(draft: Draft, attributes: Mapping[str, Any]) -> None:
+    parameters = next((found for key in words.PARAMETERS if (found := _json_object(attributes.get(key)))), {})
     if parameters:
         CHAT.read_request(draft, parameters)
-    only = first_text(told, words.ONLY_MODEL)
-    asked = first_text(told, words.REQUEST_MODEL) or draft.request_model
+    only = first_text(attributes, words.ONLY_MODEL)
+    asked = first_text(attributes, words.REQUEST_MODEL) or draft.request_model
     draft.request_model = asked or only
     # Emitters write the model that was asked for as the one that answered, where nobody did.
-    draft.response_model = first_text(told, words.RESPONSE_MODEL) or (only if draft.outcome == "ok" else "")
+    draft.response_model = first_text(attributes, words.RESPONSE_MODEL) or (only if draft.outcome == "ok" else "")
     if draft.outcome == "error" and draft.response_model == draft.request_model:
         draft.response_model = ""
-    draft.response_id = first_text(told, words.RESPONSE_ID)
-    draft.vendor_request_id = first_text(told, words.VENDOR_REQUEST_ID)
-    draft.tier = first_text(told, words.BILLED_TIER)
+    draft.response_id = first_text(attributes, words.RESPONSE_ID)
+    draft.vendor_request_id = first_text(attributes, words.VENDOR_REQUEST_ID)
+    draft.tier = first_text(attributes, words.BILLED_TIER)
     for key in words.FINISH_REASONS:
-        reasons = _texts(told.get(key))
+        reasons = _texts(attributes.get(key))
         if reasons:
             draft.finish_reasons = reasons
             break
@@ -202,10 +202,10 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(item for item in value if isinstance(item, str)) if isinstance(value, (list, tuple)) else ()
 
 
-def _read_facts(draft: Draft, told: Mapping[str, Any]) -> None:
+def _read_facts(draft: Draft, attributes: Mapping[str, Any]) -> None:
     for fact in words.FACTS:
         for key in (fact.name, *fact.others):
-            value = _typed(told.get(key), fact.kind)
+            value = _typed(attributes.get(key), fact.kind)
             if value is not None:
                 draft.fields[fact.name] = value
                 break
@@ -221,12 +221,12 @@ def _typed(value: Any, kind: type) -> AttributeValue | None:
     return (int(value) if kind is int else float(value)) if number else None
 
 
-def _read_stream(draft: Draft, span: Finished, told: Mapping[str, Any]) -> None:
-    if any(told.get(key) is True for key in words.STREAMING):
+def _read_stream(draft: Draft, span: Finished, attributes: Mapping[str, Any]) -> None:
+    if any(attributes.get(key) is True for key in words.STREAMING):
         draft.fields[names.REQUEST_STREAM] = True
     times = ChunkTimes(len(names.SECONDS) + 1)
     for key, seconds in words.FIRST_CHUNK:
-        value = _first_number(told, (key,))
+        value = _first_number(attributes, (key,))
         if value is not None:
             times.first_chunk_ns = draft.start_ns + round(value * seconds * 1e9)
             break
@@ -249,11 +249,11 @@ def _read_stream(draft: Draft, span: Finished, told: Mapping[str, Any]) -> None:
         draft.fields[names.REQUEST_STREAM] = True
 
 
-def _read_content(told: Mapping[str, Any], _: Any, __: Any) -> Content:
+def _read_content(attributes: Mapping[str, Any], _: Any, __: Any) -> Content:
     """Messages that a span holds in the conventions' structure, as JSON text."""
     found: list[list[Any] | None] = []
     for name in _MESSAGES:
-        value = told.get(name)
+        value = attributes.get(name)
         try:
             value = json.loads(value) if isinstance(value, str) else None
         except (ValueError, RecursionError):

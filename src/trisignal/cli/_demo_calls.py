@@ -127,7 +127,7 @@ def _make_calls(openai: Any, base_url: str) -> None:
         try:
             client.chat.completions.create(model="gpt-4o", messages=_asked(), extra_headers={SCENE: TOO_LONG})
         except openai.BadRequestError:
-            pass  # the application copes with it; the signals tell of it
+            pass  # the application copes with it; the signals show it
         with client.chat.completions.create(model="gpt-4.1", messages=_asked(), stream=True) as chunks:
             for number, _ in enumerate(chunks):
                 if number == _READ_BEFORE_LEAVING:

@@ -2,7 +2,7 @@
 
 Late versions make a span of their own per call whenever a tracer provider is set. During a
 call of ours they get a stand-in for their tracer instead: one span remains, it learns what
-theirs was told, and their propagation goes on as configured, with the context of ours.
+theirs was configured, and their propagation goes on as configured, with the context of ours.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PLATFORMS = {
     "BaseVertexClient": "gcp.vertex_ai",
     "BaseFoundryClient": "azure.ai.inference",
 }
-"""Who answers a platform's client where its host does not tell."""
+"""Who answers a platform's client where its host does not say."""
 _PATH = re.compile(
     r"/(?:(?P<chat>messages)|(?P<complete>complete)|(?P<count>messages/count_tokens)"
     r"|messages/(?P<batches>batches)(?:/(?P<batch>[^/]+)(?:/(?P<verb>cancel|results))?)?"
@@ -57,23 +57,23 @@ _HEADERS = {
 _NOWHERE = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
 
 
-# --- what Anthropic tells beyond the conventions --------------------------------------
+# --- what Anthropic reports beyond the conventions --------------------------------------
 
 
 def _read_request(draft: Draft, body: View) -> None:
     MESSAGES.read_request(draft, body)
     thinking = view(body.get("thinking"))
-    told = {
+    fields = {
         names.ANTHROPIC_REQUEST_SERVICE_TIER: text(body.get("service_tier")),
         names.ANTHROPIC_THINKING_TYPE: text(thinking.get("type")),
         names.ANTHROPIC_THINKING_BUDGET: count(thinking.get("budget_tokens")),
     }
-    draft.fields.update({name: value for name, value in told.items() if value})
+    draft.fields.update({name: value for name, value in fields.items() if value})
 
 
 def _read_usage(draft: Draft, usage: View) -> None:
     created = view(usage.get("cache_creation"))
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         names.ANTHROPIC_CACHE_WRITE_5M: count(created.get("ephemeral_5m_input_tokens")),
         names.ANTHROPIC_CACHE_WRITE_1H: count(created.get("ephemeral_1h_input_tokens")),
         names.ANTHROPIC_RESPONSE_SERVICE_TIER: text(usage.get("service_tier")) or None,
@@ -82,9 +82,11 @@ def _read_usage(draft: Draft, usage: View) -> None:
     compactions = [view(step) for step in steps or () if view(step).get("type") == "compaction"]
     if compactions:
         taken = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-        told[names.ANTHROPIC_COMPACTION_INPUT] = sum(count(step.get(key)) or 0 for step in compactions for key in taken)
-        told[names.ANTHROPIC_COMPACTION_OUTPUT] = sum(count(step.get("output_tokens")) or 0 for step in compactions)
-    draft.fields.update({name: value for name, value in told.items() if value is not None})
+        fields[names.ANTHROPIC_COMPACTION_INPUT] = sum(
+            count(step.get(key)) or 0 for step in compactions for key in taken
+        )
+        fields[names.ANTHROPIC_COMPACTION_OUTPUT] = sum(count(step.get("output_tokens")) or 0 for step in compactions)
+    draft.fields.update({name: value for name, value in fields.items() if value is not None})
 
 
 def _read_response(draft: Draft, reply: View) -> None:
@@ -96,9 +98,9 @@ def _read_response(draft: Draft, reply: View) -> None:
 
 def _fold(draft: Draft, state: StreamState, event: View) -> None:
     MESSAGES.fold(draft, state, event)
-    told = event.get("usage") or view(event.get("message")).get("usage")
-    if told is not None:
-        _read_usage(draft, view(told))
+    reported = event.get("usage") or view(event.get("message")).get("usage")
+    if reported is not None:
+        _read_usage(draft, view(reported))
 
 
 def _end(draft: Draft, state: StreamState) -> None:
@@ -164,11 +166,11 @@ class Anthropic(Stainless):
 
     def fallback_of(self, client: Any) -> str:
         """The platforms' client classes speak to hosts of any name."""
-        told = (_PLATFORMS.get(cls.__name__) for cls in type(client).__mro__)
-        return next(filter(None, told), self._fallback)
+        platforms = (_PLATFORMS.get(cls.__name__) for cls in type(client).__mro__)
+        return next(filter(None, platforms), self._fallback)
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
-        """Read the request options, and what the client was told about its own tracing."""
+        """Read the request options, and how the client was configured for its own tracing."""
         draft = super().begin(instance, args, kwargs)
         if draft is None:
             return None
@@ -187,9 +189,9 @@ class Anthropic(Stainless):
             draft.conversation_id = text(conversation)
         if getattr(options, "span_name", None):
             exchange.native = _StandIn(draft)
-        # A client that was told that its spans go nowhere is not to send its requests within one.
-        told = getattr(instance, "_open_telemetry", None) or {}
-        draft.hidden = isinstance(told.get("tracer_provider"), _NOWHERE)
+        # A client whose spans were configured to go nowhere is not to send its requests within one.
+        fields = getattr(instance, "_open_telemetry", None) or {}
+        draft.hidden = isinstance(fields.get("tracer_provider"), _NOWHERE)
         return draft
 
     # --- patching ---------------------------------------------------------------------

@@ -131,14 +131,14 @@ class Bedrock:
                 draft.content.response = result
             return True
         draft.tier = text(result.get("serviceTier"))
-        told = {key: _number(headers.get(header)) for key, header in _HEADERS.items()}
+        counts = {key: _number(headers.get(header)) for key, header in _HEADERS.items()}
         policy = state.STATE.policy
         keep = policy is not None and policy.captures
         fold = Fold(draft, exchange.format, keep_content=keep, timed=exchange.streaming)
         decoder = BodyDecoder(bytes)
         # No method of what holds the fold: only the collector could free such a circle.
-        fold.before_end = partial(_settle, draft, fold.state, exchange, told, decoder)
-        parse = _whole if exchange.whole else partial(_unwrap, told)
+        fold.before_end = partial(_settle, draft, fold.state, exchange, counts, decoder)
+        parse = _whole if exchange.whole else partial(_unwrap, counts)
         read = result.get("stream" if exchange.whole else "body")
         return not mark(read, Watch(draft, fold, parse, decoder, _number(headers.get("content-length"))))
 
@@ -148,9 +148,9 @@ class Bedrock:
 
 
 def _read_metadata(draft: Draft, result: Any) -> Mapping[str, Any]:
-    told = view(view(result).get("ResponseMetadata"))
-    draft.vendor_request_id = text(told.get("RequestId"))
-    headers: Mapping[str, Any] = told.get("HTTPHeaders") or {}
+    metadata = view(view(result).get("ResponseMetadata"))
+    draft.vendor_request_id = text(metadata.get("RequestId"))
+    headers: Mapping[str, Any] = metadata.get("HTTPHeaders") or {}
     return headers
 
 
@@ -175,7 +175,7 @@ def _whole(event: Any) -> Any:
     return event if isinstance(event, dict) else {}
 
 
-def _unwrap(told: dict[str, Any], event: Any) -> Any:
+def _unwrap(counts: dict[str, Any], event: Any) -> Any:
     """The vendor's chunk in an event; Bedrock adds its own counts to the last one."""
     try:
         chunk = json.loads(view(view(event).get("chunk")).get("bytes") or b"{}")
@@ -185,17 +185,17 @@ def _unwrap(told: dict[str, Any], event: Any) -> Any:
         return {}
     metrics = view(chunk.get(_METRICS))
     if metrics:
-        told.update({key: metrics.get(f"{key}Count") for key in _HEADERS})
-        told[_METRICS] = True
+        counts.update({key: metrics.get(f"{key}Count") for key in _HEADERS})
+        counts[_METRICS] = True
     return chunk
 
 
 def _settle(
-    draft: Draft, stream: StreamState, exchange: BedrockExchange, told: dict[str, Any], decoder: BodyDecoder
+    draft: Draft, stream: StreamState, exchange: BedrockExchange, counts: dict[str, Any], decoder: BodyDecoder
 ) -> None:
     """Read a body once it was read, and take the counts beside it where it has none of its own."""
     # Bedrock's own counts come with the last chunk, whatever model wrote it.
-    stream.finished = stream.finished or _METRICS in told
+    stream.finished = stream.finished or _METRICS in counts
     reply = None if exchange.streaming else decoder.body()
     if reply is not None:
         exchange.format.read_response(draft, reply)
@@ -204,7 +204,7 @@ def _settle(
     embeds = draft.operation == names.EMBEDDINGS
     known = draft.usage
     if known is None or known.input is None or (known.output is None and not embeds):
-        beside = usage({f"{key}s": told.get(key) for key in _HEADERS})
+        beside = usage({f"{key}s": counts.get(key) for key in _HEADERS})
         if beside is not None:
             draft.usage = beside._replace(output=None) if embeds else beside
 

@@ -2,7 +2,7 @@
 
 All clients end in methods of two raw clients, whose results hold the parsed reply and the HTTP response:
 that is where a call begins and ends. Headers and retries are seen on the HTTP client below. Clients for
-clouds are the same clients with hooks in their HTTP client, which tell where requests really go.
+clouds are the same clients with hooks in their HTTP client, which say where requests really go.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from trisignal.outcomes import attribute, kind_of_status
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 _CLOUDS: dict[str, Callable[[Any, dict[str, Any]], str]] = {
-    "cohere.aws_client": lambda module, told: module.get_url(
-        platform=told["service"], aws_region=told["aws_region"], model="", stream=False
+    "cohere.aws_client": lambda module, held: module.get_url(
+        platform=held["service"], aws_region=held["aws_region"], model="", stream=False
     ),
-    "cohere.oci_client": lambda module, told: module.get_oci_url(region=told["oci_region"], endpoint="chat"),
+    "cohere.oci_client": lambda module, held: module.get_oci_url(region=held["oci_region"], endpoint="chat"),
 }
 """The address that a module's hook sends requests to, from what the hook closes over."""
 
@@ -137,8 +137,8 @@ def _who(wrapper: Any) -> Place:
     for hook in wrapper.httpx_client.httpx_client.event_hooks["request"]:
         module = getattr(hook, "__module__", "")
         if module in _CLOUDS:
-            told = dict(zip(hook.__code__.co_freevars, (cell.cell_contents for cell in hook.__closure__)))
-            url = _CLOUDS[module](importlib.import_module(module), told)
+            region = dict(zip(hook.__code__.co_freevars, (cell.cell_contents for cell in hook.__closure__)))
+            url = _CLOUDS[module](importlib.import_module(module), region)
     return place_of(url, "cohere")
 
 
@@ -150,7 +150,7 @@ def _whole(call: Wrapper) -> Wrapper:
 
     def begin(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         options = kwargs.get("request_options")
-        if isinstance(options, _Carried):  # a part of a call that is told as a whole
+        if isinstance(options, _Carried):  # a part of a call that is recorded as a whole
             return options.context.copy().run(wrapped, *args, **kwargs)
         return call(wrapped, instance, args, kwargs)
 

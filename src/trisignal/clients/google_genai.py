@@ -189,8 +189,8 @@ def _attempted(error: BaseException | None, response: Any) -> None:
             exchange.lost = classify(error).kind
             return
         read_request_id(draft, response.headers.items())
-        told = response.response_stream
-        exchange.body = told[0] if isinstance(told, list) and told else None
+        inner = response.response_stream
+        exchange.body = inner[0] if isinstance(inner, list) and inner else None
     except Exception as failure:
         _guard.contain("google-genai.response", failure)
 

@@ -90,26 +90,26 @@ def _with_error(event: dict[str, Any]) -> dict[str, Any]:
     return event
 
 
-def _odd(told: Any) -> bool:
+def _odd(body: Any) -> bool:
     """Whether JSON holds what replies do not: lists of anything but objects, numbers that are none."""
-    if isinstance(told, dict):
-        return any(map(_odd, told.values()))
-    if isinstance(told, list):
-        return any(not isinstance(item, dict) or _odd(item) for item in told)
-    return told.__class__ is float and told != told
+    if isinstance(body, dict):
+        return any(map(_odd, body.values()))
+    if isinstance(body, list):
+        return any(not isinstance(item, dict) or _odd(item) for item in body)
+    return body.__class__ is float and body != body
 
 
-def _refusal(name: str, told: Any) -> Exception | None:
+def _refusal(name: str, body: Any) -> Exception | None:
     """What the client will raise once it reads a chat reply, or a chunk of one, that has the wrong shape.
 
     Args:
         name: The class that the client reads it with.
-        told: Decoded JSON.
+        body: Decoded JSON.
     """
-    if isinstance(told, dict) and (told.get("error") or not _odd(told)):
+    if isinstance(body, dict) and (body.get("error") or not _odd(body)):
         return None
     try:
-        getattr(importlib.import_module("huggingface_hub"), name).parse_obj_as_instance(told)
+        getattr(importlib.import_module("huggingface_hub"), name).parse_obj_as_instance(body)
     except Exception as error:
         return error
     return None

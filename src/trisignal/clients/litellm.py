@@ -172,7 +172,7 @@ def _resolve(asked: Kwargs) -> tuple[str, str]:
     base = asked.get("api_base") or asked.get("base_url")
     try:
         model, provider, *_ = litellm.get_llm_provider(model, asked.get("custom_llm_provider"), base)
-    except Exception:  # an unknown model: the call itself is about to tell
+    except Exception:  # an unknown model: the call itself is about to fail
         prefix, slash, rest = model.partition("/")
         model, provider = (rest, prefix) if slash else (model, "litellm")
     return model, _PROVIDERS.get(provider, provider)

@@ -49,7 +49,7 @@ _CLOUDS = {
     "mistralai_gcp": "gcp.vertex_ai",
 }
 _SDKS = {"mistralai.client": "mistral_ai", "mistralai": "mistral_ai", **_CLOUDS}
-"""Packages with clients (those of version 1 lie elsewhere), and who answers where the host does not tell."""
+"""Packages with clients (those of version 1 lie elsewhere), and who answers where the host does not say."""
 
 
 class Method(NamedTuple):
@@ -93,7 +93,7 @@ class _Events(Fold):
     __slots__ = ()
 
     def failed(self, error: BaseException) -> None:
-        """Reading the stream raised; the event that did it may tell why."""
+        """Reading the stream raised; the event that did it may say why."""
         try:
             self.state.error = _error_event(error)
         except Exception as failure:
@@ -107,12 +107,12 @@ def _read_mark(state: StreamState, tail: tap.Tail) -> None:
 
 
 def _error_event(error: BaseException) -> dict[str, Any] | None:
-    told: Any = _object(attribute(error, "body")).get("data")
+    problem: Any = _object(attribute(error, "body")).get("data")
     problems: Any = attribute(error, "errors")
-    if told is None and callable(problems):  # early versions let pydantic's own error through
+    if problem is None and callable(problems):  # early versions let pydantic's own error through
         listed: Any = problems()
-        told = listed[0].get("input")
-    return told if isinstance(told, dict) and told.get("object") == "error" else None
+        problem = listed[0].get("input")
+    return problem if isinstance(problem, dict) and problem.get("object") == "error" else None
 
 
 class _Running:
@@ -144,7 +144,7 @@ class Reader:
 
     Args:
         method: The method.
-        fallback: Provider id where the host does not tell it.
+        fallback: Provider id where the host does not say it.
     """
 
     def __init__(self, method: Method, fallback: str) -> None:
@@ -198,8 +198,8 @@ class Reader:
         elif body.get("object") == "error":
             draft.error = error
             draft.outcome, draft.error_type, draft.error_kind = classify(error)
-            told = classify_event(body).error_type
-            draft.error_type = draft.error_type if told == "_OTHER" else told
+            error_type = classify_event(body).error_type
+            draft.error_type = draft.error_type if error_type == "_OTHER" else error_type
 
 
 # --- the SDK's own spans --------------------------------------------------------------
@@ -213,7 +213,7 @@ class _Shadow(trace.NonRecordingSpan):
         self._draft = draft
 
     def set_attribute(self, key: str, value: Any) -> None:
-        """Note a fact that is not one of the conventions' own: those are ours to tell, content above all."""
+        """Note a fact that is not one of the conventions' own: those are ours to record, content above all."""
         if key == names.CONVERSATION_ID:
             if not self._draft.conversation_id:
                 self._draft.fields[key] = text(value)

@@ -45,7 +45,7 @@ class Ollama:
         patches.wrap(module.AsyncClient, "_request", async_wrapper(self))
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
-        """Read the request: its path tells the operation."""
+        """Read the request: its path names the operation."""
         found = next((_ENDPOINTS[given] for given in args if given.__class__ is str and given in _ENDPOINTS), None)
         if found is None:
             return None
@@ -73,7 +73,7 @@ class Ollama:
         return Instead(watch(result, fold.Fold(draft, exchange.format, keep_content=captures())))
 
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """The exception has nothing more to tell."""
+        """The exception has nothing more to report."""
 
 
 def provider() -> Ollama:

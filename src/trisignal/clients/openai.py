@@ -131,6 +131,6 @@ def provider(package: str, provider: str) -> OpenAI:
 
     Args:
         package: Import name.
-        provider: Id of whoever answers at a host that is not known.
+        provider: Id of the provider at a host that is not known.
     """
     return OpenAI(package, provider)

@@ -1,6 +1,6 @@
 """NVIDIA Triton's clients, for HTTP and gRPC, plain and asynchronous.
 
-A model behind them may be anything: tensors have no tokens, so that none are told. The reply of
+A model behind them may be anything: tensors have no tokens, so that none are reported. The reply of
 ``async_infer`` comes later, to a callback (gRPC) or through a greenlet (HTTP): the call ends with it.
 On a stream of gRPC each request is a call, which ends with its last reply.
 """

@@ -1,7 +1,7 @@
 """OTLP over HTTP into the store: what other programs send is read like spans of this one.
 
 Each request is replayed in the order of time, starts and ends, into the processors that `setup()`
-puts on a provider: the bridge decides what is a call and what tells the same call twice, the store
+puts on a provider: the bridge decides what is a call and what records the same call twice, the store
 keeps the rest of the trace. Everything passes policy and the redaction gate.
 """
 

@@ -103,7 +103,7 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
         error: What ended it, unless the source has set an outcome already.
 
     Returns:
-        The finished record; None when it was closed before, or is told later.
+        The finished record; None when it was closed before, or is recorded later.
     """
     if draft.ended:
         return None
@@ -118,7 +118,7 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
             NESTING.calls.pop(draft.key, None)
         state = STATE
         if state.policy is None:
-            # The call outlived shutdown(): nobody is left to be told.
+            # The call outlived shutdown(): no sink is left.
             return None
         if not draft.end_ns:
             draft.end_ns = state.perf_ns()

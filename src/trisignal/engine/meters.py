@@ -1,4 +1,4 @@
-"""Measurements that are no calls, told to every meter in force; errors of ours are contained."""
+"""Measurements that are not calls, sent to every meter in force; errors of ours are contained."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which open spans of others are inside which calls of ours, and the other way round.
 
-Law 2: one inference is counted once, by the innermost that tells it. The tree is told by the
+Law 2: one inference is counted once, by the innermost that records it. The tree comes from the
 parents of spans, which survive threads, and by the current call of the context, which survives
 a parent given by hand.
 """
@@ -18,7 +18,7 @@ from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.engine import vocabularies as words
-from trisignal.engine.state import NESTING, Key, Told
+from trisignal.engine.state import NESTING, Counted, Key
 
 MOST_OPEN = 10_000
 """Open spans that are remembered: over it the oldest one is forgotten, and counted."""
@@ -27,7 +27,7 @@ Outer = Union[Draft, "OpenSpan"]
 
 
 class OpenSpan:
-    """A span of somebody else's that has not ended yet."""
+    """A span of another instrumentation that has not ended yet."""
 
     __slots__ = (
         "agent_calls", "bound", "children", "covered", "encloses", "family", "inside", "key", "later", "made_ns",
@@ -45,11 +45,11 @@ class OpenSpan:
         self.children: list[OpenSpan] = []
         """Open spans right inside this one."""
         self.family = ""
-        """What it was told to those around it to be."""
+        """What the spans around it know it to be."""
         self.encloses: set[str] = set()
         """Families of the calls that began inside."""
         self.covered = False
-        """An enclosing call of ours tells this very call."""
+        """An enclosing call of ours records this very call."""
         self.agent_calls = 0
         self.tool_calls = 0
         self.inside: set[int] = set()
@@ -92,7 +92,7 @@ class OpenSpan:
         """What may be the same call as this one, if it is what is given; "" for nothing."""
         if not operation:
             return ""
-        # Some tell the name at the end only: until then it is the span's, as it is where nobody tells it.
+        # Some set the name at the end only: until then it is the span's, as it is where nobody sets it.
         return words.family_of(operation, self._first(words.ENTITY.get(operation, ())) or str(self.span.name))
 
     def _attributes(self) -> Mapping[str, Any]:
@@ -107,7 +107,7 @@ def begin(span: Any, scope: str, context: SpanContext, parent_context: Context |
     """Remember a span that has just been started.
 
     Returns:
-        None if it is known already: another processor of the same provider told it.
+        None if it is known already: another processor of the same provider reported it.
     """
     key = context.trace_id, context.span_id
     if key in NESTING.spans:
@@ -118,7 +118,7 @@ def begin(span: Any, scope: str, context: SpanContext, parent_context: Context |
     NESTING.spans[key] = node
     if isinstance(node.parent, OpenSpan):
         node.parent.children.append(node)
-    told(node, node.operation)
+    announce(node, node.operation)
     return node
 
 
@@ -131,7 +131,7 @@ def end(context: SpanContext) -> OpenSpan | None:
 
 
 def unseen(span: Any, scope: str, ids: SpanContext) -> OpenSpan:
-    """What can still be told of a finished span whose start was not seen."""
+    """What can still be known of a finished span whose start was not seen."""
     parent: SpanContext | None = span.parent
     key = None if parent is None else (parent.trace_id, parent.span_id)
     outer = None if key is None else NESTING.spans.get(key) or _call(key)
@@ -188,7 +188,7 @@ def own(outer: Outer | None) -> Draft | None:
 
 
 def began(draft: Draft) -> None:
-    """Tell the spans around a call of ours that it has begun inside them."""
+    """Note in the spans around a call of ours that it has begun inside them."""
     family = words.family_of(draft.operation, draft.name)
     outer: Outer | None = draft.parent
     while outer is not None and family:
@@ -197,8 +197,8 @@ def began(draft: Draft) -> None:
         outer = outer.parent
 
 
-def told(node: OpenSpan, operation: str) -> None:
-    """Tell those around a span what it is, once that is known."""
+def announce(node: OpenSpan, operation: str) -> None:
+    """Let the calls and spans around a span know what it is, once that is known."""
     family = node.family_as(operation)
     if not family or node.family == family:
         return
@@ -225,7 +225,7 @@ def encloses_same(node: OpenSpan, family: str) -> bool:
         inner = waiting.pop()
         operation = inner.operation
         if operation not in words.NESTING and inner.family_as(operation) == family:
-            # It will be counted when it ends, and must not tell of itself again.
+            # It will be counted when it ends, and must not be recorded again.
             return True
         waiting.extend(inner.children)
     return False
@@ -236,11 +236,11 @@ def counted(call: Call) -> None:
     end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
     response_id = str(call.closing.get(names.RESPONSE_ID, ""))
     family = words.family_of(call.operation, "")
-    NESTING.recent.append(Told(family, call.request_model, response_id, call.start_unix_ns, end_ns))
+    NESTING.recent.append(Counted(family, call.request_model, response_id, call.start_unix_ns, end_ns))
 
 
-def told_already(draft: Draft, made_ns: int) -> bool:
-    """Whether a span made after its call tells one that has been counted already.
+def recorded_already(draft: Draft, made_ns: int) -> bool:
+    """Whether a span made after its call stands for one that has been counted already.
 
     A span that was open during the call is found by `encloses_same`; this one was not. It is the
     same call if that ran within the span's time, on the same model, with no other response id.

@@ -17,7 +17,7 @@ def inherit(draft: Draft, parent: nesting.Outer) -> None:
 
 
 def relate(draft: Draft, parent: nesting.Outer) -> None:
-    """Tell a call what it begins in, and what is around it of the call."""
+    """Link a call with what it begins in."""
     draft.parent = parent
     inherit(draft, parent)
     operation = draft.operation
@@ -50,7 +50,7 @@ def _relate_inference(draft: Draft, parent: nesting.Outer) -> None:
 
 
 def account(draft: Draft) -> None:
-    """Tell the enclosing agent and workflow what happened inside them."""
+    """Add what happened in a call to the agent and the workflow around it."""
     if draft.operation != names.STAGE:
         inference = draft.operation in names.INFERENCE and draft.counted and not draft.encloses_call
         if inference or draft.operation == names.EXECUTE_TOOL:

@@ -76,7 +76,7 @@ class State:
         self.unix_ns: Callable[[], int] = time_ns
 
 
-class Told(NamedTuple):
+class Counted(NamedTuple):
     """A call that has been counted."""
 
     family: str
@@ -96,7 +96,7 @@ class Nesting:
         """Open spans of other instrumentations (`nesting.OpenSpan`); empty where there are none."""
         self.calls: dict[Key, ref[Draft]] = {}
         """Open calls of ours by their spans. Weak: a draft that is freed ends its call."""
-        self.recent: deque[Told] = deque(maxlen=256)
+        self.recent: deque[Counted] = deque(maxlen=256)
         """Calls counted last."""
         self.watchers = 0
         """Processors that see the spans of other instrumentations."""
@@ -189,7 +189,7 @@ def _compile() -> None:
     ends = [(s, f"sink.{s.name}.close", s.close) for s in sinks if hasattr(s, "close")]
     STATE.closes = tuple((site, close) for _, site, close in ends)
     STATE.records = tuple((site, close) for s, site, close in ends if getattr(s, "takes_recorded", True))
-    STATE.verdicts = tuple(tell for s in sinks if (tell := getattr(s, "verdict", None)) is not None)
+    STATE.verdicts = tuple(take for s in sinks if (take := getattr(s, "verdict", None)) is not None)
     STATE.gates = tuple(gate for s in STATE.attached if (gate := getattr(s, "gate", None)) is not None)
 
 

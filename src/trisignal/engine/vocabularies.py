@@ -8,7 +8,7 @@ Vercel (``ai.*``), the vendors' own spans (``anthropic.*``).
 Totals: everything here is read as inclusive (cache reads and writes are part of the input,
 reasoning is part of the output). That is what OpenLLMetry 0.62, OpenInference 3.1 (anthropic),
 Logfire 5.2 and anthropic 2.11 were seen to write for Anthropic's exclusive counts, too: 120 for
-40 fresh, 64 read and 16 written tokens. `exclusive` tells the spans that show otherwise.
+40 fresh, 64 read and 16 written tokens. `exclusive` finds the spans that show otherwise.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def operation_of(attributes: Attributes, scope: str) -> str:
 
 
 NESTING = (names.INVOKE_AGENT, names.INVOKE_WORKFLOW)
-"""What may run inside of its like: only one of ours and one of somebody else's are the same one."""
+"""What may run inside of its like: only one of ours and one of another instrumentation are the same one."""
 
 
 def family_of(operation: str, name: str) -> str:
@@ -169,7 +169,7 @@ BILLED_TIER = (
     names.OPENAI_RESPONSE_SERVICE_TIER, "gen_ai.openai.response.service_tier", "anthropic.response.service_tier",
 )  # fmt: skip
 BASE_URL = ("gen_ai.openai.api_base", "llm.openai.api_base", "url.full")
-"""Where the request went, if ``server.address`` does not tell."""
+"""Where the request went, if ``server.address`` does not say."""
 STREAMING = (names.REQUEST_STREAM, "gen_ai.is_streaming", "llm.is_streaming")
 STATUS_CODE = ("http.response.status_code", "http.status_code")
 
@@ -268,23 +268,23 @@ USAGE: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Fields of `call.Usage`; of several names the first one that holds a number."""
 RAW_USAGE = ("gen_ai.usage.raw",)
-"""The vendor's own usage object as JSON text: tells more than the counts beside it."""
+"""The vendor's own usage object as JSON text: reports more than the counts beside it."""
 TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
 
 
-def exclusive(told: Mapping[str, int], total: int | None) -> bool:
+def exclusive(counts: Mapping[str, int], total: int | None) -> bool:
     """Whether an input count leaves out the cached tokens, which the span itself must show.
 
-    Either the parts exceed the input, or a total was told that only adds up with them.
+    Either the parts exceed the input, or a total was reported that only adds up with them.
 
     Args:
-        told: Counts by their names in `USAGE`.
-        total: Total that the span tells, if any.
+        counts: Counts by their names in `USAGE`.
+        total: Total that the span reports, if any.
     """
-    cached = told.get("cache_read", 0) + told.get("cache_write", 0)
-    if not cached or "input" not in told:
+    cached = counts.get("cache_read", 0) + counts.get("cache_write", 0)
+    if not cached or "input" not in counts:
         return False
-    return cached > told["input"] or total == told["input"] + told.get("output", 0) + cached
+    return cached > counts["input"] or total == counts["input"] + counts.get("output", 0) + cached
 
 
 class Fact(NamedTuple):
@@ -339,7 +339,7 @@ CHUNK_EVENTS = frozenset({"gen_ai.content.completion.chunk", "llm.content.comple
 """Span events of which there is one per chunk."""
 FIRST_TOKEN_EVENTS = frozenset({"First Token Stream Event", "gen_ai.first_token", "ai.stream.firstChunk"})
 
-# --- calls that are told by two spans ------------------------------------------------------
+# --- calls that two spans stand for ------------------------------------------------------
 
 HALF_SCOPES = ("logfire.",)
 """Scopes whose streams have a span for the request and, after the stream, a record for the reply."""

@@ -51,7 +51,7 @@ def watched(exporter: Any, queue: str) -> Any:
 def bounded(processor: Any, queue: str) -> Any:
     """Count what a batch processor drops as its queue is full.
 
-    The SDK tells nobody but its own meters, and those only where an experimental variable is set.
+    The SDK counts them with its own meters only, and those only where an experimental variable is set.
 
     Args:
         processor: Batch processor of spans or of log records, of our own making.

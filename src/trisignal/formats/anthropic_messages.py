@@ -217,7 +217,7 @@ def _finish(state: StreamState, reported: View) -> None:
 
 def _fold_usage(draft: Draft, state: StreamState, raw: Any) -> None:
     counts = view(raw)
-    # Later counts replace earlier ones, but they need not tell all of them again.
+    # Later counts replace earlier ones, but they need not report all of them again.
     known = state.scratch = state.scratch or {}
     known.update({key: counts.get(key) for key in _COUNTS if counts.get(key) is not None})
     _read_usage(draft, {**counts, **known} if isinstance(counts, dict) else known)

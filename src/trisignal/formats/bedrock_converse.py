@@ -1,7 +1,7 @@
 """Amazon Bedrock's Converse API, and the bodies of Amazon's Nova models, which have the same structure.
 
 Fields: Amazon Bedrock API reference. ``inputTokens`` leaves out both cache counts, so the inclusive
-total is their sum, unless ``totalTokens`` tells that they are in it already.
+total is their sum, unless ``totalTokens`` reports that they are in it already.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def usage(raw: Any) -> Usage | None:
 
 
 def _read_rest(draft: Draft, fields: View) -> None:
-    """What a reply and a stream's last event tell alike."""
+    """What a reply and a stream's last event report alike."""
     draft.usage = usage(fields.get("usage")) or draft.usage
     bills.read(draft, fields)
     tier = text(view(fields.get("serviceTier")).get("type"))

@@ -1,6 +1,6 @@
 """Cohere's API: chat v1 and v2, generate, embed, rerank and the rest. Fields: Cohere's API reference.
 
-Of the two counts that a reply tells, the billed one wins over the consumed one, as the conventions ask.
+Of the two counts that a reply reports, the billed one wins over the consumed one, as the conventions ask.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FLAGS = {
     "tool-calls-generation": TOKEN | ANSWER,
     "text-generation": TOKEN | ANSWER,
 }
-"""What an event brings, where its kind alone tells."""
+"""What an event brings, where its kind alone says it."""
 _LAST = ("message-end", "stream-end", "stream-error")
 _METRICS = "amazon-bedrock-invocationMetrics"
 """What Bedrock adds to the last event."""

@@ -153,7 +153,7 @@ def read_response(draft: Draft, reply: View) -> None:
 
 
 def look(chunk: Any) -> int:
-    """Flags of one chunk; every one tells the usage so far."""
+    """Flags of one chunk; every one reports the usage so far."""
     flags = NOTABLE
     for candidate in view(chunk).get("candidates") or ():
         for raw in view(view(candidate).get("content")).get("parts") or ():
@@ -191,7 +191,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
 def _fold_tools(draft: Draft, candidate: View) -> None:
     """Count the server tools of one candidate, or of one chunk of it.
 
-    Grounding tells its queries once, or again in each chunk: the most that one chunk names counts.
+    Grounding reports its queries once, or again in each chunk: the most that one chunk names counts.
     Older models charge for a prompt that was grounded, later ones for each query.
     """
     grounding, links = view(_get(candidate, "grounding_metadata")), view(_get(candidate, "url_context_metadata"))
@@ -226,7 +226,7 @@ def end(draft: Draft, state: StreamState) -> None:
     draft.usage = usage(fields) or draft.usage
     if fields and (found := bills.of_usage(fields, draft.provider)) is not None:
         draft.bill = found
-    # Vertex AI tells the tier as a kind of traffic: ON_DEMAND_FLEX.
+    # Vertex AI reports the tier as a kind of traffic: ON_DEMAND_FLEX.
     tier = _get(fields, "service_tier") or _get(fields, "traffic_type")
     if isinstance(tier, str):
         draft.tier = _word(tier).lower() or draft.tier
@@ -342,7 +342,7 @@ def read_embed_response(draft: Draft, reply: View) -> None:
 
 
 def recognises_embed(reply: View) -> bool:
-    """Embeddings with their values, as the SDK or REST tells them."""
+    """Embeddings with their values, as the SDK or REST reports them."""
     return bool(listed(_vectors(reply)[0].get("values")))
 
 

@@ -1,7 +1,7 @@
 """Mistral's chat, agents, fill-in-the-middle and embeddings APIs: OpenAI's structure with parts of its own.
 
-Fields: Mistral's API reference. Thinking comes as a part of the content; parsed replies tell 0
-for counts that the provider did not tell, so that only the fields which were set count.
+Fields: Mistral's API reference. Thinking comes as a part of the content; parsed replies report 0
+for counts that the provider did not report, so that only the fields which were set count.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def read_embed_request(draft: Draft, body: View) -> None:
 
 
 def read_embed_response(draft: Draft, reply: View) -> None:
-    """Facts of an embed reply; the older ``embeddings`` tells no tokens."""
+    """Facts of an embed reply; the older ``embeddings`` reports no tokens."""
     draft.response_model = text(reply.get("model"))
     taken = count(reply.get("prompt_eval_count"))
     if taken is not None:

@@ -60,7 +60,7 @@ def _by_shape(value: Any) -> Format | None:
 
 
 def recognise(value: object) -> Format | None:
-    """Tell the format of a reply or of a stream's chunk; never raises.
+    """Recognise the format of a reply or of a stream's chunk; never raises.
 
     Args:
         value: Anything: a vendor's object, a decoded JSON mapping, an object of the application.

@@ -48,7 +48,7 @@ def _details(draft: Draft, reply: View) -> str:
 
 
 def read_response(draft: Draft, reply: View) -> None:
-    """Facts of a complete reply, which tells counts only where details were asked for."""
+    """Facts of a complete reply, which reports counts only where details were asked for."""
     reason = _details(draft, reply)
     if reason:
         draft.finish_reasons = (reason,)

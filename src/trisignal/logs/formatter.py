@@ -58,7 +58,7 @@ def _context_fields(own: Mapping[str, Any]) -> dict[str, str]:
     values = bound.get()
     if values:
         request = values.get(REQUEST_ID)
-        # A record of another request, told late: what is bound here is not its context.
+        # A record of another request, logged late: what is bound here is not its context.
         if request is None or own.get(REQUEST_ID, request) == request:
             for key, value in values.items():
                 name = USER_ID if key == BOUND_USER_ID else "context." + key if key in _RESERVED else key
@@ -234,7 +234,7 @@ class JsonFormatter(_JsonFormatter):
         try:
             return record.getMessage()
         except Exception:
-            # Arguments that do not fit are a mistake of the caller; its line is told nevertheless.
+            # Arguments that do not fit are a mistake of the caller; its line is written nevertheless.
             return f"{text_of(record.msg)} {text_of(record.args)}"
 
     def _timestamp(self, created: float) -> str:
@@ -278,7 +278,7 @@ class JsonFormatter(_JsonFormatter):
         return line
 
     def _told(self, value: Any) -> Any:
-        """Tell a value that JSON has no form for."""
+        """Write a value that JSON has no form for."""
         if self.json_default is not None:
             return self.json_default(value)
         if isinstance(value, BaseException):
@@ -302,11 +302,11 @@ class JsonFormatter(_JsonFormatter):
         return text.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _encoder(told: Callable[[Any], Any]) -> Encode:
+def _encoder(fallback: Callable[[Any], Any]) -> Encode:
     """The fastest encoder at hand; it raises where `clean` must help."""
     try:
         from orjson import OPT_PASSTHROUGH_DATACLASS, dumps
     except ImportError:
-        encode = json.JSONEncoder(default=told, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+        encode = json.JSONEncoder(default=fallback, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
         return lambda line: _SURROGATES.sub("\ufffd", encode(line))
-    return lambda line: dumps(line, told, OPT_PASSTHROUGH_DATACLASS).decode()
+    return lambda line: dumps(line, fallback, OPT_PASSTHROUGH_DATACLASS).decode()

@@ -1,4 +1,4 @@
-"""Values of log records: told in a form that JSON has, and redacted."""
+"""Values of log records: in a form that JSON has, and redacted."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Gate:
 
     Args:
         redactor: None lets everything pass.
-        told: How values are told that JSON has no form for; None: by their ``str()``.
+        fallback: Writes values that JSON has no form for; None: by their ``str()``.
         safe: Fields whose values are redacted where they are made, or written by us.
     """
 
     def __init__(
         self,
         redactor: Callable[[str], str] | None,
-        told: Callable[[Any], Any] | None = None,
+        fallback: Callable[[Any], Any] | None = None,
         safe: frozenset[str] = frozenset(),
     ) -> None:
         self._redactor = redactor
@@ -48,7 +48,7 @@ class Gate:
         self._masks: Any = masks
         self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
         """What masks values by their key, if the redactor does that."""
-        self._told = told
+        self._told = fallback
         self._safe = safe
 
     def text(self, text: str) -> str:
@@ -130,7 +130,7 @@ def text_of(value: object) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
-def clean(value: Any, told: Callable[[Any], Any] | None, inside: frozenset[int]) -> Any:
+def clean(value: Any, fallback: Callable[[Any], Any] | None, inside: frozenset[int]) -> Any:
     """A copy of a value that `json` can write: no cycles, no infinite numbers, text keys."""
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -144,11 +144,11 @@ def clean(value: Any, told: Callable[[Any], Any] | None, inside: frozenset[int])
             return text_of(value)
         inside |= {id(value)}
         if isinstance(value, dict):
-            return {text_of(key): clean(part, told, inside) for key, part in value.items()}
-        return [clean(part, told, inside) for part in value]
+            return {text_of(key): clean(part, fallback, inside) for key, part in value.items()}
+        return [clean(part, fallback, inside) for part in value]
     if isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) < _LONGEST_DECIMAL:
         return f"{value:f}"  # with an exponent its digits are not seen for what they are
     try:
-        return clean(told(value), None, inside) if told is not None else text_of(value)
+        return clean(fallback(value), None, inside) if fallback is not None else text_of(value)
     except Exception:
         return text_of(value)

@@ -136,7 +136,7 @@ def evaluate(
         return
     verdict = _verdict(name, score, label, explanation, ref)
     observe("quality_score", (verdict.name, *_prompt_labels(verdict)), verdict.score or 0.0)
-    _tell(verdict)
+    _publish(verdict)
     if ref is None and score < state.STATE.settings.event_score_threshold:
         _mark_span(verdict)
 
@@ -162,7 +162,7 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
         return
     verdict = _verdict("user_feedback", None, word, comment, ref)
     count("feedback", (word, *_prompt_labels(verdict)))
-    _tell(verdict)
+    _publish(verdict)
 
 
 def _verdict(name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None) -> Verdict:
@@ -183,10 +183,10 @@ def _prompt_labels(verdict: Verdict) -> tuple[str, str, str]:
     return verdict.request_model, verdict.prompt_name, verdict.prompt_version
 
 
-def _tell(verdict: Verdict) -> None:
-    for tell in state.STATE.verdicts:
+def _publish(verdict: Verdict) -> None:
+    for take in state.STATE.verdicts:
         try:
-            tell(verdict)
+            take(verdict)
         except Exception as error:
             _guard.contain("verdict", error)
 

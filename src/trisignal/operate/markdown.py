@@ -37,7 +37,7 @@ def page(review: Review) -> str:
     """The whole report.
 
     Args:
-        review: What it tells.
+        review: What it says.
     """
     first, last = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(at)) for at in (review.end_s - WEEK_S, review.end_s))
     lines = [f"# LLM service review: {first} to {last} UTC", "", *_summary(review), ""]

@@ -121,7 +121,7 @@ class Fired(NamedTuple):
 
 
 class Review(NamedTuple):
-    """Everything that the report tells."""
+    """Everything that the report says."""
 
     end_s: float
     requests: float

@@ -188,7 +188,7 @@ class Page:
 
 
 def parse(answer: Answer) -> Page:
-    """Parse a page in the format that its content type tells.
+    """Parse a page in the format that its content type names.
 
     Raises:
         ValueError: It breaks the rules of its format.

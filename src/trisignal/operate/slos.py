@@ -62,7 +62,7 @@ def slos(plan: Plan) -> list[Slo]:
 
 
 def _requests(queries: Queries) -> str:
-    # Calls that the application cancelled or left tell nothing of the provider.
+    # Calls that the application cancelled or left say nothing about the provider.
     return queries.short(queries.rate("requests", "{w}", f'{label(names.OUTCOME)}=~"ok|error"'))
 
 

@@ -1,7 +1,7 @@
 """Built-in detectors: what private data looks like, found in linear time.
 
 Python's regular expressions cost tens of nanoseconds a character, so most text must not meet
-them: plain searches, and maps of a text to character classes, tell first whether a detector
+them: plain searches, and maps of a text to character classes, show first whether a detector
 can find anything. Patterns begin with a literal where they can and have no nested repeats.
 Work is bounded, and the bound fails closed: where a text holds more candidates than any honest
 text does, the rest of it counts as one hit. Numbers must stand alone: what touches letters,

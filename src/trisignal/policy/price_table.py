@@ -1,6 +1,6 @@
 """Who knows prices: the `PriceSource` protocol, tables of prices, the shipped table.
 
-Whose prices: the base URL tells it, else the provider name, else (neither is known) the
+Whose prices: the base URL decides, else the provider name, else (neither is known) the
 model name. A provider name that no table lists has no price, so local servers (``ollama``,
 ``vllm`` and the like) and unknown gateways are unpriced. The ``openai`` of an unknown host is
 priced as OpenAI's, except for the models that OpenAI publishes and does not serve.
@@ -117,7 +117,7 @@ class _Biller(TypedDict):
     api: str
     """Pattern of the base URL."""
     names: Rule | None
-    """Model names that tell this biller when nothing else does."""
+    """Model names that belong to this biller when nothing else does."""
     fallback: list[str]
     """Billers whose models it sells too."""
     models: list[ModelRow]

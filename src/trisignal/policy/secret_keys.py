@@ -22,7 +22,7 @@ _NO_SECRET = re.compile(
     r"ttl|policy|limit|usage|ref|arn|path|file|format|hint|age|provided|valid|set|field|label|description|scopes?|method|"
     r"strength|policies|reset|changed|consent)$"
 )
-"""Ends of keys whose values tell of a secret without being one."""
+"""Ends of keys whose values describe a secret without being one."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 

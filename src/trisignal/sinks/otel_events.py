@@ -25,7 +25,7 @@ class OtelEventSink:
 
     Args:
         logger: Where the events go.
-        details: Tell the details of every inference call.
+        details: Emit the details of every inference call.
         content: Put message content into the details, as structured values.
     """
 
@@ -43,7 +43,7 @@ class OtelEventSink:
         """Events are emitted at the end."""
 
     def close(self, draft: Draft, call: Call) -> None:
-        """Tell an ended call to a model, and the exception that ended a client operation."""
+        """Emit an ended call to a model, and the exception that ended a client operation."""
         if call.role != "client":
             return
         failed = call.outcome == "error" and call.kind == "client"
@@ -69,7 +69,7 @@ class OtelEventSink:
             self._tell(names.EVENT_EXCEPTION, SeverityNumber.WARN, attributes, context, end_unix_ns)
 
     def verdict(self, verdict: Verdict, context: Context | None = None) -> None:
-        """Tell an evaluation, as part of the evaluated call's trace when its ids are known.
+        """Emit an evaluation, as part of the evaluated call's trace when its ids are known.
 
         Args:
             verdict: The evaluation; its ``ref`` may hold ``trace_id``, ``span_id``,

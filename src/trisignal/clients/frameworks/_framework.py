@@ -40,7 +40,7 @@ def entity(operation: str, name: str, conversation_id: str = "") -> Draft:
 
 
 def tool(name: str, call_id: str = "", arguments: Any = None) -> Draft | None:
-    """A draft of a tool call; None inside of the same tool's call, which somebody else tells already.
+    """A draft of a tool call; None inside of the same tool's call, which another instrumentation records already.
 
     Args:
         name: Name of the tool.
@@ -79,7 +79,7 @@ class Around:
 
     Args:
         begin: Makes the draft of a call, or None.
-        end: Takes the result; tells whether the call is over.
+        end: Takes the result; returns whether the call is over.
     """
 
     def __init__(self, begin: Begin, end: End = keep_result) -> None:
@@ -99,7 +99,7 @@ class Around:
         return args, kwargs
 
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """An exception has nothing more to tell."""
+        """An exception has nothing more to report."""
 
 
 def _opened(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:

@@ -46,15 +46,15 @@ def _retrieval(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
 
 def _chain(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     if _context.current.get() is not None:
-        return None  # a step of something larger, which is told
+        return None  # a step of something larger, which is recorded
     return entity(names.INVOKE_WORKFLOW, instance.name or "chain", _conversation(_argument(args, kwargs, 1, "config")))
 
 
 def _graph(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     own = instance.config or {}
-    told = own.get("metadata") or {}
+    metadata = own.get("metadata") or {}
     conversation = _conversation(_argument(args, kwargs, 1, "config")) or _conversation(own)
-    agent = text(told.get("lc_agent_name")) or (instance.name if "ls_integration" in told else "")
+    agent = text(metadata.get("lc_agent_name")) or (instance.name if "ls_integration" in metadata else "")
     if agent:
         return entity(names.INVOKE_AGENT, agent, conversation)
     return entity(names.INVOKE_WORKFLOW, instance.name or "graph", conversation)

@@ -65,7 +65,7 @@ class Watch:
         self._draft.end_ns = self.fold.clock()
 
     def failed(self, error: BaseException) -> None:
-        """Reading failed. An error that came as an event tells its code, but no status of its own."""
+        """Reading failed. An error that came as an event reports its code, but no status of its own."""
         self._draft.end_ns = 0
         if type(error).__name__ == "EventStreamError":
             self.fold.state.error = {"code": view(view(attribute(error, "response")).get("Error")).get("Code")}

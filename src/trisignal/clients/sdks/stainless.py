@@ -109,7 +109,7 @@ class Stainless:
         """All facts of a reply, or of a stream that is about to end, have been read."""
 
     def fallback_of(self, client: Any) -> str:
-        """Provider id of a client whose host tells none."""
+        """Provider id of a client whose host names none."""
         return self._fallback
 
     def changes(self, endpoint: Endpoint, body: Any) -> Mapping[str, Any] | None:

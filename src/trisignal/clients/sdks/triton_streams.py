@@ -1,4 +1,4 @@
-"""What a stream of Triton's gRPC clients tells: each request is a call, which ends with its last reply."""
+"""What a stream of Triton's gRPC clients reports: each request is a call, which ends with its last reply."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def read_reply(draft: Draft, reply: View) -> None:
 
 def _failure(error: BaseException) -> Failure:
     # The client's methods, and gRPC's own. An exception may hold what cannot be printed.
-    told, said = _asked(error, "status", "code"), _asked(error, "message", "details")
-    if not told:
+    status, said = _asked(error, "status", "code"), _asked(error, "message", "details")
+    if not status:
         return classify(error)
-    name = told.rpartition(".")[2]
+    name = status.rpartition(".")[2]
     if name == "CANCELLED":
         return Failure("cancelled", "", None)
     failure = classify_names(name, None)
@@ -112,8 +112,8 @@ class Stream:
             return
         replies.step(reply)
         # Models that may send several replies mark the last one.
-        told = reply.parameters
-        if _FINAL not in told or told[_FINAL].bool_param:
+        parameters = reply.parameters
+        if _FINAL not in parameters or parameters[_FINAL].bool_param:
             replies.exhausted()
 
     def end(self, error: BaseException | None = None) -> None:

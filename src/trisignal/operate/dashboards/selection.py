@@ -18,7 +18,7 @@ NAMED = f'{label(names.REQUEST_MODEL)}!=""'
 OK = f'{label(names.OUTCOME)}="ok"'
 ERROR = f'{label(names.OUTCOME)}="error"'
 ENDED = f'{label(names.OUTCOME)}=~"ok|error"'
-"""Calls that the application cancelled or left tell nothing of the provider."""
+"""Calls that the application cancelled or left say nothing about the provider."""
 INFERENCE = f'{label(names.OPERATION)}=~"{one_of(tuple(sorted(names.INFERENCE)))}"'
 """The metric of durations may hold embeddings and retrievals too, which are much faster."""
 ANSWERED = f"{INFERENCE},{OK}"

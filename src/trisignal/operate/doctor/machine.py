@@ -76,7 +76,7 @@ def _alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it belongs to somebody else, or to a system that cannot tell
+    except OSError:  # it belongs to another user, or to a system that does not say
         return True
     return True
 

@@ -109,7 +109,7 @@ def _size(page: Page, max_label_sets: int) -> Iterator[Finding]:
 
 _COUNTED: tuple[tuple[str, str, str, str], ...] = (
     ("unpriced", _MODEL, "calls with usage have no price",
-     "give the prices in prices_file; `trisignal prices show MODEL` tells what is known"),
+     "give the prices in prices_file; `trisignal prices show MODEL` shows what is known"),
     ("usage_missing", _MODEL, "successful calls without reported token usage",
      "ask streams for it: stream_options={'include_usage': True}, or inject_stream_usage"),
     ("internal_errors", "site", "errors of trisignal's own were contained",

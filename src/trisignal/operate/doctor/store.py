@@ -80,7 +80,7 @@ def _contents(folder: Folder, settings: config.Settings) -> Iterator[Finding]:
 
 
 def file_system(path: str) -> str:
-    """Type of the file system that a path is on, e.g. ``ext4``; "" where the system does not tell."""
+    """Type of the file system that a path is on, e.g. ``ext4``; "" where the system does not say."""
     try:
         lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
