@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trisignal.cli import _top_store
 from trisignal.cli._terminal import plain
 from trisignal.errors import shown
 from trisignal.operate import scrape, top
@@ -24,25 +26,36 @@ _ROOMY = 120
 """From this many columns on every figure is shown."""
 
 
-@click.command(name="top", short_help="Watch a metrics page: rate, errors, latency, tokens and cost per model.")
-@click.argument("url")
+@click.command(
+    name="top", short_help="Watch a metrics page or a store: rate, errors, latency, tokens and cost per model."
+)
+@click.argument("place", metavar="URL|FOLDER")
 @click.option("--interval", "interval_s", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True,
               help="Seconds between scrapes.")  # fmt: skip
 @click.option("--window", "window_s", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True,
               help="Seconds that rates and quantiles are taken over.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Scrape twice, one interval apart, print the difference, and end.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: one JSON object per model and line.")
+@click.option("--sort", type=click.Choice(tuple(_top_store.SORTS)), default="calls", show_default=True,
+              help="What the rows of a store are sorted by.")  # fmt: skip
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with each scrape.")
 def command(
-    url: str, interval_s: float, window_s: float, once: bool, as_json: bool, headers: tuple[str, ...]
+    place: str, interval_s: float, window_s: float, once: bool, as_json: bool, sort: str, headers: tuple[str, ...]
 ) -> None:  # fmt: skip
     """Show what happens per model at URL, the metrics page of an application, until Ctrl-C.
+
+    For a store's FOLDER, or a trace backend's URL: totals, errors by kind and tenants of the last --window seconds.
 
     All figures are of the last --window seconds: nothing of them is since the start. Prometheus is not needed.
     """
     if as_json and not once:
         raise click.UsageError("--json has no effect without --once")
-    sent = scrape.header(headers)
+    if not place.startswith(("http://", "https://")) and ("://" in place or os.path.isdir(place)):
+        if not once and not _console().is_terminal:
+            raise click.UsageError("standard output is no terminal: use --once")
+        _top_store.watch(place, interval_s=interval_s, window_s=window_s, once=once, as_json=as_json, sort=sort)
+        return
+    url, sent = place, scrape.header(headers)
     first = _ours(url, sent)
     if once:
         time.sleep(interval_s)
