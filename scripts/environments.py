@@ -15,6 +15,8 @@ PACKAGES = {
     "openllmetry": ["openai", "opentelemetry-instrumentation-openai"],
     "openinference": ["openai", "openinference-instrumentation-openai"],
     "official": ["openai", "opentelemetry-instrumentation-genai-openai"],
+    "logfire": ["openai", "anthropic", "logfire"],
+    "langfuse": ["openai", "langfuse"],
     "anthropic": ["anthropic"],
     "langchain": ["langchain", "langchain-openai"],
     "llama_index": ["llama-index-core", "llama-index-llms-openai"],
@@ -24,6 +26,33 @@ PACKAGES = {
 }
 BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"], "chdb": ["chdb"]}
 """Servers to send to, made only when they are named; trisignal is not installed beside them."""
+_CLIENTS = ["openai", "anthropic"]
+BESIDE = {
+    "logfire": [*_CLIENTS, "logfire"],
+    "traceloop": [*_CLIENTS, "traceloop-sdk", "httpx"],
+    "openinference": [
+        *_CLIENTS,
+        "openinference-instrumentation-openai",
+        "openinference-instrumentation-anthropic",
+    ],
+    "official": [
+        *_CLIENTS,
+        "opentelemetry-instrumentation-genai-openai",
+        "opentelemetry-instrumentation-genai-anthropic",
+    ],
+    "official_v2": ["openai", "opentelemetry-instrumentation-openai-v2", "httpx"],
+    "langfuse": ["openai", "langfuse"],
+    "langsmith": [*_CLIENTS, "langsmith"],
+    "sentry": [*_CLIENTS, "sentry-sdk"],
+    "mlflow": [*_CLIENTS, "mlflow-tracing"],
+    "ddtrace": [*_CLIENTS, "ddtrace"],
+    "braintrust": [*_CLIENTS, "braintrust"],
+    "opik": [*_CLIENTS, "opik"],
+    "posthog": [*_CLIENTS, "posthog"],
+    "lmnr": [*_CLIENTS, "lmnr"],
+    "weave": [*_CLIENTS, "weave"],
+}
+"""Other telemetry libraries, for ``scripts/coexistence.py``; made only when they are named."""
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2
 
@@ -33,7 +62,7 @@ def make(folder: Path, name: str) -> str:
 
     Args:
         folder: Where the environments are.
-        name: Key of `PACKAGES` or `BACKENDS`.
+        name: Key of `PACKAGES`, `BESIDE` or `BACKENDS`.
 
     Returns:
         The name.
@@ -45,7 +74,7 @@ def make(folder: Path, name: str) -> str:
     uv = [sys.executable, "-m", "uv"]
     if not python.exists():
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder / name)], check=True)
-    wanted = BACKENDS.get(name) or ["--editable", str(ROOT), *PACKAGES[name]]
+    wanted = BACKENDS.get(name) or ["--editable", str(ROOT), *(BESIDE.get(name) or PACKAGES[name])]
     subprocess.run([*uv, "pip", "install", "--quiet", "--upgrade", "--python", str(python), *wanted], check=True)
     return name
 

@@ -27,6 +27,19 @@ _PROVIDER, _ONCE = "_TRACER_PROVIDER", "_TRACER_PROVIDER_SET_ONCE"
 class SharedTracerProvider(TracerProvider):
     """The SDK's provider, whose tracers follow the global one while it is global itself."""
 
+    awaken: Callable[[], None] | None = None
+    """Begins to sample, where nothing has been exported so far."""
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add a processor; one of another library wants the spans, so from then on they are sampled.
+
+        Args:
+            span_processor: Libraries add theirs to the global provider, if there is one.
+        """
+        super().add_span_processor(span_processor)
+        if self.awaken is not None and not type(span_processor).__module__.startswith("trisignal."):
+            self.awaken()
+
     def get_tracer(self, *args: Any, **kwargs: Any) -> Tracer:
         """A tracer of the SDK, or one that follows."""
         if getattr(trace, _PROVIDER, None) is self:

@@ -39,7 +39,35 @@ def _resource(settings: Settings) -> Resource:
     return Resource.create({"service.name": settings.service_name} if settings.service_name else {})
 
 
-class RecordingSampler(Sampler):
+class ReplaceableSampler(Sampler):
+    """Decides like another sampler, which may be replaced: tracers keep the sampler that they began with.
+
+    Args:
+        inner: Decides.
+    """
+
+    def __init__(self, inner: Sampler) -> None:
+        self.inner = inner
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        *more: Any,
+        **named: Any,
+    ) -> SamplingResult:
+        """The other's decision."""
+        return self.inner.should_sample(parent_context, trace_id, name, kind, attributes, *more, **named)
+
+    def get_description(self) -> str:
+        """What this is, for the SDK's own log."""
+        return self.inner.get_description()
+
+
+class RecordingSampler(ReplaceableSampler):
     """Decides like another sampler, but has recorded, and not exported, what that one drops.
 
     Metrics must not depend on sampling, and of the spans of others we see only recorded ones.
@@ -47,9 +75,6 @@ class RecordingSampler(Sampler):
     Args:
         inner: Decides what is exported.
     """
-
-    def __init__(self, inner: Sampler) -> None:
-        self.inner = inner
 
     def should_sample(
         self,
@@ -76,18 +101,22 @@ class RecordingSampler(Sampler):
 def tracer_provider_from(settings: Settings, clean: Clean) -> Built:
     """A provider with an OTLP exporter behind the redaction gate, if one is configured.
 
-    Without an exporter nothing is recorded, but spans still have ids, so that log lines and
-    outgoing requests can be correlated.
+    Without an exporter nothing is sampled, but spans still have ids, so that log lines and
+    outgoing requests can be correlated. That changes when another library adds its processor.
     """
     exporters = build("TRACES", exporters_of("TRACES"))
     sampler: Sampler | None = None
-    if not exporters:
-        sampler = ALWAYS_OFF
-    elif settings.trace_sample_ratio < 1:
+    if settings.trace_sample_ratio < 1:
         sampler = ParentBased(TraceIdRatioBased(settings.trace_sample_ratio))
     provider = SharedTracerProvider(sampler=sampler, resource=_resource(settings))
-    if settings.bridge or settings.store:
-        provider.sampler = RecordingSampler(provider.sampler)
+    wanted = provider.sampler
+    replaceable = RecordingSampler if settings.bridge or settings.store else ReplaceableSampler
+    if not exporters:
+        asleep = replaceable(ALWAYS_OFF)
+        provider.sampler = asleep
+        provider.awaken = lambda: setattr(asleep, "inner", wanted)
+    elif settings.bridge or settings.store:
+        provider.sampler = RecordingSampler(wanted)
     for exporter in exporters:
         sending = watched(RedactingExporter(exporter, clean), "traces")
         provider.add_span_processor(bounded(BatchSpanProcessor(sending), "traces"))
