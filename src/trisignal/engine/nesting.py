@@ -244,10 +244,13 @@ def recorded_already(draft: Draft, made_ns: int) -> bool:
 
     A span that was open during the call is found by `encloses_same`; this one was not. It is the
     same call if that ran within the span's time, on the same model, with no other response id.
+    A span that was open, but never current, is found by the response id that both have.
     """
     family = words.family_of(draft.operation, "")
     for at, call in enumerate(NESTING.recent):
-        if not draft.start_ns <= call.start_unix_ns <= call.end_unix_ns <= min(made_ns, draft.end_ns):
+        same_id = bool(draft.response_id) and draft.response_id == call.response_id
+        latest_ns = draft.end_ns if same_id else min(made_ns, draft.end_ns)
+        if not draft.start_ns <= call.start_unix_ns <= call.end_unix_ns <= latest_ns:
             continue
         other = bool(draft.response_id and call.response_id) and draft.response_id != call.response_id
         if call.family == family and call.request_model == draft.request_model and not other:
