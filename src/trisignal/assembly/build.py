@@ -222,4 +222,4 @@ def _count_redaction_failure() -> None:
 def _hook_fork() -> None:
     """Once per process: hooks cannot be removed again."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=after_fork)
+        os.register_at_fork(after_in_parent=lambda: state.SIGNS.add("fork"), after_in_child=after_fork)

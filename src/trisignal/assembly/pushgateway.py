@@ -8,11 +8,11 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
 from typing import Any
 
 from trisignal import semconv as names
 from trisignal.assembly.telemetry import running
+from trisignal.config.checks import SECONDS, http_url, positive
 from trisignal.errors import ConfigError
 from trisignal.web import metrics_page
 
@@ -99,8 +99,7 @@ def _prepared(
     timeout_s: float,
 ) -> Callable[[], bool]:
     """What pushes, its arguments having been checked."""
-    if not isinstance(gateway_url, str) or not gateway_url.startswith(("http://", "https://")):
-        raise ConfigError("gateway_url", gateway_url, "an address that begins with http:// or https://")
+    gateway_url, timeout_s = http_url("gateway_url", gateway_url), positive("timeout_s", timeout_s, SECONDS)
     if not isinstance(job, str) or not job:
         raise ConfigError("job", job, "a name")
     for label, value in (grouping or {}).items():
@@ -108,10 +107,6 @@ def _prepared(
             raise ConfigError("grouping", label, "names of labels, other than job: letters, digits and _")
         if not isinstance(value, str):
             raise ConfigError(f"grouping[{label!r}]", value, "a text")
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
-        raise ConfigError("timeout_s", timeout_s, "a number of seconds above 0")
-    if not isfinite(timeout_s) or timeout_s <= 0:
-        raise ConfigError("timeout_s", timeout_s, "a number of seconds above 0")
     key, added = dict(grouping or {}), list((headers or {}).items())
     return lambda: _send(gateway_url, job, key, added, timeout_s)
 

@@ -61,7 +61,8 @@ def has_source(telemetry: Telemetry) -> bool:
     Args:
         telemetry: Handle of the setup() in force.
     """
-    if telemetry.settings.disabled or not state.SIGNS.isdisjoint(("instrument", "decorator", "capture")):
+    # The parent of workers may only set up: what they do is not seen here.
+    if telemetry.settings.disabled or not state.SIGNS.isdisjoint(("instrument", "decorator", "capture", "fork")):
         return True
     bridged = telemetry.settings.bridge and not isinstance(telemetry.tracer_provider, SharedTracerProvider)
     return bridged or telemetry.tally.summary().total.calls > 0 or len(state.STATE.attached) > 0

@@ -6,11 +6,10 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from math import isfinite
 from time import sleep
 from typing import Any, Literal, NamedTuple
 
-from trisignal.errors import ConfigError
+from trisignal.config.checks import SECONDS, http_url, positive
 from trisignal.export.requests import send
 
 logger = logging.getLogger("trisignal.alerts")
@@ -106,12 +105,7 @@ def _slack(alert: Alert) -> dict[str, Any]:
 def _poster(
     url: str, headers: Mapping[str, str] | None, timeout_s: float, body_of: Callable[[Alert], dict[str, Any]]
 ) -> Handler:
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise ConfigError("url", url, "an address that begins with http:// or https://")
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)):
-        raise ConfigError("timeout_s", timeout_s, "a number of seconds above 0")
-    if not isfinite(timeout_s) or timeout_s <= 0:
-        raise ConfigError("timeout_s", timeout_s, "a number of seconds above 0")
+    url, timeout_s = http_url("url", url), positive("timeout_s", timeout_s, SECONDS)
     sent = {"Content-Type": "application/json", **(headers or {})}
 
     def post(alert: Alert) -> None:

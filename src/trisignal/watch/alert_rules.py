@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Literal, NamedTuple, get_args
 
+from trisignal.config.checks import SECONDS, positive
 from trisignal.errors import ConfigError
 from trisignal.policy.cardinality import OTHER
 from trisignal.watch.alert_handlers import Alert
@@ -74,25 +74,18 @@ class AlertRule:
     ) -> None:
         if signal not in SOURCES:
             raise ConfigError("signal", signal, ", ".join(get_args(Signal)))
-        positive("limit", limit, "a number above 0")
-        positive("window_s", window_s, "a number of seconds above 0")
+        limit, window_s = positive("limit", limit), positive("window_s", window_s, SECONDS)
         if isinstance(min_samples, bool) or not isinstance(min_samples, int) or min_samples < 1:
             raise ConfigError("min_samples", min_samples, "a whole number above 0")
         known = GROUPS[SOURCES[signal]]
         if by and by not in known:
             raise ConfigError("by", by, f"{', '.join(known)} or nothing for {signal}")
         self.signal = signal
-        self.limit = float(limit)
-        self.window_s = float(window_s)
+        self.limit = limit
+        self.window_s = window_s
         self.min_samples = min_samples
         self.by = by
         self.name = name or signal
-
-
-def positive(setting: str, value: object, allowed: str) -> None:
-    """Refuse what is not a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
-        raise ConfigError(setting, value, allowed)
 
 
 class _Group:

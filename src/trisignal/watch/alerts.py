@@ -16,11 +16,12 @@ from typing import Any
 
 from trisignal import _guard
 from trisignal.call import Call, Draft
+from trisignal.config.checks import SECONDS, positive
 from trisignal.engine import state
 from trisignal.engine.meters import count
 from trisignal.errors import ConfigError
 from trisignal.watch.alert_handlers import Alert, Handler, alert_to_log
-from trisignal.watch.alert_rules import AlertRule, Sample, Watch, positive
+from trisignal.watch.alert_rules import AlertRule, Sample, Watch
 
 logger = logging.getLogger("trisignal.alerts")
 
@@ -111,7 +112,7 @@ class Alerts:
                 raise ConfigError("rules", name, "names that differ: give AlertRule(name=...)")
         if not handlers or not all(callable(handler) for handler in handlers):
             raise ConfigError("handlers", handlers, "a list of at least one function that takes an Alert")
-        positive("every_s", every_s, "a number of seconds above 0")
+        every_s = positive("every_s", every_s, SECONDS)
         self._watcher = _Watcher(tuple(rules), tuple(handlers), every_s)
         state.attach(self._watcher)
 

@@ -9,13 +9,13 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from enum import Enum
-from math import isfinite
 from threading import RLock
 from typing import Any, Literal, NamedTuple, get_args
 
 from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
+from trisignal.config.checks import positive
 from trisignal.engine import state
 from trisignal.engine.meters import clean, count, gauge
 from trisignal.errors import BudgetExceeded, ConfigError
@@ -130,10 +130,8 @@ def _word(given: Any) -> Any:
 def _check(usd: object, tokens: object, per: object, key: object, action: object) -> None:
     if usd is None and tokens is None:
         raise ConfigError("usd", usd, "a limit: usd=, tokens= or both")
-    if usd is not None and (
-        isinstance(usd, bool) or not isinstance(usd, (int, float)) or usd <= 0 or not isfinite(usd)
-    ):
-        raise ConfigError("usd", usd, "a number of US dollars above 0")
+    if usd is not None:
+        positive("usd", usd, "a number of US dollars above 0")
     if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1):
         raise ConfigError("tokens", tokens, "a whole number above 0")
     if per not in get_args(Period):

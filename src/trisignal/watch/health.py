@@ -13,12 +13,12 @@ import logging
 import os
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from math import isfinite
 from threading import Event, Lock, Thread
 from time import monotonic
 from typing import NamedTuple
 
 from trisignal import _context, _guard
+from trisignal.config.checks import SECONDS, http_url, positive
 from trisignal.engine import state
 from trisignal.engine.meters import clean, gauge, observe
 from trisignal.errors import ConfigError
@@ -60,9 +60,7 @@ def http_probe(url: str, *, headers: Mapping[str, str] | None = None, timeout_s:
     Raises:
         ConfigError: The address or the timeout is wrong.
     """
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise ConfigError("url", url, "an address that begins with http:// or https://")
-    _seconds("timeout_s", timeout_s)
+    url, timeout_s = http_url("url", url), positive("timeout_s", timeout_s, SECONDS)
 
     def probe() -> bool:
         # Loads much that a process without probes can spare.
@@ -77,11 +75,6 @@ def http_probe(url: str, *, headers: Mapping[str, str] | None = None, timeout_s:
                 return error.code < 500
 
     return probe
-
-
-def _seconds(setting: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
-        raise ConfigError(setting, value, "a number of seconds above 0")
 
 
 class _Target:
@@ -276,8 +269,8 @@ def health(
             raise ConfigError("probes", provider, "names of providers, e.g. openai")
         if not callable(probe):
             raise ConfigError(f"probes[{provider!r}]", probe, "a function, a coroutine function, or http_probe(url)")
-    _seconds("every_s", every_s)
-    _seconds("timeout_s", timeout_s)
+    positive("every_s", every_s, SECONDS)
+    positive("timeout_s", timeout_s, SECONDS)
     if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0 <= jitter <= 1:
         raise ConfigError("jitter", jitter, "a number from 0 to 1")
     made = Health(probes, every_s, timeout_s, jitter)

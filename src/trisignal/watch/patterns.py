@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 from trisignal.analysis.rows import Total
+from trisignal.config.checks import SECONDS, positive
 from trisignal.errors import ConfigError
-from trisignal.watch.alert_rules import positive
 
 Shape = Literal["slower_and_worse", "more_errors_same_latency", "cohort_worse"]
 
@@ -59,12 +59,12 @@ class AlertPattern:
 
         if by:
             dimensions((by,))
-        positive("window_s", window_s, "a number of seconds above 0")
+        window_s = positive("window_s", window_s, SECONDS)
         if isinstance(min_samples, bool) or not isinstance(min_samples, int) or min_samples < 1:
             raise ConfigError("min_samples", min_samples, "a whole number above 0")
         self.shape = shape
         self.by = by or ("tenant" if shape == "cohort_worse" else "")
-        self.window_s = float(window_s)
+        self.window_s = window_s
         self.min_samples = min_samples
         self.name = name or shape
 

@@ -13,10 +13,11 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING, Literal
 
 from trisignal import _guard
+from trisignal.config.checks import SECONDS, positive
 from trisignal.errors import ConfigError, SourceError
 from trisignal.watch.alert_handlers import Alert, Handler, alert_to_log
 from trisignal.watch.alert_history import History
-from trisignal.watch.alert_rules import BEFORE, AlertRule, positive
+from trisignal.watch.alert_rules import BEFORE, AlertRule
 from trisignal.watch.patterns import AlertPattern, Means, holding, means_of
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class StoreAlerts:
         every_s: float = 60.0,
     ) -> None:
         _check(rules, handlers)
-        positive("every_s", every_s, "a number of seconds above 0")
+        every_s = positive("every_s", every_s, SECONDS)
         from trisignal.analysis.analyzer import TraceAnalyzer
 
         folder = os.fspath(store)
