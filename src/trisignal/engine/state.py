@@ -128,7 +128,7 @@ open_calls: dict[int, ref[Any]] = {}
 """Every open call by the id of its draft: a weak reference to what can end it, its `Fold` or the draft itself."""
 
 SIGNS: set[str] = set()
-"""What the application has done in this process: ``setup``, ``instrument``, ``decorator``, ``fork``. Never forgotten."""
+"""What the application has done in this process: ``setup``, ``instrument``, ``decorator``, ``fork``. Only grows."""
 
 unsettled: deque[Callable[[], Any]] = deque()
 """What finalizers left to do: they may run inside the garbage collector, inside any lock, so they only
