@@ -74,6 +74,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 PREFIXES = ("TRISIGNAL_", "OTEL_", "PROMETHEUS_")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_configured_for_all() -> Iterator[None]:
+    """Nor what is set up once for many tests; variables of the tests themselves have been read by now."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.upper().startswith(PREFIXES):
+                patch.delenv(name)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """No variable of the machine that runs the tests configures them."""
