@@ -19,6 +19,15 @@ BUILT_IN = {
 """Scheme to ``module:callable`` of the sources that come with trisignal; "" stands for a folder."""
 
 
+def is_source(place: str) -> bool:
+    """Whether a text names a source: a folder that is there, or a URL of a known scheme."""
+    scheme, separator, _ = place.partition("://")
+    if not separator:
+        return os.path.isdir(place)
+    name = scheme.partition("+")[0].lower()
+    return name in BUILT_IN or len(entry_points(group=ENTRY_POINT_GROUP, name=name)) > 0
+
+
 def open_source(place: str | os.PathLike[str]) -> TraceSource:
     """Open a store folder, or what a URL names.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from trisignal.analysis.opening import is_source
 from trisignal.cli import _top_store
 from trisignal.cli._terminal import plain
 from trisignal.errors import shown
@@ -50,7 +50,7 @@ def command(
     """
     if as_json and not once:
         raise click.UsageError("--json has no effect without --once")
-    if not place.startswith(("http://", "https://")) and ("://" in place or os.path.isdir(place)):
+    if is_source(place):
         if not once and not _console().is_terminal:
             raise click.UsageError("standard output is no terminal: use --once")
         _top_store.watch(place, interval_s=interval_s, window_s=window_s, once=once, as_json=as_json, sort=sort)
