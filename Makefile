@@ -9,7 +9,7 @@ INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) 
 # What runs the tests: with MEASURE=1 their coverage is recorded.
 RUN = $(if $(MEASURE),coverage run -m,python -m)
 
-.PHONY: help demo serve console test test-all e2e coexistence coverage compile lint types docs pictures bench clean
+.PHONY: help demo serve console test test-all e2e coexistence coverage measure coverage-report compile lint types docs pictures bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -53,8 +53,13 @@ coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside tris
 	@TRISIGNAL_ENVIRONMENTS=$(abspath $(VENV)/environments) $(BIN)/python -m pytest -q tests/coexistence
 
 coverage: $(VENV)/.test  ## Lines and branches of src that the tests run, everything but coexistence; fails below what pyproject.toml asks for
+	@$(MAKE) measure coverage-report
+
+measure: $(VENV)/.test  ## Run them, and record which lines and branches they run
 	@$(BIN)/coverage erase
 	@$(MAKE) test-all e2e MEASURE=1
+
+coverage-report: $(VENV)/.test  ## What was recorded last
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import importlib
+import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 from wsgiref.validate import validator
 
@@ -349,3 +351,27 @@ def test_an_empty_multiprocess_variable_counts_as_unset(
     """An empty variable leaves the page in single-process mode."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     assert b"shop_orders_total" in ask(registry).body
+
+
+def test_processes_with_pages_of_their_own_are_told_apart(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A header differs between a process and its fork, and is absent where one page shows all processes."""
+
+    def shown() -> str:
+        headers = dict(page._answer(registry, "GET", "", "").headers)
+        return headers.get(page.PROCESS_HEADER, "")
+
+    here = shown()  # drawn before the fork, which inherits it
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, shown().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert here == shown()
+    assert os.read(reading, 100).decode() not in ("", here)
+    os.close(reading)
+    os.close(writing)
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert shown() == ""

@@ -13,6 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from trisignal import semconv as names
 from trisignal.errors import ConfigError, TrisignalError, shown
+from trisignal.web.metrics_page import PROCESS_HEADER
 
 OPENMETRICS = "application/openmetrics-text"
 ACCEPT = f"{OPENMETRICS};version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -43,6 +44,8 @@ class Answer(NamedTuple):
     ahead_s: float | None
     """Seconds that the server's clock is ahead of ours; None when it sent no time. Whole seconds count."""
     body: bytes
+    process: str = ""
+    """What tells the answering process from others that show pages of their own; "" where it is not known."""
 
 
 class _SecretStays(HTTPRedirectHandler):
@@ -116,7 +119,7 @@ def _answer(status: int, headers: Any, body: bytes) -> Answer:
         ahead = parsedate_to_datetime(headers["Date"]).timestamp() - time.time()
     except (TypeError, ValueError, IndexError):
         pass
-    return Answer(status, headers.get("Content-Type") or "", ahead, body)
+    return Answer(status, headers.get("Content-Type") or "", ahead, body, headers.get(PROCESS_HEADER) or "")
 
 
 class Series(NamedTuple):

@@ -32,6 +32,9 @@ ALLOWED = ("GET", "HEAD")
 IDLE_CONNECTION_S = 30.0
 """Seconds after which the loopback server gives up on a silent connection."""
 
+PROCESS_HEADER = "X-Trisignal-Process"
+"""Differs between processes whose pages differ: start times of workers are often equal to the hundredth."""
+
 before_scrape: list[Callable[[], None]] = []
 """Called before each rendering, in the thread that renders. What they raise is contained."""
 
@@ -56,8 +59,12 @@ class _Misconfigured(Exception):
     """The page cannot be rendered; the text says what to do about it."""
 
 
+def _multiprocess_variable() -> str | None:
+    return next((name for name in MULTIPROCESS_VARIABLES if os.environ.get(name)), None)
+
+
 def _registry(given: CollectorRegistry | None) -> CollectorRegistry:
-    variable = next((name for name in MULTIPROCESS_VARIABLES if os.environ.get(name)), None)
+    variable = _multiprocess_variable()
     if variable is None:
         return given if given is not None else default_registry()
     from prometheus_client import CollectorRegistry
@@ -111,7 +118,17 @@ def _page(given: CollectorRegistry | None, accept: str, accept_encoding: str) ->
 
         body = gzip.compress(body, 5)
         headers.append(("Content-Encoding", "gzip"))
+    if _multiprocess_variable() is None:
+        headers.append((PROCESS_HEADER, f"{_token()}-{os.getpid():x}"))
     return _Answer("200 OK", headers, body)
+
+
+@cache
+def _token() -> str:
+    """Drawn once, and inherited by forks, which differ by their id; ids of two containers may be the same."""
+    import secrets
+
+    return secrets.token_hex(4)
 
 
 def _answer(given: CollectorRegistry | None, method: str, accept: str, accept_encoding: str) -> _Answer:

@@ -29,26 +29,27 @@ def check(url: str, headers: Mapping[str, str], timeout_s: float) -> Iterator[Fi
         timeout_s: How long to wait for each, in seconds.
     """
 
-    def get(_: int) -> str:
+    def get(_: int) -> tuple[str, str]:
         try:
             answer = fetch(url, {"Accept": ACCEPT, "Connection": "close", **headers}, timeout_s=timeout_s)
         except TrisignalError:
-            return ""
-        return answer.body.decode("utf-8", "replace") if answer.status == 200 else ""
+            return "", ""
+        page = answer.body.decode("utf-8", "replace") if answer.status == 200 else ""
+        return page, answer.process or _mark(page)
 
     first = get(0)
-    if not first:
+    if not first[0]:
         return
-    large = len(first) > _LARGE_BYTES
+    large = len(first[0]) > _LARGE_BYTES
     in_a_row = [first, *map(get, range(1 if large else _IN_A_ROW))]
-    processes = {mark for page in in_a_row if (mark := _mark(page))}
+    processes = {process for _, process in in_a_row if process}
     # An idle worker takes connections only while the others are busy.
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for _ in range(1 if large or not processes else _ROUNDS):
             if len(processes) > 1:
                 break
-            processes |= {mark for page in pool.map(get, range(2 if large else _AT_ONCE)) if (mark := _mark(page))}
-    if len(processes) > 1 or _goes_back(in_a_row):
+            processes |= {process for _, process in pool.map(get, range(2 if large else _AT_ONCE)) if process}
+    if len(processes) > 1 or _goes_back([page for page, _ in in_a_row]):
         number = str(len(processes)) if len(processes) > 1 else "several"
         yield Finding(CHECK, "error", f"{number} processes answer at this address, and each shows its own metrics: "
                       "every scrape sees another one",
