@@ -140,6 +140,42 @@ def test_calls_of_a_process_that_ends_are_in_its_files(
     assert not value(tmp_path, "llm_active_requests")
 
 
+LAST_WORDS = {
+    "force_flush": "telemetry.force_flush()",
+    "the end of an ASGI application": """
+import asyncio
+
+async def app(scope, receive, send):
+    await send({"type": "lifespan.shutdown.complete"})
+
+async def nothing(*message):
+    pass
+
+asyncio.run(trisignal.RequestIdMiddleware(app)({"type": "lifespan"}, nothing, nothing))
+""",
+}
+
+
+@pytest.mark.parametrize("last", LAST_WORDS.values(), ids=list(LAST_WORDS))
+def test_a_worker_killed_after_its_last_words_loses_no_call(
+    last: str, run: Callable[[str], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """What was flushed is in the files, though nothing of the process runs any more, no thread and no `atexit`."""
+    worker = run(
+        f"""
+from trisignal.sinks import prometheus
+prometheus.MOVE_S = 3600.0
+telemetry = trisignal.setup()
+for number in range(10):
+    call()
+{last}
+os.kill(os.getpid(), 9)
+"""
+    )
+    worker.communicate(timeout=DEADLINE_S)
+    assert value(tmp_path, "llm_requests_total") == 10
+
+
 def test_calls_of_a_running_process_are_in_its_files_soon(
     run: Callable[[str], subprocess.Popen[str]], tmp_path: Path
 ) -> None:

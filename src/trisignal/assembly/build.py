@@ -72,6 +72,9 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
 
         sinks.append(add_store(made, policy))
     prometheus.before_collect = _refresh
+    if prometheus.multiprocess:
+        # A worker may end by a signal right after it flushed: what waits for the mover's thread would be lost.
+        made.flushes.append(lambda timeout_s: prometheus.settle())
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
     _share(made)

@@ -1,7 +1,9 @@
 """The metrics page, as an ASGI application, a WSGI application and a small loopback server.
 
 The formats, OpenMetrics with exemplars among them, are prometheus_client's. Where
-``PROMETHEUS_MULTIPROC_DIR`` is set, each scrape adds up the files of all processes.
+``PROMETHEUS_MULTIPROC_DIR`` is set, each scrape adds up the files of all processes. What `setup()`
+hangs in here (the default registry, what runs before a scrape) is held here and not in `engine.state`, since
+the page also works without any of the engine.
 """
 
 from __future__ import annotations
@@ -87,12 +89,17 @@ def settled(given: CollectorRegistry | None) -> CollectorRegistry:
     Args:
         given: A registry; that of the running `setup()` when None.
     """
+    settle()
+    return _registry(given)
+
+
+def settle() -> None:
+    """Bring the metrics of the running `setup()` up to date; what fails is contained."""
     for hook in tuple(before_scrape):
         try:
             hook()
         except Exception as error:
             contain("metrics_page.before_scrape", error)
-    return _registry(given)
 
 
 def _accepts_gzip(accept_encoding: str) -> bool:

@@ -98,11 +98,18 @@ class Arrival:
         return request_id or new_request_id(), carrier
 
 
+def _settle() -> None:
+    from trisignal.web import metrics_page
+
+    metrics_page.settle()
+
+
 class RequestIdMiddleware:
     """ASGI middleware: request id in, bound to everything the request does, and out again.
 
-    Serves HTTP and websockets; anything else passes untouched. An id header that the
-    application sets itself is kept. Responses that outer layers make, e.g. Starlette's
+    Serves HTTP and websockets. When the server ends the application, what calls left behind is
+    moved into the metrics: some servers' workers die by a signal right after. An id header that
+    the application sets itself is kept. Responses that outer layers make, e.g. Starlette's
     error page, carry the id only when this is the outermost layer.
 
     Args:
@@ -124,7 +131,11 @@ class RequestIdMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application on one connection."""
         if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+            try:
+                await self.app(scope, receive, send)
+            finally:
+                if scope["type"] == "lifespan":
+                    _settle()
             return
         request_id, arrived = self._arrival.enter(scope)
         header = (self._header, request_id.encode("ascii"))
