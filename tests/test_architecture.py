@@ -21,6 +21,7 @@ PACKAGE = Path(trisignal.__file__).parent
 LAYERS: tuple[tuple[str, str], ...] = (
     ("errors", "the tree of exceptions"),
     ("providers", "names of providers, and which one a base URL or a model belongs to"),
+    ("_requests", "requests of ours, which follow no redirection"),
     ("_guard", "containment of our own errors"),
     ("semconv", "names of attributes and metrics; kinds and buckets of metrics"),
     ("usage", "tokens and money of one call"),

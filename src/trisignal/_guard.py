@@ -1,7 +1,8 @@
 """Containment of our own errors: swallowed, logged once per site, counted.
 
 User code never runs inside a guard. Only ``Exception`` is contained, so that
-``KeyboardInterrupt``, ``CancelledError`` and ``GeneratorExit`` always pass.
+``KeyboardInterrupt``, ``CancelledError`` and ``GeneratorExit`` always pass. Its counts and its
+listener are held here, as every layer, `engine.state` too, needs it.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from trisignal.analysis import folding
 from trisignal.analysis.answers import Coverage, ErrorGroup, Errors
 from trisignal.analysis.query import Query, Window
-from trisignal.analysis.rows import Rows, Total
+from trisignal.analysis.rows import Rows, SpanRow, Total
 from trisignal.analysis.source import TraceSource
 
 OF_ERROR = frozenset(("error_kind", "error_type", "outcome"))
@@ -68,7 +68,7 @@ def _examples(
     return {key: tuple(ids) for key, ids in examples.items()}
 
 
-def _collect(rows: Rows, by: Sequence[str]) -> dict[tuple[str, ...], list[str]]:  # type: ignore[type-arg]  # of spans
+def _collect(rows: Rows[SpanRow], by: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
     examples: dict[tuple[str, ...], list[str]] = {}
     for row in rows.items:
         ids = examples.setdefault(tuple(folding.value_of(row, name) for name in by), [])

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from trisignal._requests import send
 from trisignal.errors import SourceError
-
-if TYPE_CHECKING:
-    from urllib.request import Request
 
 TIMEOUT_S = 30.0
 MOST_BYTES = 64 << 20
@@ -98,7 +96,7 @@ class HttpBackend:
 
         url = self._base + path + (f"?{urlencode(query)}" if query else "")
         try:
-            with _opener().open(Request(url, data=body, headers=self._headers), timeout=TIMEOUT_S) as reply:
+            with send(Request(url, data=body, headers=self._headers), TIMEOUT_S) as reply:
                 answer: bytes = reply.read(MOST_BYTES + 1)
         except HTTPError as error:
             with error:
@@ -112,16 +110,3 @@ class HttpBackend:
         if len(answer) > MOST_BYTES:
             raise SourceError(self.name, f"the answer is larger than {MOST_BYTES >> 20} MiB: ask for a shorter window")
         return answer
-
-
-def _opener() -> Any:
-    """Follows no redirection: headers would reach another host."""
-    from urllib.request import HTTPRedirectHandler, build_opener
-
-    class Stay(HTTPRedirectHandler):
-        def redirect_request(
-            self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-        ) -> Request | None:
-            return None
-
-    return build_opener(Stay)

@@ -1,4 +1,7 @@
-"""The handle that setup() returns, and the one that is in force."""
+"""The handle that setup() returns, and the one that is in force.
+
+That one is held here: `engine.state` lies below and knows nothing of handles.
+"""
 
 from __future__ import annotations
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlencode
 
 from trisignal.analysis import query
-from trisignal.analysis.query import CONTEXT_PREFIX, DIMENSIONS, Window
+from trisignal.analysis.query import CONTEXT_PREFIX, DIMENSIONS, Order, Subject, Window
 from trisignal.errors import ConfigError
 
 WINDOWS = ("15m", "1h", "6h", "24h", "7d", "30d")
@@ -18,8 +18,10 @@ MOST_FILTERS = 20
 PAGE_ROWS = 50
 MOST_ROWS = 1_000
 """Most rows of one REST answer."""
-ORDERS = ("start", "duration", "cost", "tokens", "quality", "first_token")
-_FOR_PEOPLE = {"order": ORDERS, "direction": ("asc", "desc"), "of": ("calls", "requests", "spans")}
+ORDERS: tuple[Order, ...] = get_args(Order)
+SUBJECTS: tuple[Subject, ...] = get_args(Subject)
+DIRECTIONS = ("asc", "desc")
+C = TypeVar("C", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,9 @@ class Asked:
     where: Mapping[str, Any]
     """Dimension to the wanted value."""
     text: str = ""
-    order: str = "start"
+    order: Order = "start"
     direction: str = "desc"
-    of: str = "calls"
+    of: Subject = "calls"
     page: int = 1
     limit: int = PAGE_ROWS
 
@@ -100,9 +102,6 @@ def read(parameters: Mapping[str, str], *, since: str = "1h") -> Asked:
     where = {name: value for name, value in given.items() if name in DIMENSIONS or name.startswith(CONTEXT_PREFIX)}
     if len(where) > MOST_FILTERS:
         raise ConfigError("filters", len(where), f"at most {MOST_FILTERS}")
-    for name, allowed in _FOR_PEOPLE.items():
-        if name in given and given[name] not in allowed:
-            raise ConfigError(name, given[name], ", ".join(allowed))
     start, end = given.get("since", since), given.get("until", "")
     return Asked(
         start,
@@ -110,12 +109,38 @@ def read(parameters: Mapping[str, str], *, since: str = "1h") -> Asked:
         query.window(_moment(start), _moment(end) if end else None),
         where,
         given.get("text", ""),
-        given.get("order", "start"),
-        given.get("direction", "desc"),
-        given.get("of", "calls"),
+        choice("order", given, ORDERS, "start"),
+        choice("direction", given, DIRECTIONS, "desc"),
+        choice("of", given, SUBJECTS, "calls"),
         whole("page", given.get("page"), 1, 10_000),
         whole("limit", given.get("limit"), PAGE_ROWS, MOST_ROWS),
     )
+
+
+def choice(name: str, given: Mapping[str, str], allowed: Sequence[C], default: C) -> C:
+    """One of several words.
+
+    Raises:
+        ConfigError: It is another one.
+    """
+    if name not in given:
+        return default
+    found = next((word for word in allowed if word == given[name]), None)
+    if found is None:
+        raise ConfigError(name, given[name], ", ".join(allowed))
+    return found
+
+
+def earlier(given: Mapping[str, str], asked: Asked) -> tuple[float, float]:
+    """The window to compare with: ``before_since`` to ``before_until``, or the one right before, as Unix seconds.
+
+    Raises:
+        ConfigError: One of them is not a point in time.
+    """
+    if not (given.get("before_since") and given.get("before_until")):
+        return asked.before()
+    window = read({"since": given["before_since"], "until": given["before_until"]}).window
+    return window.since_unix_s, window.until_unix_s
 
 
 def _moment(text: str) -> str | float:

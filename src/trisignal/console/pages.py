@@ -290,8 +290,8 @@ def calls(analyzer: TraceAnalyzer, request: Request) -> Context:
     """Calls, requests or spans, filtered and sorted."""
     query = asked.read(request.query_params)
     found = analyzer.spans(
-        of=query.of,  # type: ignore[arg-type]  # checked when it was read
-        order=query.order,  # type: ignore[arg-type]
+        of=query.of,
+        order=query.order,
         descending=query.direction == "desc",
         text=query.text,
         limit=asked.PAGE_ROWS + 1,

@@ -109,7 +109,7 @@ def errors(analyzer: TraceAnalyzer, request: Request) -> Context:
     """Kinds of failures, when they came, and examples."""
     query = asked.read(request.query_params, since="24h")
     by = _by(request, "provider,error_kind")
-    found = analyzer.errors(by, limit=MOST_GROUPS, of=query.of, **query.arguments())  # type: ignore[arg-type]
+    found = analyzer.errors(by, limit=MOST_GROUPS, of=query.of, **query.arguments())
     groups = [Group(one.key, _link(query, by, one.key, outcome="error"), one) for one in found.groups]
     steps = analyzer.totals(("error_kind",), step_s=query.step_s, **{**query.arguments(), "outcome": "error"}).groups
     return {
@@ -170,11 +170,7 @@ class Change(NamedTuple):
 def compare(analyzer: TraceAnalyzer, request: Request) -> Context:
     """What changed between two windows, and which groups carry the difference."""
     query = asked.read(request.query_params)
-    given = request.query_params
-    earlier = query.before()
-    if given.get("before_since") and given.get("before_until"):
-        window = asked.read({"since": given["before_since"], "until": given["before_until"]}).window
-        earlier = window.since_unix_s, window.until_unix_s
+    earlier = asked.earlier(request.query_params, query)
     later = query.window.since_unix_s, query.window.until_unix_s
     found = analyzer.compare(earlier, later, measure=rest.measure_of(request), **query.where)
     name, text = pages.UNITS[found.measure]

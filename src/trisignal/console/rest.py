@@ -14,13 +14,13 @@ from starlette.responses import PlainTextResponse, Response
 
 from trisignal.analysis import answers
 from trisignal.analysis.analyzer import TraceAnalyzer
-from trisignal.analysis.query import DIMENSIONS
+from trisignal.analysis.query import DIMENSIONS, Subject
 from trisignal.analysis.rows import LogLine, SpanRow
 from trisignal.console import asked, exposition
 from trisignal.errors import ConfigError, SourceError
 from trisignal.watch.alert_history import History
 
-MEASURES = get_args(answers.Measure)
+MEASURES: tuple[answers.Measure, ...] = get_args(answers.Measure)
 
 
 class Parameter(NamedTuple):
@@ -138,11 +138,11 @@ def _asked(request: Request) -> asked.Asked:
     return asked.read(request.query_params, since="24h")
 
 
-def _rows(analyzer: TraceAnalyzer, request: Request, of: str | None) -> Spans:
+def _rows(analyzer: TraceAnalyzer, request: Request, of: Subject | None) -> Spans:
     wanted = _asked(request)
     found = analyzer.spans(
-        of=of or wanted.of,  # type: ignore[arg-type]  # checked when it was read
-        order=wanted.order,  # type: ignore[arg-type]
+        of=of or wanted.of,
+        order=wanted.order,
         descending=wanted.direction == "desc",
         text=wanted.text,
         limit=wanted.limit,
@@ -178,7 +178,7 @@ def _step(request: Request) -> float | None:
 def _errors(analyzer: TraceAnalyzer, request: Request) -> answers.Errors:
     wanted = _asked(request)
     by = asked.names("by", request.query_params.get("by"), "provider,error_kind")
-    return analyzer.errors(by, of=wanted.of, limit=wanted.limit, **wanted.arguments())  # type: ignore[arg-type]
+    return analyzer.errors(by, of=wanted.of, limit=wanted.limit, **wanted.arguments())
 
 
 def threshold_of(request: Request) -> float:
@@ -210,21 +210,13 @@ def measure_of(request: Request) -> answers.Measure | None:
     Raises:
         ConfigError: There is no such measure.
     """
-    given = request.query_params.get("measure")
-    if not given:
-        return None
-    if given not in MEASURES:
-        raise ConfigError("measure", given[:40], ", ".join(MEASURES))
-    return given  # type: ignore[return-value]  # one of the literals
+    given = request.query_params
+    return asked.choice("measure", given, MEASURES, MEASURES[0]) if given.get("measure") else None
 
 
 def _compare(analyzer: TraceAnalyzer, request: Request) -> answers.Comparison:
     wanted = _asked(request)
-    given = request.query_params
-    earlier = wanted.before()
-    if given.get("before_since") and given.get("before_until"):
-        window = asked.read({"since": given["before_since"], "until": given["before_until"]}).window
-        earlier = window.since_unix_s, window.until_unix_s
+    earlier = asked.earlier(request.query_params, wanted)
     later = wanted.window.since_unix_s, wanted.window.until_unix_s
     return analyzer.compare(earlier, later, measure=measure_of(request), **wanted.where)
 
@@ -232,7 +224,7 @@ def _compare(analyzer: TraceAnalyzer, request: Request) -> answers.Comparison:
 def _metrics(analyzer: TraceAnalyzer, request: Request) -> answers.Totals:
     wanted = _asked(request)
     by = asked.names("by", request.query_params.get("by"), "operation,provider,model")
-    return analyzer.totals(by, of=wanted.of, step_s=_step(request), quantiles=True, **wanted.arguments())  # type: ignore[arg-type]
+    return analyzer.totals(by, of=wanted.of, step_s=_step(request), quantiles=True, **wanted.arguments())
 
 
 def _prometheus(analyzer: TraceAnalyzer, request: Request) -> str:

@@ -197,7 +197,7 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
         _abort(draft)
         return None
     draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
-    _tell(draft, call, closes)
+    _deliver(draft, call, closes)
     if NESTING.watchers and call.model_call and call.counted:
         nesting.counted(call)
     if unsettled:
@@ -205,7 +205,7 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
     return call
 
 
-def _tell(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
+def _deliver(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
     """Give a record to sinks. An interruption waits until all have it, so that the signals agree."""
     thread = get_ident()
     interruption: BaseException | None = None
@@ -224,7 +224,7 @@ def _tell(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
     finally:
         inside.discard(thread)
     if again:
-        postponed.append(partial(_tell, draft, call, tuple(again)))
+        postponed.append(partial(_deliver, draft, call, tuple(again)))
     if interruption is not None:
         raise interruption
 

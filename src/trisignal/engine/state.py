@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from threading import Lock, get_ident
 from time import perf_counter_ns, time_ns
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import ref
 
 from trisignal import _context, _guard
@@ -18,9 +18,6 @@ from trisignal.call import Call, Draft
 from trisignal.config import Settings
 from trisignal.policy import Policy
 from trisignal.sinks import Meter, Sink
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 Gate = Callable[[Draft], "Exception | None"]
 Open = tuple[str, Callable[[Draft], Any], Any]
@@ -45,7 +42,7 @@ class State:
 
     __slots__ = (
         "active", "attached", "closes", "gates", "meters", "opens", "own_meters", "perf_ns", "policy", "records",
-        "registry", "settings", "sinks", "tracer_provider", "unix_ns", "used", "verdicts",
+        "settings", "sinks", "tracer_provider", "unix_ns", "used", "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,8 +64,6 @@ class State:
         """Called before a call begins; what one answers is raised, and the call is not made."""
         self.tracer_provider: Any = None
         """Where spans go."""
-        self.registry: CollectorRegistry | None = None
-        """What the metrics page shows; the process's own registry when None."""
         self.used = False
         """A call has begun."""
         self.verdicts: tuple[Callable[[Any], None], ...] = ()
