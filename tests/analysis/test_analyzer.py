@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections import Counter, defaultdict
 from datetime import timedelta
 from io import StringIO
@@ -198,6 +199,18 @@ def test_moments() -> None:
         with pytest.raises(ConfigError, match="2026-11-30T08:00"):
             moment(wrong, "since", now)
     assert window("2h", "1h").duration_s == pytest.approx(3600)
+
+
+@pytest.mark.parametrize(("age", "length_s", "step_s"), [("20m", 1200, 60), ("6h", 21600, 900), ("7d", 604800, 3600)])
+def test_ages_begin_with_whole_steps(age: str, length_s: float, step_s: float) -> None:
+    """A window of some age begins with a step that sums are kept for, at most a twentieth earlier; others do not."""
+    now = time.time()
+    rounded = window(age)
+    assert rounded.since_unix_s % step_s == 0
+    assert -1 <= now - length_s - rounded.since_unix_s <= step_s + 1
+    assert window(now - length_s).since_unix_s == now - length_s
+    assert window("90s").since_unix_s == pytest.approx(time.time() - 90, abs=60)
+    assert window("90s").since_unix_s % 60 != window("91s").since_unix_s % 60
 
 
 def test_sources_are_opened_by_name(tmp_path: Path) -> None:

@@ -28,11 +28,15 @@ CONTEXT_PREFIX = "context."
 
 Moment = Union[str, float, datetime, timedelta, None]
 """A point in time: ``"now"``, ``"1h"`` or ``"-1h"`` (before now; units s, m, h, d, w), ``"2026-11-30T08:00"`` (UTC
-unless it has an offset), Unix seconds, a datetime (naive ones are UTC), or a timedelta before now."""
+unless it has an offset), Unix seconds, a datetime (naive ones are UTC), or a timedelta before now. The ends of
+a window that are given as ages are those of whole minutes, quarters or hours, within a twentieth of its length."""
 
 _AGO = re.compile(r"-?\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
 _UNIX = re.compile(r"\d{9,10}(\.\d+)?")
 """Unix seconds as a text; fewer digits are a mistake."""
+_WHOLE_S = (3600, 900, 60)
+"""Sums are kept for steps of these lengths: a window that begins with one of them is read from sums alone."""
+_TWENTIETH = 20
 _UNIT_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -120,7 +124,15 @@ def window(since: Moment, until: Moment = None) -> Window:
     start, end = moment(since, "since", now), moment(until, "until", now)
     if not start < end:
         raise ConfigError("since", since, "a time before `until`")
+    step_s = next((step for step in _WHOLE_S if step * _TWENTIETH <= end - start), 0)
+    if step_s and _is_age(since):
+        start = start // step_s * step_s
+        end = end // step_s * step_s if _is_age(until) else end
     return Window(start, end)
+
+
+def _is_age(value: Moment) -> bool:
+    return isinstance(value, timedelta) or (isinstance(value, str) and bool(_AGO.fullmatch(value.strip().lower())))
 
 
 def conditions(given: Mapping[str, object]) -> dict[str, tuple[str, ...]]:

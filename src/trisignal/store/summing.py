@@ -88,7 +88,7 @@ class Summing:
         condition = conditions.where(db, self._query)
         if condition is None:
             return
-        since, until = nanoseconds(self._query)
+        since, until = _widened(db, *nanoseconds(self._query))
         for step, first, last in self._pieces(since, until, tuple(self.cubes)):
             self._add(db, condition, step, first, last)
         if self._quantiles:
@@ -220,6 +220,16 @@ _KINDS = {
 
 def _grouped(by: Sequence[str], first: int) -> str:
     return "".join(f", {first + index}" for index in range(len(by)))
+
+
+def _widened(db: sqlite3.Connection, since: int, until: int) -> tuple[int, int]:
+    """The window as whole hours where that adds no span: nothing is older, or later, than what it asks for."""
+    first, last = db.execute("SELECT min(min_start), max(max_start) FROM block").fetchone()
+    if last is None or until <= since:
+        return since, until
+    hour = schema.STEPS["hour"]
+    since = since // hour * hour if since <= first else since
+    return since, -(-until // hour) * hour if until > last else until
 
 
 def _cut(since: int, until: int, widths: list[tuple[str, int]]) -> Iterator[tuple[str, int, int]]:

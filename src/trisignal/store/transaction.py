@@ -9,7 +9,7 @@ from typing import Any
 
 from trisignal.call import Call
 from trisignal.sinks import Verdict
-from trisignal.store import attributes, records, schema
+from trisignal.store import attributes, records, schema, sums
 from trisignal.store.folder import DayFile, identity
 from trisignal.store.records import Row
 
@@ -94,6 +94,7 @@ class OpenFile:
         self.db = schema.connect(file.path)
         try:
             schema.prepare(self.db)
+            sums.prepare(self.db)
         except BaseException:
             self.db.close()
             raise
@@ -140,7 +141,7 @@ class OpenFile:
             packed = [(id, attributes.pack(row.attributes)) for id, row in enumerate(rows, first)]
             db.executemany(schema.INSERT_ATTRS, packed)
             db.execute(schema.EXTEND_BLOCKS, (first, end))
-            schema.add_sums(db, first, end)
+            sums.add_sums(db, first, end)
         for item in batch.verdicts:
             self._judge(item)
         for line in batch.logs:
@@ -182,7 +183,7 @@ class OpenFile:
         db = self.db
         values = db.execute(f"SELECT {', '.join(schema.COLUMNS)} FROM span WHERE id = ?", (row,)).fetchone()
         body = db.execute("SELECT body FROM attrs WHERE id = ?", (row,)).fetchone()
-        schema.add_sums(db, row, row, -1)
+        sums.add_sums(db, row, row, -1)
         db.execute("UPDATE score SET row = NULL WHERE row = ?", (row,))
         for table in ("span", "attrs"):
             db.execute(f"DELETE FROM {table} WHERE id = ?", (row,))
@@ -210,7 +211,7 @@ class OpenFile:
             ),
         )
         if row is not None:
-            schema.rate(self.db, row)
+            sums.rate(self.db, row)
         self.waiting = self.waiting or row is None
 
     def _log(self, line: LogItem) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from contextlib import closing
 
-from trisignal.store import history, schema
+from trisignal.store import history, schema, sums
 from trisignal.store.folder import DayFile, Folder
 from trisignal.store.transaction import CHECKPOINT_BYTES, OpenFile, find
 
@@ -73,7 +73,7 @@ def match_scores(db: sqlite3.Connection, file: DayFile, folder: Folder) -> bool:
         with db:
             db.execute("BEGIN IMMEDIATE")
             db.execute("UPDATE score SET row = ? WHERE id = ?", (row, number))
-            schema.rate(db, row)
+            sums.rate(db, row)
     if not left:
         return False
     for other in reversed(folder.files()):
@@ -91,6 +91,7 @@ def _match_in(
 ) -> list[tuple[int, bytes, bytes]]:
     left = []
     with closing(schema.connect(other.path)) as target:
+        sums.prepare(target)
         for number, trace, span in waiting:
             row = find(target, (trace, span))
             if row is None:
@@ -106,7 +107,7 @@ def _match_in(
                     "WHERE e.text = ? AND l.text = ?",
                     (trace, span, score[3], score[5], score[6], row, *texts),
                 )
-                schema.rate(target, row)
+                sums.rate(target, row)
             # Twice after a crash right here is better than never.
             db.execute("DELETE FROM score WHERE id = ?", (number,))
     return left

@@ -1,0 +1,146 @@
+"""Statements that keep the sums of a day file: spans are added in the transaction that writes them.
+
+A batch is read once for each group of tables that share a key, into a temporary table of the connection with the
+finest step; coarser steps, and tables whose key is a part of that key, are filled from there, which holds a tenth of
+the rows or less.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from trisignal.store import schema
+
+MAIN, PLAIN = "main", "plain"
+_FRESH = "temp.fresh_"
+_EXTREMES = ("min(first_start)", "max(last_start)")
+
+
+class _Statements(NamedTuple):
+    """What adds the spans of a range of ids to the sums."""
+
+    prepare: tuple[str, ...]
+    """Once per connection."""
+    add: tuple[str, ...]
+    """?1 is the first id, ?2 the last one, ?3 is 1, or -1 to take them away."""
+    spread: tuple[str, ...]
+    """Without parameters."""
+
+
+def _aggregates(key: Sequence[str]) -> Iterator[str]:
+    """What the rows of a group add to each of `schema.ROLL_SUMS`."""
+    for name in ("n", "errors", "cancelled", "abandoned"):
+        index = schema.COUNTED.index(name)
+        if not index:
+            yield "?3 * count(*)"
+        elif "outcome" in key:
+            yield f"?3 * count(*) * (outcome = {index})"
+        else:
+            yield f"?3 * sum(outcome = {index})"
+    yield "?3 * sum(duration)"
+    yield "?3 * ifnull(sum(first_token), 0)"
+    yield "?3 * count(first_token)"
+    for name in ("input", "cache_read", "cache_write", "output", "reasoning", "cost"):
+        yield f"?3 * ifnull(sum({name}), 0)"
+    if "outcome" in key:
+        yield "?3 * ifnull(sum(cost), 0) * (outcome <> 0)"
+    else:
+        yield "?3 * ifnull(sum((outcome <> 0) * cost), 0)"
+    yield "?3 * ifnull(sum(saved), 0)"
+    yield f"?3 * sum(flags & {schema.UNPRICED} <> 0)"
+    yield "?3 * count(quality)"
+    yield "?3 * ifnull(sum(quality), 0)"
+    yield "min(start)"
+    yield "max(start)"
+
+
+def _read(into: str, step: str, key: Sequence[str], values: Sequence[str]) -> str:
+    """Groups of the new rows of ``span``."""
+    return (
+        f"INSERT INTO {into} SELECT start / {schema.STEPS[step]}, {schema.KIND}, {', '.join((*key, *values))} "
+        f"FROM span WHERE id >= ?1 AND id <= ?2 GROUP BY 1, 2, {', '.join(key)}"
+    )
+
+
+def _folded(into: str, fresh: str, factor: int, key: Sequence[str], values: Sequence[str]) -> str:
+    """The same groups with a longer step, or with a part of their key."""
+    columns = ", ".join(("kind", *key))
+    return (
+        f"INSERT INTO {into} SELECT step / {factor}, {columns}, {', '.join(values)} FROM {fresh} GROUP BY 1, {columns}"
+    )
+
+
+def _on_conflict(key: Sequence[str]) -> str:
+    sums = schema.ROLL_SUMS[:-2]
+    added = ", ".join(f"{name} = {name} + excluded.{name}" for name in sums)
+    return (
+        f" ON CONFLICT (step, kind, {', '.join(key)}) DO UPDATE SET {added}, "
+        "first_start = min(first_start, excluded.first_start), last_start = max(last_start, excluded.last_start)"
+    )
+
+
+def _more(key: Sequence[str]) -> str:
+    return f" ON CONFLICT (step, {', '.join(key)}) DO UPDATE SET n = n + excluded.n"
+
+
+def _statements() -> _Statements:
+    minute, sums = schema.MINUTE_NS, tuple(f"sum({name})" for name in schema.ROLL_SUMS[:-2])
+    prepare, add, spread = [], [], []
+    fresh = _FRESH + MAIN
+    main = schema.CUBES[MAIN]
+    prepare.append(f"CREATE {fresh} (step, kind, {', '.join((*main.key, *schema.ROLL_SUMS))})")
+    add.append(_read(fresh, "minute", main.key, tuple(_aggregates(main.key))))
+    for name in (MAIN, PLAIN):
+        cube = schema.CUBES[name]
+        for step in cube.steps:
+            into, factor = schema.roll(name, step), schema.STEPS[step] // minute
+            spread.append(_folded(into, fresh, factor, cube.key, (*sums, *_EXTREMES)) + _on_conflict(cube.key))
+    for name, cube in schema.CUBES.items():
+        if name not in (MAIN, PLAIN):
+            [step] = cube.steps
+            read = _read(schema.roll(name, step), step, cube.key, tuple(_aggregates(cube.key)))
+            add.append(read + _on_conflict(cube.key))
+    fresh = _FRESH + "spread"
+    prepare.append(f"CREATE {fresh} (step, {', '.join(schema.SPREAD_KEY)}, n)")
+    add.append(_read(fresh, "minute", schema.SPREAD_KEY[1:], ("?3 * count(*)",)))
+    for step, width in schema.STEPS.items():
+        folded = _folded(f"spread_{step}", fresh, width // minute, schema.SPREAD_KEY[1:], ("sum(n)",))
+        spread.append(folded + _more(schema.SPREAD_KEY))
+    spread += [f"DELETE FROM {_FRESH}{name}" for name in (MAIN, "spread")]
+    return _Statements(
+        tuple(text.replace("CREATE temp.", "CREATE TEMP TABLE IF NOT EXISTS ") for text in prepare),
+        tuple(add),
+        tuple(spread),
+    )
+
+
+_ALL = _statements()
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Make what a connection needs to add to the sums."""
+    db.execute("PRAGMA temp_store = MEMORY")
+    for statement in _ALL.prepare:
+        db.execute(statement)
+
+
+def add_sums(db: sqlite3.Connection, first: int, last: int, sign: int = 1) -> None:
+    """Add spans to the sums, or take them away."""
+    for statement in _ALL.add:
+        db.execute(statement, (first, last, sign))
+    for statement in _ALL.spread:
+        db.execute(statement)
+
+
+def rate(db: sqlite3.Connection, row: int) -> None:
+    """Bring the quality of a span up to date, in the sums as well: the lowest of the latest score of each
+    evaluation."""
+    add_sums(db, row, row, -1)
+    db.execute(
+        "UPDATE span SET quality = (SELECT min(s.score) FROM score s WHERE s.row = ?1 AND s.id = (SELECT max(l.id) "
+        "FROM score l WHERE l.row = ?1 AND l.evaluation = s.evaluation)) WHERE id = ?1",
+        (row,),
+    )
+    add_sums(db, row, row)
