@@ -48,6 +48,8 @@ MAX_CARRIED = 4096
 _NOTHING: Mapping[str, str] = {}
 bound: ContextVar[Mapping[str, str]] = ContextVar("trisignal_bound", default=_NOTHING)
 current: ContextVar[Draft | None] = ContextVar("trisignal_current", default=None)
+begun: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("trisignal_begun", default=())
+"""Trace and span ids of the spans of other instrumentations that began in this context, current or not."""
 suppressed: ContextVar[bool] = ContextVar("trisignal_suppressed", default=False)
 _SUPPRESS_KEY: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "")
 """What OpenTelemetry's instrumentations look for; older ones look for the plain name."""

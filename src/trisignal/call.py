@@ -93,6 +93,7 @@ class Draft:
         "attributes",
         "background",
         "background_id",
+        "beside",
         "bill",
         "bound",
         "by_model",
@@ -208,6 +209,9 @@ class Draft:
         """Trace and span id, while spans of others are watched."""
         self.parent: Any = None
         """The draft, or the open span of another instrumentation, that this call began in."""
+        self.beside: tuple[tuple[int, int], ...] = ()
+        """Open spans of other instrumentations that began in the same context: one that was never made the current
+        span may stand for this very call."""
         self.exchange: Any = None
         """What the source keeps about the call until it has ended: an `Exchange` of its own kind."""
         self.around: tuple[Draft | None, Any] | None = None

@@ -119,7 +119,7 @@ class BridgeSpanProcessor(SpanProcessor):
         if draft.server_address and not is_ip(draft.server_address):
             # Sources of ours take it from a client's URL; here it is any text.
             draft.server_address = policy.known(draft.server_address)
-        if node.family and nesting.recorded_already(draft, node.made_ns):
+        if node.family and nesting.recorded_already(draft, node):
             return False
         if node.family == names.CHAT and span.parent is not None:
             self._halves.told_inside(span.parent.span_id)
@@ -137,6 +137,7 @@ def _record(draft: Draft, ids: SpanContext, node: nesting.OpenSpan) -> None:
     # What was bound where the span began: it may end in another task or thread.
     bound = _context.bound.set(node.bound)
     try:
+        draft.beside = node.beside
         lifecycle.record(draft, node.parent, ids)
     finally:
         _context.bound.reset(bound)

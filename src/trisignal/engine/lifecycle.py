@@ -59,6 +59,7 @@ def open_call(draft: Draft) -> None:
         # Spans matter where another instrumentation has one open, or a thread may have left a call behind.
         if NESTING.spans or (parent is None and NESTING.calls):
             parent = nesting.around()
+            draft.beside = nesting.beside()
         if parent is not None:
             relations.relate(draft, parent)
         if state.policy is not None:
@@ -199,7 +200,7 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
     draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
     _deliver(draft, call, closes)
     if NESTING.watchers and call.model_call and call.counted:
-        nesting.counted(call)
+        nesting.counted(call, draft.beside)
     if unsettled:
         settle()
     return call

@@ -7,6 +7,7 @@ a parent given by hand.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any, Union
@@ -22,6 +23,8 @@ from trisignal.engine.state import NESTING, Counted, Key
 
 MOST_OPEN = 10_000
 """Open spans that are remembered: over it the oldest one is forgotten, and counted."""
+MOST_BESIDE = 16
+"""Open spans of one context, and counted calls beside one span, that are compared."""
 
 Outer = Union[Draft, "OpenSpan"]
 
@@ -30,8 +33,8 @@ class OpenSpan:
     """A span of another instrumentation that has not ended yet."""
 
     __slots__ = (
-        "agent_calls", "bound", "children", "covered", "encloses", "family", "inside", "key", "later", "made_ns",
-        "parent", "scope", "settled", "span", "tool_calls",
+        "agent_calls", "beside", "bound", "children", "counted", "covered", "encloses", "family", "inside", "key",
+        "later", "made_ns", "parent", "scope", "settled", "span", "tool_calls",
     )  # fmt: skip
 
     def __init__(self, span: Any, scope: str, key: Key, parent: Outer | None) -> None:
@@ -42,6 +45,10 @@ class OpenSpan:
         """When it was really made: some emitters make a span after the call, with an earlier start."""
         self.parent = parent
         self.bound: Mapping[str, str] = _context.bound.get()
+        self.beside: tuple[Key, ...] = ()
+        """Spans that were open in the same context when this one began."""
+        self.counted: deque[Counted] | None = None
+        """Calls that began in the same context while this span was open, and have been counted."""
         self.children: list[OpenSpan] = []
         """Open spans right inside this one."""
         self.family = ""
@@ -116,6 +123,8 @@ def begin(span: Any, scope: str, context: SpanContext, parent_context: Context |
     if len(NESTING.spans) >= MOST_OPEN:
         _forget_oldest()
     NESTING.spans[key] = node
+    node.beside = beside()
+    _context.begun.set((*node.beside, key))
     if isinstance(node.parent, OpenSpan):
         node.parent.children.append(node)
     announce(node, node.operation)
@@ -231,25 +240,50 @@ def encloses_same(node: OpenSpan, family: str) -> bool:
     return False
 
 
-def counted(call: Call) -> None:
-    """Remember a call to a model that has been counted."""
+def beside() -> tuple[Key, ...]:
+    """Spans that began in this context, or in the one that it was copied from, and are open."""
+    spans = NESTING.spans
+    return tuple(key for key in _context.begun.get() if key in spans)[-MOST_BESIDE:]
+
+
+def counted(call: Call, open_beside: tuple[Key, ...]) -> None:
+    """Remember a call to a model that has been counted.
+
+    Args:
+        call: The record.
+        open_beside: Spans that were open in the same context when it began.
+    """
     end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
     response_id = str(call.closing.get(names.RESPONSE_ID, ""))
     family = words.family_of(call.operation, "")
-    NESTING.recent.append(Counted(family, call.request_model, response_id, call.start_unix_ns, end_ns))
+    usage = call.usage
+    tokens = None if usage is None else (usage.input, usage.output)
+    record = Counted(family, call.request_model, response_id, call.start_unix_ns, end_ns, call.outcome, tokens)
+    NESTING.recent.append(record)
+    for key in open_beside:
+        node: OpenSpan | None = NESTING.spans.get(key)
+        if node is not None:
+            node.counted = node.counted or deque(maxlen=MOST_BESIDE)
+            node.counted.append(record)
 
 
-def recorded_already(draft: Draft, made_ns: int) -> bool:
-    """Whether a span made after its call stands for one that has been counted already.
+def recorded_already(draft: Draft, node: OpenSpan) -> bool:
+    """Whether a finished span stands for a call that another source counts, and that is not inside of it.
 
-    A span that was open during the call is found by `encloses_same`; this one was not. It is the
-    same call if that ran within the span's time, on the same model, with no other response id.
-    A span that was open, but never current, is found by the response id that both have.
+    `encloses_same` finds calls inside of a span that was current during the call. Two other kinds are
+    found here. A span made after its call: it is the same call if that ran within the span's time, on the
+    same model, with no other response id. And a span that was open and never current: it is the same call
+    if both have the same response id, or if that began in the same context while the span was open, and
+    ended alike.
     """
     family = words.family_of(draft.operation, "")
+    if node.counted and any(_is_same(draft, family, call) for call in node.counted):
+        return True
+    if node.key in _open_beside(draft, family):
+        return True
     for at, call in enumerate(NESTING.recent):
         same_id = bool(draft.response_id) and draft.response_id == call.response_id
-        latest_ns = draft.end_ns if same_id else min(made_ns, draft.end_ns)
+        latest_ns = draft.end_ns if same_id else min(node.made_ns, draft.end_ns)
         if not draft.start_ns <= call.start_unix_ns <= call.end_unix_ns <= latest_ns:
             continue
         other = bool(draft.response_id and call.response_id) and draft.response_id != call.response_id
@@ -257,6 +291,33 @@ def recorded_already(draft: Draft, made_ns: int) -> bool:
             del NESTING.recent[at]
             return True
     return False
+
+
+def _is_same(draft: Draft, family: str, call: Counted) -> bool:
+    """Whether a call beside a span, in the same context, is what the span stands for."""
+    models = draft.request_model, call.request_model
+    if call.family != family or (all(models) and models[0] != models[1]):
+        return False
+    if draft.response_id and call.response_id:
+        return draft.response_id == call.response_id
+    if {draft.outcome, call.outcome} == {"ok", "error"}:
+        return False
+    usage = draft.usage
+    return usage is None or call.tokens is None or (usage.input, usage.output) == call.tokens
+
+
+def _open_beside(draft: Draft, family: str) -> set[Key]:
+    """Spans beside which a call of ours is open that a finished span stands for: it ended before its stream did."""
+    found: set[Key] = set()
+    for reference in tuple(NESTING.calls.values()):
+        call = reference()
+        if call is None or not call.beside or call.ended or call.chunk_times is None:
+            continue
+        if words.family_of(call.operation, call.name) != family or call.request_model != draft.request_model:
+            continue
+        if not draft.response_id or draft.response_id == call.response_id:
+            found.update(call.beside)
+    return found
 
 
 def within_agent(node: OpenSpan) -> bool:

@@ -79,6 +79,9 @@ class Counted(NamedTuple):
     response_id: str
     start_unix_ns: int
     end_unix_ns: int
+    outcome: str
+    tokens: tuple[int | None, int | None] | None
+    """Input and output tokens; None where no usage was reported."""
 
 
 class Nesting:
