@@ -40,7 +40,7 @@ BESIDE = {
         "opentelemetry-instrumentation-genai-openai",
         "opentelemetry-instrumentation-genai-anthropic",
     ],
-    "official_v2": ["openai", "opentelemetry-instrumentation-openai-v2", "httpx"],
+    "official_v2": ["openai", "opentelemetry-instrumentation-openai-v2", "opentelemetry-util-genai<1.2", "httpx"],
     "langfuse": ["openai", "langfuse"],
     "langsmith": [*_CLIENTS, "langsmith"],
     "sentry": [*_CLIENTS, "sentry-sdk"],

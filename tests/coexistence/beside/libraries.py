@@ -53,6 +53,8 @@ class Library:
     """What the application calls to switch it on, for the page."""
     host_provider: bool = False
     """Whether the host sets a tracer provider first, as instrumentations ask for; others bring their own or none."""
+    answer: dict[str, Any] = field(default_factory=dict)
+    """What the backend answers to every request."""
     variables: dict[str, str] = field(default_factory=dict)
     """Environment of the program; ``{backend}`` is where the library's backend would be."""
 
@@ -314,6 +316,12 @@ LIBRARIES = {
             "WANDB_BASE_URL": "{backend}",
             "WF_TRACE_SERVER_URL": "{backend}",
             "WANDB_ERROR_REPORTING": "false",
+        },
+        answer={
+            "data": {"project": {"name": "coexistence"}, "viewer": {"username": "none"}},
+            "min_required_weave_python_version": "0.0.1",
+            "id": "1",
+            "digest": "none",
         },
     ),
 }

@@ -223,7 +223,7 @@ def run(name: str, order: str) -> dict[str, Any]:
     library = LIBRARIES[name]
     provider = RefusingProvider()
     backend = Loopback()
-    backend.handle(lambda request: json_reply({}))
+    backend.handle(lambda request: json_reply(library.answer))
     set_variables(library, backend.url)
     if library.host_provider:
         trace.set_tracer_provider(TracerProvider())
