@@ -217,8 +217,7 @@ class Draft:
         self.around: tuple[Draft | None, Any] | None = None
         """Current call and context before this one was activated."""
         self.bound: Mapping[str, str] = {}
-        self.conversation_id = ""
-        self.agent = ""
+        self.conversation_id = self.agent = ""
         self.agent_calls = self.tool_calls = 0
         self.stages_total_s = 0.0
         self.stages: dict[str, float] | None = None
