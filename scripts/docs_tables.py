@@ -90,6 +90,18 @@ ATTRIBUTE_MEANING = {
     names.OTHER_MODELS_INPUT: "input tokens of models that the provider consulted, which the totals leave out",
     names.OTHER_MODELS_OUTPUT: "output tokens of models that the provider consulted, which the totals leave out",
     names.SERVER_TOOL_PREFIX + "*": "calls of a tool that the provider ran, as `llm.server_tools.<tool>`",
+    names.REALTIME_SESSION_ID: "session that a response, a turn or a tool call of a realtime connection belongs to",
+    names.DRAFT[
+        names.REALTIME_SESSION_ID
+    ]: "the same under the name of a draft of the conventions, in profile `2026-10`",
+    names.SESSION_TURNS: "turns of a realtime session",
+    names.SESSION_RESPONSES: "responses of a realtime session",
+    names.SESSION_INTERRUPTIONS: "responses of a realtime session that were cut off",
+    names.SESSION_ERRORS: "errors that the provider reported in a realtime session",
+    names.SESSION_RECONNECTS: "connections that continued a realtime session",
+    names.TIME_TO_FIRST_AUDIO_S: "seconds from the end of the user's speech, else from the request, to the first audio",
+    names.USAGE_OUTPUT_AUDIO_S: "seconds of audio that the response has, where the provider counts them",
+    names.USAGE_BILLABLE_AUDIO_S: "seconds of audio that the provider bills, where it reports them",
     names.AGENT_NAME: "on model calls too: the agent that makes them",
     names.ANTHROPIC_REQUEST_ID: "request id that Anthropic returned",
     names.ANTHROPIC_ORGANIZATION_ID: "organization that the API key belongs to",

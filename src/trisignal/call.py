@@ -59,12 +59,19 @@ class RateLimit(NamedTuple):
 class ChunkTimes:
     """Fixed-size record of a stream's timing; all times are `time.perf_counter_ns`."""
 
-    __slots__ = ("first_answer_ns", "first_chunk_ns", "first_token_ns", "intervals", "last_ns", "marked")
+    __slots__ = (
+        "first_answer_ns", "first_audio_ns", "first_chunk_ns", "first_token_ns", "intervals", "last_ns", "marked",
+        "speech_end_ns",
+    )  # fmt: skip
 
     def __init__(self, buckets: int) -> None:
         self.first_chunk_ns = 0
         self.first_token_ns = 0
         self.first_answer_ns = 0
+        self.first_audio_ns = 0
+        """Of realtime responses: audio of the model."""
+        self.speech_end_ns = 0
+        """Of realtime responses: when what the user said ended, if it was spoken."""
         self.last_ns = 0
         self.marked = False
         """The application marked the first token by hand: the last one comes with the end."""
@@ -115,6 +122,7 @@ class Draft:
         "key",
         "kind",
         "leaf",
+        "link",
         "name",
         "opening",
         "operation",
@@ -205,6 +213,8 @@ class Draft:
         """Its span does not become the current one: what happens inside is not to be parented to it."""
         self.leaf = False
         """Made by a patched client: another call seen inside is this very one, seen lower down."""
+        self.link: Any = None
+        """Span context that its span points to, beside its parent."""
         self.key: tuple[int, int] | None = None
         """Trace and span id, while spans of others are watched."""
         self.parent: Any = None

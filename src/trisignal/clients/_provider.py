@@ -45,7 +45,7 @@ def place_of(url: str, fallback: str) -> Place:
         fallback: Provider id for a host that is not known.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    host, port = parts.hostname or "", parts.port or (80 if parts.scheme in ("http", "ws") else 443)
     return Place(host, port, providers.by_host(host, port, state.STATE.settings.provider_hosts, fallback))
 
 

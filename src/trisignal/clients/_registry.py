@@ -48,7 +48,16 @@ _SPEAK_OPENAI = (
 """Servers and vendors that are called through openai's client."""
 
 REGISTRY: tuple[Row, ...] = (
-    Row("openai", "openai", _COMPATIBLE, ">=1.40", ("openai", "openai"), aliases=_SPEAK_OPENAI),
+    Row(
+        "openai",
+        "openai",
+        _COMPATIBLE,
+        ">=1.40",
+        ("openai", "openai"),
+        # Realtime connections, which the client imports when they are needed.
+        also=("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime"),
+        aliases=_SPEAK_OPENAI,
+    ),
     Row("anthropic", "anthropic", "trisignal.clients.anthropic:provider", ">=0.40", aliases=("claude",)),
     Row(
         "cerebras",

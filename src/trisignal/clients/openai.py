@@ -9,6 +9,8 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
+from trisignal.clients._openai_realtime import Connections
+from trisignal.clients._patch import Patches
 from trisignal.clients.sdks.stainless import Endpoint, Stainless
 from trisignal.engine import state
 from trisignal.formats import text
@@ -52,6 +54,12 @@ class OpenAI(Stainless):
         super().__init__(package, fallback)
         self._background: OrderedDict[str, str | None] = OrderedDict()
         """Requested model per id of a background response whose tokens are to come; None once they were counted."""
+
+    def patch(self, patches: Patches) -> None:
+        """Patch the base clients, and the realtime connections that are imported."""
+        super().patch(patches)
+        if self.package == "openai":
+            Connections(self._resolve).patch(patches)
 
     def endpoint_of(self, method: str, path: str, body: Any) -> Endpoint | None:
         """The endpoint of a request: an unknown path that names a model is a model call."""

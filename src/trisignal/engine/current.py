@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any
 
 from opentelemetry import context as otel_context
-from opentelemetry.trace import get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN, get_current_span, set_span_in_context
 
 from trisignal import _context
 from trisignal.call import Draft
@@ -36,6 +38,22 @@ def deactivate(tokens: Activation) -> None:
         _context.current.reset(token)
     except (ValueError, RuntimeError):  # another context, or done before
         return
+
+
+@contextmanager
+def apart(draft: Draft) -> Iterator[None]:
+    """What begins inside belongs to a call, and starts a trace of its own all the same.
+
+    Args:
+        draft: The call.
+    """
+    token = _context.current.set(draft)
+    attached = otel_context.attach(set_span_in_context(INVALID_SPAN))
+    try:
+        yield
+    finally:
+        otel_context.detach(attached)
+        _context.current.reset(token)
 
 
 def restore(draft: Draft, tokens: Activation | None) -> None:

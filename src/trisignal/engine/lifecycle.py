@@ -36,8 +36,12 @@ _EXHAUSTED = (RecursionError, MemoryError)
 """Errors of ours that come from where the application stands: later, elsewhere, the same will succeed."""
 
 
-def open_call(draft: Draft) -> None:
+def open_call(draft: Draft, *, refusable: bool = True) -> None:
     """Begin a call: relations, policy, then every sink.
+
+    Args:
+        draft: The call; it begins now, unless a source has put an earlier start on it.
+        refusable: The gates are asked; False where the call cannot be prevented any more.
 
     Raises:
         Exception: What a gate answered; nothing has begun then. Nothing else is ever raised.
@@ -45,13 +49,14 @@ def open_call(draft: Draft) -> None:
     if unsettled or postponed:
         settle()
     state = STATE
-    if state.gates:
+    if state.gates and refusable:
         _ask(state.gates, draft)
     if not state.used:
         state.used = True
         at_exit_last()
-    draft.start_unix_ns = state.unix_ns()
-    draft.start_ns = state.perf_ns()
+    if not draft.start_ns:
+        draft.start_unix_ns = state.unix_ns()
+        draft.start_ns = state.perf_ns()
     open_calls[id(draft)] = ref(draft)
     draft.freed = freed
     try:

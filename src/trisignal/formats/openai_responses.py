@@ -34,7 +34,7 @@ _NUMBERS = (
     ("max_output_tokens", names.REQUEST_MAX_TOKENS, int),
 )
 _PENDING = frozenset({"queued", "in_progress"})
-_CLIENT_TOOLS = frozenset(
+CLIENT_TOOLS = frozenset(
     {"function_call", "custom_tool_call", "local_shell_call", "shell_call", "computer_call", "apply_patch_call"}
 )
 _FLAGS = {
@@ -109,7 +109,7 @@ def _note(draft: Draft, reply: View, reported: Any) -> None:
     """What a reply says of money and of tools that the provider ran, beside its tokens."""
     bills.read(draft, reply)
     calls, uses = server_tools.of_items(
-        map(view, listed(reply.get("output"))), listed(reply.get("tools")), _CLIENT_TOOLS
+        map(view, listed(reply.get("output"))), listed(reply.get("tools")), CLIENT_TOOLS
     )
     counted = server_tools.of_usage(reported)
     if counted:
@@ -152,7 +152,7 @@ def finish_reason(reply: View) -> str:
     if status != "completed":
         return ""
     for item in listed(reply.get("output")):
-        if text(view(item).get("type")) in _CLIENT_TOOLS:
+        if text(view(item).get("type")) in CLIENT_TOOLS:
             return "tool_calls"
     return "stop"
 
@@ -168,7 +168,7 @@ def look(chunk: Any) -> int:
     if flags is not None:
         return flags
     if kind == "response.output_item.added":
-        return TOKEN | ANSWER if text(view(body.get("item")).get("type")) in _CLIENT_TOOLS else 0
+        return TOKEN | ANSWER if text(view(body.get("item")).get("type")) in CLIENT_TOOLS else 0
     return NOTABLE if kind is None else 0
 
 
@@ -207,7 +207,7 @@ def end(draft: Draft, state: StreamState) -> None:
 # --- content -------------------------------------------------------------------------
 
 
-def _item(raw: Any) -> dict[str, Any] | None:
+def item_message(raw: Any) -> dict[str, Any] | None:
     item = view(raw)
     kind = text(item.get("type")) or "message"
     if kind == "message":
@@ -223,7 +223,7 @@ def _item(raw: Any) -> dict[str, Any] | None:
             "response": item.get("output"),
         }
         return {"role": "tool", "parts": [answer]}
-    if kind in _CLIENT_TOOLS:
+    if kind in CLIENT_TOOLS:
         given = item.get("arguments") if item.get("arguments") is not None else item.get("input")
         call = {
             "type": "tool_call",
@@ -252,11 +252,11 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     if isinstance(given, str):
         inputs: list[Any] = [{"role": "user", "parts": parts_of(given)}]
     else:
-        inputs = [m for m in map(_item, listed(given)) if m is not None]
+        inputs = [m for m in map(item_message, listed(given)) if m is not None]
     if state is not None:
         response = (state.content or {}).get("response")
     if response is not None:
-        outputs = [m for m in map(_item, listed(view(response).get("output"))) if m is not None]
+        outputs = [m for m in map(item_message, listed(view(response).get("output"))) if m is not None]
     else:
         words = "".join((state.content or {}).get("text", ())) if state is not None else ""
         outputs = [{"role": "assistant", "parts": parts_of(words)}] if words else []

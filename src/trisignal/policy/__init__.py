@@ -63,7 +63,9 @@ _READ = attrgetter(*_FROM_DRAFT)
 _IN_ORDER = itemgetter(*Call._fields)
 """The values of a record in its own order, out of those by name."""
 _NO_TOOLS: Mapping[str, int] = MappingProxyType({})
-_CONVERSATION_OPERATIONS = names.INFERENCE | {names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW}
+_CONVERSATION_OPERATIONS = names.INFERENCE | {
+    names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW, names.REALTIME_SESSION, names.REALTIME_TURN,
+}  # fmt: skip
 
 
 class Policy(Cleaning):
@@ -258,6 +260,8 @@ class Policy(Cleaning):
                 closing[names.TIME_TO_FIRST_TOKEN_S] = (times.first_token_ns - start) / 1e9
             if times.first_answer_ns:
                 closing[names.TIME_TO_FIRST_ANSWER_S] = (times.first_answer_ns - start) / 1e9
+            if times.first_audio_ns:
+                closing[names.TIME_TO_FIRST_AUDIO_S] = (times.first_audio_ns - (times.speech_end_ns or start)) / 1e9
         if draft.retries:
             closing[names.RETRIES] = len(draft.retries)
         if draft.stages:

@@ -46,6 +46,20 @@ from trisignal.semconv.money import USAGE_CACHE_READ_VIDEO as USAGE_CACHE_READ_V
 from trisignal.semconv.money import USAGE_COST as USAGE_COST
 from trisignal.semconv.money import USAGE_INPUT_VIDEO as USAGE_INPUT_VIDEO
 from trisignal.semconv.money import USAGE_OUTPUT_VIDEO as USAGE_OUTPUT_VIDEO
+from trisignal.semconv.realtime import DRAFT as DRAFT
+from trisignal.semconv.realtime import REALTIME_ATTRIBUTES, REALTIME_METRICS
+from trisignal.semconv.realtime import REALTIME_INFERENCE as REALTIME_INFERENCE
+from trisignal.semconv.realtime import REALTIME_SESSION as REALTIME_SESSION
+from trisignal.semconv.realtime import REALTIME_SESSION_ID as REALTIME_SESSION_ID
+from trisignal.semconv.realtime import REALTIME_TURN as REALTIME_TURN
+from trisignal.semconv.realtime import SESSION_ERRORS as SESSION_ERRORS
+from trisignal.semconv.realtime import SESSION_INTERRUPTIONS as SESSION_INTERRUPTIONS
+from trisignal.semconv.realtime import SESSION_RECONNECTS as SESSION_RECONNECTS
+from trisignal.semconv.realtime import SESSION_RESPONSES as SESSION_RESPONSES
+from trisignal.semconv.realtime import SESSION_TURNS as SESSION_TURNS
+from trisignal.semconv.realtime import TIME_TO_FIRST_AUDIO_S as TIME_TO_FIRST_AUDIO_S
+from trisignal.semconv.realtime import USAGE_BILLABLE_AUDIO_S as USAGE_BILLABLE_AUDIO_S
+from trisignal.semconv.realtime import USAGE_OUTPUT_AUDIO_S as USAGE_OUTPUT_AUDIO_S
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 SCOPE = "trisignal"
@@ -176,6 +190,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     **dict.fromkeys((RETRIES, CONTENT_CUT_BYTES, *ANTHROPIC_COUNTS), "int"),
     **dict.fromkeys((TIME_TO_FIRST_TOKEN_S, TIME_TO_FIRST_ANSWER_S, STAGE_PREFIX + "*", STAGES_TOTAL_MS), "double"),
     **MONEY_ATTRIBUTES,
+    **REALTIME_ATTRIBUTES,
     PARTIAL: "boolean",
     ANTHROPIC_BETA: "string[]",
     AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
@@ -197,15 +212,16 @@ COUNT_TOKENS = "count_tokens"
 BATCHES = frozenset(f"batch_{verb}" for verb in ("create", "list", "retrieve", "cancel", "delete", "results"))
 STAGE = "stage"
 
-INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION})
+INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION, REALTIME_INFERENCE})
 EXTENSION_OPERATIONS = BATCHES | {
     STAGE, COUNT_TOKENS, "image_generation", "moderation", "speech", "transcription", "translation",
-    "video_generation", "rerank", "request",
+    "video_generation", "rerank", "request", REALTIME_SESSION, REALTIME_TURN, REALTIME_INFERENCE,
 }  # fmt: skip
 """Values of `OPERATION` beyond the conventions' list, which is open."""
 
 MODEL_CALLS_EXCLUDED = BATCHES | {
     RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE, COUNT_TOKENS,
+    REALTIME_SESSION, REALTIME_TURN,
 }  # fmt: skip
 """Operations that are no model call: they get durations, but no requests, tokens or cost."""
 
@@ -255,6 +271,7 @@ _SHARED: dict[str, Metric] = {
     "requests": _metric("llm.requests", "counter", "{request}", (*R, OUTCOME), "Ended model calls by outcome"),
     "errors": _metric("llm.errors", "counter", "{error}", (*R, ERROR_KIND, ERROR_TYPE), "Failed model calls by kind"),
     **MONEY_METRICS,
+    **REALTIME_METRICS,
     "first_token": _metric(
         "llm.time_to_first_token", "histogram", "s", R, "Request sent to first token of any kind", LONG_SECONDS),
     "first_answer": _metric(

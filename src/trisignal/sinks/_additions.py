@@ -107,5 +107,8 @@ class Additions:
             self._mark(row, "first_token", (times.first_token_ns - start) * 1e-9, exemplar)
         if times.first_answer_ns:
             self._series(row, "first_answer").add((times.first_answer_ns - start) * 1e-9)
+        if times.first_audio_ns:
+            since = times.speech_end_ns or start
+            self._mark(row, "first_audio", (times.first_audio_ns - since) * 1e-9, exemplar)
         if per_token is not None:
             self._series(row, "per_token").add(per_token)

@@ -9,7 +9,7 @@ are not the default ones, `light_tracer` returns None and the ordinary way is ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import time_ns
 from types import MappingProxyType
 from typing import Any
@@ -261,6 +261,7 @@ class LightTracer:
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Mapping[str, Any] | None = None,
         start_time: int = 0,
+        links: Sequence[Link] = (),
     ) -> Span:
         """Start a span in the current context; one that records nothing if the sampler says so."""
         sdk = self.sdk
@@ -275,7 +276,7 @@ class LightTracer:
             kept = dict(attributes or {})
             foreign = False
         else:
-            verdict: Any = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
+            verdict: Any = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, links)
             if verdict.decision.is_sampled():
                 flags |= 1
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags), verdict.trace_state)
@@ -286,6 +287,8 @@ class LightTracer:
         span = LightSpan(self, name, ids, parent, kind, kept, start_time)
         # A sampler may add attributes of its own; these have not been through policy.
         span._foreign = foreign
+        if links:
+            span._links.extend(links)
         sdk.span_processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
         return span
 

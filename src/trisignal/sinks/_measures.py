@@ -22,6 +22,7 @@ ENUMERATED: Mapping[str, int] = {
 }
 """Labels with few fixed values, and at most how many: they stay when a label set collapses."""
 _MOST_ENUMERATED = max(ENUMERATED.values())
+_REALTIME = {names.REALTIME_SESSION: "session_duration", names.REALTIME_TURN: "turn_duration"}
 TOKENED = names.INFERENCE | {names.EMBEDDINGS}
 """Operations for whose successful calls the provider is expected to report token usage."""
 
@@ -129,6 +130,8 @@ def entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
         return "workflow_duration", (call.name, call.error_type, call.outcome)
     if call.operation == names.STAGE:
         return "stage_duration", (call.name,)
+    if call.operation in _REALTIME:
+        return _REALTIME[call.operation], (call.provider, call.request_model, call.error_type, call.outcome)
     return "operation_duration", (*common_labels(call), call.error_type, call.outcome, *call.dimensions)
 
 

@@ -323,6 +323,8 @@ def _stream(call: Call, times: ChunkTimes) -> Iterator[Measure]:
             yield "per_token", model, per_token_s
     if times.first_answer_ns:
         yield "first_answer", model, (times.first_answer_ns - start) * 1e-9
+    if times.first_audio_ns:
+        yield "first_audio", model, (times.first_audio_ns - (times.speech_end_ns or start)) * 1e-9
 
 
 def _served_stream(call: Call, times: ChunkTimes) -> Iterator[Measure]:

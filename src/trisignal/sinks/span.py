@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from trisignal.call import Call, Draft
 from trisignal.policy import Policy
@@ -43,6 +43,7 @@ class SpanSink:
             kind=_KINDS[draft.kind, draft.role],
             attributes=draft.opening,
             start_time=draft.start_unix_ns,
+            **({} if draft.link is None else {"links": (Link(draft.link),)}),
         )
 
     def close(self, draft: Draft, call: Call) -> None:
