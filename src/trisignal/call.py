@@ -166,8 +166,7 @@ class Draft:
         """``gen_ai.operation.name``, or ``stage``."""
         self.kind: Literal["client", "internal"] = kind
         self.role: Literal["client", "server"] = "client"
-        self.provider = provider
-        self.request_model = request_model
+        self.provider, self.request_model = provider, request_model
         self.name = name
         """Agent, tool, workflow, data source or stage name; "" when there is none."""
         self.server_address = ""
