@@ -28,7 +28,7 @@ import trisignal
 
 MODEL = "gpt-4o"
 
-telemetry = trisignal.setup(service_name="chat-api", logs="stderr")
+telemetry = trisignal.setup(service_name="chat-api", logs=os.environ.get("TRISIGNAL_LOGS", "stderr"))
 trisignal.instrument("openai")
 
 

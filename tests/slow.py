@@ -13,6 +13,7 @@ SLOW = {
     "e2e": "real servers (make e2e)",
     "export/test_global_provider.py": "hosts with tracer providers of their own, as processes",
     "operate/test_dashboards.py": "dashboards, asked of a real Prometheus",
+    "operate/test_deploy.py": "the chart, with Helm",
     "operate/test_rules.py": "alert rules, judged by promtool",
     "sinks/test_multiprocess.py": "workers that share one page, as processes",
     "test_docs.py": "the blocks of the documentation",
