@@ -21,7 +21,10 @@ from contextvars import ContextVar, Token
 from typing import Any, ParamSpec, TypeVar
 
 from opentelemetry import context as otel_context
+from opentelemetry.context.context import Context
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.propagators.textmap import Getter, TextMapPropagator
+from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from trisignal import _guard
@@ -53,6 +56,38 @@ begun: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("trisignal_begun", d
 suppressed: ContextVar[bool] = ContextVar("trisignal_suppressed", default=False)
 _SUPPRESS_KEY: str = getattr(otel_context, "_SUPPRESS_INSTRUMENTATION_KEY", "")
 """What OpenTelemetry's instrumentations look for; older ones look for the plain name."""
+
+
+def _accesses() -> tuple[Callable[[], Context], Callable[[Context], Any], Callable[[Any], None]]:
+    """OpenTelemetry's functions for the current context, or those of the context variable that they end in.
+
+    Each of its functions calls two others, and a call of a model needs eight: that is a tenth of what recording costs.
+    """
+    runtime = getattr(otel_context, "_RUNTIME_CONTEXT", None)
+    variable = getattr(runtime, "_current_context", None)
+    if type(runtime) is ContextVarsRuntimeContext and type(variable) is ContextVar:
+        return variable.get, variable.set, variable.reset
+    return otel_context.get_current, otel_context.attach, otel_context.detach
+
+
+around, attach, detach = _accesses()
+"""OpenTelemetry's current context; make one current; undo that. In another context the last one may raise."""
+(_SPAN_KEY,) = set_span_in_context(INVALID_SPAN, Context())
+
+
+def parent_of(context: Context) -> SpanContext | None:
+    """Ids of the current span of a context; None when there is none, or none with valid ids."""
+    span = context.get(_SPAN_KEY)
+    if span is None or not isinstance(span, Span):
+        return None
+    ids = span.get_span_context()
+    return ids if ids is not None and ids.is_valid else None
+
+
+def with_span(span: Span, context: Context) -> Context:
+    """A context with a current span; `opentelemetry.trace.set_span_in_context` in one step."""
+    return Context({**context, _SPAN_KEY: span})
+
 
 _PROPAGATORS = "OTEL_PROPAGATORS"
 _W3C = "tracecontext"

@@ -119,6 +119,7 @@ class Draft:
         "finish_reasons",
         "freed",
         "hidden",
+        "ids",
         "key",
         "kind",
         "leaf",
@@ -198,7 +199,6 @@ class Draft:
         self.content: ContentSource | None = None
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
-        self.error_type = ""
         self.error_kind: ErrorKind | None = None
         self.start_ns = self.start_unix_ns = self.end_ns = 0
         self.freed: Callable[[Draft], None] | None = None
@@ -226,7 +226,7 @@ class Draft:
         self.around: tuple[Draft | None, Any] | None = None
         """Current call and context before this one was activated."""
         self.bound: Mapping[str, str] = {}
-        self.conversation_id = self.agent = ""
+        self.conversation_id = self.agent = self.error_type = ""
         self.agent_calls = self.tool_calls = 0
         self.stages_total_s = 0.0
         self.stages: dict[str, float] | None = None
@@ -241,6 +241,8 @@ class Draft:
         """Id of the background response whose tokens arrived with this call, or which brought none that may count."""
         self.span: Any = None
         """The open span that work inside of the call is parented to."""
+        self.ids: Any = None
+        """Its `SpanContext`: a tuple that begins with trace id and span id."""
         self.tokens: dict[Any, Any] = {}
         """What each sink's ``open`` returned, by sink: its ``close`` takes it from here."""
 

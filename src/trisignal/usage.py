@@ -88,24 +88,26 @@ def buckets(usage: Usage) -> TokenBuckets:
     Returns:
         Buckets with ``input* + cache_* == usage.input`` and ``output* + reasoning == usage.output``.
     """
-    total_in = usage.input or 0
-    read = min(usage.cache_read or 0, total_in)
-    write = min(usage.cache_write or 0, total_in - read)
-    write_1h = min(usage.cache_write_1h or 0, write)
-    fresh = total_in - read - write
-    total_out = usage.output or 0
-    reasoning = min(usage.reasoning or 0, total_out)
-    visible = total_out - reasoning
-    if not (usage.input_audio or usage.input_image or usage.input_video):
-        sent = (fresh, 0, 0, 0)
-        cached = (read, 0, 0, 0)
-    else:
-        sent, cached = _inputs(usage, fresh, read)
-    audio_out = image_out = video_out = 0
-    if usage.output_audio or usage.output_image or usage.output_video:
-        audio_out = min(usage.output_audio or 0, visible)
-        image_out = min(usage.output_image or 0, visible - audio_out)
-        video_out = min(usage.output_video or 0, visible - audio_out - image_out)
+    total_in, total_out = usage.input or 0, usage.output or 0
+    read, write, thought = usage.cache_read or 0, usage.cache_write or 0, usage.reasoning or 0
+    if read > total_in:
+        read = total_in
+    fresh = total_in - read
+    if write > fresh:
+        write = fresh
+    fresh -= write
+    write_1h = min(usage.cache_write_1h or 0, write) if write else 0
+    if thought > total_out:
+        thought = total_out
+    visible = total_out - thought
+    if not any(usage[_FIRST_PART:]):
+        # The constructor of a named tuple is a Python function; this is the same without it.
+        counts = (fresh, 0, read, 0, write - write_1h, write_1h, visible, 0, thought, 0, 0, 0, 0, 0, 0)
+        return tuple.__new__(TokenBuckets, counts)
+    sent, cached = _inputs(usage, fresh, read)
+    audio = min(usage.output_audio or 0, visible)
+    image = min(usage.output_image or 0, visible - audio)
+    video = min(usage.output_video or 0, visible - audio - image)
     return TokenBuckets(
         sent[0],
         sent[1],
@@ -113,18 +115,19 @@ def buckets(usage: Usage) -> TokenBuckets:
         cached[1],
         write - write_1h,
         write_1h,
-        visible - audio_out - image_out - video_out,
-        audio_out,
-        reasoning,
+        visible - audio - image - video,
+        audio,
+        thought,
         sent[2],
         sent[3],
         cached[2],
         cached[3],
-        image_out,
-        video_out,
+        image,
+        video,
     )
 
 
+_FIRST_PART = Usage._fields.index("input_audio")
 _Split = tuple[int, int, int, int]
 """Tokens of text, audio, image and video."""
 

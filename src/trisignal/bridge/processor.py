@@ -38,6 +38,9 @@ class BridgeSpanProcessor(SpanProcessor):
     around or inside a call that is recorded already, are not counted again.
     """
 
+    ignores_own_spans = True
+    """Spans of trisignal need not be shown to it."""
+
     def __init__(self) -> None:
         self._closed = False
         self._mirror = False

@@ -18,23 +18,23 @@ Activation = tuple["Token[Draft | None]", Any, Any]
 
 def activate(draft: Draft) -> Activation:
     """Make a call the current one, its span the current span; undo with `deactivate`, or with `restore`."""
-    around = otel_context.get_current()
+    around = _context.around()
     draft.around = _context.current.get(), around
     token = _context.current.set(draft)
     span = draft.span
     if span is None or draft.hidden:
         return token, None, None
-    context = set_span_in_context(span, around)
-    return token, context, otel_context.attach(context)
+    context = _context.with_span(span, around)
+    return token, context, _context.attach(context)
 
 
 def deactivate(tokens: Activation) -> None:
     """Undo `activate`; in another context, where nothing was activated, nothing is done."""
     token, context, attached = tokens
     # Detaching in another context than the one attached in makes OpenTelemetry log an error.
-    if attached is not None and otel_context.get_current() is context:
-        otel_context.detach(attached)
     try:
+        if attached is not None and _context.around() is context:
+            _context.detach(attached)
         _context.current.reset(token)
     except (ValueError, RuntimeError):  # another context, or done before
         return
@@ -64,7 +64,7 @@ def restore(draft: Draft, tokens: Activation | None) -> None:
         outer, context = draft.around
         _context.current.set(outer)
         if draft.span is not None and get_current_span() is draft.span:
-            otel_context.attach(context)
+            _context.attach(context)
 
 
 class Entry:
@@ -78,14 +78,14 @@ class Entry:
         """Id of the frame that entered: a ``with`` statement leaves in the same one."""
         self.outer = _context.current.get()
         """What was current before: restored at the end."""
-        self.around = otel_context.get_current()
+        self.around = _context.around()
         self.context = self.around
         if draft is not None:
             draft.around = self.outer, self.around
             _context.current.set(draft)
             if draft.span is not None:
-                self.context = set_span_in_context(draft.span)
-                otel_context.attach(self.context)
+                self.context = _context.with_span(draft.span, self.around)
+                _context.attach(self.context)
 
 
 def cancel(draft: Draft, elsewhere: list[Entry]) -> None:
@@ -144,8 +144,8 @@ def leave(owner: object, elsewhere: list[Entry], frame: int) -> Draft | None:
             above.outer, above.around = entry.outer, entry.around
         elif entry.draft is not None:
             _context.current.set(entry.outer)
-            if otel_context.get_current() is entry.context:
-                otel_context.attach(entry.around)
+            if _context.around() is entry.context:
+                _context.attach(entry.around)
         return entry.draft
     except BaseException:
         if entry.draft is not None:

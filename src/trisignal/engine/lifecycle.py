@@ -79,9 +79,8 @@ def open_call(draft: Draft, *, refusable: bool = True) -> None:
                 draft.tokens[sink] = token
         except Exception as error:
             _guard.contain(site, error)
-    if NESTING.watchers and draft.span is not None:
-        trace_id, span_id, *_ = draft.span.get_span_context()
-        draft.key = trace_id, span_id
+    if NESTING.watchers and draft.ids is not None:
+        draft.key = draft.ids[:2]
         NESTING.calls[draft.key] = ref(draft)
 
 
@@ -177,7 +176,7 @@ def record(draft: Draft, parent: nesting.Outer | None, ids: SpanContext) -> Call
         if parent is not None:
             relations.inherit(draft, parent)
         draft.parent = parent
-        draft.span = NonRecordingSpan(ids)
+        draft.span, draft.ids = NonRecordingSpan(ids), ids
         state.policy.admit(draft)
     except Exception as error:
         _blank(draft)

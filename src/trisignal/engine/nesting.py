@@ -253,12 +253,21 @@ def counted(call: Call, open_beside: tuple[Key, ...]) -> None:
         call: The record.
         open_beside: Spans that were open in the same context when it began.
     """
-    end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
-    response_id = str(call.closing.get(names.RESPONSE_ID, ""))
-    family = words.family_of(call.operation, "")
-    usage = call.usage
-    tokens = None if usage is None else (usage.input, usage.output)
-    record = Counted(family, call.request_model, response_id, call.start_unix_ns, end_ns, call.outcome, tokens)
+    operation = call.operation
+    family = names.CHAT if operation in names.INFERENCE else words.family_of(operation, "")
+    # The constructor of a named tuple is a Python function; this is the same without it.
+    record = tuple.__new__(
+        Counted,
+        (
+            family,
+            call.request_model,
+            call.closing.get(names.RESPONSE_ID, ""),
+            call.start_unix_ns,
+            call.start_unix_ns + round(call.duration_s * 1e9),
+            call.outcome,
+            None if call.usage is None else call.usage[:2],
+        ),
+    )
     NESTING.recent.append(record)
     for key in open_beside:
         node: OpenSpan | None = NESTING.spans.get(key)

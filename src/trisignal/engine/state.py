@@ -17,7 +17,7 @@ from trisignal import _context, _guard
 from trisignal.call import Call, Draft
 from trisignal.config import Settings
 from trisignal.policy import Policy
-from trisignal.sinks import Meter, Sink
+from trisignal.sinks import Meter, Sink, is_idle
 
 Gate = Callable[[Draft], "Exception | None"]
 Open = tuple[str, Callable[[Draft], Any], Any]
@@ -183,7 +183,7 @@ def detach(watcher: Watcher) -> None:
 def _compile() -> None:
     sinks: tuple[Any, ...] = (*STATE.sinks, *STATE.attached)
     STATE.meters = (*STATE.own_meters, *(s for s in STATE.attached if isinstance(s, Meter)))
-    STATE.opens = tuple((f"sink.{s.name}.open", s.open, s) for s in sinks if hasattr(s, "open"))
+    STATE.opens = tuple((f"sink.{s.name}.open", s.open, s) for s in sinks if hasattr(s, "open") and not is_idle(s.open))
     ends = [(s, f"sink.{s.name}.close", s.close) for s in sinks if hasattr(s, "close")]
     STATE.closes = tuple((site, close) for _, site, close in ends)
     STATE.records = tuple((site, close) for s, site, close in ends if getattr(s, "takes_recorded", True))

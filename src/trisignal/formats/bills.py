@@ -32,9 +32,14 @@ HEADERS = frozenset({_COST, _ORIGINAL, _DISCOUNT, _MARGIN, _ESTIMATE, *_CACHES})
 """Names, in lower case, of headers that `read_headers` looks at, beside those that have ``cost`` in their name."""
 
 
-_IN_USAGE = frozenset({"cost", "cost_in_usd_ticks", "pydantic_ai_gateway", *_TOTALS})
-_IN_REPLY = frozenset({"provider_metadata", "providerMetadata", "cost", *_TOTALS})
-"""Keys without which a usage object or a reply has no bill: nearly all have none, and are done with one look."""
+IN_MESSAGE = "provider_metadata"
+"""Key of a message that has a bill."""
+IN_USAGE = frozenset({"cost", "cost_in_usd_ticks", "pydantic_ai_gateway", *_TOTALS})
+"""Keys without which a usage object has no bill: nearly all have none, and are done with one look."""
+_USAGES = ("usage", "usage_metadata", "usageMetadata")
+_OUTSIDE = frozenset({IN_MESSAGE, "providerMetadata", "cost", *_TOTALS})
+IN_REPLY = _OUTSIDE | set(_USAGES[1:])
+"""The same for a reply, outside of its message and its object ``usage``."""
 
 
 def usd(value: Any) -> float | None:
@@ -81,7 +86,7 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         provider: Provider name, as on the span.
     """
     counts = view(raw)
-    if counts.__class__ is dict and _IN_USAGE.isdisjoint(counts):
+    if counts.__class__ is dict and IN_USAGE.isdisjoint(counts):
         return None
     cost = counts.get("cost")
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
@@ -115,11 +120,11 @@ def of_reply(reply: View, provider: str = "") -> Bill | None:
         reply: The reply, as a view.
         provider: Provider name, as on the span.
     """
-    for key in ("usage", "usage_metadata", "usageMetadata"):
+    for key in _USAGES:
         raw = reply.get(key)
         if raw is not None and (found := of_usage(raw, provider)) is not None:
             return found
-    if reply.__class__ is not dict or not _IN_REPLY.isdisjoint(reply):
+    if reply.__class__ is not dict or not _OUTSIDE.isdisjoint(reply):
         if "provider_metadata" in reply or "providerMetadata" in reply:
             return _gateway(reply)
         for key in ("cost", *_TOTALS):
@@ -129,7 +134,7 @@ def of_reply(reply: View, provider: str = "") -> Bill | None:
     for choice in listed(reply.get("choices"))[:1]:
         held = view(choice)
         part = view(held.get("message") or held.get("delta"))
-        if "provider_metadata" in part:
+        if IN_MESSAGE in part:
             return _gateway(part)
     return None
 

@@ -128,8 +128,12 @@ _CACHE_WRITE = ("cache_write_tokens", "cache_creation_tokens")
 
 def usage(raw: Any) -> Usage | None:
     """Normalise a chat, completions or embeddings usage object."""
-    counts = view(raw)
-    prompt, completion = count(counts.get("prompt_tokens")), count(counts.get("completion_tokens"))
+    counts = raw if raw.__class__ is dict else view(raw)
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    if prompt.__class__ is not int or not 0 <= prompt < MOST:
+        prompt = count(prompt)
+    if completion.__class__ is not int or not 0 <= completion < MOST:
+        completion = count(completion)
     if prompt is None and completion is None:
         return None
     read = write = reasoning = None
@@ -137,7 +141,9 @@ def usage(raw: Any) -> Usage | None:
     details = counts.get("prompt_tokens_details")
     if details is not None:
         part = view(details)
-        read = count(part.get("cached_tokens"))
+        read = part.get("cached_tokens")
+        if read is not None:
+            read = count(read)
         for name in _CACHE_WRITE:
             if write is None and part.get(name) is not None:
                 write = count(part.get(name))
@@ -160,9 +166,13 @@ def usage(raw: Any) -> Usage | None:
     if seconds is not None or images:
         images = count(images)
         more.update(audio_s=amount(seconds), input_image=images or more.get("input_image"))
-    return Usage(prompt, completion, read, write, None, reasoning, **more)
+    if more:
+        return Usage(prompt, completion, read, write, None, reasoning, **more)
+    # The constructor of a named tuple is a Python function; this is the same without it.
+    return tuple.__new__(Usage, (prompt, completion, read, write, None, reasoning, *_NO_MODALITIES))
 
 
+_NO_MODALITIES = Usage()[6:]
 _MODALITIES = ("audio", "image", "video")
 
 
@@ -203,10 +213,10 @@ def with_reasoning(reported: View, prompt: int | None, completion: int | None, r
 def _read_head(draft: Draft, reply: View) -> None:
     model = reply.get("model")
     if model:
-        draft.response_model = text(model)
+        draft.response_model = model if model.__class__ is str else text(model)
     id_ = reply.get("id")
     if id_:
-        draft.response_id = text(id_)
+        draft.response_id = id_ if id_.__class__ is str else text(id_)
     fields = draft.fields
     tier = reply.get("service_tier")
     if tier:
@@ -219,23 +229,49 @@ def _read_head(draft: Draft, reply: View) -> None:
 def read_response(draft: Draft, reply: View) -> None:
     """Facts of a complete chat completion or legacy completion."""
     _read_head(draft, reply)
-    choices = listed(reply.get("choices"))
-    if choices:
-        found = [text(view(choice).get("finish_reason")) for choice in choices]
-        if any(found):
-            draft.finish_reasons = tuple([reason or "error" for reason in found])
+    reasons: list[str] = []
+    messages: list[View] = []
+    choices = reply.get("choices")
+    for choice in choices if choices.__class__ is list else listed(choices):
+        held = view(choice)
+        reason = held.get("finish_reason")
+        reasons.append(reason if reason.__class__ is str else text(reason))
+        messages.append(view(held.get("message") or held.get("delta")))
+    if any(reasons):
+        draft.finish_reasons = tuple(reasons) if all(reasons) else tuple([reason or "error" for reason in reasons])
     reported = reply.get("usage")
     if reported is not None:
-        draft.usage = usage(reported)
-        _note(draft, reply, reported)
-    if choices:
-        _note_tools(draft, choices)
+        counts = view(reported)
+        draft.usage = usage(counts)
+        _note(draft, reply, counts, messages[0] if messages else {})
+    for message in messages:
+        if message.get("executed_tools") or message.get("annotations"):
+            _note_tools(draft, message)
 
 
-def _note(draft: Draft, reply: View, reported: Any) -> None:
+def _first_message(reply: View) -> View:
+    for choice in listed(reply.get("choices")):
+        held = view(choice)
+        return view(held.get("message") or held.get("delta"))
+    return {}
+
+
+_NOTED_IN_USAGE = bills.IN_USAGE | server_tools.IN_USAGE
+_NOTED_IN_REPLY = bills.IN_REPLY | {"usage_breakdown"}
+
+
+def _note(draft: Draft, reply: View, counts: View, message: View) -> None:
     """What a reply says of money and of tools that the provider ran, beside its tokens."""
+    if (
+        reply.__class__ is dict
+        and counts.__class__ is dict
+        and _NOTED_IN_USAGE.isdisjoint(counts)
+        and _NOTED_IN_REPLY.isdisjoint(reply)
+        and bills.IN_MESSAGE not in message
+    ):
+        return  # nearly all replies
     bills.read(draft, reply)
-    tools = server_tools.of_usage(reported)
+    tools = server_tools.of_usage(counts)
     if tools:
         server_tools.note(draft, tools)
     breakdown = reply.get("usage_breakdown")
@@ -245,17 +281,14 @@ def _note(draft: Draft, reply: View, reported: Any) -> None:
         draft.by_model = tuple((text(part.get("model")), usage(part.get("usage")) or Usage()) for part in parts)
 
 
-def _note_tools(draft: Draft, choices: Any) -> None:
-    for choice in choices:
-        held = view(choice)
-        part = view(held.get("message") or held.get("delta"))
-        executed = part.get("executed_tools")
-        if executed:
-            server_tools.note(draft, server_tools.tally(text(view(tool).get("type")) for tool in listed(executed)))
-        elif part.get("annotations") and draft.server_tools is None:
-            # Models that always search: their fee is a price per call.
-            cited = any(view(note).get("type") == "url_citation" for note in listed(part.get("annotations")))
-            server_tools.note(draft, {server_tools.WEB_SEARCH: int(cited)}, {})
+def _note_tools(draft: Draft, message: View) -> None:
+    executed = message.get("executed_tools")
+    if executed:
+        server_tools.note(draft, server_tools.tally(text(view(tool).get("type")) for tool in listed(executed)))
+    elif message.get("annotations") and draft.server_tools is None:
+        # Models that always search: their fee is a price per call.
+        cited = any(view(note).get("type") == "url_citation" for note in listed(message.get("annotations")))
+        server_tools.note(draft, {server_tools.WEB_SEARCH: int(cited)}, {})
 
 
 def look(chunk: Any) -> int:
@@ -305,17 +338,16 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         state.error = error
     holder = _with_usage(chunk)
     if holder is not None:
-        counts = usage(holder["usage"])
-        if counts is not None:
-            draft.usage = counts
-        _note(draft, holder, holder["usage"])
+        reported = view(holder["usage"])
+        draft.usage = usage(reported) or draft.usage
+        _note(draft, holder, reported, _first_message(holder))
     for choice in listed(chunk.get("choices")):
         part = view(choice)
         index = count(part.get("index")) or 0
         reason = text(part.get("finish_reason"))
         if reason:
             state.finishes[index] = reason
-            _note_tools(draft, (choice,))
+            _note_tools(draft, view(part.get("message") or part.get("delta")))
         else:
             state.finishes.setdefault(index, "")
         if state.content is not None:

@@ -41,6 +41,14 @@ WEB_SEARCH_PREVIEW, GROUNDED_PROMPT, MAPS = "web_search_preview", "grounded_prom
 FEES = frozenset({WEB_SEARCH, "x_search", FILE_SEARCH, MAPS, "visit_website", "attachment_search"})
 """Tools whose fee is due for each call, where nothing else is known."""
 
+IN_USAGE = frozenset(
+    {
+        "server_tool_use", "server_side_tool_usage_details", "connectors", "server_side_tools_used",
+        "num_search_queries",
+    }
+)  # fmt: skip
+"""Keys without which a usage object counts no such calls: nearly all have none, and are done with one look."""
+
 
 def name_of(tool: str) -> str:
     """Our name of a vendor's tool."""
@@ -81,6 +89,8 @@ def of_usage(raw: Any) -> dict[str, int]:
     ``server_side_tools_used`` xAI's, ``connectors`` Mistral's, ``num_search_queries`` Perplexity's.
     """
     counts = view(raw)
+    if counts.__class__ is dict and IN_USAGE.isdisjoint(counts):
+        return {}
     found: dict[str, int] = {}
     for key in ("server_tool_use", "server_side_tool_usage_details", "connectors"):
         part = counts.get(key)

@@ -16,7 +16,7 @@ from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import AttributeValue, Call, Draft, RateLimit
 from trisignal.config import Settings
-from trisignal.policy.charge import Charge, Priced, charge, describe
+from trisignal.policy.charge import UNCHARGED, Charge, Priced, charge, describe
 from trisignal.policy.cleaning import FIELD_BYTES as FIELD_BYTES
 from trisignal.policy.cleaning import REDACTION_FAILED as REDACTION_FAILED
 from trisignal.policy.cleaning import Cleaning
@@ -92,17 +92,24 @@ class Policy(Cleaning):
 
     def admit(self, draft: Draft) -> None:
         """Prepare a draft's first attributes, redacted: what samplers and parents see."""
-        known = self.known
+        known, remembered = self.known, self._remembered
         operation = draft.operation
         opening: dict[str, AttributeValue] = {}
         if operation != names.STAGE:
             opening[names.OPERATION] = operation
-        if draft.provider:
-            opening[names.PROVIDER] = draft.provider = known(draft.provider)
-        if draft.request_model:
-            opening[names.REQUEST_MODEL] = draft.request_model = known(draft.request_model)
-        if draft.server_address:
-            opening[names.SERVER_ADDRESS] = draft.server_address = self.address(draft.server_address)
+        # A text that has been seen before costs a look, not a call; an enumeration may equal one, and be none.
+        text = draft.provider
+        if text:
+            done = remembered.get(text) if text.__class__ is str else None
+            opening[names.PROVIDER] = draft.provider = done or known(text)
+        text = draft.request_model
+        if text:
+            done = remembered.get(text) if text.__class__ is str else None
+            opening[names.REQUEST_MODEL] = draft.request_model = done or known(text)
+        text = draft.server_address
+        if text:
+            done = self._addresses.get(text) if text.__class__ is str else None
+            opening[names.SERVER_ADDRESS] = draft.server_address = done or self.address(text)
             if 0 < draft.server_port < _PORTS:
                 opening[names.SERVER_PORT] = draft.server_port
             else:
@@ -116,7 +123,7 @@ class Policy(Cleaning):
         for name, value in fields.items():
             kind = value.__class__
             if kind is str:
-                opening[name] = known(value)
+                opening[name] = remembered.get(value) or known(value)
             elif kind is bool or (
                 (kind is float or kind is int) and len(repr(value)) < _LONG_NUMBER and value - value == 0
             ):
@@ -201,11 +208,15 @@ class Policy(Cleaning):
         sampled = False
         if span is not None:
             # A SpanContext is a tuple; its properties cost a call each.
-            trace_number, span_number, _, flags, *_ = span.get_span_context()
+            trace_number, span_number, _, flags, *_ = draft.ids or span.get_span_context()
             trace_id, span_id = f"{trace_number:032x}", f"{span_number:016x}"
             sampled = bool(flags & 1)
-        bound = draft.bound
-        dimensions = tuple([bound.get(name, "") for name in self._dimension_names])
+        dimensions: tuple[str, ...] = ()
+        if self._dimension_names:
+            dimensions = tuple([draft.bound.get(name, "") for name in self._dimension_names])
+        request_id = draft.vendor_request_id
+        if request_id and not (request_id.__class__ is str and self._is_harmless(request_id)):
+            request_id = self.clean(request_id)
         values = dict(zip(_FROM_DRAFT, _READ(draft)))
         values.update(
             span_name=self.span_name(draft),
@@ -226,24 +237,32 @@ class Policy(Cleaning):
             trace_id=trace_id,
             span_id=span_id,
             sampled=sampled,
-            vendor_request_id=self.clean(draft.vendor_request_id) if draft.vendor_request_id else "",
+            vendor_request_id=request_id or "",
             server_tools=draft.server_tools or _NO_TOOLS,
         )
         # The constructor of a named tuple is a Python function; this is the same without it.
         return tuple.__new__(Call, _IN_ORDER(values))
 
     def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Charge:
-        if draft.response_id:
-            closing[names.RESPONSE_ID] = self.clean(draft.response_id)
-        if draft.response_model:
-            closing[names.RESPONSE_MODEL] = draft.response_model = self.known(draft.response_model)
+        text = draft.response_id
+        if text:
+            same = text.__class__ is str and self._is_harmless(text)
+            closing[names.RESPONSE_ID] = text if same else self.clean(text)
+        text = draft.response_model
+        if text:
+            known = self._remembered.get(text) if text.__class__ is str else None
+            closing[names.RESPONSE_MODEL] = draft.response_model = known or self.known(text)
         if draft.finish_reasons:
-            closing[names.RESPONSE_FINISH_REASONS] = tuple([self.known(r) for r in draft.finish_reasons])
+            reasons: list[str] = []
+            for text in draft.finish_reasons:  # a loop: a comprehension is one more function call
+                known = self._remembered.get(text) if text.__class__ is str else None
+                reasons.append(known or self.known(text))
+            closing[names.RESPONSE_FINISH_REASONS] = tuple(reasons)
         if draft.error_type:
             closing[names.ERROR_TYPE] = draft.error_type = self.known(draft.error_type)
             if draft.error_kind:
                 closing[names.ERROR_KIND] = draft.error_kind
-        charged = Charge()
+        charged = UNCHARGED
         if model_call:
             if draft.server_tools:
                 draft.server_tools = {self.known(tool): calls for tool, calls in draft.server_tools.items()}
@@ -298,7 +317,9 @@ class Policy(Cleaning):
 
 def _bounded(limits: tuple[RateLimit, ...]) -> tuple[RateLimit, ...]:
     """Resources become labels, and their names come from headers: only words of the trade pass."""
-    if all(limit.resource in _resources or _is_resource(limit.resource) for limit in limits):
+    if _resources.issuperset(map(_NAME_OF_LIMIT, limits)):
+        return limits
+    if all(_is_resource(limit.resource) for limit in limits):
         return limits
     known = [limit for limit in limits if _is_resource(limit.resource)]
     others = [limit._replace(resource=OTHER_RESOURCE) for limit in limits if not _is_resource(limit.resource)]
@@ -306,6 +327,7 @@ def _bounded(limits: tuple[RateLimit, ...]) -> tuple[RateLimit, ...]:
 
 
 _resources: set[str] = set()
+_NAME_OF_LIMIT = itemgetter(RateLimit._fields.index("resource"))
 
 
 def _is_resource(name: str) -> bool:

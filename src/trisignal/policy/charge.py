@@ -60,6 +60,9 @@ class Charge(NamedTuple):
     tokens: TokenBuckets | None = None
 
 
+UNCHARGED = Charge()
+
+
 def describe(draft: Draft, closing: dict[str, AttributeValue], outcome: str) -> None:
     """Put token counts and server tools among a call's attributes.
 
@@ -114,19 +117,32 @@ def charge(pricer: Priced, draft: Draft, closing: dict[str, AttributeValue], pro
     """
     bill, usage = draft.bill, draft.usage
     if usage is None and bill is None and not draft.tool_uses:
-        return Charge()
+        return UNCHARGED
     tokens = None if usage is None else buckets(usage)
-    price = _listed(pricer, draft, tokens or _NO_TOKENS)
+    cost: Cost
+    listed: Cost | None = None
+    if draft.by_model:
+        price = _price_by_model(pricer, draft)
+    else:
+        price = pricer.price(
+            draft.provider,
+            draft.server_address,
+            draft.response_model,
+            draft.request_model,
+            tokens or _NO_TOKENS,
+            tier=draft.tier,
+            at_unix_s=draft.start_unix_ns * 1e-9,
+            uses=draft.tool_uses,
+            audio_s=0.0 if usage is None else usage.audio_s or 0.0,
+        )
     if bill is not None:
         listed = None if isinstance(price, str) else price
-        charged = Charge(bill.cost(listed), None, listed, tokens)
+        cost = bill.cost(listed)
     elif isinstance(price, str):
         closing[names.UNPRICED_REASON] = price
         return Charge(None, price, None, tokens)
     else:
-        charged = Charge(price, None, None, tokens)
-    cost = charged.cost
-    assert cost is not None
+        cost = price
     table = names.COST_ATTRIBUTES
     closing[table["input"]] = round(cost.input_usd, USD_DIGITS)
     closing[table["output"]] = round(cost.output_usd, USD_DIGITS)
@@ -136,41 +152,30 @@ def charge(pricer: Priced, draft: Draft, closing: dict[str, AttributeValue], pro
         table = names.PROPOSED_COST
         closing[table["amount"]], closing[table["currency"]] = total, "USD"
         closing[table["source"]] = names.PROPOSED_SOURCES[cost.source]
-    return charged
+    # The constructor of a named tuple is a Python function; this is the same without it.
+    return tuple.__new__(Charge, (cost, None, listed, tokens))
 
 
-def _listed(pricer: Priced, draft: Draft, tokens: TokenBuckets) -> Cost | UnpricedReason:
-    usage = draft.usage
-    model, asked = draft.response_model, draft.request_model
-    if draft.by_model:
-        # Each request inside the call has a context of its own, and its own model's price.
-        (first, part), *others = draft.by_model
-        tokens = buckets(part)
-        if first != model:
-            model, asked = first, ""
-    else:
-        others = []
-    at_unix_s = draft.start_unix_ns * 1e-9
-    price = pricer.price(
-        draft.provider,
-        draft.server_address,
-        model,
-        asked,
-        tokens,
-        tier=draft.tier,
-        at_unix_s=at_unix_s,
-        uses=draft.tool_uses,
-        audio_s=0.0 if usage is None else usage.audio_s or 0.0,
-    )
-    for model, part in others:
-        if isinstance(price, str):
-            break
-        asked = draft.request_model if model == draft.response_model else ""
-        added = pricer.price(
-            draft.provider, draft.server_address, model, asked, buckets(part), tier=draft.tier, at_unix_s=at_unix_s
+def _price_by_model(pricer: Priced, draft: Draft) -> Cost | UnpricedReason:
+    """Each request inside the call has a context of its own, and its own model's price."""
+    total: Cost | None = None
+    for model, part in draft.by_model:
+        price = pricer.price(
+            draft.provider,
+            draft.server_address,
+            model,
+            draft.request_model if model == draft.response_model else "",
+            buckets(part),
+            tier=draft.tier,
+            at_unix_s=draft.start_unix_ns * 1e-9,
+            uses=draft.tool_uses if total is None else None,
+            audio_s=(draft.usage.audio_s or 0.0) if total is None and draft.usage is not None else 0.0,
         )
-        price = added if isinstance(added, str) else _sum(price, added)
-    return price
+        if isinstance(price, str):
+            return price
+        total = price if total is None else _sum(total, price)
+    assert total is not None
+    return total
 
 
 def _sum(one: Cost, other: Cost) -> Cost:

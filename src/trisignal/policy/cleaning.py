@@ -10,7 +10,7 @@ from trisignal import _guard
 from trisignal.call import AttributeValue
 from trisignal.policy.masks import MASKED
 from trisignal.policy.own_redactor import RedactionError
-from trisignal.policy.redact import Redactor, masks_of
+from trisignal.policy.redact import PatternRedactor, Redactor, harmless, masks_of
 from trisignal.policy.truncate import shorten
 from trisignal.providers import is_ip
 from trisignal.semconv.digits import is_short, redact_number
@@ -44,6 +44,8 @@ class Cleaning:
         self._warned = False
         self._masks = masks_of(redactor)
         self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
+        self._is_harmless: Callable[[str], bool] = self._first_look
+        """A cheap yes for texts that would come out of `clean` as they are."""
 
     def clean(self, value: Any) -> str:
         """Redact and shorten one metadata string, and make it encodable; a failing redactor blanks it.
@@ -66,6 +68,12 @@ class Cleaning:
         if cut:
             done = done[:-_MARGIN]
         return done if len(done) < FIELD_BYTES // 4 else shorten(done, FIELD_BYTES)[0]
+
+    def _first_look(self, text: str) -> bool:
+        redactor = self._redactor
+        sure = type(redactor) is PatternRedactor and redactor.passes_harmless
+        self._is_harmless = harmless() if sure else _never
+        return self._is_harmless(text)
 
     def known(self, value: object) -> str:
         """`clean` for strings of few different values (model names, dimensions), remembered unless it failed."""
@@ -153,6 +161,10 @@ class Cleaning:
 
 
 _FEW = 1_000_000
+
+
+def _never(text: str) -> bool:
+    return False
 
 
 def _no_secret(key: object, value: object) -> None:

@@ -137,14 +137,10 @@ def _cost(
     sent = fresh + cached + written
     replied = answer + thinking
     # Divided last: the sums then read 0.00369, not 0.0036899999999999997.
-    return Cost(
-        sent / _MILLION,
-        replied / _MILLION,
-        (sent + replied + tools + per_request) / _MILLION,
-        tuple(parts),
-        plan.source,
-        (uncached - cached) / _MILLION if uncached > cached else 0.0,
-    )
+    total = (sent + replied + tools + per_request) / _MILLION
+    saved = (uncached - cached) / _MILLION if uncached > cached else 0.0
+    # The constructor of a named tuple is a Python function; this is the same without it.
+    return tuple.__new__(Cost, (sent / _MILLION, replied / _MILLION, total, tuple(parts), plan.source, saved))
 
 
 def _cached(own: Price | None, fresh: Price | None, rates: Rates) -> Price | None:

@@ -117,6 +117,8 @@ class PatternRedactor:
                 raise ConfigError("redact_patterns", pattern, f"regular expressions ({error})") from None
         self._on_hit = on_hit
         self.masks = KeyMasks(mask_keys, on_hit) if mask_keys else None
+        self.passes_harmless = not self._own and self.masks is None
+        """It leaves every text as it is that `is_harmless`."""
         self.shortest_number = 1 if self._own else SHORTEST
         """Digits of the shortest number that it may change."""
 
@@ -172,19 +174,27 @@ def is_harmless(text: str) -> bool:
     Args:
         text: Any text.
     """
-    return (
-        _HARMLESS.fullmatch(text) is not None
-        and _key_hints().search(text) is None
-        and not (text[2:4].isdecimal() and text[:2].isupper())
-    )
+    return harmless()(text)
 
 
 @cache
-def _key_hints() -> re.Pattern[str]:
-    # It takes milliseconds to compile: not before the first text.
+def harmless() -> Callable[[str], bool]:
+    """`is_harmless`, ready for use: its patterns take milliseconds to compile, so not before the first text."""
     from trisignal.policy.key_formats import hints
 
-    return hints()
+    starts, marks, dotted = hints()
+    fits = _HARMLESS.fullmatch
+
+    def is_harmless(text: str) -> bool:
+        return (
+            fits(text) is not None
+            and starts("_" + text) is None
+            and marks(text) is None
+            and ("." not in text or dotted(text) is None)
+            and not (text[2:4].isdecimal() and text[:2].isupper())
+        )
+
+    return is_harmless
 
 
 def _replaced(text: str, hits: list[Hit], counts: dict[str, int]) -> str:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from trisignal.call import Call, Draft
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def idle(method: F) -> F:
+    """Marks an ``open`` that does nothing, so that it need not be called with every call."""
+    method.idle = True  # type: ignore[attr-defined]  # of functions
+    return method
+
+
+def is_idle(method: Callable[..., Any]) -> bool:
+    """Whether a method is marked by `idle`."""
+    return getattr(method, "idle", False) is True
 
 
 class Sink(Protocol):

@@ -16,7 +16,8 @@ from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, Tracer
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, Tracer
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -28,9 +29,9 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
-    get_current_span,
 )
 
+from trisignal import _context
 from trisignal.semconv.values import scalar, text_of
 
 _LIMIT = 128
@@ -105,15 +106,31 @@ class LightSpan(Span):
         """Whether the span has not ended yet."""
         return self._end_ns is None
 
-    def add_checked(self, attributes: Mapping[str, Any]) -> None:
-        """Add attributes that policy has typed and bounded."""
-        self._attributes.update(attributes)
+    def conclude(
+        self,
+        attributes: Mapping[str, Any],
+        content: Mapping[str, Any],
+        name: str | None,
+        failure: str | None,
+        end_ns: int,
+    ) -> None:
+        """End the span with what policy has typed and bounded.
 
-    def finish_checked(self, name: str, failure: str | None) -> None:
-        """Set name and error status, both from policy."""
-        self._name = name
+        Args:
+            attributes: Facts of the end.
+            content: Content attributes.
+            name: The name that it gets; None: it keeps its own.
+            failure: Description of its error status; None: there is none.
+            end_ns: End of the call, as Unix time.
+        """
+        self._attributes.update(attributes)
+        if content:
+            self._attributes.update(content)
+        if name is not None:
+            self._name = name
         if failure is not None and self._status.status_code is not StatusCode.OK:
             self._status = Status(StatusCode.ERROR, failure)
+        self.end(end_ns)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Add an attribute from anywhere: checked, and dropped when there are too many."""
@@ -176,23 +193,23 @@ class LightSpan(Span):
         self._end_ns = end_time if end_time is not None else time_ns()
         tracer = self._tracer
         finished = ReadableSpan if self._foreign else CleanSpan
-        tracer.sdk.span_processor.on_end(
-            finished(
-                self._name,
-                self._context,
-                self._parent,
-                tracer.resource,
-                self._attributes,
-                self._events,
-                self._links,
-                self._kind,
-                None,
-                self._status,
-                self._start_ns,
-                self._end_ns,
-                tracer.scope,
-            )
+        span = finished(
+            self._name,
+            self._context,
+            self._parent,
+            tracer.resource,
+            self._attributes,
+            self._events,
+            self._links,
+            self._kind,
+            None,
+            self._status,
+            self._start_ns,
+            self._end_ns,
+            tracer.scope,
         )
+        for processor in tracer.listeners()[1]:
+            processor.on_end(span)
 
 
 _UNSET = Status(StatusCode.UNSET)
@@ -236,13 +253,16 @@ class LightTracer:
         scope: Its instrumentation scope.
     """
 
-    __slots__ = ("_given", "_hashed", "_random", "scope", "sdk")
+    __slots__ = ("_given", "_hashed", "_known", "_listeners", "_random", "scope", "sdk")
 
     def __init__(self, sdk: Tracer, scope: InstrumentationScope) -> None:
         self.sdk = sdk
         self.scope = scope
         self._given = sdk.resource
         self._hashed = HashedResource(sdk.resource)
+        self._known: object = None
+        """The provider's processors when `_listeners` were chosen."""
+        self._listeners: tuple[tuple[SpanProcessor, ...], tuple[SpanProcessor, ...]] = ((), ())
         is_random = getattr(sdk.id_generator, "is_trace_id_random", None)
         self._random = int(getattr(TraceFlags, "RANDOM_TRACE_ID", 0)) if is_random and is_random() else 0
 
@@ -265,11 +285,11 @@ class LightTracer:
     ) -> Span:
         """Start a span in the current context; one that records nothing if the sampler says so."""
         sdk = self.sdk
-        parent: SpanContext | None = get_current_span(context).get_span_context()
-        if parent is not None and parent.is_valid:
+        parent = _context.parent_of(_context.around() if context is None else context)
+        if parent is not None:
             trace_id, flags = parent.trace_id, int(parent.trace_flags) & 2
         else:
-            parent, trace_id, flags = None, sdk.id_generator.generate_trace_id(), self._random
+            trace_id, flags = sdk.id_generator.generate_trace_id(), self._random
         span_id = sdk.id_generator.generate_span_id()
         if parent is None and getattr(sdk.sampler, "inner", sdk.sampler) in _ALL_ROOTS:
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags | 1))
@@ -289,8 +309,35 @@ class LightTracer:
         span._foreign = foreign
         if links:
             span._links.extend(links)
-        sdk.span_processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
+        for processor in self.listeners()[0]:
+            processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
         return span
+
+    def listeners(self) -> tuple[tuple[SpanProcessor, ...], tuple[SpanProcessor, ...]]:
+        """The provider's processors that do something when a span of ours starts, and when it ends."""
+        processor: Any = self.sdk.span_processor
+        known = getattr(processor, "_span_processors", None)
+        if type(processor) is not SynchronousMultiSpanProcessor or type(known) is not tuple:
+            return (processor,), (processor,)
+        if known is not self._known:
+            self._listeners = (
+                tuple(p for p in known if _does(p, "on_start")),
+                tuple(p for p in known if _does(p, "on_end")),
+            )
+            self._known = known
+        return self._listeners
+
+
+_IDLE = SpanProcessor, BatchSpanProcessor, SimpleSpanProcessor
+
+
+def _does(processor: SpanProcessor, name: str) -> bool:
+    """Whether a processor's method does anything for a span of ours; the bridge's reads only those of others."""
+    cls = type(processor)
+    if "ignores_own_spans" in vars(cls):
+        return False
+    method = getattr(cls, name)
+    return name in vars(processor) or name == "on_end" or all(method is not getattr(idle, name) for idle in _IDLE)
 
 
 def light_tracer(tracer: object) -> LightTracer | None:

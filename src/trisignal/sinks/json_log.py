@@ -14,6 +14,7 @@ from typing import Any
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.policy.sample import keep
+from trisignal.sinks import idle
 
 _NO_TRACE = "0" * 32
 _OUTCOME = names.OUTCOME.replace(".", "_")
@@ -61,6 +62,7 @@ class JsonLogSink:
         self.replaced: Callable[[], None] | None = None
         """Called when the logger does not lead to that handler any more."""
 
+    @idle
     def open(self, draft: Draft) -> None:
         """Calls are logged at their end."""
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.policy.cardinality import OTHER
-from trisignal.sinks import Verdict
+from trisignal.sinks import Verdict, idle
 
 _NO_TRACE = frozenset({"", "0" * 32})
 
@@ -39,6 +39,7 @@ class OtelEventSink:
         self._details = details
         self._content = content
 
+    @idle
     def open(self, draft: Draft) -> None:
         """Events are emitted at the end."""
 

@@ -38,50 +38,41 @@ class SpanSink:
 
     def open(self, draft: Draft) -> None:
         """Start the span with everything a sampler may want to see."""
-        draft.span = self._start(
+        span = draft.span = self._start(
             self._span_name(draft),
             kind=_KINDS[draft.kind, draft.role],
             attributes=draft.opening,
             start_time=draft.start_unix_ns,
             **({} if draft.link is None else {"links": (Link(draft.link),)}),
         )
+        draft.ids = span._context if span.__class__ is LightSpan else span.get_span_context()
 
     def close(self, draft: Draft, call: Call) -> None:
         """Add what the end brought, and end the span."""
         span = draft.span
         if span is None:
             return
+        end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
+        # What the call turned out to be was not known at its start; a served one learns its model late.
+        name = call.span_name if draft.encloses_call or draft.role == "server" else None
         if span.__class__ is LightSpan:
-            span.add_checked(call.closing)
-            if call.content:
-                span.add_checked(call.content)
-            if call.outcome == "error" or _is_renamed(draft):
-                failed = call.outcome == "error"
-                name = call.span_name if _is_renamed(draft) else span.name
-                span.finish_checked(name, (call.error_message or call.error_type) if failed else None)
-        elif span.is_recording():
+            failure = (call.error_message or call.error_type) if call.outcome == "error" else None
+            span.conclude(call.closing, call.content, name, failure, end_ns)
+            return
+        if span.is_recording():
             if call.content:
                 # First in, first evicted: content must never push out the core facts.
                 span.set_attributes(call.content)
             span.set_attributes(call.closing)
             if len(call.opening) + len(call.closing) + len(call.content) > _CROWDED:
                 span.set_attributes(call.opening)
-            self._finish(draft, span, call)
-        span.end(call.start_unix_ns + round(call.duration_s * 1e9))
+            if call.outcome == "error":
+                span.set_status(Status(StatusCode.ERROR, call.error_message or call.error_type))
+            if name is not None:
+                span.update_name(name)
+        span.end(end_ns)
 
     def abort(self, draft: Draft) -> None:
         """End the span of a call that could not become a record."""
         if draft.span is not None and draft.span.is_recording():
             draft.span.end()
-
-    @staticmethod
-    def _finish(draft: Draft, span: Span, call: Call) -> None:
-        if call.outcome == "error":
-            span.set_status(Status(StatusCode.ERROR, call.error_message or call.error_type))
-        if _is_renamed(draft):
-            span.update_name(call.span_name)
-
-
-def _is_renamed(draft: Draft) -> bool:
-    """What the call turned out to be was not known at its start; a served one learns its model late."""
-    return draft.encloses_call or draft.role == "server"

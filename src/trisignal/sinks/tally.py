@@ -12,6 +12,7 @@ from typing import NamedTuple
 from trisignal.call import OUTCOMES, Call, Draft
 from trisignal.policy.cardinality import OTHER
 from trisignal.semconv import CHAT
+from trisignal.sinks import idle
 from trisignal.sinks._measures import TOKENED, is_wasted
 from trisignal.sinks._summary_table import as_html, as_text
 
@@ -171,6 +172,7 @@ class TallySink:
         """A forked child counts its own calls."""
         self.reset()
 
+    @idle
     def open(self, draft: Draft) -> None:
         """Calls are added up at their end."""
 

@@ -20,6 +20,9 @@ class StoreSpanProcessor(SpanProcessor):
         writer: Takes them from the queue.
     """
 
+    ignores_own_spans = True
+    """Spans of trisignal need not be shown to it."""
+
     def __init__(self, writer: Writer) -> None:
         self.writer = writer
         self._closed = False

@@ -8,7 +8,7 @@ from typing import Any
 from opentelemetry.trace import NonRecordingSpan
 
 from trisignal.call import Call, Draft
-from trisignal.sinks import Verdict
+from trisignal.sinks import Verdict, idle
 from trisignal.store.transaction import CallItem, VerdictItem
 from trisignal.store.writer import Writer, queued
 
@@ -25,6 +25,7 @@ class StoreSink:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
+    @idle
     def open(self, draft: Draft) -> None:
         """Calls are stored at their end."""
 
