@@ -76,7 +76,7 @@ THIRD_PARTY: dict[str, str] = {
     "opentelemetry": "console.* _context logs.* sinks.* engine.* store.* bridge.* export.* web.* clients.* assembly.* operate.doctor operate.doctor.*",
     "prometheus_client": "console.* sinks.prometheus sinks._series testing",
     "wrapt": "clients._imports clients._patch",
-    "pydantic": "console.* operate.objectives",
+    "pydantic": "console.* operate.objectives operate.alert_settings",
     "pythonjsonlogger": "logs.*",
     "orjson": "policy.truncate",
     "click": "cli.*",

@@ -49,9 +49,9 @@ class Stage:
     def series(self, key: str, values: str, /, suffix: str = "", model: str = "gpt-4o", **labels: str) -> Series:
         """One series of a metric."""
         metric = self._queries.name(key, suffix)
-        told = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai", "gen_ai_request_model": model}
-        told |= labels
-        return f"{metric}{{{', '.join(f'{k}={chr(34)}{v}{chr(34)}' for k, v in told.items() if v)}}}", values
+        every = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai", "gen_ai_request_model": model}
+        every = {"job": "chat-api", **every, **labels}
+        return f"{metric}{{{', '.join(f'{k}={chr(34)}{v}{chr(34)}' for k, v in every.items() if v)}}}", values
 
     def requests(self, ok: str, error: str, **labels: str) -> list[Series]:
         """Ended calls; both outcomes exist from the first call on."""
@@ -160,13 +160,15 @@ def request_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
 
 def latency_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     """Slow calls and slow beginnings."""
-    slow = stage.histogram("inference_duration", 60, {"40.96": 0, "81.92": 100}, llm_outcome="ok")
-    quick = stage.histogram("inference_duration", 60, {"0.64": 0, "1.28": 100}, llm_outcome="ok")
-    failed = stage.histogram("inference_duration", 60, {"40.96": 0, "81.92": 100}, llm_outcome="error")
-    yield "LlmLatencyP95High", Scene(slow, [*quick, *failed], 30)
-    yield "LlmLatencyP99High", Scene(slow, [*quick, *failed], 30)
-    late = stage.histogram("first_token", 60, {"5.12": 0, "10.24": 100})
-    early = stage.histogram("first_token", 60, {"0.32": 0, "0.64": 100})
+    all_slow, all_quick = {"5.12": 0, "30.0": 0, "40.96": 0, "81.92": 100}, {"0.64": 0, "1.28": 100, "5.12": 100}
+    slow = stage.histogram("inference_duration", 60, all_slow, llm_outcome="ok")
+    quick = stage.histogram("inference_duration", 60, {**all_quick, "30.0": 100}, llm_outcome="ok")
+    failed = stage.histogram("inference_duration", 60, all_slow, llm_outcome="error")
+    batch = stage.histogram("inference_duration", 60, all_slow, llm_outcome="ok", gen_ai_operation_name="embeddings")
+    yield "LlmLatencyP95High", Scene(slow, [*quick, *failed, *batch], 30)
+    yield "LlmLatencyP99High", Scene(slow, [*quick, *failed, *batch], 30)
+    late = stage.histogram("first_token", 60, {"5.0": 0, "5.12": 0, "10.24": 100})
+    early = stage.histogram("first_token", 60, {"0.32": 0, "0.64": 100, "5.0": 100})
     yield "LlmFirstTokenSlow", Scene(late, early, 30)
 
 
@@ -196,9 +198,18 @@ def cost_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
             20,
         ),
     )
-    paid = stage.series("cost", growing(1, 120), **bucket)
+    refused = {"budget": "house", "key": "acme", **none}
+    yield (
+        "LlmBudgetRefuses",
+        Scene(
+            [stage.series("budget_refused", "_x10 1x50", **refused)],
+            [stage.series("budget_refused", "1x60", **refused)],
+            20,
+        ),
+    )
+    paid = [stage.series("cost", growing(1, 120), **bucket), *stage.requests(growing(100, 120), growing(5, 120))]
     wasted = [stage.series("wasted_cost", growing(n, 120), llm_outcome="abandoned") for n in (0.5, 0.01)]
-    yield "LlmWastedCostHigh", Scene([paid, wasted[0]], [paid, wasted[1]], 90)
+    yield "LlmWastedCostHigh", Scene([*paid, wasted[0]], [*paid, wasted[1]], 90)
     yield (
         "LlmCallsUnpriced",
         Scene([stage.series("unpriced", growing(1, 120))], [stage.series("unpriced", "5x120")], 90),
@@ -208,23 +219,73 @@ def cost_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     yield "LlmUsageMissing", Scene([*calls, missing[0]], [*calls, missing[1]], 90)
 
 
+def unusual_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """What no week before had: dearer calls, longer calls, new models, a tenant that costs more."""
+    bucket, week = {"llm_cost_bucket": "output"}, 7 * DAY // QUARTER
+    end, asked = week + 8, 7 * DAY + 105
+
+    def calls(per_step: float, cost: float, later: float, **labels: str) -> list[Series]:
+        return [
+            stage.series("request_cost", growing(per_step, end), "_count", **labels),
+            stage.series("request_cost", then((cost, week), (later, 8)), "_sum", **labels),
+            stage.series("cost", then((cost, week), (later, 8)), **bucket, **labels),
+        ]
+
+    old = calls(20, 1, 1)
+    new = stage.series("cost", f"_x{week} 0+10x8", model="gpt-9", **bucket)
+    yield "LlmNewModelCosts", Scene([*old, new], [*old, *calls(20, 5, 10, model="gpt-9")], asked, QUARTER)
+    yield "LlmCostPerCallHigh", Scene(calls(20, 1, 3), calls(20, 1, 1.5), asked, QUARTER)
+    total = "tokens" if stage.plan.metric_profile == "1.41" else "input_tokens"
+    kind = {"gen_ai_token_type": "input"} if total == "tokens" else {}
+    count = stage.series(total, growing(20, end), "_count", **kind)
+    longer, same = (stage.series(total, then((2000, week), (n, 8)), "_sum", **kind) for n in (9000, 2500))
+    yield "LlmTokensPerCallHigh", Scene([*old, count, longer], [*old, count, same], asked, QUARTER)
+    more = [*calls(20, 1, 10, tenant="a"), *calls(20, 9, 9, tenant="b")]
+    even = [*calls(20, 1, 1, tenant="a"), *calls(20, 9, 9, tenant="b")]
+    yield "LlmTenantCostAnomaly", Scene(more, even, asked, QUARTER)
+    reported = stage.series("cost_reported", growing(2, 420))
+    listed = [stage.series("cost_listed", growing(n, 420)) for n in (1, 2)]
+    yield "LlmBillDrift", Scene([reported, listed[0]], [reported, listed[1]], 400)
+
+
 def capacity_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     """Limits, queues, caches."""
     none = {"gen_ai_operation_name": ""}
     limit = stage.series("ratelimit_limit", "1000x60", resource="requests", **none)
-    left = [stage.series("ratelimit_remaining", f"{n}x60", resource="requests", **none) for n in (20, 900)]
-    yield "LlmRateLimitHeadroomLow", Scene([limit, left[0]], [limit, left[1]], 30)
+    low = stage.series("ratelimit_remaining", "20x60", resource="requests", **none)
+    # The last call was 20 minutes ago: what it left says nothing of now.
+    used, idle = growing(10, 60), then((10, 5), (0, 55))
+    yield (
+        "LlmRateLimitHeadroomLow",
+        Scene([limit, low, stage.series("requests", used)], [limit, low, stage.series("requests", idle)], 30),
+    )
     bare = {**none, "gen_ai_provider_name": "", "model": ""}
     deep = [stage.series("queue_depth", f"{n}x60", queue="jobs", **bare) for n in (500, 5)]
     yield "LlmQueueDeep", Scene([deep[0]], [deep[1]], 30)
-    long = stage.histogram("queue_wait", 60, {"10.24": 0, "20.48": 10}, queue="jobs", **bare)
-    short = stage.histogram("queue_wait", 60, {"0.16": 0, "0.32": 10}, queue="jobs", **bare)
+    waiting = stage.series("queue_depth", "40x60", queue="jobs", **bare)
+    taken = [stage.series("queue_wait", growing(n, 60), "_count", queue="jobs", **bare) for n in (0, 5)]
+    yield "LlmQueueStuck", Scene([waiting, taken[0]], [waiting, taken[1]], 40)
+    long = stage.histogram("queue_wait", 60, {"5.0": 0, "10.24": 0, "20.48": 10}, queue="jobs", **bare)
+    short = stage.histogram("queue_wait", 60, {"0.16": 0, "0.32": 10, "5.0": 10}, queue="jobs", **bare)
     yield "LlmQueueWaitLong", Scene(long, short, 30)
     hits, misses = (
         lambda n, r=result: stage.series("cache_requests", growing(n, 120), cache="answers", result=r, **bare)
         for result in ("hit", "miss")
     )
     yield "LlmCacheHitRatioLow", Scene([hits(1), misses(99)], [hits(60), misses(40)], 100)
+    length = DAY + 180
+
+    def parts(key: str, first: float, later: float, **labels: str) -> list[Series]:
+        return [
+            stage.series(key, then((first, DAY), (later, 180)), result="hit", **labels),
+            stage.series(key, then((100 - first, DAY), (100 - later, 180)), result="miss", **labels),
+        ]
+
+    answers = {"cache": "answers", **bare}
+    fell, stood = (parts("cache_requests", 80, later, **answers) for later in (20, 60))
+    yield "LlmCacheHitRatioFell", Scene(fell, stood, length - 20)
+    fell, stood = (parts("prompt_cache", 80, later) for later in (20, 60))
+    yield "LlmPromptCacheFell", Scene(fell, stood, length - 20)
 
 
 def quality_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
@@ -269,8 +330,11 @@ def telemetry_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     """Blindness of our own."""
     calls = stage.requests(growing(100, 120), growing(0, 120))
     yield "LlmNoData", Scene([("up", "1x60")], calls, 30)
-    stopped = stage.requests(then((100, 60), (0, 60)), growing(0, 120))
-    yield "LlmTrafficStopped", Scene(stopped, calls, 100)
+    # Another provider goes on; and it is silent for six hours.
+    other = stage.requests(growing(100, 600), growing(0, 600), gen_ai_provider_name="anthropic")
+    stopped = stage.requests(then((100, 120), (0, 480)), growing(0, 600))
+    goes_on = stage.requests(growing(100, 600), growing(0, 600))
+    yield "LlmTrafficStopped", Scene([*stopped, *other], [*goes_on, *other], 500)
     bare = {"gen_ai_operation_name": "", "gen_ai_provider_name": "", "model": ""}
     for name, key, label in (
         ("LlmTelemetryErrors", "internal_errors", "site"),
@@ -300,6 +364,7 @@ def all_scenes(plan: Plan) -> dict[str, Scene]:
         request_scenes,
         latency_scenes,
         cost_scenes,
+        unusual_scenes,
         capacity_scenes,
         quality_scenes,
         telemetry_scenes,

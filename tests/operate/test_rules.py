@@ -24,8 +24,15 @@ PROFILES = ("1.41", "2026-10")
 
 
 def plan_of(profile: str) -> objectives.Plan:
-    """The plan that is tested: the defaults, with one dimension."""
-    return objectives.of({"metric_profile": profile, "dimensions": ["tenant"]})
+    """The plan that is tested: the defaults, with one dimension, two evaluations, and what is off without a number."""
+    return objectives.of(
+        {
+            "metric_profile": profile,
+            "dimensions": ["tenant"],
+            "evaluations": {"faithfulness": {}, "toxicity": {"higher_is_better": False}},
+            "thresholds": {"budget_usd_per_day": 100, "cache_hit_ratio": 0.3},
+        }
+    )
 
 
 def promtool(*arguments: str) -> None:

@@ -24,7 +24,9 @@ from trisignal.operate import objectives, rule_files
 )
 @click.option("--profile", type=click.Choice(["1.41", "2026-10"]), help="Metric profile, instead of the file's.")
 @click.option("--name", default="trisignal", show_default=True, help="Name of the operator's objects.")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of the operator's objects.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label of every alert, and of the operator's objects."
+)
 @click.option("--output", "-o", default="-", metavar="FILE", help="Where to write; standard output when omitted.")
 def command(path: str, form: str, profile: str | None, name: str, labels: tuple[str, ...], output: str) -> None:
     """Write recording rules, SLO burn-rate alerts and symptom alerts.
@@ -35,9 +37,10 @@ def command(path: str, form: str, profile: str | None, name: str, labels: tuple[
     if profile is not None:
         plan = plan.model_copy(update={"metric_profile": profile})
     labelled = dict(_pair(label) for label in labels)
+    # Kubernetes has labels that Prometheus cannot have, such as app.kubernetes.io/part-of: those are the objects' only.
+    ours = {k: v for k, v in labelled.items() if form == "prometheus" or not ("/" in k or "." in k or "-" in k)}
+    plan = rule_files.labelled(plan, ours)
     if form == "prometheus":
-        if labelled:
-            raise ConfigError("--label", labels[0], "--format prometheus-operator beside it: a rule file has no labels")
         documents: list[Any] = [rule_files.plain(plan)]
     else:
         documents = rule_files.operator(plan, name, labelled)

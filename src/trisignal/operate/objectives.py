@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from trisignal import semconv as names
 from trisignal.config import TAKEN_LABELS
 from trisignal.errors import ConfigError, MissingExtraError
+from trisignal.operate.alert_settings import AlertSetting, label_problem
 
 CHAT_OPERATIONS = (names.CHAT,)
 GENERATION_OPERATIONS = (names.GENERATE_CONTENT, names.TEXT_COMPLETION)
@@ -27,6 +28,20 @@ class Share(BaseModel):
     model_config = _MODEL
 
     target: float = Field(gt=0, lt=1, description="Promised share of good requests, e.g. 0.999.")
+    minimum_bad: float | None = Field(
+        default=None, ge=0, description="Bad events that an alert needs in both windows; null: minimum_bad_events."
+    )
+
+
+Cause = Literal["invalid_request", "content_filter", "context_length", "auth", "rate_limit"]
+
+
+class Availability(Share):
+    """A share of requests that do not fail."""
+
+    leave_out: tuple[Cause, ...] = Field(
+        default=(), description="Failures that callers cause: such requests count as neither good nor bad."
+    )
 
 
 class Latency(Share):
@@ -45,7 +60,23 @@ class Score(Share):
     """A share of evaluations with a good score."""
 
     score: float = Field(gt=0, lt=1, description="Scores above (hallucination: up to) this are good; a bucket bound.")
-    evaluation: str = Field(default="", description="Name of the evaluation; empty: all others.")
+    evaluation: str = Field(default="", description="Name of the evaluation; empty: those under evaluations.")
+
+
+class Evaluation(BaseModel):
+    """An evaluation that is to alert."""
+
+    model_config = _MODEL
+
+    higher_is_better: bool = Field(default=True, description="false: a high score is bad, e.g. of toxicity.")
+    limit: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Worse scores are bad, and so is a worse average; a bucket bound. "
+        "null: objectives.quality.score, or 1 minus that where a high score is bad.",
+    )
+    target: float | None = Field(default=None, gt=0, lt=1, description="null: objectives.quality.target.")
 
 
 class Objectives(BaseModel):
@@ -53,7 +84,7 @@ class Objectives(BaseModel):
 
     model_config = _MODEL
 
-    availability: Share | None = Share(target=0.999)
+    availability: Availability | None = Availability(target=0.999)
     chat_latency: Latency | None = Latency(target=0.95, seconds=5.0)
     generation_latency: Latency | None = Latency(target=0.95, seconds=30.0)
     first_token: Latency | None = Latency(target=0.95, seconds=2.56)
@@ -74,14 +105,22 @@ class Thresholds(BaseModel):
     first_token_p95_seconds: float = Field(default=5.0, gt=0)
     cost_anomaly_factor: float = Field(default=2.0, gt=1, description="Times the average of the same hour of 7 days.")
     cost_anomaly_floor_usd_per_hour: float = Field(default=1.0, ge=0, description="Cheaper hours are no anomaly.")
-    budget_usd_per_day: float = Field(default=100.0, gt=0)
+    cost_per_call_factor: float = Field(default=2.0, gt=1, description="Times the average of the last 7 days.")
+    tokens_per_call_factor: float = Field(default=2.0, gt=1, description="Times the average of the last 7 days.")
+    new_model_usd_per_hour: float = Field(default=1.0, ge=0, description="A new model may cost as much unnoticed.")
+    bill_drift_ratio: float = Field(
+        default=0.1, gt=0, description="How far reported costs may be from those of the price table."
+    )
+    budget_usd_per_day: float | None = Field(default=None, gt=0, description="Per service; null: no alert.")
     rate_limited_ratio: float = Field(default=0.01, gt=0, lt=1)
     headroom_ratio: float = Field(default=0.1, gt=0, lt=1, description="Remaining part of a reported rate limit.")
     retries_per_request: float = Field(default=0.2, gt=0)
     queue_depth: float = Field(default=100.0, gt=0)
     queue_wait_p95_seconds: float = Field(default=5.0, gt=0)
-    cache_hit_ratio: float = Field(default=0.3, gt=0, lt=1)
-    quality_score: float = Field(default=0.7, gt=0, lt=1, description="Average over an hour.")
+    queue_stuck_items: float = Field(default=1.0, gt=0, description="Waiting while nothing is taken.")
+    cache_hit_ratio: float | None = Field(default=None, gt=0, lt=1, description="null: no alert.")
+    cache_fall_ratio: float = Field(default=0.5, gt=0, lt=1, description="Part of yesterday's hits that is a fall.")
+    quality_score: float = Field(default=0.8, gt=0, lt=1, description="Of evaluations without a limit of their own.")
     drift_ratio: float = Field(default=0.9, gt=0, lt=1, description="Part of last week's average that is a drop.")
     cohort_gap: float = Field(default=0.05, gt=0, lt=1, description="How far a cohort may be below all together.")
     wasted_cost_ratio: float = Field(default=0.2, gt=0, lt=1)
@@ -98,12 +137,31 @@ class Plan(BaseModel):
     metric_prefix: str = Field(default="", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")
     dimensions: tuple[str, ...] = Field(default=(), description="Metric dimensions to keep in the recorded series.")
     slo_thresholds: tuple[float, ...] = Field(default=(), description="As given to setup(): further bucket bounds.")
+    source_labels: tuple[str, ...] = Field(
+        default=("job", "namespace", "cluster"),
+        description="Labels of a service, which every rule keeps; those that your series lack cost nothing.",
+    )
+    evaluation_interval: str = Field(
+        default="15s", pattern=r"^\d+[sm]$", description="How often the rules behind pages are evaluated."
+    )
+    quantiles: tuple[float, ...] = Field(
+        default=(), description="Recorded of all latencies, beside those that alerts read, e.g. [0.5, 0.99]."
+    )
+    minimum_bad_events: float = Field(
+        default=3.0, ge=0, description="Alerts on shares need at least this many bad events in each of their windows."
+    )
     minimum_requests: float = Field(
         default=10.0, ge=0, description="Burn-rate alerts need at least this many requests in their long window."
     )
     runbook_base_url: str = Field(
         default="https://trisignal.readthedocs.io/en/latest/runbooks.html", description="Page with a part per alert."
     )
+    dashboard_base_url: str = Field(
+        default="", description="Where Grafana is, e.g. https://grafana.example; empty: links begin with /d/."
+    )
+    labels: dict[str, str] = Field(default={}, description="Added to every alert.")
+    evaluations: dict[str, Evaluation] = Field(default={}, description="The evaluations that alert, by name.")
+    alerts: dict[str, AlertSetting] = Field(default={}, description="What differs for single alerts, by name.")
     objectives: Objectives = Objectives()
     thresholds: Thresholds = Thresholds()
 
@@ -113,6 +171,21 @@ class Plan(BaseModel):
         for name in value:
             if not name.isidentifier() or name in TAKEN_LABELS or name in ("model", "provider", "slo"):
                 raise ValueError(f"{name!r} cannot be a dimension: a name of letters, digits and _ that is free")
+        return value
+
+    @field_validator("source_labels")
+    @classmethod
+    def _service(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not name.isidentifier() or name in ("model", "provider", "slo", "instance"):
+                raise ValueError(f"{name!r} cannot name a service: a label such as job, namespace, cluster")
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _usable(cls, value: dict[str, str]) -> dict[str, str]:
+        for problem in filter(None, map(label_problem, value)):
+            raise ValueError(problem)
         return value
 
     @model_validator(mode="after")
@@ -133,7 +206,24 @@ class Plan(BaseModel):
             if score is not None and score.score not in names.SCORES:
                 raise ValueError(f"objectives.{name}.score={score.score:g} is no bucket bound; there are "
                                  + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
+        for name, evaluation in self.evaluations.items():
+            if self.limit_of(evaluation) not in names.SCORES:
+                raise ValueError(f"evaluations.{name}.limit={self.limit_of(evaluation):g} is no bucket bound; there "
+                                 "are " + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
         return self
+
+    def limit_of(self, evaluation: Evaluation) -> float:
+        """The score that separates good from bad, of an evaluation that alerts."""
+        if evaluation.limit is not None:
+            return evaluation.limit
+        quality = self.objectives.quality
+        limit = quality.score if quality is not None else self.thresholds.quality_score
+        return limit if evaluation.higher_is_better else round(1 - limit, 6)
+
+    def minimum_of(self, share: Share | None = None) -> float:
+        """Bad events that an alert needs."""
+        own = share.minimum_bad if share is not None else None
+        return self.minimum_bad_events if own is None else own
 
 
 def load(path: str) -> Plan:

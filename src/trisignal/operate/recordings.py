@@ -1,49 +1,83 @@
-"""Recording rules for dashboards and alerts: per model, provider and chosen dimension."""
+"""Recording rules for dashboards and alerts: per service, model, provider and chosen dimension.
+
+What pages is evaluated at the plan's interval, the rest once a minute or every two. Windows over a day are sums over
+recorded series, so that no rule reads a day of samples of every process.
+"""
 
 from __future__ import annotations
 
 from trisignal import semconv as names
-from trisignal.operate.objectives import Plan
-from trisignal.operate.queries import Queries, label
+from trisignal.operate.objectives import CHAT_OPERATIONS, GENERATION_OPERATIONS, Plan
+from trisignal.operate.queries import Queries, label, matcher
 from trisignal.operate.rules import Group, Record
 
 W = "5m"
 """Window of the recorded series: four scrapes and more at the usual intervals."""
+W_S = 300
+LONG = "15m"
+"""Second window of alerts on shares: it must have passed the limit, too."""
+MINUTE, SLOW = "1m", "2m"
+STEP = "scalar(llm:rules:step_seconds)"
+"""Seconds between two evaluations of the slow groups: what a recorded rate is multiplied with in a sum."""
+INFERENCE = f'{label(names.OPERATION)}=~"{"|".join((*CHAT_OPERATIONS, *GENERATION_OPERATIONS))}"'
 _OK = f'{label(names.OUTCOME)}="ok"'
-_DAYS = range(1, 8)
+_ENDED = f'{label(names.OUTCOME)}=~"ok|error"'
+_LATENCIES = {
+    "latency": ("inference_duration", (0.95, 0.99)),
+    "first_token": ("first_token", (0.95,)),
+    "first_answer": ("first_answer", ()),
+    "chunk_interval": ("chunk_interval", ()),
+}
+"""Recorded quantiles: key of the histogram, and what alerts read."""
 
 
 def recording_groups(plan: Plan) -> list[Group]:
     """All recording rules but those of objectives."""
     queries = Queries(plan)
     return [
-        Group("llm-requests", tuple(_requests(queries))),
-        Group("llm-latency", tuple(_latency(queries))),
-        Group("llm-tokens-and-cost", tuple(_tokens(plan, queries) + _cost(queries))),
-        Group("llm-quality", tuple(_quality(queries)), interval="1m"),
+        Group("llm-clock", tuple(_clock()), SLOW),
+        Group("llm-requests", tuple(_requests(queries)), plan.evaluation_interval),
+        Group("llm-traffic", tuple(_traffic(queries)), MINUTE),
+        Group("llm-latency", tuple(_latency(plan, queries)), MINUTE),
+        Group("llm-tokens-and-cost", tuple(_tokens(plan, queries) + _cost(queries)), SLOW),
+        Group("llm-quality", tuple(_quality(plan, queries)), MINUTE),
+    ]
+
+
+def _clock() -> list[Record]:
+    now, window = "llm:rules:evaluated_at_seconds", "[1h]"
+    spread = f"max_over_time({now}{window}) - min_over_time({now}{window})"
+    return [
+        Record(now, "vector(time())"),
+        Record("llm:rules:step_seconds", f"({spread}) / (count_over_time({now}{window}) - 1)"),
     ]
 
 
 def _requests(queries: Queries) -> list[Record]:
-    outcome = label(names.OUTCOME)
-    limited = queries.short(queries.rate("errors", W, f'{label(names.ERROR_KIND)}="rate_limit"'))
+    outcome, kind = label(names.OUTCOME), label(names.ERROR_KIND)
+    limited = queries.rate("errors", W, f'{kind}="rate_limit"')
+    ended, ended_long = "llm:requests:ended_rate5m", f"llm:requests:ended_rate{LONG}"
     found = [
         Record("llm:requests:rate5m", queries.short(queries.rate("requests", W), outcome)),
-        Record("llm:errors:ratio", queries.ratio(_recorded("error"), _recorded("ok|error"))),
+        Record(ended, f"sum without ({outcome}) (llm:requests:rate5m{{{_ENDED}}})"),
+        Record(ended_long, queries.short(queries.rate("requests", LONG, _ENDED))),
+        Record("llm:errors:ratio", queries.ratio(_recorded("error"), ended)),
+        Record(f"llm:errors:ratio{LONG}",
+               queries.ratio(queries.short(queries.rate("requests", LONG, f'{outcome}="error"')), ended_long)),
         Record("llm:availability:ratio", "1 - llm:errors:ratio"),
-        Record("llm:rate_limited:ratio", queries.ratio(limited, _recorded("ok|error"))),
-        Record(
-            "llm:retries:per_request",
-            queries.ratio(queries.short(queries.rate("retries", W)), _recorded("ok|error")),
-        ),
-        Record("llm:errors_by_kind:rate5m", queries.short(queries.rate("errors", W), label(names.ERROR_KIND))),
-    ]
+        Record("llm:rate_limited:ratio", queries.ratio(queries.short(limited), ended)),
+        Record(f"llm:rate_limited:ratio{LONG}",
+               queries.ratio(queries.short(queries.rate("errors", LONG, f'{kind}="rate_limit"')), ended_long)),
+        Record("llm:retries:per_request", queries.ratio(queries.short(queries.rate("retries", W)), ended)),
+        Record("llm:errors_by_kind:rate5m", queries.short(queries.rate("errors", W), kind)),
+    ]  # fmt: skip
     for dimension in queries.dimensions:
-        errors, ended = (
-            f'sum by ({dimension}) (llm:requests:rate5m{{{outcome}=~"{which}"}})' for which in ("error", "ok|error")
+        by, about = queries.labels(dimension), {"dimension": dimension}
+        errors, every = (
+            f'sum by ({by}) (llm:requests:rate5m{{{outcome}=~"{which}"}})' for which in ("error", "ok|error")
         )
-        ratio = f"1 - ({queries.ratio(errors, ended)})"
-        found.append(Record("llm:cohort_availability:ratio", ratio, {"dimension": dimension}))
+        found.append(Record("llm:cohort_availability:ratio", f"1 - ({queries.ratio(errors, every)})", about))
+        found.append(Record("llm:cohort_errors:rate5m", errors, about))
     return found
 
 
@@ -53,47 +87,98 @@ def _recorded(outcomes: str) -> str:
     return f'sum without ({outcome}) (llm:requests:rate5m{{{outcome}=~"{outcomes}"}})'
 
 
-def _latency(queries: Queries) -> list[Record]:
+def _traffic(queries: Queries) -> list[Record]:
+    by = ("provider",)
+    found = [
+        Record(f"llm:traffic:calls{window}", queries.short(queries.increase("requests", window), by=by))
+        for window in (LONG, "1h", "2h")
+    ]
+    # What a service usually has in an hour at this time: a week ago, or else over the last hours that had calls.
+    usual = "llm:traffic:calls1h offset 7d or avg_over_time((llm:traffic:calls1h > 0)[3d:10m])"
+    return [*found, Record("llm:traffic:usual_calls1h", usual)]
+
+
+def _latency(plan: Plan, queries: Queries) -> list[Record]:
     found = []
-    for key, series in (("inference_duration", "latency"), ("first_token", "first_token"),
-                        ("first_answer", "first_answer"), ("chunk_interval", "chunk_interval")):  # fmt: skip
-        matcher = _OK if key == "inference_duration" else ""
+    for series, (key, read) in _LATENCIES.items():
+        also = f"{INFERENCE},{_OK}" if key == "inference_duration" else INFERENCE
         found += [
-            Record(f"llm:{series}:p{q}", queries.quantile(q / 100, key, W, matcher)) for q in (50, 95, 99)
-        ]  # fmt: skip
+            Record(f"llm:{series}:p{round(q * 100, 4):g}".replace(".", "_"), queries.quantile(q, key, W, also))
+            for q in sorted({*read, *plan.quantiles})
+        ]
     return found
 
 
 def _tokens(plan: Plan, queries: Queries) -> list[Record]:
-    if plan.metric_profile == "1.41":
-        kind = label(names.TOKEN_TYPE)
-        sides = [(side, queries.short(queries.rate("tokens", W, f'{kind}="{side}"', "_sum")))
-                 for side in ("input", "output")]  # fmt: skip
-    else:
-        sides = [(side, queries.short(queries.rate(f"{side}_tokens", W, "", "_sum"))) for side in ("input", "output")]
-    return [Record("llm:tokens:per_second", query, {"type": side}) for side, query in sides]
+    kind = label(names.TOKEN_TYPE)
+    found = []
+    for side in ("input", "output"):
+        key, also = ("tokens", f'{kind}="{side}"') if plan.metric_profile == "1.41" else (f"{side}_tokens", "")
+        found += [
+            Record("llm:tokens:per_second", queries.short(queries.rate(key, W, also, "_sum")), {"type": side}),
+            Record("llm:tokens:per_call1h", queries.mean(key, "1h", also), {"type": side}),
+        ]
+    return [*found, Record("llm:tokens:per_call1h_7d", _last_week("llm:tokens:per_call1h", queries, "type"))]
+
+
+def _last_week(series: str, queries: Queries, *more: str) -> str:
+    """The average of the same hour on the last seven days."""
+    days = " or ".join(
+        f'label_replace({series} offset {day}d, "day", "{day}", "", "")' for day in range(1, 8)
+    )  # fmt: skip
+    return f"avg by ({queries.labels(*queries.by, *more)}) ({days})"
 
 
 def _cost(queries: Queries) -> list[Record]:
-    days = " or ".join(f'label_replace(llm:cost:hourly_usd offset {day}d, "day", "{day}", "", "")' for day in _DAYS)
     wasted = f"{queries.short(queries.rate('wasted_cost', '1h'))} * 3600"
-    return [
-        Record("llm:cost:hourly_usd", f"{queries.short(queries.rate('cost', '1h'))} * 3600"),
-        Record("llm:cost:hourly_usd_same_hour_7d", f"avg by ({', '.join(queries.by)}) ({days})"),
-        Record("llm:cost:daily_usd", f"{queries.short(queries.rate('cost', '1d'))} * 86400"),
-        Record("llm:cost:per_request_usd", queries.mean("request_cost", W)),
-        Record("llm:cost:per_request_usd_p95", queries.quantile(0.95, "request_cost", W)),
-        Record("llm:cost:wasted_ratio", queries.ratio(wasted, "llm:cost:hourly_usd")),
-    ]  # fmt: skip
+    hourly, per_call = "llm:cost:hourly_usd", "llm:cost:per_request_usd"
+    found = [
+        Record(hourly, f"{queries.short(queries.rate('cost', '1h'))} * 3600"),
+        Record("llm:cost:hourly_usd_same_hour_7d", _last_week(hourly, queries)),
+        Record("llm:cost:daily_usd", f"sum_over_time({hourly}[1d]) * {STEP} / 3600"),
+        Record("llm:cost:calls1h", queries.short(queries.increase("request_cost", "1h", suffix="_count"))),
+        Record(per_call, queries.mean("request_cost", "1h")),
+        Record(f"{per_call}_7d", _last_week(per_call, queries)),
+        Record("llm:cost:wasted_ratio", queries.ratio(wasted, hourly)),
+    ]
+    for dimension in queries.dimensions:
+        by, about = queries.labels(dimension), {"dimension": dimension}
+        found.append(Record("llm:cohort_cost:hourly_usd", f"sum by ({by}) ({hourly})", about))
+        found.append(Record("llm:cohort_cost:hourly_usd_same_hour_7d", f"sum by ({by}) ({hourly}_same_hour_7d)", about))
+    return found
 
 
-def _quality(queries: Queries) -> list[Record]:
+def _quality(plan: Plan, queries: Queries) -> list[Record]:
     prompt = (label(names.PROMPT_NAME), label(names.PROMPT_VERSION))
     hits = queries.short(queries.rate("cache_requests", "30m", 'result="hit"'), "cache", by=())
     lookups = queries.short(queries.rate("cache_requests", "30m"), "cache", by=())
-    return [
-        Record("llm:quality:mean", queries.mean("quality_score", "1h", "", "evaluation", by=("model",))),
-        Record("llm:quality_by_prompt:mean", queries.mean("quality_score", "6h", "", "evaluation", *prompt, by=())),
+    cached = queries.short(queries.rate("prompt_cache", "30m", 'result="hit"'))
+    reported = queries.short(queries.rate("prompt_cache", "30m", 'result=~"hit|miss"'))
+    found = [
+        Record("llm:queue:depth", _depth(queries)),
         Record("llm:queue_wait:p95", queries.quantile(0.95, "queue_wait", W, by=("queue",))),
-        Record("llm:cache_hits:ratio", queries.ratio(hits, lookups)),
+        Record("llm:cache_lookups:rate30m", lookups),
+        Record("llm:cache_hits:ratio", queries.ratio(hits, "llm:cache_lookups:rate30m")),
+        Record("llm:prompt_cache_hits:ratio", queries.ratio(cached, reported)),
     ]
+    if plan.evaluations:
+        chosen = matcher("evaluation", tuple(plan.evaluations))
+        found += [
+            Record("llm:quality:mean", queries.mean("quality_score", "1h", chosen, "evaluation", by=("model",))),
+            Record("llm:quality_by_prompt:mean",
+                   queries.mean("quality_score", "6h", chosen, "evaluation", *prompt, by=())),
+            Record("llm:quality:scores1h",
+                   queries.short(queries.increase("quality_score", "1h", chosen, suffix="_count"), "evaluation",
+                                 by=("model",))),
+        ]  # fmt: skip
+    return found
+
+
+def _depth(queries: Queries) -> str:
+    """Items waiting: per service where it puts and takes, over all services where some put and others take."""
+    depth = queries.short(queries.name("queue_depth"), by=("queue",))
+    takes = queries.short(queries.name("queue_wait", "_count"), by=("queue",))
+    both = f"({depth} >= 0) and {takes}"
+    shared = [name for name in (*queries.source, "queue") if name != "job"]
+    over_all = f"sum by ({', '.join(shared)}) ({queries.name('queue_depth')})"
+    return f"({both}) or ({over_all} unless on ({', '.join(shared)}) ({both}))"

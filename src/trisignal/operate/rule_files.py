@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import quote
 
+from trisignal.errors import ConfigError
+from trisignal.operate.alert_settings import label_problem
 from trisignal.operate.alerts import alert_groups
 from trisignal.operate.objectives import Plan
 from trisignal.operate.recordings import recording_groups
@@ -17,6 +20,21 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def groups(plan: Plan) -> list[Group]:
     """All groups of a plan, recorded series before the alerts on them."""
     return [*recording_groups(plan), *slo_groups(plan), *alert_groups(plan)]
+
+
+def labelled(plan: Plan, labels: dict[str, str]) -> Plan:
+    """A plan with further labels on every alert.
+
+    Args:
+        plan: A plan.
+        labels: Name to value.
+
+    Raises:
+        ConfigError: A name cannot be a label of an alert.
+    """
+    for problem in filter(None, map(label_problem, labels)):
+        raise ConfigError("--label", ", ".join(labels), problem)
+    return plan.model_copy(update={"labels": {**plan.labels, **labels}})
 
 
 def anchor(rule: Alert) -> str:
@@ -73,5 +91,15 @@ def _alert(plan: Plan, rule: Alert) -> dict[str, Any]:
         "summary": rule.summary,
         "description": rule.description,
         "runbook_url": f"{plan.runbook_base_url}#{anchor(rule)}",
+        "dashboard_url": dashboard_url(plan, rule),
     }
     return entry
+
+
+def dashboard_url(plan: Plan, rule: Alert) -> str:
+    """Link to the dashboard that shows an alert, with its service, provider, model and dimensions chosen."""
+    chosen = {"service": "job", "provider": "provider", "model": "model"} | {name: name for name in plan.dimensions}
+    # What the alert has no label for is left to the reader: an empty choice would show nothing.
+    query = "".join(f"{{{{ with $labels.{label} }}}}&var-{quote(variable)}={{{{ . | urlquery }}}}{{{{ end }}}}"
+                    for variable, label in chosen.items())  # fmt: skip
+    return f"{plan.dashboard_base_url.rstrip('/')}/d/trisignal-{rule.dashboard}?from=now-3h{query}"

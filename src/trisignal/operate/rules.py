@@ -28,6 +28,8 @@ class Alert(NamedTuple):
     labels: dict[str, str] = {}  # noqa: RUF012 - never changed
     runbook: str = ""
     """Heading of its runbook; "": its own name."""
+    dashboard: str = "overview"
+    """Name of the dashboard that shows it."""
 
 
 class Group(NamedTuple):

@@ -3,6 +3,9 @@
 The method and its figures are those of the SRE workbook's chapter on alerting on SLOs: a
 budget that burns at 14.4 times its rate loses 2 % in an hour, at 6 times 5 % in six hours, at
 3 times 10 % in a day, and at its own rate all of it in the period.
+
+The windows of pages are rates of the metrics themselves, so that no page begins after the failures have ended; those
+of tickets are sums over what is recorded of half hours.
 """
 
 from __future__ import annotations
@@ -10,12 +13,24 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trisignal import semconv as names
-from trisignal.operate.objectives import CHAT_OPERATIONS, GENERATION_OPERATIONS, Latency, Plan, Score, Share
-from trisignal.operate.queries import Queries, bound, label, one_of
-from trisignal.operate.rules import Alert, Group, Record
+from trisignal.operate.alerting.spec import Spec
+from trisignal.operate.objectives import (
+    CHAT_OPERATIONS,
+    GENERATION_OPERATIONS,
+    Availability,
+    Cost,
+    Latency,
+    Plan,
+    Score,
+    Share,
+)
+from trisignal.operate.queries import Queries, Where, bound, enough, label, matcher, one_of
+from trisignal.operate.recordings import SLOW, STEP
+from trisignal.operate.rules import Group, Record
 
+FAST, MIDDLE, LONG = ("5m", "1h"), ("30m", "6h"), ("2h", "1d", "3d")
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
-HOURS = {"1h": 1, "6h": 6, "1d": 24, "3d": 72}
+SECONDS = {"5m": 300, "30m": 1800, "1h": 3600, "2h": 7200, "6h": 21_600, "1d": 86_400, "3d": 259_200}
 
 
 class Burn(NamedTuple):
@@ -43,20 +58,21 @@ class Slo(NamedTuple):
     """Query of bad events per second, with ``{w}`` for the window."""
     events: str
     """Query of all events per second."""
+    minimum_bad: float
 
 
 def slos(plan: Plan) -> list[Slo]:
     """The objectives of a plan that are not left out."""
     queries, objectives = Queries(plan), plan.objectives
     found = [
-        _availability(queries, objectives.availability),
-        _latency(queries, "chat_latency", objectives.chat_latency, CHAT_OPERATIONS),
-        _latency(queries, "generation_latency", objectives.generation_latency, GENERATION_OPERATIONS),
-        _first_token(queries, objectives.first_token),
-        _cost(plan, queries),
-        _score(queries, "quality", objectives.quality, plan),
-        _score(queries, "hallucination", objectives.hallucination, plan),
-        _rate_limit(queries, objectives.rate_limit),
+        _availability(plan, queries, objectives.availability),
+        _latency(plan, queries, "chat_latency", objectives.chat_latency, CHAT_OPERATIONS),
+        _latency(plan, queries, "generation_latency", objectives.generation_latency, GENERATION_OPERATIONS),
+        _first_token(plan, queries, objectives.first_token),
+        _cost(plan, queries, objectives.request_cost),
+        _quality(plan, queries, objectives.quality),
+        _hallucination(plan, queries, objectives.hallucination),
+        _rate_limit(plan, queries, objectives.rate_limit),
     ]
     return [slo for slo in found if slo is not None]
 
@@ -66,19 +82,35 @@ def _requests(queries: Queries) -> str:
     return queries.short(queries.rate("requests", "{w}", f'{label(names.OUTCOME)}=~"ok|error"'))
 
 
-def _availability(queries: Queries, share: Share | None) -> Slo | None:
+def _availability(plan: Plan, queries: Queries, share: Availability | None) -> Slo | None:
     if share is None:
         return None
     bad = queries.short(queries.rate("requests", "{w}", f'{label(names.OUTCOME)}="error"'))
-    return Slo("availability", "requests fail", share.target, queries.by, bad, _requests(queries))
+    events = _requests(queries)
+    if share.leave_out:
+        caused = queries.short(_caused(queries, share.leave_out))
+        bad, events = (f"clamp_min({all_} - ({caused} or {all_} * 0), 0)" for all_ in (bad, events))
+    return Slo("availability", "requests fail", share.target, queries.by, bad, events, plan.minimum_of(share))
 
 
-def _rate_limit(queries: Queries, share: Share | None) -> Slo | None:
+def _caused(queries: Queries, causes: tuple[str, ...]) -> str:
+    """Failures by their kind, or by the provider's own code for prompts that are too long."""
+    kinds = tuple(cause for cause in causes if cause != "context_length")
+    parts = []
+    if kinds:
+        parts.append(queries.rate("errors", "{w}", f'{label(names.ERROR_KIND)}=~"{one_of(kinds)}"'))
+    if "context_length" in causes:
+        codes = f'{label(names.ERROR_TYPE)}=~"(?i).*(context.?length|context.?window|too.?long|max.?tokens).*"'
+        parts.append(queries.rate("errors", "{w}", codes))
+    return " or ".join(parts)
+
+
+def _rate_limit(plan: Plan, queries: Queries, share: Share | None) -> Slo | None:
     if share is None:
         return None
     bad = queries.short(queries.rate("errors", "{w}", f'{label(names.ERROR_KIND)}="rate_limit"'))
     title = "requests are refused by rate limits"
-    return Slo("rate_limit", title, share.target, queries.by, bad, _requests(queries))
+    return Slo("rate_limit", title, share.target, queries.by, bad, _requests(queries), plan.minimum_of(share))
 
 
 def _over(queries: Queries, key: str, limit: str, matcher: str = "") -> tuple[str, str]:
@@ -89,82 +121,139 @@ def _over(queries: Queries, key: str, limit: str, matcher: str = "") -> tuple[st
     return f"{events} - {under}", events
 
 
-def _latency(queries: Queries, name: str, share: Latency | None, operations: tuple[str, ...]) -> Slo | None:
+def _latency(
+    plan: Plan, queries: Queries, name: str, share: Latency | None, operations: tuple[str, ...]
+) -> Slo | None:  # fmt: skip
     if share is None:
         return None
-    matcher = f'{label(names.OPERATION)}=~"{one_of(operations)}",{label(names.OUTCOME)}="ok"'
-    bad, events = _over(queries, "inference_duration", bound(share.seconds), matcher)
-    return Slo(name, f"requests take longer than {share.seconds:g} s", share.target, queries.by, bad, events)
+    also = f'{label(names.OPERATION)}=~"{one_of(operations)}",{label(names.OUTCOME)}="ok"'
+    bad, events = _over(queries, "inference_duration", bound(share.seconds), also)
+    title = f"requests take longer than {share.seconds:g} s"
+    return Slo(name, title, share.target, queries.by, bad, events, plan.minimum_of(share))
 
 
-def _first_token(queries: Queries, share: Latency | None) -> Slo | None:
+def _first_token(plan: Plan, queries: Queries, share: Latency | None) -> Slo | None:
     if share is None:
         return None
     bad, events = _over(queries, "first_token", bound(share.seconds))
     title = f"streams take longer than {share.seconds:g} s to their first token"
-    return Slo("first_token", title, share.target, queries.by, bad, events)
+    return Slo("first_token", title, share.target, queries.by, bad, events, plan.minimum_of(share))
 
 
-def _cost(plan: Plan, queries: Queries) -> Slo | None:
-    share = plan.objectives.request_cost
+def _cost(plan: Plan, queries: Queries, share: Cost | None) -> Slo | None:
     if share is None:
         return None
     bad, events = _over(queries, "request_cost", bound(share.usd))
-    return Slo("request_cost", f"requests cost more than {share.usd:g} USD", share.target, queries.by, bad, events)
+    title = f"requests cost more than {share.usd:g} USD"
+    return Slo("request_cost", title, share.target, queries.by, bad, events, plan.minimum_of(share))
 
 
-def _score(queries: Queries, name: str, share: Score | None, plan: Plan) -> Slo | None:
+def _scores(queries: Queries, evaluation: str, score: float, higher_is_better: bool) -> tuple[str, str]:
+    """Bad scores of one evaluation, and all of them."""
+    by, also = ("model",), matcher("evaluation", (evaluation,))
+    events = queries.short(queries.rate("quality_score", "{w}", also, "_count"), "evaluation", by=by)
+    under = queries.short(
+        queries.rate("quality_score", "{w}", f"{also},{bound(score)}", "_bucket"), "evaluation", by=by
+    )  # fmt: skip
+    return (under if higher_is_better else f"({events} - {under})"), events
+
+
+def _quality(plan: Plan, queries: Queries, share: Score | None) -> Slo | None:
     if share is None:
         return None
-    other = plan.objectives.hallucination
-    matcher = f'evaluation="{share.evaluation}"' if share.evaluation else ""
-    if not matcher and other is not None:
-        matcher = f'evaluation!="{other.evaluation}"'
-    by = ("model", "evaluation")
-    events = queries.short(queries.rate("quality_score", "{w}", matcher, "_count"), by=by)
-    also = f"{matcher}," if matcher else ""
-    under = queries.short(queries.rate("quality_score", "{w}", also + bound(share.score), "_bucket"), by=by)
-    if name == "hallucination":
-        return Slo(name, f"answers score over {share.score:g}", share.target, by, f"{events} - {under}", events)
-    return Slo(name, f"answers score up to {share.score:g}", share.target, by, under, events)
+    chosen = {name: (plan.limit_of(one), one.higher_is_better) for name, one in plan.evaluations.items()}
+    if share.evaluation:
+        chosen.setdefault(share.evaluation, (share.score, True))
+    if not chosen:
+        return None
+    pairs = [_scores(queries, name, limit, higher) for name, (limit, higher) in chosen.items()]
+    bad, events = (" or ".join(parts) for parts in zip(*pairs, strict=True))
+    by, title = ("model", "evaluation"), "answers score worse than the limit"
+    return Slo("quality", title, share.target, by, bad, events, plan.minimum_of(share))
+
+
+def _hallucination(plan: Plan, queries: Queries, share: Score | None) -> Slo | None:
+    if share is None:
+        return None
+    bad, events = _scores(queries, share.evaluation, share.score, False)
+    by, title = ("model", "evaluation"), f"answers score over {share.score:g}"
+    return Slo("hallucination", title, share.target, by, bad, events, plan.minimum_of(share))
 
 
 def slo_groups(plan: Plan) -> list[Group]:
-    """Recorded ratios and burn-rate alerts of every objective."""
+    """Recorded ratios of every objective; those that pages need at once in a group of their own."""
     groups = []
     for slo in slos(plan):
-        rules: list[Record | Alert] = [
-            Record("llm:slo:target", f"vector({slo.target:g})", {"slo": slo.name}),
-        ]
-        for window in WINDOWS:
-            rate = f'llm:slo_events:rate{window}{{slo="{slo.name}"}}'
-            on = f"on ({', '.join(slo.by)})"
-            ratio = f"(({slo.bad.replace('{w}', window)}) or {on} {rate} * 0) / {on} ({rate} > 0)"
-            rules.append(Record(f"llm:slo_events:rate{window}", slo.events.replace("{w}", window), {"slo": slo.name}))
-            rules.append(Record(f"llm:slo_errors:ratio_rate{window}", ratio, {"slo": slo.name}))
-        rules += [_alert(plan, slo, "page", PAGE), _alert(plan, slo, "ticket", TICKET)]
-        groups.append(Group(f"llm-slo-{slo.name.replace('_', '-')}", tuple(rules)))
+        about, name = {"slo": slo.name}, f"llm-slo-{slo.name.replace('_', '-')}"
+        fast = [Record("llm:slo:target", f"vector({slo.target:g})", about)]
+        fast += [record for window in FAST for record in _window(slo, window)]
+        slow = [record for window in MIDDLE for record in _window(slo, window)]
+        bad, events = (f'llm:slo_{what}:rate30m{{slo="{slo.name}"}}' for what in ("bad", "events"))
+        for window in LONG:
+            many = f"(sum_over_time({events}[{window}]) > 0)"
+            ratio = f"(sum_over_time({bad}[{window}]) or {many} * 0) / {many}"
+            slow.append(Record(f"llm:slo_errors:ratio_rate{window}", ratio, about))
+        for window in ("1d", "3d"):
+            many = f"sum_over_time({events}[{window}]) * {STEP} / {SECONDS[window]} > 0"
+            slow.append(Record(f"llm:slo_events:rate{window}", many, about))
+        groups.append(Group(name, tuple(fast), plan.evaluation_interval))
+        groups.append(Group(f"{name}-long", tuple(slow), SLOW))
     return groups
 
 
-def _alert(plan: Plan, slo: Slo, kind: str, burns: tuple[Burn, ...]) -> Alert:
-    by = ", ".join(slo.by)
-    parts = []
-    for burn in burns:
-        limit = f"{min(burn.factor * (1 - slo.target), HIGHEST):.6g}"
-        long, short = (f'llm:slo_errors:ratio_rate{w}{{slo="{slo.name}"}} > {limit}' for w in (burn.long, burn.short))
-        events = f'llm:slo_events:rate{burn.long}{{slo="{slo.name}"}} * {HOURS[burn.long] * 3600}'
-        parts.append(f"({long} and on ({by}) {short} and on ({by}) {events} >= {plan.minimum_requests:g})")
-    camel = "".join(word.capitalize() for word in slo.name.split("_"))
-    windows = " or ".join(f"{burn.long} and {burn.short}" for burn in burns)
-    return Alert(
-        f"Llm{camel}Budget{kind.capitalize()}",
-        "\nor\n".join(parts),
-        severity="critical" if kind == "page" else "warning",
-        summary=f"Too many {slo.title}: " + "{{ $labels.model }}",
-        description=(
-            f"{{{{ $value | humanizePercentage }}}} of the events were bad; {slo.target * 100:g} % are promised to be "
+def _window(slo: Slo, window: str) -> list[Record]:
+    """Events, bad events where sums need them, and their ratio over one window of the metrics themselves."""
+    about = {"slo": slo.name}
+    events, bad = (f'llm:slo_{what}:rate{window}{{slo="{slo.name}"}}' for what in ("events", "bad"))
+    found = [Record(f"llm:slo_events:rate{window}", f"({slo.events.replace('{w}', window)}) > 0", about)]
+    query = slo.bad.replace("{w}", window)
+    if window == "30m":
+        found.append(Record(f"llm:slo_bad:rate{window}", f"({query}) > 0", about))
+        ratio = f"({bad} or {events} * 0) / {events}"
+    else:
+        # Labels of the rule are not on its own query yet.
+        ratio = f"(({query}) or ignoring (slo) {events} * 0) / ignoring (slo) {events}"
+    return [*found, Record(f"llm:slo_errors:ratio_rate{window}", ratio, about)]
+
+
+def specs(plan: Plan) -> list[Spec]:
+    """Two alerts for each objective."""
+    return [
+        spec for slo in slos(plan) for spec in (_alert(plan, slo, "page", PAGE), _alert(plan, slo, "ticket", TICKET))
+    ]
+
+
+def _alert(plan: Plan, slo: Slo, kind: str, burns: tuple[Burn, ...]) -> Spec:
+    def expr(where: Where, target: float) -> str:
+        parts = []
+        for burn in burns:
+            limit = f"{min(burn.factor * (1 - target), HIGHEST):.6g}"
+            one = f'slo="{slo.name}"'
+            long, short = (where.recorded(f"llm:slo_errors:ratio_rate{w}", one) for w in (burn.long, burn.short))
+            long_events, short_events = (f'llm:slo_events:rate{w}{{{one}}} * {SECONDS[w]}'
+                                         for w in (burn.long, burn.short))  # fmt: skip
+            if burn.short == "2h":  # its events are not recorded: those of half an hour are, as sums
+                short_events = f"sum_over_time(llm:slo_events:rate30m{{{one}}}[2h]) * {STEP}"
+            # The short window lies within the long one: bad events in it are in both.
+            parts.append(f"({long} > {limit} and {short} > {limit} and {long_events} >= {plan.minimum_requests:g} "
+                         f"and {short} * ({short_events}) {enough(slo.minimum_bad)})")  # fmt: skip
+        return "\nor\n".join(parts)
+
+    def description(target: float) -> str:
+        windows = " or ".join(f"{burn.long} and {burn.short}" for burn in burns)
+        return (
+            f"{{{{ $value | humanizePercentage }}}} of the events were bad; {target * 100:g} % are promised to be "
             f"good. The error budget burns too fast over {windows}."
-        ),
+        )
+
+    camel = "".join(word.capitalize() for word in slo.name.split("_"))
+    return Spec(
+        f"Llm{camel}Budget{kind.capitalize()}",
+        expr,
+        slo.target,
+        "critical" if kind == "page" else "warning",
+        f"Too many {slo.title}: " + "{{ $labels.model }}",
+        description,
+        by=slo.by,
         labels={"slo": slo.name, "kind": kind},
     )

@@ -22,7 +22,7 @@ CHECK = "rules"
 _SUFFIXES = ("_bucket", "_sum", "_count", "_created")
 _MODEL = label(SHORT["model"])
 _OTHER_MODELS = ("model", "model_name", "llm_model", "model_id")
-_FROM_OUTSIDE = frozenset({"job", "instance", "le", "quantile", "__name__"})
+_FROM_OUTSIDE = frozenset({"job", "namespace", "cluster", "pod", "instance", "le", "quantile", "__name__"})
 """Labels that Prometheus or the format adds."""
 
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'")

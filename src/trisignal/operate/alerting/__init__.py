@@ -1,0 +1,1 @@
+"""Alerts by what they are about, and what the plan says of each."""
