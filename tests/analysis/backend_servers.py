@@ -69,8 +69,10 @@ class Server:
 
 
 def sent(row: SpanRow) -> dict[str, Any]:
-    """The attributes that a span is exported with: what only rows have is left out."""
-    return {key: value for key, value in row.attributes.items() if key not in (names.ERROR_KIND, names.OUTCOME)}
+    """The attributes that a span is exported with: how a call ended is among them unless it is ok."""
+    ended = {names.OUTCOME: row.outcome} if row.outcome != "ok" else {}
+    kind = {names.ERROR_KIND: row.error_kind} if row.error_kind else {}
+    return {**{k: v for k, v in row.attributes.items() if k not in (names.ERROR_KIND, names.OUTCOME)}, **ended, **kind}
 
 
 def ns(unix_s: float) -> int:

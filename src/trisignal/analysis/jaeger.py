@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from math import ceil, floor
 from typing import Any
 
+from trisignal import semconv as names
 from trisignal.analysis import span_reading
 from trisignal.analysis.fetched_source import FetchedSource
 from trisignal.analysis.http_backend import HttpBackend
@@ -86,8 +87,11 @@ class JaegerSource(FetchedSource):
 
     def _page_search(self, query: Query, window: Window, service: str) -> tuple[tuple[SpanRow, ...], int]:
         tags = {key: values[0] for key, values in pushed(query).items() if len(values) == 1}
-        if query.where.get("outcome") == ("error",):
+        outcomes = query.where.get("outcome", ())
+        if outcomes == ("error",):
             tags["error"] = "true"
+        elif len(outcomes) == 1 and outcomes != ("ok",):
+            tags[names.OUTCOME] = outcomes[0]
         asked: dict[str, Any] = {
             "service": service,
             "start": floor(window.since_unix_s * 1e6),

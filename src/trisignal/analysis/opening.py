@@ -13,7 +13,9 @@ FOLDER = ""
 BUILT_IN = {
     FOLDER: "trisignal.store.reader:StoreSource",
     "clickhouse": "trisignal.analysis.clickhouse:ClickHouseSource",
+    "elasticsearch": "trisignal.analysis.elasticsearch:ElasticsearchSource",
     "jaeger": "trisignal.analysis.jaeger:JaegerSource",
+    "opensearch": "trisignal.analysis.elasticsearch:ElasticsearchSource",
     "tempo": "trisignal.analysis.tempo:TempoSource",
 }
 """Scheme to ``module:callable`` of the sources that come with trisignal; "" stands for a folder."""

@@ -35,3 +35,32 @@ def attribute_of(dimension: str) -> str:
     if dimension.startswith(CONTEXT_PREFIX):
         return names.DIMENSION_PREFIX + dimension[len(CONTEXT_PREFIX) :]
     return _ATTRIBUTE_OF.get(dimension, "")
+
+
+_WHOLE = frozenset(
+    ("provider", "model", "response_model", "agent", "tenant", "user_id", "request_id", "conversation_id",
+     "prompt_name", "prompt_version")
+)  # fmt: skip
+"""Dimensions whose value is one attribute, whatever the span; ``service`` and ``name`` have fields of their own."""
+OF_SPAN = frozenset(("service", "name"))
+
+
+def is_whole(dimension: str, query: Query) -> bool:
+    """Whether one attribute or field of an engine is the dimension, so that the engine can group by it."""
+    return (
+        dimension in _WHOLE
+        or dimension in OF_SPAN
+        or dimension.startswith(CONTEXT_PREFIX)
+        # Stages have no operation on their spans; calls always have one.
+        or (dimension == "operation" and query.of == "calls")
+    )
+
+
+def is_pushed(query: Query) -> bool:
+    """Whether an engine can check every condition of a question by attributes, outcome and duration."""
+    return (
+        not query.text
+        and query.max_quality is None
+        and query.order != "quality"
+        and all(is_whole(name, query) or name == "outcome" for name in query.where)
+    )

@@ -1,22 +1,21 @@
-"""Grafana Tempo as a source: TraceQL search, and traces by their id."""
+"""Grafana Tempo as a source: TraceQL search and metrics, and traces by their id."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, floor
 from typing import Any
 
-from trisignal import semconv as names
-from trisignal.analysis import span_reading
+from trisignal.analysis import span_reading, tempo_metrics, traceql
 from trisignal.analysis.fetched_source import FetchedSource
 from trisignal.analysis.http_backend import HttpBackend
-from trisignal.analysis.pushing import attribute_of, pushed
-from trisignal.analysis.query import CONTEXT_PREFIX, Query, Window
-from trisignal.analysis.rows import SpanRow, TraceRecord
+from trisignal.analysis.pushing import is_pushed, is_whole
+from trisignal.analysis.query import Query, Window
+from trisignal.analysis.rows import Rows, SpanRow, Total, TraceRecord
 from trisignal.analysis.source import Capabilities, Holding
+from trisignal.analysis.traceql import KIND, NAME, PARENT, STATUS
 from trisignal.errors import SourceError
 
 SCHEME = "tempo"
@@ -27,9 +26,6 @@ MOST_SPANS = 100
 _LONGEST_S = 7 * 86_400.0
 """Tempo refuses searches over more than 168 hours unless it is set up otherwise."""
 _IS_ID = re.compile(r"[0-9a-fA-F]{1,32}")
-_PLAIN = re.compile(r"[A-Za-z_][\w.\-]*")
-_PARENT, _KIND, _STATUS, _NAME = "nestedSetParent", "kind", "status", "name"
-_SELECTED = (_NAME, _STATUS, _KIND, _PARENT, "resource.service.name")
 
 
 class TempoSource(FetchedSource):
@@ -46,7 +42,7 @@ class TempoSource(FetchedSource):
         SourceError: The URL has another form.
     """
 
-    capabilities: Capabilities = replace(FetchedSource.capabilities, text=False)
+    capabilities: Capabilities = replace(FetchedSource.capabilities, text=False, totals=True)
     _longest_s = _LONGEST_S
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
@@ -73,11 +69,25 @@ class TempoSource(FetchedSource):
         rows = span_reading.joined(span_reading.otlp_spans(spans))
         return TraceRecord(rows, partial=document.get("status") == "PARTIAL", sampled=True)
 
+    def totals(
+        self, query: Query, by: Sequence[str] = (), *, step_s: float | None = None, quantiles: bool = False
+    ) -> Rows[Total]:
+        """Sums over the spans of a query: by TraceQL metrics where there are many, else over those that are fetched;
+        quantiles and steps of time are exact over fetched spans only."""
+        # That an attribute is missing, or a call ok, is checked on the spans.
+        wanted = all(all(values) for values in query.where.values()) and "ok" not in query.where.get("outcome", ())
+        able = wanted and is_pushed(query) and all(is_whole(name, query) for name in by)
+        if able and not quantiles and not step_s:
+            added = tempo_metrics.totals(self._backend, query, by)
+            if added is not None:
+                return added
+        return super().totals(query, by, step_s=step_s, quantiles=quantiles)
+
     def _piece(self, query: Query, window: Window) -> tuple[list[SpanRow], bool]:
         if query.text:
             raise SourceError(self._backend.name, "Tempo cannot search for text: name a dimension")
         asked = {
-            "q": traceql(query),
+            "q": traceql.search(query),
             "start": floor(window.since_unix_s),
             "end": ceil(window.until_unix_s),
             "limit": MOST_TRACES,
@@ -89,39 +99,6 @@ class TempoSource(FetchedSource):
         traces = [one for one in document.get("traces") or () if isinstance(one, dict)]
         rows = [row for trace in traces for row in _found(trace)]
         return rows, len(traces) >= MOST_TRACES or any(map(_is_cut, traces))
-
-
-def traceql(query: Query) -> str:
-    """The search for the spans of a question, and for the attributes that rows are read from."""
-    conditions = []
-    if query.of == "calls":
-        excluded = "|".join(sorted(names.MODEL_CALLS_EXCLUDED))
-        conditions.append(f"span.{names.OPERATION} != nil && span.{names.OPERATION} !~ {_quoted(f'^({excluded})$')}")
-    elif query.of == "requests":
-        conditions.append(f"({_PARENT} < 0 || {_KIND} = server || {_KIND} = consumer)")
-    keys = {f"span.{key}": values for key, values in pushed(query).items()}
-    for dimension, key in (("service", "resource.service.name"), ("name", _NAME)):
-        if all(query.where.get(dimension, ("",))):
-            keys[key] = query.where[dimension]
-    for key, values in keys.items():
-        either = " || ".join(f"{_field(key)} = {_quoted(value)}" for value in values)
-        conditions.append(f"({either})")
-    if query.where.get("outcome") == ("error",):
-        conditions.append(f"{_STATUS} = error")
-    if query.min_duration_s:
-        conditions.append(f"duration >= {floor(query.min_duration_s * 1e9)}ns")
-    bound = {attribute_of(name) for name in query.where if name.startswith(CONTEXT_PREFIX)}
-    selected = (*_SELECTED, *(f"span.{key}" for key in (*span_reading.READ, *sorted(bound))))
-    return f"{{ {' && '.join(conditions)} }} | select({', '.join(map(_field, selected))})"
-
-
-def _field(key: str) -> str:
-    scope, dot, rest = key.partition(".")
-    return key if not dot or _PLAIN.fullmatch(rest) else f"{scope}.{_quoted(rest)}"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _sets(trace: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -140,17 +117,17 @@ def _found(trace: Mapping[str, Any]) -> Iterator[SpanRow]:
         if not trace_id or not span_id:
             continue
         attributes = span_reading.attribute_values(span.get("attributes"))
-        parent = attributes.pop(_PARENT, None)
-        kind = str(attributes.pop(_KIND, ""))
+        parent = attributes.pop(PARENT, None)
+        kind = str(attributes.pop(KIND, ""))
         row = span_reading.span_row(
             # The search says whether there is a parent, not which.
             (trace_id, span_id, "unknown"),
-            str(attributes.pop(_NAME, "") or span.get("name", "")),
+            str(attributes.pop(NAME, "") or span.get("name", "")),
             (span_reading.number(span.get("startTimeUnixNano")) or 0.0) / 1e9,
             (span_reading.number(span.get("durationNanos")) or 0.0) / 1e9,
             attributes,
             service=str(attributes.pop("service.name", "") or trace.get("rootServiceName", "")),
-            failed=attributes.pop(_STATUS, "") == "error",
+            failed=attributes.pop(STATUS, "") == "error",
             kind=kind,
         )
         is_first = row.root or (span_reading.number(parent) or 0) < 0
