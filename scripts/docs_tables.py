@@ -29,6 +29,7 @@ from trisignal.clients import REGISTRY
 from trisignal.export.standard_variables import VARIABLES
 from trisignal.outcomes import kind_of_status
 from trisignal.policy.redact import PatternRedactor
+from trisignal.semconv import limits
 
 ROOT = Path(__file__).parents[1]
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -69,6 +70,14 @@ ATTRIBUTE_MEANING = {
     names.TIME_TO_FIRST_TOKEN_S: "seconds to the first token of any kind",
     names.TIME_TO_FIRST_ANSWER_S: "seconds to the first visible text or tool call",
     names.DIMENSION_PREFIX + "*": "further values of `trisignal.context`",
+    limits.KIND: "`budget` or `guard` that refused a call; on the event `llm.refused` only, as the following",
+    limits.NAME: "name of the budget or the guard",
+    limits.KEY: "name of the bound value that it is kept by",
+    limits.VALUE: "that value",
+    limits.RESOURCE: "`usd`, `tokens`, `calls`, `tool_calls`, `seconds`, `depth`, `repeats`, or `unavailable`",
+    limits.REPEATED: "what came again and again",
+    limits.USED: "how much was used",
+    limits.LIMIT: "how much there was",
     names.STAGE_NAME: "name of a stage",
     names.STAGE_PREFIX + "*": "milliseconds per stage, as `llm.stage.<name>_ms`",
     names.STAGES_TOTAL_MS: "milliseconds of all stages",

@@ -15,7 +15,7 @@ from trisignal._context import (
 from trisignal.assembly.setup import redacting, setup
 from trisignal.assembly.telemetry import Telemetry, summary
 from trisignal.clients import instrument, uninstrument
-from trisignal.errors import BudgetExceeded
+from trisignal.errors import BudgetExceeded, GuardExceeded, LimitExceeded
 from trisignal.observe.active_call import ActiveCall, current_call
 from trisignal.observe.decorators import agent, embeddings, llm, retrieval, stage, tool, workflow
 from trisignal.observe.measurements import Cache, Queue, cache, evaluate, feedback, queue
@@ -34,6 +34,7 @@ if _TYPE_CHECKING:
     from trisignal.watch.alert_rules import AlertRule
     from trisignal.watch.alerts import Alerts
     from trisignal.watch.budgets import Budget
+    from trisignal.watch.guards import guard
     from trisignal.watch.health import Health, health, http_probe
     from trisignal.watch.patterns import AlertPattern
     from trisignal.watch.store_alerts import StoreAlerts
@@ -50,7 +51,9 @@ __all__ = [
     "BudgetExceeded",
     "Cache",
     "ContextThreadPoolExecutor",
+    "GuardExceeded",
     "Health",
+    "LimitExceeded",
     "PriceSource",
     "Queue",
     "Rates",
@@ -75,6 +78,7 @@ __all__ = [
     "evaluate",
     "fast_otlp",
     "feedback",
+    "guard",
     "health",
     "http_probe",
     "inject",
@@ -111,6 +115,7 @@ _LATER = {
     "alert_to_slack": "trisignal.watch.alert_handlers",
     "alert_to_webhook": "trisignal.watch.alert_handlers",
     "AlertRule": "trisignal.watch.alert_rules",
+    "guard": "trisignal.watch.guards",
     "Health": "trisignal.watch.health",
     "health": "trisignal.watch.health",
     "http_probe": "trisignal.watch.health",

@@ -1,6 +1,6 @@
-"""The exceptions that trisignal raises, all at set-up time except `BudgetExceeded`; and its warning.
+"""The exceptions that trisignal raises, all at set-up time except `LimitExceeded`; and its warning.
 
-Only `BudgetExceeded` reaches a running application: before a call that a budget refuses.
+Only `LimitExceeded` reaches a running application: before a call that a budget or a guard refuses.
 
 TrisignalError
  +-- ConfigError            a setting has a wrong value
@@ -8,7 +8,9 @@ TrisignalError
  +-- MetricCollisionError   a metric name is already taken in the registry
  +-- MissingExtraError      an optional dependency is not installed
  +-- ClientNotInstalledError  a client to be instrumented is not installed
- +-- BudgetExceeded         a budget that refuses calls is used up
+ +-- LimitExceeded          a call was refused before it began
+ |    +-- BudgetExceeded    a budget that refuses calls is used up
+ |    +-- GuardExceeded     a guarded run has reached one of its limits
  +-- SourceError            a store or trace backend cannot answer
 """
 
@@ -152,14 +154,42 @@ class ClientNotInstalledError(TrisignalError, ImportError):
         self.package = package
 
 
-class BudgetExceeded(TrisignalError):
+UNAVAILABLE = "unavailable"
+"""Resource of a refusal by a limit whose shared accounts cannot be reached."""
+
+
+class LimitExceeded(TrisignalError):
+    """A call was refused before it was sent, because a limit was reached.
+
+    Args:
+        message: What happened, in one sentence.
+        name: Name of the budget or the guard.
+        key: Name of the bound value that its accounts are kept by; "" for one of all calls.
+        value: That value in this call, redacted.
+        resource: What is used up: ``usd``, ``tokens``, ``calls`` …; ``unavailable`` where shared accounts cannot be
+            reached.
+        used: How much was used, in US dollars, tokens, calls, seconds, levels or repeats.
+        limit: How much there was.
+    """
+
+    def __init__(self, message: str, name: str, key: str, value: str, resource: str, used: float, limit: float) -> None:
+        super().__init__(message)
+        self.name = name
+        self.key = key
+        self.value = value
+        self.resource = resource
+        self.used = used
+        self.limit = limit
+
+
+class BudgetExceeded(LimitExceeded):
     """A model call was refused before it was sent, because a budget is used up.
 
     Args:
         budget: Name of the budget.
         key: Name of the bound value that the budget is kept by; "" for one of all calls.
         value: That value in this call, redacted.
-        resource: What is used up: ``usd`` or ``tokens``.
+        resource: What is used up: ``usd`` or ``tokens``; ``unavailable`` where the shared accounts cannot be reached.
         used: How much was used in this period, in US dollars or tokens.
         limit: How much there was.
         resets_at_unix_s: When the next period begins, as Unix time in seconds.
@@ -169,18 +199,48 @@ class BudgetExceeded(TrisignalError):
         self, budget: str, key: str, value: str, resource: str, used: float, limit: float, resets_at_unix_s: float
     ) -> None:
         whose = f" of {key} {value!r}" if key else ""
-        super().__init__(f"budget {budget!r}{whose} is used up: {used:.10g} of {limit:.10g} {resource}")
+        message = f"budget {budget!r}{whose} is used up: {used:.10g} of {limit:.10g} {resource}"
+        if resource == UNAVAILABLE:
+            message = f"budget {budget!r}{whose} refuses calls: its shared accounts cannot be reached"
+        super().__init__(message, budget, key, value, resource, used, limit)
         self.budget = budget
-        self.key = key
-        self.value = value
-        self.resource = resource
-        self.used = used
-        self.limit = limit
         self.resets_at_unix_s = resets_at_unix_s
 
     def __reduce__(self) -> tuple[type[BudgetExceeded], tuple[object, ...]]:
         # Applications send it between processes; by default only the text would be passed on.
         values = (self.budget, self.key, self.value, self.resource, self.used, self.limit, self.resets_at_unix_s)
+        return type(self), values
+
+
+class GuardExceeded(LimitExceeded):
+    """A model call, a tool call or an agent was refused before it began: its run has reached a limit.
+
+    Args:
+        guard: Name of the guard.
+        key: Name of the bound value that the guard is kept by; "" where each run counts for itself.
+        value: That value in this call, redacted.
+        resource: Which limit: ``usd``, ``tokens``, ``calls``, ``tool_calls``, ``seconds``, ``depth`` or ``repeats``;
+            ``unavailable`` where the shared accounts cannot be reached.
+        used: How much the run has used.
+        limit: How much there was.
+        repeated: What came again and again, redacted; "" for any other limit.
+    """
+
+    def __init__(
+        self, guard: str, key: str, value: str, resource: str, used: float, limit: float, repeated: str = ""
+    ) -> None:
+        whose = f" of {key} {value!r}" if key else ""
+        what = f" ({repeated})" if repeated else ""
+        message = f"guard {guard!r}{whose} has stopped the run: {used:.10g} of {limit:.10g} {resource}{what}"
+        if resource == UNAVAILABLE:
+            message = f"guard {guard!r}{whose} has stopped the run: its shared accounts cannot be reached"
+        super().__init__(message, guard, key, value, resource, used, limit)
+        self.guard = guard
+        self.repeated = repeated
+
+    def __reduce__(self) -> tuple[type[GuardExceeded], tuple[object, ...]]:
+        # As for a budget.
+        values = (self.guard, self.key, self.value, self.resource, self.used, self.limit, self.repeated)
         return type(self), values
 
 

@@ -108,8 +108,7 @@ def draft_at(
     draft.exchange = exchange
     if exchange.streaming:
         draft.fields[names.REQUEST_STREAM] = True
-    policy = state.STATE.policy
-    if policy is not None and policy.captures:
+    if state.reads_content():
         draft.content = ContentSource(exchange.format.read_content, request)
     return draft
 

@@ -17,7 +17,7 @@ from trisignal.call import Bill, ContentSource, Draft
 from trisignal.clients._patch import Patches, Wrapper
 from trisignal.clients._provider import Args, ClientExchange, Kwargs, async_wrapper, sync_wrapper
 from trisignal.engine import current
-from trisignal.engine.state import STATE, captures
+from trisignal.engine.state import STATE, captures, reads_content
 from trisignal.formats import Format, bills, text, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_embeddings import EMBEDDINGS
@@ -125,7 +125,7 @@ class Function:
         draft.request_model = model
         if asked.get("stream"):
             draft.fields[names.REQUEST_STREAM] = True
-        if captures():
+        if reads_content():
             if len(args) > 1:
                 asked["messages"] = args[1]
             draft.content = ContentSource(self._format.read_content, asked)

@@ -9,8 +9,10 @@ and what that leaves is settled later (`engine.state.settle`).
 from __future__ import annotations
 
 import atexit
+from collections.abc import Callable
 from functools import partial
 from threading import get_ident
+from typing import Any
 from weakref import ref
 
 from opentelemetry.trace import NonRecordingSpan, SpanContext
@@ -29,8 +31,10 @@ from trisignal.engine.state import (
     settle,
     unsettled,
 )
+from trisignal.errors import LimitExceeded
 from trisignal.outcomes import classify
 from trisignal.policy.cleaning import REDACTION_FAILED
+from trisignal.sinks import Refusal
 
 _EXHAUSTED = (RecursionError, MemoryError)
 """Errors of ours that come from where the application stands: later, elsewhere, the same will succeed."""
@@ -97,7 +101,41 @@ def _ask(gates: tuple[Gate, ...], draft: Draft) -> None:
             _guard.contain("gate", error)
             continue
         if refusal is not None:
+            refused(draft, refusal)
             raise refusal
+
+
+def refused(draft: Draft, refusal: Exception) -> None:
+    """Let sinks note that a call does not begin; what other gates have reserved for it is released.
+
+    Args:
+        draft: The call that was about to begin.
+        refusal: What will be raised in place of it.
+    """
+    state = STATE
+    for watcher in state.attached:
+        abort = getattr(watcher, "abort", None)
+        if abort is not None:
+            _contained(f"{watcher.name}.abort", abort, draft)
+    policy = state.policy
+    if policy is None or not isinstance(refusal, LimitExceeded):
+        return
+    try:
+        provider, model, name = map(policy.known, (draft.provider, draft.request_model, draft.name))
+        bound = {policy.known(k): policy.masked(k, v) or policy.known(v) for k, v in _context.bound.get().items()}
+        note = Refusal(refusal, draft.operation, provider, model, name, bound)
+    except Exception as error:
+        _guard.contain("refused", error)
+        return
+    for site, take in state.refusals:
+        _contained(site, take, note)
+
+
+def _contained(site: str, function: Callable[[Any], Any], value: object) -> None:
+    try:
+        function(value)
+    except Exception as error:
+        _guard.contain(site, error)
 
 
 def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
@@ -201,6 +239,8 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
         _guard.contain("policy.finish", failure)
         _abort(draft)
         return None
+    for site, look in STATE.endings:
+        _contained(site, look, draft)
     draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
     _deliver(draft, call, closes)
     if NESTING.watchers and call.model_call and call.counted:
@@ -246,14 +286,11 @@ def _blank(draft: Draft) -> None:
 def _abort(draft: Draft) -> None:
     """Leave nothing open when policy itself failed, or the end of a call was interrupted."""
     draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
-    for sink in STATE.sinks:
+    ours: tuple[Any, ...] = (*STATE.sinks, *STATE.attached)
+    for sink in ours:
         abort = getattr(sink, "abort", None)
-        if abort is None:
-            continue
-        try:
-            abort(draft)
-        except Exception as error:
-            _guard.contain(f"sink.{sink.name}.abort", error)
+        if abort is not None:
+            _contained(f"sink.{sink.name}.abort", abort, draft)
 
 
 def at_exit_last() -> None:

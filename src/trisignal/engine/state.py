@@ -17,7 +17,7 @@ from trisignal import _context, _guard
 from trisignal.call import Call, Draft
 from trisignal.config import Settings
 from trisignal.policy import Policy
-from trisignal.sinks import Meter, Sink, is_idle
+from trisignal.sinks import Meter, Refusal, Sink, is_idle
 
 Gate = Callable[[Draft], "Exception | None"]
 Open = tuple[str, Callable[[Draft], Any], Any]
@@ -41,8 +41,8 @@ class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "attached", "closes", "gates", "meters", "opens", "own_meters", "perf_ns", "policy", "records",
-        "settings", "sinks", "tracer_provider", "unix_ns", "used", "verdicts",
+        "active", "attached", "closes", "endings", "gates", "meters", "opens", "own_meters", "perf_ns", "policy",
+        "reads_content", "records", "refusals", "settings", "sinks", "tracer_provider", "unix_ns", "used", "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -62,6 +62,12 @@ class State:
         """What the application put beside the sinks, before or after setup()."""
         self.gates: tuple[Gate, ...] = ()
         """Called before a call begins; what one answers is raised, and the call is not made."""
+        self.endings: tuple[tuple[str, Callable[[Draft], Any]], ...] = ()
+        """Called with a call that has ended while its content can still be read."""
+        self.refusals: tuple[tuple[str, Callable[[Refusal], Any]], ...] = ()
+        """Called with what a gate has answered."""
+        self.reads_content = False
+        """Something attached compares contents of calls, which are kept until these end; none of it leaves."""
         self.tracer_provider: Any = None
         """Where spans go."""
         self.used = False
@@ -166,7 +172,7 @@ def configure(
 def attach(watcher: Watcher) -> None:
     """Give calls to a further sink, now or as soon as setup() has run, until `detach` or shutdown().
 
-    It may be a `Meter` too, take a ``verdict``, and be a ``gate``.
+    It may be a `Meter` too, take a ``verdict`` or what was ``refused``, be a ``gate``, and look at a call's ``ending``.
     """
     with LOCKS.attaching:
         STATE.attached = (*STATE.attached, watcher)
@@ -180,6 +186,12 @@ def detach(watcher: Watcher) -> None:
         _compile()
 
 
+def compile_again() -> None:
+    """Something attached has changed what it needs."""
+    with LOCKS.attaching:
+        _compile()
+
+
 def _compile() -> None:
     sinks: tuple[Any, ...] = (*STATE.sinks, *STATE.attached)
     STATE.meters = (*STATE.own_meters, *(s for s in STATE.attached if isinstance(s, Meter)))
@@ -188,6 +200,9 @@ def _compile() -> None:
     STATE.closes = tuple((site, close) for _, site, close in ends)
     STATE.records = tuple((site, close) for s, site, close in ends if getattr(s, "takes_recorded", True))
     STATE.verdicts = tuple(take for s in sinks if (take := getattr(s, "verdict", None)) is not None)
+    STATE.endings = tuple((f"{s.name}.ending", s.ending) for s in sinks if hasattr(s, "ending"))
+    STATE.refusals = tuple((f"sink.{s.name}.refused", s.refused) for s in sinks if hasattr(s, "refused"))
+    STATE.reads_content = any(getattr(s, "reads_content", False) for s in STATE.attached)
     STATE.gates = tuple(gate for s in STATE.attached if (gate := getattr(s, "gate", None)) is not None)
 
 
@@ -282,3 +297,8 @@ def captures() -> bool:
     """Whether content is captured at all."""
     policy = STATE.policy
     return policy is not None and policy.captures
+
+
+def reads_content() -> bool:
+    """Whether content of a request is of use: it is captured, or something attached compares it."""
+    return captures() or STATE.reads_content

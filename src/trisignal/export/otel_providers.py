@@ -23,6 +23,7 @@ from trisignal.export.exporters import build, exporters_of
 from trisignal.export.global_provider import SharedTracerProvider
 from trisignal.export.losses import bounded, watched
 from trisignal.export.redaction_gate import Clean, RedactingExporter, redacted_logs, redacted_metrics
+from trisignal.semconv import limits
 
 IDS_ONLY = "ids"
 """Signal of a tracer provider that exports nothing: its spans are not sampled, and no decision of anybody's."""
@@ -42,6 +43,9 @@ def _resource(settings: Settings) -> Resource:
 class ReplaceableSampler(Sampler):
     """Decides like another sampler, which may be replaced: tracers keep the sampler that they began with.
 
+    Spans that say that a limit has refused a call are kept: they stand in for an event where the span around the call
+    is not sampled.
+
     Args:
         inner: Decides.
     """
@@ -60,6 +64,8 @@ class ReplaceableSampler(Sampler):
         **named: Any,
     ) -> SamplingResult:
         """The other's decision."""
+        if attributes and limits.KIND in attributes and self.inner is not ALWAYS_OFF:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
         return self.inner.should_sample(parent_context, trace_id, name, kind, attributes, *more, **named)
 
     def get_description(self) -> str:
@@ -87,7 +93,7 @@ class RecordingSampler(ReplaceableSampler):
         **named: Any,
     ) -> SamplingResult:
         """The other's decision, with recording instead of dropping."""
-        result = self.inner.should_sample(parent_context, trace_id, name, kind, attributes, *more, **named)
+        result = super().should_sample(parent_context, trace_id, name, kind, attributes, *more, **named)
         if result.decision is not Decision.DROP:
             return result
         # A sampler that drops a span passes none of its attributes on.
@@ -115,8 +121,8 @@ def tracer_provider_from(settings: Settings, clean: Clean) -> Built:
         asleep = replaceable(ALWAYS_OFF)
         provider.sampler = asleep
         provider.awaken = lambda: setattr(asleep, "inner", wanted)
-    elif settings.bridge or settings.store:
-        provider.sampler = RecordingSampler(wanted)
+    else:
+        provider.sampler = replaceable(wanted)
     for exporter in exporters:
         sending = watched(RedactingExporter(exporter, clean), "traces")
         provider.add_span_processor(bounded(BatchSpanProcessor(sending), "traces"))

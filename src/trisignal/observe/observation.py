@@ -13,7 +13,7 @@ from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import ContentSource, Draft
 from trisignal.engine import current, lifecycle, state
-from trisignal.engine.state import captures
+from trisignal.engine.state import captures, reads_content
 from trisignal.formats import Format
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.plain import PLAIN
@@ -116,7 +116,7 @@ class Observation:
             if self._model_call:
                 CHAT.read_request(draft, arguments.request(args, kwargs))
                 draft.request_model = draft.request_model or self._model
-            if captures():
+            if reads_content():
                 draft.content = self._content(arguments.all(args, kwargs))
         except Exception as error:
             _guard.contain("observe.arguments", error)

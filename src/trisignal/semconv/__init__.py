@@ -8,6 +8,7 @@ names here and nowhere else.
 
 from __future__ import annotations
 
+from trisignal.semconv.limits import LIMIT_ATTRIBUTES, LIMIT_METRICS
 from trisignal.semconv.metric import AGENT_SECONDS as AGENT_SECONDS
 from trisignal.semconv.metric import CALLS as CALLS
 from trisignal.semconv.metric import EXTRA_SECONDS as EXTRA_SECONDS
@@ -191,6 +192,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     **dict.fromkeys((TIME_TO_FIRST_TOKEN_S, TIME_TO_FIRST_ANSWER_S, STAGE_PREFIX + "*", STAGES_TOTAL_MS), "double"),
     **MONEY_ATTRIBUTES,
     **REALTIME_ATTRIBUTES,
+    **LIMIT_ATTRIBUTES,
     PARTIAL: "boolean",
     ANTHROPIC_BETA: "string[]",
     AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
@@ -298,14 +300,7 @@ _SHARED: dict[str, Metric] = {
     "probe_duration": _metric(
         "llm.provider_probe_duration", "histogram", "s", (PROVIDER, "result"), "Duration of probes of the provider",
         SECONDS),
-    "budget_used": _metric(
-        "llm.budget_used", "gauge", "{unit}", ("budget", "key", "resource"),
-        "Used part of a budget in its current period", (), "livesum"),
-    "budget_remaining": _metric(
-        "llm.budget_remaining", "gauge", "{unit}", ("budget", "key", "resource"),
-        "Remaining part of a budget in its current period", (), "livesum"),
-    "budget_refused": _metric(
-        "llm.budget_refused", "counter", "{request}", ("budget", "key"), "Model calls refused because a budget was used up"),
+    **LIMIT_METRICS,
     "cache_requests": _metric(
         "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
     "quality_score": _metric(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from trisignal.call import Call, Draft
+from trisignal.errors import LimitExceeded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,7 +26,8 @@ class Sink(Protocol):
     """One output. Its methods run on the caller's thread and must be quick.
 
     A sink may also have ``abort(draft)``, called instead of ``close`` when policy failed or the end of
-    a call was interrupted, maybe after it; ``after_fork()``, called in a forked child; and
+    a call was interrupted, maybe after it; ``after_fork()``, called in a forked child;
+    ``refused(refusal)``, called with a `Refusal` for a call that does not begin; and
     ``takes_recorded = False``: it gets no calls that are read from another instrumentation's spans.
     """
 
@@ -67,6 +69,20 @@ class Verdict:
         self.request_model = self.ref.get("model", "")
         self.prompt_name = self.ref.get("prompt_name", "")
         self.prompt_version = self.ref.get("prompt_version", "")
+
+
+class Refusal(NamedTuple):
+    """A call that did not begin, because a limit was reached; every text is redacted."""
+
+    error: LimitExceeded
+    """Which limit, and what is raised."""
+    operation: str
+    provider: str
+    request_model: str
+    name: str
+    """Of the tool or the agent."""
+    bound: Mapping[str, str]
+    """Values bound by `context`."""
 
 
 @runtime_checkable

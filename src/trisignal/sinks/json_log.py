@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any
 
+from opentelemetry.trace import get_current_span
+
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.policy.sample import keep
-from trisignal.sinks import idle
+from trisignal.semconv import limits
+from trisignal.sinks import Refusal, idle
+from trisignal.sinks._refusals import facts, title
 
 _NO_TRACE = "0" * 32
 _OUTCOME = names.OUTCOME.replace(".", "_")
@@ -77,6 +81,15 @@ class JsonLogSink:
             level = logging.WARNING if mild else logging.ERROR
         elif self._ratio < 1.0 and not keep(call.trace_id, self._ratio):
             return
+        message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
+        self._log(level, message, lambda: self._fields(call, getattr(draft.span, "parent", None)))
+
+    def refused(self, refusal: Refusal) -> None:
+        """Log a call that did not begin; never sampled away."""
+        error = refusal.error
+        self._log(logging.ERROR, f"{title(refusal)}: {error}", lambda: self._of_refusal(refusal))
+
+    def _log(self, level: int, message: str, fields: Callable[[], Mapping[str, Any]]) -> None:
         logger, own = self._logger, self.own
         heard = own_heard = False
         if logger.isEnabledFor(level):
@@ -85,14 +98,25 @@ class JsonLogSink:
         if not heard and not directly:
             return
         make = logging.getLogRecordFactory()
-        message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
         record = make(logger.name, level, "", 0, message, (), None)
-        record.__dict__.update(self._fields(call, getattr(draft.span, "parent", None)))
+        record.__dict__.update(fields())
         record.__dict__[names.RECORD_COMPLETE] = record.__dict__[names.RECORD_CLEAN] = True
         if heard:
             logger.handle(record)
         if directly and own is not None:
             own.handle(record)
+
+    def _of_refusal(self, refusal: Refusal) -> Mapping[str, Any]:
+        fields: dict[str, Any] = {"event": limits.EVENT_REFUSED, **facts(refusal)}
+        fields[names.ERROR_TYPE] = type(refusal.error).__name__
+        if self._service:
+            fields["service.name"] = self._service
+        context = get_current_span().get_span_context()
+        if context.is_valid:
+            fields["trace_id"], fields["span_id"] = f"{context.trace_id:032x}", f"{context.span_id:016x}"
+            fields["trace_flags"] = f"{context.trace_flags:02x}"
+        _add_bound(fields, refusal.bound)
+        return fields
 
     def _is_owed(self, own: logging.Handler, level: int) -> bool:
         """Whether a line that the logger does not bring to our handler is to be brought there."""
@@ -131,17 +155,21 @@ class JsonLogSink:
             fields.update(call.content)
         if not _RESERVED.isdisjoint(fields):
             fields = {_PREFIX + k if k in _RESERVED else k: v for k, v in fields.items()}
-        for key, value in call.bound.items():
-            # The span has it under another name; the line has it once.
-            fields.pop(names.DIMENSION_PREFIX + key, None)
-            name = _CONVENTIONAL.get(key, key)
-            if name is key or name not in fields:
-                fields[_PREFIX + key if key in _RESERVED or key in fields else key] = value
+        _add_bound(fields, call.bound)
         # JSON has no NaN and no infinity; what has no number is left out.
         wrong = [k for k, v in fields.items() if v.__class__ is float and not isfinite(v)]
         for key in wrong:
             del fields[key]
         return fields
+
+
+def _add_bound(fields: dict[str, Any], bound: Mapping[str, str]) -> None:
+    """Bound values, each once: the span has some under other names."""
+    for key, value in bound.items():
+        fields.pop(names.DIMENSION_PREFIX + key, None)
+        name = _CONVENTIONAL.get(key, key)
+        if name is key or name not in fields:
+            fields[_PREFIX + key if key in _RESERVED or key in fields else key] = value
 
 
 def _heard(logger: logging.Logger, level: int, own: logging.Handler | None) -> tuple[bool, bool]:

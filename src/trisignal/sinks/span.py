@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, get_current_span
 
 from trisignal.call import Call, Draft
 from trisignal.policy import Policy
+from trisignal.semconv import limits
+from trisignal.sinks import Refusal
 from trisignal.sinks._light_span import LightSpan, light_tracer
+from trisignal.sinks._refusals import facts, title
 
 _KINDS = {
     ("client", "client"): SpanKind.CLIENT,
@@ -71,6 +74,19 @@ class SpanSink:
             if name is not None:
                 span.update_name(name)
         span.end(end_ns)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Note a refusal on the span around it; where that is not sampled, as a span of its own, which is kept."""
+        around = get_current_span()
+        context = around.get_span_context()
+        attributes = facts(refusal)
+        if around.is_recording() and context.trace_flags.sampled:
+            around.add_event(limits.EVENT_REFUSED, attributes)
+        elif context.is_valid:
+            span = self._start(title(refusal), kind=SpanKind.INTERNAL, attributes=attributes)
+            span.add_event(limits.EVENT_REFUSED, attributes)
+            span.set_status(Status(StatusCode.ERROR, refusal.error.resource))
+            span.end()
 
     def abort(self, draft: Draft) -> None:
         """End the span of a call that could not become a record."""

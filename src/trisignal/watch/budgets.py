@@ -1,16 +1,16 @@
 """Budgets: what model calls may use, in money or tokens, per period and per value of a key.
 
-Each process keeps accounts of its own, in memory: nothing is shared, and a restart begins anew.
+Each process keeps accounts of its own, in memory, unless the budget is shared (`trisignal.watch.shared_budgets`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from enum import Enum
+from os import PathLike
 from threading import RLock
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from trisignal import _context
 from trisignal import semconv as names
@@ -21,39 +21,30 @@ from trisignal.engine.meters import clean, count, gauge
 from trisignal.errors import BudgetExceeded, ConfigError
 from trisignal.policy.cardinality import OTHER
 from trisignal.semconv.values import number, text_of
+from trisignal.watch.limits.keys import UNBOUNDED, Amounts, value_of
+from trisignal.watch.limits.periods import Period, period_of
+from trisignal.watch.limits.shared_accounts import OnUnavailable
 
 logger = logging.getLogger("trisignal.budgets")
 
-Period = Literal["minute", "hour", "day", "week", "month"]
+if TYPE_CHECKING:
+    from trisignal.watch.shared_budgets import SharedLedger
+
 Action = Literal["warn", "raise"]
 
-MODEL, PROVIDER = "model", "provider"
-"""Keys that are facts of the call; every other key is a name given to `context`."""
-UNBOUNDED = frozenset({_context.REQUEST_ID, _context.CONVERSATION_ID, _context.USER_ID})
-"""Keys whose values never become a metric label."""
 MAX_LABELLED = 50
 """Values with gauges of their own; the others share those of `OTHER`, which show the highest use."""
 MAX_ACCOUNTS = 100_000
 """Values kept in one period; further ones are not limited, and counted as dropped."""
 
-_SECONDS = {"minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
-_FIRST_MONDAY_S = 4 * 86_400
-"""Unix time began on a Thursday."""
-
-
-class Amounts(NamedTuple):
-    """US dollars and tokens; None where the budget has no such limit."""
-
-    usd: float | None
-    tokens: int | None
-
 
 class Budget:
-    """Limits what model calls use per period, in this process; in force until `close`.
+    """Limits what model calls use per period, in this process or in several; in force until `close`.
 
-    Use is added when a call ends, so calls that run at the same time may go over the limit
-    together. Calls of bridged spans are added too, but are never refused: they are known when
-    they are over. Requests that `ServerMiddleware` serves neither use a budget nor are refused.
+    In one process use is added when a call ends, so calls that run at the same time may go over the
+    limit together. A shared budget reserves what calls use on average before each begins. Calls of
+    bridged spans are added too, but are never refused: they are known when they are over. Requests that
+    `ServerMiddleware` serves neither use a budget nor are refused.
     Also a context manager, which closes it. Thread-safe.
 
     Args:
@@ -65,10 +56,15 @@ class Budget:
             calls when omitted.
         action: ``warn`` logs once per account and period that a limit was reached; ``raise``
             also raises `BudgetExceeded` before each further call until the period ends.
-        name: Label of its metrics; built from key and period when omitted.
+        name: Label of its metrics, and name of its shared accounts; built from key and period when omitted.
+        shared: Where processes share the accounts: a Redis URL, a folder of this machine, or ``store`` for that
+            of ``setup(store=)``. Each process keeps its own when omitted.
+        on_unavailable: While shared accounts cannot be reached: ``allow`` goes on with what this process knows,
+            ``refuse`` refuses all calls (with ``action="raise"``).
 
     Raises:
         ConfigError: An argument has a wrong value, or another budget in force has the name.
+        MissingExtraError: ``shared`` is a Redis URL, and the package ``redis`` is not installed.
     """
 
     def __init__(
@@ -80,18 +76,27 @@ class Budget:
         key: str | None = None,
         action: Action = "warn",
         name: str = "",
+        shared: str | PathLike[str] | None = None,
+        on_unavailable: OnUnavailable = "allow",
     ) -> None:
         usd, tokens = _plain(usd), _plain(tokens)
         per, key, action = _word(per), _word(key), _word(action)
         _check(usd, tokens, per, key, action)
         self.name = text_of(name) or f"{key or 'all'}_per_{per}"
-        if any(isinstance(other, _Ledger) and other.budget == self.name for other in state.STATE.attached):
+        if any(getattr(other, "budget", None) == self.name for other in state.STATE.attached):
             raise ConfigError("name", self.name, "a name that no other budget in force has")
-        self._ledger = _Ledger(self.name, Amounts(usd, tokens), per, key or "", action == "raise")
+        limits, refuses = Amounts(usd, tokens), action == "raise"
+        self._ledger: _Ledger | SharedLedger
+        if shared is None:
+            self._ledger = _Ledger(self.name, limits, per, key or "", refuses)
+        else:
+            from trisignal.watch.shared_budgets import shared_ledger
+
+            self._ledger = shared_ledger(self.name, limits, per, key or "", refuses, shared, on_unavailable)
         state.attach(self._ledger)
 
     def spent(self, value: str = "") -> Amounts:
-        """What an account has used in the current period.
+        """What an account has used in the current period; of a shared one with what open calls have reserved.
 
         Args:
             value: Value of the key; "" for the account of calls without one.
@@ -109,6 +114,7 @@ class Budget:
     def close(self) -> None:
         """Limit nothing from now on; may be called again."""
         state.detach(self._ledger)
+        self._ledger.detached()
 
     def __enter__(self) -> Budget:
         return self
@@ -140,19 +146,6 @@ def _check(usd: object, tokens: object, per: object, key: object, action: object
         raise ConfigError("key", key, "model, provider, or a name given to trisignal.context, e.g. tenant")
     if action not in get_args(Action):
         raise ConfigError("action", action, ", ".join(get_args(Action)))
-
-
-def period_of(per: Period, unix_s: float) -> tuple[float, float]:
-    """Start and end, in Unix seconds, of the period that a moment lies in."""
-    if per == "month":
-        now = datetime.fromtimestamp(unix_s, timezone.utc)
-        first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        following = (first + timedelta(days=32)).replace(day=1)
-        return first.timestamp(), following.timestamp()
-    length = _SECONDS[per]
-    offset = _FIRST_MONDAY_S if per == "week" else 0
-    start = (unix_s - offset) // length * length + offset
-    return start, start + length
 
 
 class _Account:
@@ -247,18 +240,11 @@ class _Ledger:
 
     # --- calls -------------------------------------------------------------------------
 
-    def _value(self, bound: Mapping[str, str], provider: str, model: str) -> str:
-        if self._key == MODEL:
-            return model
-        if self._key == PROVIDER:
-            return provider
-        return bound.get(self._key, "") if self._key else ""
-
     def _ask(self, draft: Draft) -> BudgetExceeded | None:
         """What to raise in place of a call that is about to begin."""
         if draft.operation in names.MODEL_CALLS_EXCLUDED or draft.role == "server" or state.is_off():
             return None
-        value = clean(self._value(_context.bound.get(), draft.provider, draft.request_model))
+        value = clean(value_of(self._key, _context.bound.get(), draft.provider, draft.request_model))
         with self._lock:
             self._turn()
             account = self._accounts.get(value)
@@ -275,7 +261,7 @@ class _Ledger:
         counted = (call.model_call and call.counted) or bool(call.background_id)
         if usage is None or not counted or call.role == "server":
             return
-        value = self._value(call.bound, call.provider, call.request_model)
+        value = value_of(self._key, call.bound, call.provider, call.request_model)
         self.refresh()
         with self._lock:
             overrun = self._add(value, cost.total_usd if cost is not None else 0.0, usage.total)

@@ -15,7 +15,7 @@ from trisignal.call import ContentSource, Draft
 from trisignal.clients._patch import Wrapper
 from trisignal.clients._provider import Args, Kwargs
 from trisignal.engine import lifecycle, state
-from trisignal.engine.state import captures
+from trisignal.engine.state import reads_content
 from trisignal.formats.plain import PLAIN
 from trisignal.streams.fold import Fold
 from trisignal.streams.generators import adrive, drive
@@ -45,7 +45,7 @@ def tool(name: str, call_id: str = "", arguments: Any = None) -> Draft | None:
     Args:
         name: Name of the tool.
         call_id: Id that the model gave the call, where known.
-        arguments: What the tool is called with; kept only while content is captured.
+        arguments: What the tool is called with; kept only while content is of use.
     """
     around = _context.current.get()
     if around is not None and around.operation == names.EXECUTE_TOOL and around.name == name:
@@ -58,8 +58,8 @@ def tool(name: str, call_id: str = "", arguments: Any = None) -> Draft | None:
 
 
 def keep(draft: Draft, *, arguments: Any = None, result: Any = None) -> None:
-    """Keep content of a tool call or a retrieval, if content is captured."""
-    if not captures():
+    """Keep content of a tool call or a retrieval, if it is captured or compared."""
+    if not reads_content():
         return
     source = draft.content = draft.content or ContentSource()
     if arguments is not None:

@@ -48,16 +48,19 @@ class Agents:
             patches.wrap(cls, "finish", self._finish)
 
     def _start(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        result = wrapped(*args, **kwargs)
+        draft = None
         if not state.is_off() and id(instance) not in self._open:
             try:
                 draft = _draft_of(instance)
-                if draft is not None:
-                    lifecycle.open_call(draft)
-                    current = bool(args[0] if args else kwargs.get("mark_as_current"))
-                    self._keep(instance, draft, activate(draft) if current else None)
             except Exception as error:
                 _guard.contain("openai_agents.start", error)
+        if draft is None:
+            return wrapped(*args, **kwargs)
+        # A guard may refuse the call: then the framework's own object does not start either.
+        lifecycle.open_call(draft)
+        result = wrapped(*args, **kwargs)
+        current = bool(args[0] if args else kwargs.get("mark_as_current"))
+        self._keep(instance, draft, activate(draft) if current else None)
         return result
 
     def _keep(self, instance: Any, draft: Draft, tokens: Activation | None) -> None:

@@ -79,7 +79,7 @@ def _budgets(plan: Plan, queries: Queries) -> list[Spec]:
         return grew(queries, "budget_refused", where, "budget", "key")
 
     def used_up(where: Where, limit: float) -> str:
-        left = where.metric(queries.name("budget_remaining"))
+        left = " or ".join(where.metric(queries.name(key)) for key in ("budget_remaining", "shared_budget_remaining"))
         return f"min by ({queries.labels('budget', 'key', 'resource')}) ({left}) <= {limit:g}"
 
     return [

@@ -120,9 +120,14 @@ def _budgets(chosen: Selection) -> tuple[Panel, ...]:
     by = ("budget", "key", "resource")
     used, left = (chosen.gauge(key, *by) for key in ("budget_used", "budget_remaining"))
     share = Query(f"{used} / ({used} + {left} > 0)", legend(*by))
+    shared, rest = (
+        chosen.gauge(f"shared_budget_{key}", *by, over=over) for key, over in (("used", "max"), ("remaining", "min"))
+    )
+    of_all = Query(f"{shared} / ({shared} + {rest} > 0)", legend(*by))
     refused = Query(chosen.sum("budget_refused", "budget", "key"), legend("budget", "key"))
+    stopped = Query(chosen.sum("guard_refused", "guard", "resource"), legend("guard", "resource"))
     return (
-        Panel("Used of the budgets", "lines", "percentunit", (share,),
-              "Of the current period; each process has budgets of its own, added up here.", 12, ((1, RED),)),
-        Panel("Refused by budgets", "stack", "reqps", (refused,), "Calls that were not made.", 12),
+        Panel("Used of the budgets", "lines", "percentunit", (share, of_all),
+              "Of the current period; budgets that are not shared are added up over processes.", 12, ((1, RED),)),
+        Panel("Refused by budgets and guards", "stack", "reqps", (refused, stopped), "Calls that were not made.", 12),
     )  # fmt: skip
