@@ -29,7 +29,7 @@ from trisignal.clients import REGISTRY
 from trisignal.export.standard_variables import VARIABLES
 from trisignal.outcomes import kind_of_status
 from trisignal.policy.redact import PatternRedactor
-from trisignal.semconv import limits
+from trisignal.semconv import batch, limits
 
 ROOT = Path(__file__).parents[1]
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -92,6 +92,13 @@ ATTRIBUTE_MEANING = {
     names.PROPOSED_COST["amount"]: "the cost under the name proposed for the conventions, in profile `2026-10`",
     names.PROPOSED_COST["currency"]: "`USD`, in profile `2026-10`",
     names.PROPOSED_COST["source"]: "`provider` or `local`, in profile `2026-10`",
+    batch.BATCH_ID: "the vendor's id of a batch job",
+    batch.BATCH_STATE: "state of a batch job, as its vendor reports it",
+    batch.BATCH_REQUESTS: "requests in a batch job",
+    batch.BATCH_SUCCEEDED: "those that succeeded",
+    batch.BATCH_FAILED: "those that failed or expired",
+    batch.BATCH_CANCELLED: "those that were cancelled",
+    batch.BATCH_UNREAD: "true: nobody has read the results, the numbers are those that the job states itself",
     names.USAGE_AUDIO_S: "seconds of audio, where those are billed instead of tokens",
     names.USAGE_INPUT_VIDEO: "input tokens that are video",
     names.USAGE_OUTPUT_VIDEO: "output tokens that are video",

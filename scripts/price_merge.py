@@ -143,7 +143,8 @@ class Merge:
             rows = [(part, origin) for row, origin in (*added, *kept) for part in self._split(name, row)]
             general = [rule["tools"] for rule in self._rules("fees", name) if "models" not in rule]
             fees = {tool: fee for tools in general for tool, fee in tools.items()}
-            biller["models"] = [_plain(self._shared(name, self._charged(name, row)), fees) for row, _ in rows]
+            made = (self._discounted(name, self._shared(name, self._charged(name, row))) for row, _ in rows)
+            biller["models"] = [_plain(row, fees) for row in made]
             biller["origins"] = "".join(origin for _, origin in rows)
             if fees:
                 biller["tools"] = fees
@@ -182,6 +183,17 @@ class Merge:
                 row = (row[0], row[1], [(when, prices and {**fields, **prices}) for when, prices in row[2]], row[3])
         return row
 
+    def _discounted(self, biller: str, row: ModelRow) -> ModelRow:
+        """A row with the price of a service tier that its biller states as a share of the standard price."""
+        for rule in self._rules("shares", biller):
+            matches = any(re.search(rule["models"], name) for name in _names(row))
+            if not matches or any(tier == rule["tier"] and when is None for tier, when, _ in row[3]):
+                continue
+            # Of several that are valid, the first counts: the latest day has to come first.
+            parts = [(rule["tier"], when, _share(prices, rule)) for when, prices in reversed(row[2]) if prices]
+            row = (row[0], row[1], row[2], [*row[3], *parts])
+        return row
+
     def _charged(self, biller: str, row: ModelRow) -> ModelRow:
         for rule in self._rules("fees", biller):
             if "models" in rule and any(re.search(rule["models"], name) for name in _names(row)):
@@ -191,6 +203,18 @@ class Merge:
                 ]
                 row = (row[0], row[1], cast(Any, dated), row[3])
         return row
+
+
+def _share(prices: dict[str, Any], rule: dict[str, Any]) -> dict[str, Any]:
+    """The prices of tokens at a share of what they are; others, and those that the rule keeps, stay."""
+
+    def part(value: Any) -> Any:
+        if isinstance(value, list):
+            return [part(value[0]), *([start, part(price)] for start, price in value[1:])]
+        return round(value * rule["share"], 9)
+
+    left = {*rule.get("keeps", ()), "tools", "per_request", "per_audio_hour"}
+    return {field: part(value) for field, value in prices.items() if field not in left and not isinstance(value, str)}
 
 
 def _with(prices: dict[str, Any] | None, fields: dict[str, str]) -> dict[str, Any] | None:

@@ -150,6 +150,7 @@ class Draft:
         "tokens",
         "tool_calls",
         "tool_uses",
+        "total_cost",
         "usage",
         "vendor_request_id",
     )
@@ -170,8 +171,7 @@ class Draft:
         self.provider, self.request_model = provider, request_model
         self.name = name
         """Agent, tool, workflow, data source or stage name; "" when there is none."""
-        self.server_address = ""
-        self.server_port = 0
+        self.server_address, self.server_port = "", 0
         self.fields: dict[str, AttributeValue] = {}
         """Facts of request and response under the conventions' attribute names."""
         self.attributes: dict[str, Any] = {}
@@ -187,6 +187,8 @@ class Draft:
         """Calls of tools that the provider ran, by tool."""
         self.tool_uses: Mapping[str, int] | None = None
         """Uses of server tools in the unit of their fee: searches, containers, grounded prompts."""
+        self.total_cost: Cost | None = None
+        """Of a batch job: what its requests cost, each priced by itself."""
         self.by_model: tuple[tuple[str, Usage], ...] = ()
         """Tokens of each request inside the call with the model that took it, where the provider reports several;
         they may be more than ``usage``, which leaves some out."""
@@ -346,3 +348,6 @@ class Call(NamedTuple):
     """Calls of tools that the provider ran, by tool."""
     tokens: TokenBuckets | None = None
     """The usage of a counted call in disjoint buckets."""
+    batch: Literal["", "line", "spent"] = ""
+    """``line``: a request of a batch job, which is counted and has no latency; ``spent``: it has been counted
+    before, and brings its tokens and cost."""

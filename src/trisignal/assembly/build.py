@@ -202,6 +202,8 @@ def _add_push(
 def _refresh() -> None:
     """Before anything is collected: settle what finalizers left, and bring up to date what changes by the clock."""
     state.settle()
+    if state.STATE.jobs is not None:
+        state.STATE.jobs.settle()
     for watcher in state.STATE.attached:
         refresh = getattr(watcher, "refresh", None)
         if refresh is not None:

@@ -168,6 +168,8 @@ class Telemetry:
             Whether everything was sent in time.
         """
         state.settle()
+        if state.STATE.jobs is not None:
+            state.STATE.jobs.settle(everything=True)
         providers = [self.tracer_provider, *(built.provider for built in self.built)]
         # By identity: not every provider can be hashed.
         different = {id(one): one for one in providers}.values()
@@ -184,6 +186,8 @@ class Telemetry:
             if CURRENT.telemetry is not self:
                 return
             state.settle()
+            if state.STATE.jobs is not None:
+                state.STATE.jobs.settle(everything=True)
             state.reset()
             _guard.reset()
             self.take_back()

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
+from trisignal.clients import _batches
 from trisignal.clients._headers import read_request_id
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import (
@@ -224,6 +225,37 @@ async def _aattempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> 
     return response
 
 
+def _client_place(client: Any) -> Place:
+    base = str(view(client._http_options).get("base_url") or "")
+    return place_of(base, "gcp.vertex_ai" if client.vertexai else "gcp.gemini")
+
+
+def _see_job(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A batch job, as its vendor reports it now."""
+    job = wrapped(*args, **kwargs)
+    _batches.retrieved(lambda: _client_place(instance._api_client), job)
+    return job
+
+
+async def _asee_job(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    job = await wrapped(*args, **kwargs)
+    _batches.retrieved(lambda: _client_place(instance._api_client), job)
+    return job
+
+
+def _see_file(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A downloaded file, which may hold the results of a batch job."""
+    data = wrapped(*args, **kwargs)
+    _batches.downloaded(lambda: _client_place(instance._api_client), kwargs, data)
+    return data
+
+
+async def _asee_file(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    data = await wrapped(*args, **kwargs)
+    _batches.downloaded(lambda: _client_place(instance._api_client), kwargs, data)
+    return data
+
+
 class Client:
     """The provider: patches the resource classes and the API client below them."""
 
@@ -238,6 +270,12 @@ class Client:
                 method = next(name for name in turn.methods if hasattr(cls, name))
                 patches.wrap(cls, method, wrapper(reader))
         patches.wrap(base, "_build_request", _see_request)
+        batches = importlib.import_module("google.genai.batches")
+        files = importlib.import_module("google.genai.files")
+        patches.wrap(batches.Batches, "get", _see_job)
+        patches.wrap(batches.AsyncBatches, "get", _asee_job)
+        patches.wrap(files.Files, "download", _see_file)
+        patches.wrap(files.AsyncFiles, "download", _asee_file)
         # Early versions retry nothing and have one method for it all.
         _ = patches.wrap(base, "_request_once", _attempt) or patches.wrap(base, "_request", _attempt)
         _ = patches.wrap(base, "_async_request_once", _aattempt) or patches.wrap(base, "_async_request", _aattempt)

@@ -286,7 +286,7 @@ class Mistral:
                 reader = Reader(method, fallback)
                 patches.wrap(cls, method.name, sync_wrapper(reader))
                 patches.wrap(cls, f"{method.name}_async", async_wrapper(reader))
-        speakeasy.watch(patches, package)
+        speakeasy.watch(patches, package, fallback)
         tracing = _module(f"{package}._hooks.tracing")
         if tracing is not None:
             patches.wrap(tracing.TracingHook, "before_request", _trace_request)

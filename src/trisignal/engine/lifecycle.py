@@ -9,12 +9,14 @@ and what that leaves is settled later (`engine.state.settle`).
 from __future__ import annotations
 
 import atexit
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import get_ident
 from typing import Any
 from weakref import ref
 
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
 from trisignal import _context, _guard
@@ -226,6 +228,30 @@ def record(draft: Draft, parent: nesting.Outer | None, ids: SpanContext) -> Call
         inside.discard(get_ident())
 
 
+def record_past(draft: Draft, start_unix_ns: int, duration_ns: int, links: Iterable[SpanContext]) -> Call | None:
+    """Record something that has ended already, with a span of its own, which is the first of a new trace; never raises.
+
+    Args:
+        draft: All facts, outcome included.
+        start_unix_ns: When it began.
+        duration_ns: How long it took.
+        links: Spans that it has to do with.
+    """
+    if STATE.policy is None or not STATE.active:
+        return None
+    draft.end_ns = STATE.perf_ns()
+    draft.start_unix_ns, draft.start_ns = start_unix_ns, draft.end_ns - duration_ns
+    alone, outside = _context.current.set(None), otel_context.attach(Context())
+    try:
+        open_call(draft, refusable=False)
+    finally:
+        otel_context.detach(outside)
+        _context.current.reset(alone)
+    for link in links if draft.span is not None else ():
+        draft.span.add_link(link)
+    return close_call(draft)
+
+
 def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
     policy = STATE.policy
     assert policy is not None
@@ -302,6 +328,8 @@ def at_exit_last() -> None:
 def close_all() -> None:
     """End every open call as abandoned: the process ends, and its source will not."""
     settle()
+    if STATE.jobs is not None:
+        STATE.jobs.settle(everything=True)
     for reference in tuple(open_calls.values()):
         holder = reference()
         if holder is not None:

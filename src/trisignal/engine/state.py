@@ -41,8 +41,9 @@ class State:
     """Everything that is in force between setup() and shutdown()."""
 
     __slots__ = (
-        "active", "attached", "closes", "endings", "gates", "meters", "opens", "own_meters", "perf_ns", "policy",
-        "reads_content", "records", "refusals", "settings", "sinks", "tracer_provider", "unix_ns", "used", "verdicts",
+        "active", "attached", "closes", "endings", "gates", "jobs", "lines", "meters", "opens", "own_meters", "perf_ns",
+        "policy", "reads_content", "records", "refusals", "settings", "sinks", "tracer_provider", "unix_ns", "used",
+        "verdicts",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -55,6 +56,10 @@ class State:
         self.closes: tuple[Close, ...] = ()
         self.records: tuple[Close, ...] = ()
         """The same for calls whose span is another instrumentation's."""
+        self.lines: tuple[Close, ...] = ()
+        """The same for requests of batch jobs."""
+        self.jobs: Any = None
+        """The `batch_jobs.Ledger`, once a batch job was seen."""
         self.own_meters: tuple[Meter, ...] = ()
         """Those that setup() built."""
         self.meters: tuple[Meter, ...] = ()
@@ -199,6 +204,7 @@ def _compile() -> None:
     ends = [(s, f"sink.{s.name}.close", s.close) for s in sinks if hasattr(s, "close")]
     STATE.closes = tuple((site, close) for _, site, close in ends)
     STATE.records = tuple((site, close) for s, site, close in ends if getattr(s, "takes_recorded", True))
+    STATE.lines = tuple((site, close) for s, site, close in ends if getattr(s, "takes_lines", False))
     STATE.verdicts = tuple(take for s in sinks if (take := getattr(s, "verdict", None)) is not None)
     STATE.endings = tuple((f"{s.name}.ending", s.ending) for s in sinks if hasattr(s, "ending"))
     STATE.refusals = tuple((f"sink.{s.name}.refused", s.refused) for s in sinks if hasattr(s, "refused"))
@@ -273,6 +279,8 @@ def after_fork() -> None:
     inside.clear()
     _settling.clear()
     NESTING.clear()
+    if STATE.jobs is not None:
+        STATE.jobs.after_fork()
     for sink in (*STATE.sinks, *STATE.attached):
         clean = getattr(sink, "after_fork", None)
         if clean is not None:

@@ -239,6 +239,7 @@ class Policy(Cleaning):
             sampled=sampled,
             vendor_request_id=request_id or "",
             server_tools=draft.server_tools or _NO_TOOLS,
+            batch="",
         )
         # The constructor of a named tuple is a Python function; this is the same without it.
         return tuple.__new__(Call, _IN_ORDER(values))
@@ -269,7 +270,7 @@ class Policy(Cleaning):
             describe(draft, closing, outcome)
             if draft.counted:
                 charged = charge(self._pricer, draft, closing, self._proposed)
-        elif draft.background_id:
+        elif draft.background_id or draft.total_cost is not None:
             charged = charge(self._pricer, draft, closing, self._proposed)
         times = draft.chunk_times
         if times is not None and times.first_chunk_ns:

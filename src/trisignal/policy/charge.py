@@ -121,7 +121,10 @@ def charge(pricer: Priced, draft: Draft, closing: dict[str, AttributeValue], pro
     tokens = None if usage is None else buckets(usage)
     cost: Cost
     listed: Cost | None = None
-    if draft.by_model:
+    price: Cost | UnpricedReason
+    if draft.total_cost is not None:
+        price = draft.total_cost
+    elif draft.by_model:
         price = _price_by_model(pricer, draft)
     else:
         price = pricer.price(
@@ -173,12 +176,13 @@ def _price_by_model(pricer: Priced, draft: Draft) -> Cost | UnpricedReason:
         )
         if isinstance(price, str):
             return price
-        total = price if total is None else _sum(total, price)
+        total = price if total is None else summed(total, price)
     assert total is not None
     return total
 
 
-def _sum(one: Cost, other: Cost) -> Cost:
+def summed(one: Cost, other: Cost) -> Cost:
+    """Both costs as one."""
     parts = dict(one.by_bucket)
     for bucket, amount in other.by_bucket:
         parts[bucket] = parts.get(bucket, 0.0) + amount

@@ -8,6 +8,8 @@ names here and nowhere else.
 
 from __future__ import annotations
 
+from trisignal.semconv.batch import BATCH_ATTRIBUTES, BATCH_METRICS
+from trisignal.semconv.batch import BATCH_JOB as BATCH_JOB
 from trisignal.semconv.limits import LIMIT_ATTRIBUTES, LIMIT_METRICS
 from trisignal.semconv.metric import AGENT_SECONDS as AGENT_SECONDS
 from trisignal.semconv.metric import CALLS as CALLS
@@ -193,6 +195,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     **MONEY_ATTRIBUTES,
     **REALTIME_ATTRIBUTES,
     **LIMIT_ATTRIBUTES,
+    **BATCH_ATTRIBUTES,
     PARTIAL: "boolean",
     ANTHROPIC_BETA: "string[]",
     AGENT_NAME: "string",  # the conventions' own, also on the model calls of an agent
@@ -216,14 +219,14 @@ STAGE = "stage"
 
 INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION, REALTIME_INFERENCE})
 EXTENSION_OPERATIONS = BATCHES | {
-    STAGE, COUNT_TOKENS, "image_generation", "moderation", "speech", "transcription", "translation",
+    BATCH_JOB, STAGE, COUNT_TOKENS, "image_generation", "moderation", "speech", "transcription", "translation",
     "video_generation", "rerank", "request", REALTIME_SESSION, REALTIME_TURN, REALTIME_INFERENCE,
 }  # fmt: skip
 """Values of `OPERATION` beyond the conventions' list, which is open."""
 
 MODEL_CALLS_EXCLUDED = BATCHES | {
     RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE, COUNT_TOKENS,
-    REALTIME_SESSION, REALTIME_TURN,
+    BATCH_JOB, REALTIME_SESSION, REALTIME_TURN,
 }  # fmt: skip
 """Operations that are no model call: they get durations, but no requests, tokens or cost."""
 
@@ -274,6 +277,7 @@ _SHARED: dict[str, Metric] = {
     "errors": _metric("llm.errors", "counter", "{error}", (*R, ERROR_KIND, ERROR_TYPE), "Failed model calls by kind"),
     **MONEY_METRICS,
     **REALTIME_METRICS,
+    **BATCH_METRICS,
     "first_token": _metric(
         "llm.time_to_first_token", "histogram", "s", R, "Request sent to first token of any kind", LONG_SECONDS),
     "first_answer": _metric(

@@ -28,7 +28,8 @@ class Sink(Protocol):
     A sink may also have ``abort(draft)``, called instead of ``close`` when policy failed or the end of
     a call was interrupted, maybe after it; ``after_fork()``, called in a forked child;
     ``refused(refusal)``, called with a `Refusal` for a call that does not begin; and
-    ``takes_recorded = False``: it gets no calls that are read from another instrumentation's spans.
+    ``takes_recorded = False``: it gets no calls that are read from another instrumentation's spans;
+    ``takes_lines = True``: it also gets the requests of batch jobs, which have no span, latency or log line.
     """
 
     name: str

@@ -38,7 +38,8 @@ class Additions:
             exemplar: Ids of its span, if that was sampled.
         """
         if ended:
-            self._mark(row, row.duration, call.duration_s, exemplar)
+            if not call.batch:
+                self._mark(row, row.duration, call.duration_s, exemplar)
             if call.counted:
                 row.calls += 1
                 if call.error_kind is not None:

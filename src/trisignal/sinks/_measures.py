@@ -132,6 +132,8 @@ def entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
         return "stage_duration", (call.name,)
     if call.operation in _REALTIME:
         return _REALTIME[call.operation], (call.provider, call.request_model, call.error_type, call.outcome)
+    if call.operation == names.BATCH_JOB:
+        return "batch_duration", (call.provider, call.outcome)
     return "operation_duration", (*common_labels(call), call.error_type, call.outcome, *call.dimensions)
 
 

@@ -237,7 +237,9 @@ def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:
         Metric key, label values, value.
     """
     if call.model_call:
-        if call.counted or call.role == "server":
+        if call.batch == "spent":
+            yield from _spending(call, by_type)
+        elif call.counted or call.role == "server":
             yield from _model_call(call, by_type)
         return
     yield from _entity(call)
@@ -261,7 +263,8 @@ def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
     duration = "inference_duration" if call.operation in names.INFERENCE else "operation_duration"
     if call.role == "server":
         duration = "server_duration"
-    yield duration, (*common_labels(call), call.error_type, call.outcome, *dimensions), call.duration_s
+    if not call.batch:
+        yield duration, (*common_labels(call), call.error_type, call.outcome, *dimensions), call.duration_s
     times = call.chunk_times
     if times is not None and times.first_chunk_ns:
         yield from _served_stream(call, times) if call.role == "server" else _stream(call, times)

@@ -60,6 +60,7 @@ class PrometheusSink:
     """
 
     name = "prometheus"
+    takes_lines = True
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class PrometheusSink:
         self.abort(draft)
         if call.model_call:
             if call.counted or call.role == "server":
-                self._model_call(call)
+                self._model_call(call, ended=call.batch != "spent")
         else:
             self._entity(call)
             if call.background_id:
@@ -394,7 +395,5 @@ class PrometheusSink:
 
     def gauge_from(self, key: str, read: Callable[[], float]) -> None:
         """Have a gauge without labels read its value when it is scraped."""
-        if self.multiprocess:
-            self._metrics[key].set(read())
-        else:
-            self._metrics[key].set_function(read)
+        gauge = self._metrics[key]
+        gauge.set(read()) if self.multiprocess else gauge.set_function(read)

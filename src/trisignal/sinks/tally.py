@@ -151,6 +151,7 @@ class TallySink:
     """Adds up model calls in fixed-size memory; thread-safe."""
 
     name = "tally"
+    takes_lines = True
 
     def __init__(self, dimensions: Sequence[str] = (), *, split: bool = False) -> None:
         self._dimensions = tuple(dimensions)
@@ -181,7 +182,10 @@ class TallySink:
         if self._split is not None:
             self._split.close(draft, call)
         if call.model_call:
-            if call.counted:
+            if call.batch == "spent":
+                with self._lock:
+                    self._spend(self._row(self._key(call.operation, call)), call)
+            elif call.counted:
                 with self._lock:
                     self._add(call)
         elif call.background_id:
@@ -236,9 +240,10 @@ class TallySink:
         row = self._rows.get(key) or self._row(key)
         outcome = call.outcome
         row.outcomes[outcome] += 1
-        duration_s = call.duration_s
-        at = int(log(duration_s) * _SCALE + _OFFSET) if duration_s > _SHORTEST_S else 0
-        row.durations[at if at < _BUCKETS else -1] += 1
+        if not call.batch:
+            duration_s = call.duration_s
+            at = int(log(duration_s) * _SCALE + _OFFSET) if duration_s > _SHORTEST_S else 0
+            row.durations[at if at < _BUCKETS else -1] += 1
         self._spend(row, call)
         if call.usage is None and outcome == "ok" and not call.pending and call.operation in TOKENED:
             row.usage_missing += 1

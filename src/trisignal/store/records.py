@@ -89,7 +89,7 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
     bound = call.bound
     usage, cost = call.usage, call.cost
     counted = call.model_call and call.counted
-    spends = counted or (bool(call.background_id) and usage is not None)
+    spends = counted or ((bool(call.background_id) or call.operation == names.BATCH_JOB) and usage is not None)
     flags = (schema.MODEL_CALL if counted else 0) | (schema.SPENDS if spends else 0)
     if not parent or remote:
         flags |= schema.ROOT

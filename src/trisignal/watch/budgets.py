@@ -175,6 +175,7 @@ class _Ledger:
     """The accounts of one budget: the sink that fills them and the gate that asks them."""
 
     name = "budget"
+    takes_lines = True
 
     def __init__(self, budget: str, limits: Amounts, per: Period, key: str, refuses: bool) -> None:
         self.budget = budget

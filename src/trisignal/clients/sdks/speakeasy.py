@@ -10,22 +10,24 @@ import json
 from typing import Any
 
 from trisignal import _guard
+from trisignal.clients import _batches
 from trisignal.clients._headers import read_headers
-from trisignal.clients._patch import Patches
-from trisignal.clients._provider import Args, ClientExchange, Kwargs, exchanging, outgoing
+from trisignal.clients._patch import Patches, Wrapper
+from trisignal.clients._provider import Args, ClientExchange, Kwargs, exchanging, outgoing, place_of
 from trisignal.outcomes import classify
 
 
-def watch(patches: Patches, package: str) -> None:
+def watch(patches: Patches, package: str, fallback: str) -> None:
     """Patch what sends the requests of a package.
 
     Args:
         patches: Where the patches are noted.
         package: Import name of the package that holds ``basesdk``.
+        fallback: Id of the provider at a host that is not known.
     """
     base = importlib.import_module(f"{package}.basesdk").BaseSDK
-    patches.wrap(base, "do_request", _send)
-    patches.wrap(base, "do_request_async", _asend)
+    patches.wrap(base, "do_request", _sender(fallback))
+    patches.wrap(base, "do_request_async", _async_sender(fallback))
     hooks = importlib.import_module(f"{package}._hooks.sdkhooks").SDKHooks
     patches.wrap(hooks, "before_request", _attempt)
     patches.wrap(hooks, "after_error", _unanswered)
@@ -63,18 +65,34 @@ def _asked(args: Args, kwargs: Kwargs) -> Any:
     return kwargs["request"] if "request" in kwargs else args[1] if len(args) > 1 else None
 
 
-def _send(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    _see_request(_asked(args, kwargs))
-    response = wrapped(*args, **kwargs)
-    _see_response(response)
-    return response
+def _see_batch(fallback: str, request: Any, response: Any) -> None:
+    url = str(getattr(request, "url", ""))
+    if "/batch" in url or "/content" in url:
+        _batches.see(lambda: place_of(url, fallback), request.method, url, None, response)
 
 
-async def _asend(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    _see_request(_asked(args, kwargs))
-    response = await wrapped(*args, **kwargs)
-    _see_response(response)
-    return response
+def _sender(fallback: str) -> Wrapper:
+    def send(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        request = _asked(args, kwargs)
+        _see_request(request)
+        response = wrapped(*args, **kwargs)
+        _see_response(response)
+        _see_batch(fallback, request, response)
+        return response
+
+    return send
+
+
+def _async_sender(fallback: str) -> Wrapper:
+    async def send(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        request = _asked(args, kwargs)
+        _see_request(request)
+        response = await wrapped(*args, **kwargs)
+        _see_response(response)
+        _see_batch(fallback, request, response)
+        return response
+
+    return send
 
 
 def _attempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from trisignal import _context, _guard
 from trisignal.call import Draft, ErrorKind
+from trisignal.clients import _batches
 from trisignal.clients._headers import read_headers
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import (
@@ -135,6 +136,11 @@ class Stainless:
                 self._attach(draft, draft.exchange, kwargs["response"])
             except Exception as error:
                 _guard.contain(f"{self.package}.response", error)
+        options: Any = kwargs.get("options")
+        url = getattr(options, "url", "")
+        if "batches" in url or "/content" in url:
+            body = options.json_data
+            _batches.see(lambda: self._who(instance, url), options.method, url, body, kwargs["response"])
         return wrapped(*args, **kwargs)
 
     def _see_refusal(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:

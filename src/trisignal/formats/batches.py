@@ -1,0 +1,275 @@
+"""Batch jobs: the job object in which a vendor reports its state, and the lines of its results.
+
+Vendors differ in names, hardly in what they report, so one reader looks for all of them. Shapes: API references of
+OpenAI (also spoken by Azure, Groq, Together and OpenRouter), Anthropic, Google and Mistral.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from trisignal import semconv as names
+from trisignal.call import ErrorKind, Outcome, Usage
+from trisignal.formats import Format, View, amount, count, listed, text, view
+from trisignal.formats.gemini import EMBED_CONTENT, GENERATE_CONTENT, model_name
+from trisignal.formats.openai_chat import CHAT
+from trisignal.formats.openai_chat import usage as chat_usage
+from trisignal.formats.openai_embeddings import EMBEDDINGS
+from trisignal.formats.openai_media import MEDIA
+from trisignal.formats.openai_media import usage as media_usage
+from trisignal.formats.openai_responses import RESPONSES
+from trisignal.formats.recognise import recognise
+from trisignal.outcomes import classify_names, kind_of_status
+
+_ENDED: Mapping[str, Outcome] = {
+    "completed": "ok",
+    "ended": "ok",
+    "success": "ok",
+    "succeeded": "ok",
+    "partially_succeeded": "ok",
+    "failed": "error",
+    "expired": "error",
+    "timeout_exceeded": "error",
+    "cancelled": "cancelled",
+    "canceled": "cancelled",
+}
+"""States after which nothing changes any more. They do not say whether any request succeeded."""
+_CREATED = ("created_at", "create_time", "createTime")
+_FINISHED = (
+    "completed_at", "ended_at", "failed_at", "expired_at", "cancelled_at", "finalized_at", "end_time", "endTime",
+    "update_time", "updateTime",
+)  # fmt: skip
+_SUCCEEDED = ("succeeded_requests", "succeeded", "completed", "successful_count", "successfulRequestCount")
+_FAILED = ("failed_requests", "failed", "errored", "failed_count", "failedRequestCount")
+_TOTAL = ("total_requests", "total", "requestCount")
+_LOST: Mapping[str, Outcome] = {
+    "cancelled": "cancelled",
+    "canceled": "cancelled",
+    "batch_cancelled": "cancelled",
+    "batch_canceled": "cancelled",
+}
+_EXPIRED = ("expired", "batch_expired")
+_OPERATIONS: Mapping[str, tuple[str, Format]] = {
+    "chat/completions": (names.CHAT, CHAT),
+    "responses": (names.CHAT, RESPONSES),
+    "completions": (names.TEXT_COMPLETION, CHAT),
+    "embeddings": (names.EMBEDDINGS, EMBEDDINGS),
+    "moderations": ("moderation", MEDIA),
+    "images/generations": ("image_generation", MEDIA),
+    "images/edits": ("image_generation", MEDIA),
+    "audio/transcriptions": ("transcription", MEDIA),
+    "ocr": ("ocr", MEDIA),
+}
+_BY_FORMAT = {
+    CHAT.name: names.CHAT,
+    GENERATE_CONTENT.name: names.GENERATE_CONTENT,
+    EMBEDDINGS.name: names.EMBEDDINGS,
+    EMBED_CONTENT.name: names.EMBEDDINGS,
+}
+
+
+class Job(NamedTuple):
+    """What a vendor reports about one batch job."""
+
+    id: str
+    state: str
+    """As reported, without the prefix of an enumeration, in lower case."""
+    outcome: Outcome | None
+    """None while the job runs."""
+    created_unix_s: float
+    """0.0 when it is not reported."""
+    finished_unix_s: float
+    total: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    model: str
+    endpoint: str
+    files: tuple[str, ...]
+    """Ids of the files with results, that of failed requests last; empty where results are read by the job's id."""
+    usage: Usage | None
+    """Sum over all requests, where the job states it."""
+    results: tuple[Any, ...] | None
+    """Results that came with the job object itself."""
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether no request succeeded, whatever the state says."""
+        return self.outcome is not None and not self.succeeded and bool(self.failed or self.cancelled)
+
+
+class Line(NamedTuple):
+    """The result of one request."""
+
+    key: str
+    """The application's id of the request; "" where the vendor has none."""
+    outcome: Outcome
+    body: Any = None
+    """The reply, as the same endpoint sends it outside of batches."""
+    error_type: str = ""
+    error_kind: ErrorKind | None = None
+
+
+def _first(holder: View, keys: Iterable[str]) -> Any:
+    return next((value for key in keys if (value := holder.get(key))), None)
+
+
+def _number(value: Any) -> int:
+    """A count, which Google writes as text."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value[:18])
+    return count(value) or 0
+
+
+def _unix_s(value: Any) -> float:
+    """A time: seconds since the epoch, ISO text, or a `datetime`; 0.0 when there is none."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            return 0.0
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+    return amount(value) or 0.0
+
+
+def _state(value: Any) -> str:
+    words = text(value).lower()
+    for prefix in ("job_state_", "batch_state_"):
+        words = words.removeprefix(prefix)
+    return words
+
+
+def read_job(given: Any) -> Job | None:
+    """Read a job object; None for anything else.
+
+    Args:
+        given: The vendor's object, or decoded JSON.
+    """
+    job = view(given)
+    inner = view(job.get("batch") or job.get("metadata"))
+    if not (job.get("status") or job.get("processing_status") or job.get("state")) and "state" in inner:
+        job = {**inner, **{key: job[key] for key in ("name", "response") if key in job}}
+    state = _state(job.get("processing_status") or job.get("status") or job.get("state"))
+    if not state:
+        return None
+    counts = view(_first(job, ("request_counts", "completion_stats", "completionStats", "batchStats")) or job)
+    succeeded, failed = _number(_first(counts, _SUCCEEDED)), _number(_first(counts, _FAILED))
+    cancelled = _number(counts.get("canceled")) + _number(counts.get("cancelled"))
+    failed += _number(counts.get("expired"))
+    results = _inline(job)
+    reported = job.get("usage")
+    return Job(
+        text(job.get("id")) or text(job.get("name")),
+        state,
+        _ENDED.get(state),
+        _unix_s(_first(job, _CREATED)),
+        _unix_s(_first(job, _FINISHED)),
+        _number(_first(counts, _TOTAL)) or succeeded + failed + cancelled,
+        succeeded,
+        failed,
+        cancelled,
+        model_name(job.get("model")) or text(job.get("model_id")),
+        text(job.get("endpoint")),
+        _files(job),
+        None if reported is None else chat_usage(view(reported)) or media_usage(reported),
+        results,
+    )
+
+
+def _files(job: View) -> tuple[str, ...]:
+    target = view(job.get("dest"))
+    found = (
+        _first(job, ("output_file_id", "output_file")) or _first(target, ("file_name", "fileName")),
+        _first(job, ("error_file_id", "error_file")),
+    )
+    return tuple(text(file) for file in found if text(file))
+
+
+def _inline(job: View) -> tuple[Any, ...] | None:
+    for holder in (job.get("dest"), job.get("output"), job.get("response"), job):
+        for key in ("inlined_responses", "inlinedResponses", "inlined_embed_content_responses", "outputs"):
+            held = view(holder).get(key)
+            if held is not None and not isinstance(held, (list, tuple)):
+                held = view(held).get(key)
+            if isinstance(held, (list, tuple)) and held:
+                return tuple(held)
+    return None
+
+
+def is_result(given: Any) -> bool:
+    """Whether a JSON object is a line of results, and not one of requests or of anything else."""
+    line = view(given)
+    if "result" in line and "custom_id" in line:
+        return "type" in view(line.get("result"))
+    keyed = "custom_id" in line or "key" in line or "status" in line or "processed_time" in line
+    return keyed and ("response" in line or "error" in line) and "body" not in line
+
+
+def read_line(given: Any) -> Line:
+    """Read one result.
+
+    Args:
+        given: Decoded JSON of a line of a results file, or a result that came with the job object.
+    """
+    line = view(given)
+    metadata = view(line.get("metadata"))
+    key = text(line.get("custom_id")) or text(line.get("key")) or text(metadata.get("key"))
+    if "result" in line:
+        return _message_line(key, view(line.get("result")))
+    response = line.get("response")
+    held = view(response)
+    status = count(held.get("status_code"))
+    body = held.get("body", response) if status is not None or "body" in held else response
+    if response and (status is None or status // 100 == 2) and not line.get("error"):
+        return Line(key, "ok", body)
+    problem = view(line.get("error") or view(body).get("error") or body)
+    code = text(problem.get("code")) or text(problem.get("type")) or text(problem.get("status")) or str(status or "")
+    if code in _LOST:
+        return Line(key, _LOST[code])
+    if code in _EXPIRED:
+        return Line(key, "error", None, code, "timeout")
+    failure = classify_names(code, status)
+    return Line(key, "error", None, failure.error_type, failure.kind if status is None else kind_of_status(status))
+
+
+def _message_line(key: str, result: View) -> Line:
+    """A line of Anthropic's."""
+    kind = text(result.get("type"))
+    if kind == "succeeded":
+        return Line(key, "ok", result.get("message"))
+    if kind in _LOST:
+        return Line(key, _LOST[kind])
+    if kind in _EXPIRED:
+        return Line(key, "error", None, "expired", "timeout")
+    problem = view(result.get("error"))
+    problem = view(problem.get("error") or problem)
+    failure = classify_names(text(problem.get("type")), None)
+    return Line(key, "error", None, failure.error_type, failure.kind)
+
+
+def format_of(body: Any, endpoint: str) -> tuple[str, Format]:
+    """Operation and format of a result's reply.
+
+    Args:
+        body: The reply.
+        endpoint: Path that the job's requests are sent to; "" when unknown.
+    """
+    path = endpoint.partition("/v1/")[2] or endpoint.strip("/")
+    known = _OPERATIONS.get(path)
+    if known is not None:
+        return known
+    format = recognise(body)
+    if format is not None:
+        return _BY_FORMAT.get(format.name, names.CHAT), format
+    reply = view(body)
+    counts = view(reply.get("usage"))
+    if "usageMetadata" in reply or "candidates" in reply or "usage_metadata" in reply:
+        return names.GENERATE_CONTENT, GENERATE_CONTENT
+    if "embedding" in reply:
+        return names.EMBEDDINGS, EMBED_CONTENT
+    if "prompt_tokens" in counts or listed(reply.get("choices")):
+        return names.CHAT, CHAT
+    return names.CHAT, RESPONSES
