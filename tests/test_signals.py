@@ -302,3 +302,18 @@ def test_the_summary_of_nothing() -> None:
         assert (total.calls, total.error_rate, total.p50_s, total.cost_usd) == (0, None, None, 0)
         assert trisignal.summary().models == ()
         trisignal.llm(lambda: None)()
+
+
+def test_scores_and_ratings_carry_the_configured_dimensions() -> None:
+    """They belong to the call that is judged, also when the verdict comes later, in another context."""
+    with capture(metric_dimensions=["tenant"]) as seen:
+        with trisignal.context(tenant="acme"), trisignal.llm(provider="openai", model="gpt-4o") as call:
+            trisignal.evaluate("faithfulness", 0.9)
+            ref = call.ref
+        with trisignal.context(tenant="judges"):
+            trisignal.evaluate("faithfulness", 0.4, ref=ref)
+            trisignal.feedback(1, ref=ref)
+            trisignal.evaluate("style", 0.4, ref={"model": "gpt-4o"})
+        assert seen.value("llm_quality_score_count", evaluation="faithfulness", tenant="acme") == 2
+        assert seen.value("llm_feedback_total", rating="positive", tenant="acme") == 1
+        assert seen.value("llm_quality_score_count", evaluation="style", tenant="judges") == 1

@@ -133,8 +133,11 @@ def request_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     yield "LlmErrorRatioHigh", Scene(bad, good, 20)
     down = stage.series("errors", growing(20, 60), llm_error_kind="connection")
     yield "LlmProviderDown", Scene([*stage.requests("0x60", growing(20, 60)), down], [*bad, down], 20)
-    silent, answers = (stage.series("provider_up", f"{n}x60", "", "", gen_ai_operation_name="") for n in (0, 1))
-    yield "LlmProviderProbeFails", Scene([silent], [answers], 20)
+    silent = stage.series("provider_up", "0x60", "", "", gen_ai_operation_name="")
+    probe = {"gen_ai_operation_name": "", "result": "timeout"}
+    goes_on = stage.series("probe_duration", growing(2, 60), "_count", "", **probe)
+    stopped = stage.series("probe_duration", then((2, 2), (0, 58)), "_count", "", **probe)
+    yield "LlmProviderProbeFails", Scene([silent, goes_on], [silent, stopped], 30)
     limited = stage.series("errors", growing(20, 60), llm_error_kind="rate_limit")
     other = stage.series("errors", growing(20, 60), llm_error_kind="server")
     yield "LlmRateLimited", Scene([*bad, limited], [*bad, other], 20)

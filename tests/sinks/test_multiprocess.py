@@ -298,3 +298,33 @@ say("ok")
     said(worker, "ok")
     worker.communicate(timeout=DEADLINE_S)
     assert value(tmp_path, "llm_requests_total") == 1000
+
+
+SPENDER = """
+with trisignal.setup(store=None):
+    budget = trisignal.Budget(tokens={limit}, per="month", action="raise", name="house")
+    for _ in range({calls}):
+        try:
+            with trisignal.llm(provider="acme", model="small") as call:
+                call.set_usage(input_tokens=60, output_tokens=40)
+        except trisignal.BudgetExceeded:
+            pass
+    say("done")
+    sys.stdin.readline()
+"""
+
+
+def test_a_budget_in_several_workers_shows_the_least_left_and_all_that_was_refused(
+    run: Callable[[str], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """What remains is that of the worker that has least, as that one refuses; what was used and refused is summed."""
+    workers = [run(SPENDER.format(limit=1000, calls=calls)) for calls in (12, 3, 11)]
+    for worker in workers:
+        said(worker, "done")
+    shown = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(page(tmp_path))
+        for sample in family.samples
+        if sample.name.startswith("llm_budget")
+    }
+    assert shown == {"llm_budget_remaining": 0, "llm_budget_used": 2300, "llm_budget_refused_total": 3}

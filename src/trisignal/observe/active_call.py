@@ -172,6 +172,8 @@ class ActiveCall:
             found["trace_id"], found["span_id"] = f"{ids.trace_id:032x}", f"{ids.span_id:016x}"
         for key in (_context.PROMPT_NAME, _context.PROMPT_VERSION):
             found[key] = draft.bound.get(key, "")
+        for name in STATE.settings.metric_dimensions:
+            found[names.DIMENSION_PREFIX + name] = draft.bound.get(name, "")
         return {key: value for key, value in found.items() if value}
 
     @property

@@ -135,7 +135,7 @@ def evaluate(
     if state.is_off():
         return
     verdict = _verdict(name, score, label, explanation, ref)
-    observe("quality_score", (verdict.name, *_prompt_labels(verdict)), verdict.score or 0.0)
+    observe("quality_score", (verdict.name, *_verdict_labels(verdict)), verdict.score or 0.0)
     _publish(verdict)
     if ref is None and score < state.STATE.settings.event_score_threshold:
         _mark_span(verdict)
@@ -161,7 +161,7 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
     if state.is_off():
         return
     verdict = _verdict("user_feedback", None, word, comment, ref)
-    count("feedback", (word, *_prompt_labels(verdict)))
+    count("feedback", (word, *_verdict_labels(verdict)))
     _publish(verdict)
 
 
@@ -179,8 +179,12 @@ def _verdict(name: str, score: float | None, label: str, explanation: str, ref: 
     return Verdict(clean(name), score, clean(label), explanation, cleaned)
 
 
-def _prompt_labels(verdict: Verdict) -> tuple[str, str, str]:
-    return verdict.request_model, verdict.prompt_name, verdict.prompt_version
+def _verdict_labels(verdict: Verdict) -> tuple[str, ...]:
+    """Labels beyond the evaluation's or the rating: of the call that was judged, or else of the judge's context."""
+    ref, bound = verdict.ref, _context.bound.get()
+    dimensions = state.STATE.settings.metric_dimensions
+    values = (clean(ref.get(names.DIMENSION_PREFIX + name) or bound.get(name, "")) for name in dimensions)
+    return (verdict.request_model, verdict.prompt_name, verdict.prompt_version, *values)
 
 
 def _publish(verdict: Verdict) -> None:

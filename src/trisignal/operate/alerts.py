@@ -17,9 +17,10 @@ from trisignal.operate.rules import Group
 
 def specs(plan: Plan) -> dict[str, list[Spec]]:
     """Every alert that a plan may have, by group, whether it is on or not."""
-    queries = Queries(plan)
+    queries, objectives = Queries(plan), slos.specs(plan)
     return {
-        "llm-alerts-objectives": slos.specs(plan),
+        "llm-alerts-objectives": [spec for spec in objectives if spec.labels["kind"] == "page"],
+        "llm-alerts-tickets": [spec for spec in objectives if spec.labels["kind"] == "ticket"],
         "llm-alerts-requests": requests(plan, queries),
         "llm-alerts-latency": latency(plan, queries),
         "llm-alerts-cost": money(plan, queries),
@@ -40,11 +41,11 @@ def alert_groups(plan: Plan) -> list[Group]:
     """
     by_group = specs(plan)
     check(plan, [spec for group in by_group.values() for spec in group])
-    at_once = ("llm-alerts-objectives", "llm-alerts-requests")
+    at_once, seldom = ("llm-alerts-objectives", "llm-alerts-requests"), ("llm-alerts-tickets", "llm-alerts-cost")
     found = []
     for name, group in by_group.items():
         pages = tuple(alert for spec in group for alert in alerts(plan, spec))
-        interval = plan.evaluation_interval if name in at_once else SLOW if name == "llm-alerts-cost" else MINUTE
+        interval = plan.evaluation_interval if name in at_once else SLOW if name in seldom else MINUTE
         if pages:
             found.append(Group(name, pages, interval))
     return found

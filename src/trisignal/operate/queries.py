@@ -153,3 +153,8 @@ class Queries:
 def enough(count: float) -> str:
     """A condition on an estimated number of events: rates of whole events are not whole."""
     return f"> {max(count - 0.5, 0):g}"
+
+
+def too_few(count: float) -> str:
+    """The opposite; for ``unless``, where an alert is to hold also if the events cannot be counted."""
+    return f"<= {max(count - 0.5, 0):g}"

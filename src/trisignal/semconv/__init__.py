@@ -309,10 +309,10 @@ _SHARED: dict[str, Metric] = {
         "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
     "quality_score": _metric(
         "llm.quality_score", "histogram", "1", ("evaluation", REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
-        "Evaluation scores, 0 to 1", SCORES),
+        "Evaluation scores, 0 to 1", SCORES, dimensioned=True),
     "feedback": _metric(
         "llm.feedback", "counter", "{rating}", ("rating", REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
-        "User feedback by rating"),
+        "User feedback by rating", dimensioned=True),
     "usage_missing": _metric(
         "llm.usage_missing", "counter", "{request}", R, "Successful calls for which the provider reported no token usage"),
     "redactions": _metric(

@@ -31,7 +31,7 @@ LIMIT_METRICS: dict[str, Metric] = {
         "Used part of a budget in its current period", (), "livesum"),
     "budget_remaining": _metric(
         "llm.budget_remaining", "gauge", "{unit}", ("budget", "key", "resource"),
-        "Remaining part of a budget in its current period", (), "livesum"),
+        "Remaining part of a budget in its current period, in the process that has least", (), "livemin"),
     "shared_budget_used": _metric(
         "llm.shared_budget_used", "gauge", "{unit}", ("budget", "key", "resource"),
         "Used part of a budget that processes share, as last seen by one: take the maximum, not the sum",

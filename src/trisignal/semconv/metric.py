@@ -61,9 +61,10 @@ def described(
     help: str,
     bounds: tuple[float, ...] = (),
     multiprocess: str = "livesum",
+    dimensioned: bool = False,
 ) -> Metric:
-    """A metric, which takes the configured dimensions if it is about model calls."""
-    return Metric(name, instrument, unit, labels, help, bounds, labels[: len(R)] == R, multiprocess)
+    """A metric, which takes the configured dimensions if it is about model calls, or where it is to."""
+    return Metric(name, instrument, unit, labels, help, bounds, dimensioned or labels[: len(R)] == R, multiprocess)
 
 
 def sample_names(table: Mapping[str, Metric], prefix: str) -> set[str]:

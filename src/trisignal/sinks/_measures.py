@@ -85,7 +85,8 @@ class LabelSets:
             ``label_sets`` itself if all of them may have series of their own.
         """
         metric = self._table[key]
-        known = not metric.dimensioned or self._admits(metric, label_sets[0])
+        about_calls = metric.labels[: len(names.R)] == names.R
+        known = not about_calls or self._admits(metric, label_sets[0])
         if known and self._fits(key, label_sets):
             return label_sets
         self._limiter.refuse(metric.name, label_sets[0])

@@ -6,7 +6,7 @@ from trisignal import semconv as names
 from trisignal.operate.alerting.requests import SECONDS, SHARE, WHO
 from trisignal.operate.alerting.spec import Spec
 from trisignal.operate.objectives import Plan
-from trisignal.operate.queries import Queries, Where, bound, enough, raw
+from trisignal.operate.queries import Queries, Where, bound, enough, raw, too_few
 from trisignal.operate.recordings import W_S, W
 
 
@@ -21,9 +21,9 @@ def _headroom(plan: Plan, queries: Queries) -> Spec:
     def expr(where: Where, limit: float) -> str:
         # A process that calls no more has its last headroom for ever.
         same = f"on ({queries.labels('instance', *map(raw, by))})"
-        calls = f"sum by ({queries.labels('instance', *map(raw, by))}) ({queries.increase('requests', '10m')}) > 0"
+        idle = f"sum by ({queries.labels('instance', *map(raw, by))}) ({queries.increase('requests', '10m')}) == 0"
         left, most = (
-            queries.short(f"{where.metric(queries.name(key))} and {same} ({calls})", "resource", by=by, over=over)
+            queries.short(f"{where.metric(queries.name(key))} unless {same} ({idle})", "resource", by=by, over=over)
             for key, over in (("ratelimit_remaining", "min"), ("ratelimit_limit", "max"))
         )
         return f"{left} / ({most} > 0) < {limit:g}"
@@ -50,8 +50,8 @@ def _queues(plan: Plan, queries: Queries) -> list[Spec]:
         at = max(value for value in names.LONG_SECONDS if value <= limit) if limit >= names.LONG_SECONDS[0] else 0.01
         count = queries.short(queries.rate("queue_wait", W, "", "_count"), by=queue)
         under = queries.short(queries.rate("queue_wait", W, bound(at), "_bucket"), by=queue)
-        waited = f"({count} - {under}) * {W_S} {enough(plan.minimum_bad_events)}"
-        return f"{where.recorded('llm:queue_wait:p95')} > {limit:g} and {waited}"
+        few = f"({count} - {under}) * {W_S} {too_few(plan.minimum_bad_events)}"
+        return f"{where.recorded('llm:queue_wait:p95')} > {limit:g} unless {few}"
 
     return [
         Spec("LlmQueueDeep", lambda where, items: f"{where.recorded(depth)} > {items:g}", limits.queue_depth,

@@ -6,7 +6,7 @@ from trisignal import semconv as names
 from trisignal.operate.alerting.requests import SHARE, WHO
 from trisignal.operate.alerting.spec import Spec
 from trisignal.operate.objectives import Plan
-from trisignal.operate.queries import Queries, Where, enough, label
+from trisignal.operate.queries import Queries, Where, enough, label, too_few
 
 HOURLY = "llm:cost:hourly_usd"
 
@@ -111,7 +111,8 @@ def _gaps(plan: Plan, queries: Queries) -> list[Spec]:
 
     def wasted(where: Where, limit: float) -> str:
         unused = queries.short(queries.increase("requests", "1h", f'{outcome}!="ok"'))
-        return f"{where.recorded('llm:cost:wasted_ratio')} > {limit:g} and {HOURLY} > 0.01 and {unused} {bad}"
+        few = too_few(plan.minimum_bad_events)
+        return f"{where.recorded('llm:cost:wasted_ratio')} > {limit:g} and {HOURLY} > 0.01 unless {unused} {few}"
 
     def unpriced(where: Where, calls: float) -> str:
         return f"{queries.short(queries.increase('unpriced', '1h', where=where))} {enough(calls)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trisignal import semconv as names
 from trisignal.operate.alerting.spec import Spec
 from trisignal.operate.objectives import Plan
-from trisignal.operate.queries import Queries, Where, enough, label
+from trisignal.operate.queries import Queries, Where, enough, label, too_few
 from trisignal.operate.recordings import INFERENCE, LONG, W_S, W
 
 WHO = "{{ $labels.model }} at {{ $labels.provider }}"
@@ -59,7 +59,10 @@ def _providers(plan: Plan, queries: Queries) -> list[Spec]:
         return "\nor\n".join(f"({tier})" for tier in tiers)
 
     def silent(where: Where, _: float) -> str:
-        return f"{queries.short(where.metric(queries.name('provider_up')), by=('provider',), over='max')} == 0"
+        # The gauge of probes that were stopped stays as it was.
+        asked = queries.short(queries.increase("probe_duration", "15m", suffix="_count"), by=("provider",))
+        up = queries.short(where.metric(queries.name("provider_up")), by=("provider",), over="max")
+        return f"{up} == 0 unless {asked} == 0"
 
     return [
         Spec("LlmProviderDown", down, max(plan.minimum_bad_events, 1), "critical",
@@ -112,7 +115,7 @@ def latency(plan: Plan, queries: Queries) -> list[Spec]:
     def slow(series: str, where: Where, limit: float) -> str:
         key, also = ("first_token", INFERENCE) if "first_token" in series else ("inference_duration", ok)
         count = queries.over_bound(key, W, seconds, limit, also)
-        return f"{where.recorded(series)} > {limit:g} and ({count}) * {W_S} {enough(plan.minimum_bad_events)}"
+        return f"{where.recorded(series)} > {limit:g} unless ({count}) * {W_S} {too_few(plan.minimum_bad_events)}"
 
     return [
         Spec("LlmLatencyP95High", lambda where, limit: slow("llm:latency:p95", where, limit),
