@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any
@@ -32,6 +32,10 @@ from trisignal.engine import state
 
 FIRST_INSTANT_NS = 1_700_000_000_000_000_000
 """Where the fake clock starts: 14 November 2023, 22:13:20 UTC."""
+
+
+observers: list[Callable[[Call], object]] = []
+"""Called with every call of a `capture`, which is recorded nowhere else: the plugin for pytest adds them up."""
 
 
 class FakeClock:
@@ -91,6 +95,13 @@ class _Keep:
     def close(self, draft: Draft, call: Call) -> None:
         """Keep the call."""
         self.calls.append(call)
+        for take in tuple(observers):
+            take(call)
+
+
+def is_capturing() -> bool:
+    """Whether a `capture` is open: its calls go to `observers`."""
+    return any(isinstance(sink, _Keep) for sink in state.STATE.sinks)
 
 
 class Seen:

@@ -387,6 +387,21 @@ def test_a_loop_is_seen_in_the_history_of_requests(seen: Seen) -> None:
     assert not any("fish" in str(span.attributes).lower() for span in seen.spans)
 
 
+def test_tools_that_nobody_observes_are_counted_in_the_history(seen: Seen) -> None:
+    """Where only requests show that tools have run, the run stops once these are too many."""
+    openai: Any = pytest.importorskip("openai")
+    trisignal.instrument("openai")
+    with Loopback() as server, trisignal.guard(tool_calls=2):
+        server.play(*(json_reply(turn_of(number, str(number))) for number in range(9)))
+        with openai.OpenAI(base_url=server.url, api_key="k") as client:
+            messages: list[Any] = [{"role": "user", "content": "Find fish."}]
+            with pytest.raises(GuardExceeded, match="3 of 2 tool_calls"):
+                for number in range(9):
+                    client.chat.completions.create(model="gpt-4o", messages=messages)
+                    messages.append({"role": "tool", "tool_call_id": "c", "content": f"page {number}"})
+        assert len(server.requests) == 3
+
+
 JSONS = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8)),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),

@@ -43,6 +43,11 @@ class Rules(NamedTuple):
     own: bool
     """Each run has an account of its own, in this process."""
 
+    @property
+    def compares(self) -> bool:
+        """Messages of requests are looked at: for loops, and for tools that nobody observes."""
+        return self.repeats is not None or TOOL_CALLS in self.limits
+
 
 class Run:
     """One run of guarded work."""
@@ -53,7 +58,7 @@ class Run:
         self.rules = rules
         self.stopped: GuardExceeded | None = None
         """The refusal that has ended the run."""
-        self.loops = Loops(rules.repeats, rules.kinds, rules.match) if rules.repeats is not None else None
+        self.loops = Loops(rules.repeats, rules.kinds, rules.match) if rules.compares else None
         self._outer = _context.current.get()
         self._account = f"run-{id(self):x}" if rules.own else ""
 
@@ -123,6 +128,9 @@ class Run:
         repeated = self._repeated(tool, content)
         if repeated is not None:
             return self.refusal(REPEATS, repeated.times, self.rules.repeats or 0, repeated.what)
+        most = self.rules.limits.get(TOOL_CALLS)
+        if most is not None and self.loops is not None and self.loops.results > most:
+            return self.refusal(TOOL_CALLS, self.loops.results, most)
         mark = self._mark(draft, tool, content)
         ask = self._question(tool, mark)
         account, _ = self.account()

@@ -58,7 +58,7 @@ class Guard:
 
     def _begin(self) -> Run:
         rules = self.rules
-        if not attached(rules.repeats is not None) and state.STATE.policy is None:
+        if not attached(rules.compares) and state.STATE.policy is None:
             _guard.warn("trisignal.guard() limits nothing: trisignal.setup() was not called", contained=True)
         around = entered.get()
         outer = next((entry for entry in reversed(around) if entry.run.rules is rules), None)

@@ -117,14 +117,16 @@ class Loops:
     """What one run has seen of its own history and results.
 
     Args:
-        repeats: How often the same may come.
+        repeats: How often the same may come; None compares nothing.
         kinds: What is compared.
         match: How.
     """
 
-    def __init__(self, repeats: int, kinds: tuple[Repeats, ...], match: Match) -> None:
-        self._repeats = repeats
-        self._kinds = kinds
+    def __init__(self, repeats: int | None, kinds: tuple[Repeats, ...], match: Match) -> None:
+        self._repeats = repeats or 0
+        self._kinds = kinds if repeats else ()
+        self.results = 0
+        """Results of tools that the last request had more than the first one, whoever observes these tools."""
         self.match: Match = match
         self._before: _History | None = None
         """What the first request of the run came with: no loop of this run."""
@@ -152,6 +154,7 @@ class Loops:
         if before is None:
             self._before = now
             return self.stale()
+        self.results = len(now.results) - len(before.results)
         if "tools" in self._kinds:
             for mark, times in now.calls.items():
                 times -= before.calls[mark]
