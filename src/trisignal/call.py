@@ -125,6 +125,7 @@ class Draft:
         "leaf",
         "link",
         "name",
+        "native",
         "opening",
         "operation",
         "outcome",
@@ -223,6 +224,8 @@ class Draft:
         self.beside: tuple[tuple[int, int], ...] = ()
         """Open spans of other instrumentations that began in the same context: one that was never made the current
         span may stand for this very call."""
+        self.native: Any = None
+        """The open span of another instrumentation that carries this call, in place of one of ours."""
         self.exchange: Any = None
         """What the source keeps about the call until it has ended: an `Exchange` of its own kind."""
         self.around: tuple[Draft | None, Any] | None = None

@@ -18,8 +18,9 @@ from opentelemetry.trace import SpanContext
 
 from trisignal import _context, _guard
 from trisignal import semconv as names
+from trisignal.bridge import sums
 from trisignal.bridge.translation import draft_of, first_text
-from trisignal.call import Draft
+from trisignal.call import Call, Draft
 from trisignal.engine import lifecycle, nesting, state
 from trisignal.engine import vocabularies as words
 from trisignal.providers import is_ip
@@ -72,11 +73,36 @@ class BridgeSpanProcessor(SpanProcessor):
             return
         if node is None:
             node = nesting.unseen(span, scope, ids)
-        settle = partial(self._settle, span, scope, ids, node)
+        if not node.ended:
+            self._finish(span, scope, ids, node)
+
+    def _on_ending(self, span: Span) -> None:
+        """The same, in SDKs that ask before anything is exported: what is wrong on the span can still be put right."""
+        ids = span.context
+        if self._closed or ids is None or span.end_time is None or state.is_off():
+            return
+        node = nesting.open_span(ids)
+        if node is not None and not node.ended:
+            self._finish(span, node.scope, ids, node)
+
+    def _finish(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> None:
+        node.ended = True
+        attributes = span.attributes
+        operation = words.operation_of(attributes, scope) if attributes else ""
+        sums_up = not _calls_a_model(operation) and nesting.around_calls(node)
+        if not operation and not sums_up and not node.agent_calls and not node.tool_calls:
+            node.settled = True
+            return
+        settle = partial(self._settle, span, ids, node, operation)
+        if sums_up:
+            try:
+                sums.move(span)
+            except Exception as error:
+                _guard.contain("bridge.sums", error)
         if get_ident() in state.inside:
             # Ended by the garbage collector while a sink of ours is at work: later.
             state.unsettled.append(settle)
-        elif node.inside and words.operation_of(span.attributes or {}, scope) == names.INVOKE_AGENT:
+        elif node.inside and operation == names.INVOKE_AGENT:
             # A stream that the agent has returned: what it counts is known when that ends.
             node.later = settle
         else:
@@ -93,23 +119,24 @@ class BridgeSpanProcessor(SpanProcessor):
         state.settle()
         return True
 
-    def _settle(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> None:
+    def _settle(self, span: ReadableSpan, ids: SpanContext, node: nesting.OpenSpan, operation: str) -> None:
         node.settled = True
         try:
-            if not self._record_call(span, scope, ids, node):
+            call = self._record_call(span, ids, node, operation)
+            if call is None or operation != names.INVOKE_AGENT:
                 nesting.credit(node.parent, node.agent_calls, node.tool_calls)
+            if _calls_a_model(operation):
+                sums.settle(span, node, call)
         except Exception as error:
             _guard.contain("bridge.on_end", error)
 
-    def _record_call(self, span: ReadableSpan, scope: str, ids: SpanContext, node: nesting.OpenSpan) -> bool:
-        """Record the call of a span; False if the calls inside of it belong to what is around it."""
-        attributes = span.attributes or {}
-        operation = words.operation_of(attributes, scope)
-        policy = state.STATE.policy
+    def _record_call(self, span: ReadableSpan, ids: SpanContext, node: nesting.OpenSpan, operation: str) -> Call | None:
+        """Record the call of a span; None if there is none, or another source records it."""
+        policy, scope = state.STATE.policy, node.scope
         if not operation or policy is None:
-            return False
+            return None
         if operation == words.STEP and nesting.within_agent(node):
-            return False
+            return None
         nesting.announce(node, operation)
         twice = node.covered or (bool(node.family) and nesting.encloses_same(node, node.family))
         half = None
@@ -117,33 +144,36 @@ class BridgeSpanProcessor(SpanProcessor):
             half = self._halves.match(span, scope, ids, operation, twice)
             twice = twice or (half is not None and half.ids is None)
         if twice:
-            return False
+            return None
         draft = draft_of(span, operation, state.STATE.settings.provider_hosts, content=policy.captures)
         if draft.server_address and not is_ip(draft.server_address):
             # Sources of ours take it from a client's URL; here it is any text.
             draft.server_address = policy.known(draft.server_address)
         if node.family and nesting.recorded_already(draft, node):
-            return False
+            return None
         if node.family == names.CHAT and span.parent is not None:
             self._halves.told_inside(span.parent.span_id)
         if half is not None and half.ids is not None:
             ids = half.ids
             draft.start_ns = draft.start_unix_ns = half.start_ns
             draft.fields[names.REQUEST_STREAM] = True
-        _record(draft, ids, node)
-        return operation == names.INVOKE_AGENT
+        return _record(draft, ids, node)
 
 
-def _record(draft: Draft, ids: SpanContext, node: nesting.OpenSpan) -> None:
+def _record(draft: Draft, ids: SpanContext, node: nesting.OpenSpan) -> Call | None:
     if draft.operation == names.INVOKE_AGENT:
         draft.agent_calls, draft.tool_calls = node.agent_calls, node.tool_calls
     # What was bound where the span began: it may end in another task or thread.
     bound = _context.bound.set(node.bound)
     try:
         draft.beside = node.beside
-        lifecycle.record(draft, node.parent, ids)
+        return lifecycle.record(draft, node.parent, ids)
     finally:
         _context.bound.reset(bound)
+
+
+def _calls_a_model(operation: str) -> bool:
+    return operation not in names.MODEL_CALLS_EXCLUDED and operation not in ("", words.STEP)
 
 
 def _scope(span: Any) -> str:

@@ -71,8 +71,8 @@ def draft_of(span: Finished, operation: str, hosts: Mapping[str, str], *, conten
         draft.kind = "client" if remote else "internal"
         draft.name = first_text(attributes, words.ENTITY.get(operation, ())) or span.name
     _read_outcome(draft, span, attributes)
-    _read_place(draft, attributes, hosts)
     _read_models(draft, attributes)
+    _read_place(draft, attributes, hosts)
     _read_facts(draft, attributes)
     draft.conversation_id = first_text(attributes, words.CONVERSATION)
     if operation != names.INVOKE_AGENT:
@@ -147,11 +147,24 @@ def _read_place(draft: Draft, attributes: Mapping[str, Any], hosts: Mapping[str,
             host, port = "", 0
     named = [_provider_id(value) for key in words.PROVIDER if isinstance(value := attributes.get(key), str) and value]
     provider = next((name for name in named if name not in words.FRAMEWORKS), "")
+    prefix, _, model = draft.request_model.partition("/")
+    by_prefix = words.PROVIDERS.get(prefix.lower(), prefix.lower() if prefix.lower() in words.PREFIXES else "")
+    if model and by_prefix and provider in ("", by_prefix):
+        # The way in which litellm and frameworks built on it write models.
+        draft.request_model, provider = model, by_prefix
+        draft.response_model = draft.response_model.removeprefix(f"{prefix}/")
+    if named and not provider:
+        provider = _vendor(draft.request_model or draft.response_model)
     if draft.operation not in names.MODEL_CALLS_EXCLUDED:
         draft.server_address, draft.server_port = host, port
         draft.provider = providers.by_host(host, port, hosts, provider or UNKNOWN)
     elif draft.operation in (names.RETRIEVAL, names.FETCH_RESPONSE, names.CREATE_AGENT):
         draft.provider = provider
+
+
+def _vendor(model: str) -> str:
+    """Who sells a model, by its name alone; "" when that says nothing."""
+    return next((vendor for pattern, vendor in words.VENDORS if re.match(pattern, model)), "")
 
 
 def _provider_id(given: str) -> str:

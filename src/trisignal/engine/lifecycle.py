@@ -174,6 +174,8 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
                 draft.outcome = "ok"
             else:
                 _classify(draft, error)
+        if draft.native is not None and not draft.span.is_recording():
+            _part(draft)
         return _finish(draft, state.closes)
     except _EXHAUSTED:
         draft.ended = False
@@ -188,6 +190,18 @@ def close_call(draft: Draft, error: BaseException | None = None) -> Call | None:
         if draft.ended:
             draft.freed = None
             open_calls.pop(id(draft), None)
+
+
+def _part(draft: Draft) -> None:
+    """The span that was to carry a call has ended before it: the call gets one of its own inside."""
+    draft.native = None
+    for sink in STATE.sinks:
+        reopen = getattr(sink, "reopen", None)
+        if reopen is not None:
+            try:
+                reopen(draft)
+            except Exception as error:
+                _guard.contain(f"sink.{sink.name}.reopen", error)
 
 
 def _classify(draft: Draft, error: BaseException) -> None:
@@ -269,6 +283,7 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
         _contained(site, look, draft)
     draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
     _deliver(draft, call, closes)
+    draft.native = None
     if NESTING.watchers and call.model_call and call.counted:
         nesting.counted(call, draft.beside)
     if unsettled:

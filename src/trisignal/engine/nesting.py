@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from time import time_ns
 from typing import Any, Union
+from weakref import ref
 
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
@@ -33,8 +34,8 @@ class OpenSpan:
     """A span of another instrumentation that has not ended yet."""
 
     __slots__ = (
-        "agent_calls", "beside", "bound", "children", "counted", "covered", "encloses", "family", "inside", "key",
-        "later", "made_ns", "parent", "scope", "settled", "span", "tool_calls",
+        "adopter", "agent_calls", "beside", "bound", "children", "counted", "covered", "encloses", "ended", "facts",
+        "family", "inside", "key", "later", "made_ns", "parent", "scope", "settled", "span", "tool_calls",
     )  # fmt: skip
 
     def __init__(self, span: Any, scope: str, key: Key, parent: Outer | None) -> None:
@@ -57,12 +58,18 @@ class OpenSpan:
         """Families of the calls that began inside."""
         self.covered = False
         """An enclosing call of ours records this very call."""
+        self.adopter: ref[Draft] | None = None
+        """The call of ours that is recorded on this span."""
+        self.facts: Mapping[str, Any] | None = None
+        """What that call has written, once it has ended."""
         self.agent_calls = 0
         self.tool_calls = 0
         self.inside: set[int] = set()
         """Ids of open calls of ours inside: streams may end after the span around them."""
         self.later: Callable[[], None] | None = None
         """What records the span, while it waits for those."""
+        self.ended = False
+        """What is to be done at its end has been done, or waits."""
         self.settled = False
         """It has ended, and its counts were passed on."""
 
@@ -139,6 +146,11 @@ def end(context: SpanContext) -> OpenSpan | None:
     return node
 
 
+def open_span(context: SpanContext) -> OpenSpan | None:
+    """What is known of a span that is about to end."""
+    return NESTING.spans.get((context.trace_id, context.span_id))
+
+
 def unseen(span: Any, scope: str, ids: SpanContext) -> OpenSpan:
     """What can still be known of a finished span whose start was not seen."""
     parent: SpanContext | None = span.parent
@@ -204,6 +216,23 @@ def began(draft: Draft) -> None:
         if isinstance(outer, OpenSpan):
             outer.encloses.add(family)
         outer = outer.parent
+
+
+def adopt(draft: Draft, node: OpenSpan) -> None:
+    """Record a call of a client on the span right around it, where that stands for this very call.
+
+    A second call inside (the framework tries again) gets a span of its own.
+
+    Args:
+        draft: What begins. A reader that may hand on to another client names its draft, and adopts nothing.
+        node: The innermost open span around it.
+    """
+    family = words.family_of(draft.operation, "")
+    if not draft.leaf or draft.name or not family or node.adopter is not None or family in node.encloses:
+        return
+    if node.family_as(node.operation) == family and not node.scope.startswith(words.HALF_SCOPES):
+        node.adopter = ref(draft)
+        draft.native = node
 
 
 def announce(node: OpenSpan, operation: str) -> None:
@@ -327,6 +356,13 @@ def _open_beside(draft: Draft, family: str) -> set[Key]:
         if not draft.response_id or draft.response_id == call.response_id:
             found.update(call.beside)
     return found
+
+
+def around_calls(node: OpenSpan) -> bool:
+    """Whether calls to models began inside a span, or inside the one right around it."""
+    outer = node.parent
+    families = node.encloses | outer.encloses if isinstance(outer, OpenSpan) else node.encloses
+    return any(" " not in family for family in families)  # those of agents, tools and workflows have a name in them
 
 
 def within_agent(node: OpenSpan) -> bool:

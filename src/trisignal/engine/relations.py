@@ -22,6 +22,8 @@ def relate(draft: Draft, parent: nesting.Outer) -> None:
     inherit(draft, parent)
     operation = draft.operation
     if NESTING.spans:
+        if parent.__class__ is nesting.OpenSpan:
+            nesting.adopt(draft, parent)
         nesting.began(draft)
         if operation != names.STAGE:
             nesting.entered(draft)

@@ -219,10 +219,32 @@ PROVIDERS: dict[str, str] = {
     "perplexity_ai": "perplexity",
 }
 """Older and other ids of providers, in lower case; what is not here is taken as it is, in lower case."""
+PREFIXES = frozenset({*PROVIDERS.values(), "openai", "anthropic", "cohere", "groq", "ollama", "deepseek", "cerebras"})
+"""What may stand before a model and a slash, and names who is asked for it, besides the keys of `PROVIDERS`."""
 FRAMEWORKS = frozenset(
-    {"langchain", "llamaindex", "llama_index", "crewai", "haystack", "litellm", "pydantic-ai", "logfire"}
-)
+    {
+        "langchain", "langgraph", "llamaindex", "llama_index", "crewai", "haystack", "litellm", "pydantic-ai",
+        "pydantic_ai", "logfire", "strands", "strands-agents", "google-adk", "google_adk", "agno", "smolagents", "dspy",
+        "ag2", "autogen", "autogen-core", "semantic-kernel", "semantic_kernel", "agent-framework", "agent_framework",
+        "microsoft.agent_framework", "openai-agents", "openai_agents", "instructor", "mem0", "browser-use", "browser_use",
+        "pipecat", "livekit", "vercel", "ai-sdk",
+    }
+)  # fmt: skip
 """Not providers, whatever a span says."""
+VENDORS: tuple[tuple[str, str], ...] = (
+    (r"(?:gpt|chatgpt|o[134]|text-embedding|dall-e|whisper|tts)-|o[134]$", "openai"),
+    (r"claude-", "anthropic"),
+    (r"gemini-", "gcp.gemini"),
+    (r"(?:mistral|ministral|codestral|magistral|pixtral)-", "mistral_ai"),
+    (r"command-|embed-", "cohere"),
+    (r"grok-", "x_ai"),
+    (r"deepseek-(?:chat|reasoner)", "deepseek"),
+    (
+        r"(?:(?:us|eu|apac|global)\.)?(?:amazon|anthropic|meta|cohere|mistral|ai21|deepseek|qwen|openai)\.",
+        "aws.bedrock",
+    ),
+)
+"""Who sells models of such names, as the start of a pattern: for spans that only name a framework."""
 
 # --- numbers -----------------------------------------------------------------------------
 
@@ -270,6 +292,9 @@ USAGE: dict[str, tuple[str, ...]] = {
 RAW_USAGE = ("gen_ai.usage.raw",)
 """The vendor's own usage object as JSON text: reports more than the counts beside it."""
 TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
+
+COSTS = ("llm.cost.total", "llm.cost.prompt", "llm.cost.completion", "llm.usage.cost", "operation.cost", "gen_ai.cost")
+"""Where other instrumentations write what a call has cost."""
 
 
 def exclusive(counts: Mapping[str, int], total: int | None) -> bool:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 
 from trisignal.call import Call, Draft
 from trisignal.policy import Policy
@@ -40,7 +49,12 @@ class SpanSink:
         self._span_name = policy.span_name
 
     def open(self, draft: Draft) -> None:
-        """Start the span with everything a sampler may want to see."""
+        """Start the span with everything a sampler may want to see; a native one that stands for the call is used."""
+        if draft.native is not None:
+            draft.span = draft.native.span
+            draft.ids = draft.span.get_span_context()
+            draft.span.set_attributes(draft.opening)
+            return
         span = draft.span = self._start(
             self._span_name(draft),
             kind=_KINDS[draft.kind, draft.role],
@@ -50,10 +64,26 @@ class SpanSink:
         )
         draft.ids = span._context if span.__class__ is LightSpan else span.get_span_context()
 
+    def reopen(self, draft: Draft) -> None:
+        """Start the span of a call whose native span has ended already, inside of that."""
+        draft.span = self._start(
+            self._span_name(draft),
+            set_span_in_context(draft.span),
+            kind=_KINDS[draft.kind, draft.role],
+            attributes=draft.opening,
+            start_time=draft.start_unix_ns,
+        )
+        draft.ids = draft.span.get_span_context()
+
     def close(self, draft: Draft, call: Call) -> None:
-        """Add what the end brought, and end the span."""
+        """Add what the end brought, and end the span; a native one is ended by its owner."""
         span = draft.span
         if span is None:
+            return
+        if draft.native is not None:
+            span.set_attributes(call.content)
+            span.set_attributes(call.closing)
+            draft.native.facts = {**call.opening, **call.closing}
             return
         end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
         # What the call turned out to be was not known at its start; a served one learns its model late.
@@ -90,5 +120,5 @@ class SpanSink:
 
     def abort(self, draft: Draft) -> None:
         """End the span of a call that could not become a record."""
-        if draft.span is not None and draft.span.is_recording():
+        if draft.span is not None and draft.native is None and draft.span.is_recording():
             draft.span.end()
