@@ -179,8 +179,9 @@ class Draft:
         """What the user set by hand; may be anything until policy has seen it."""
         self.response_model = self.response_id = self.vendor_request_id = ""
         self.finish_reasons: tuple[str, ...] = ()
-        self.tier = ""
-        """Service tier that the provider billed, when reported (``flex``, ``batch`` …)."""
+        self.tier = self.background_id = ""
+        """Service tier that the provider billed, when reported (``flex``, ``batch`` …); id of the background response
+        whose tokens arrived with this call, or which brought none that may count."""
         self.usage: Usage | None = None
         self.bill: Bill | None = None
         """What the provider reported to have charged: it wins over every price table."""
@@ -242,8 +243,6 @@ class Draft:
         """What the format kept of the stream."""
         self.background = False
         """The provider says that the response is made in the background."""
-        self.background_id = ""
-        """Id of the background response whose tokens arrived with this call, or which brought none that may count."""
         self.span: Any = None
         """The open span that work inside of the call is parented to."""
         self.ids: Any = None

@@ -89,7 +89,7 @@ class BridgeSpanProcessor(SpanProcessor):
         node.ended = True
         attributes = span.attributes
         operation = words.operation_of(attributes, scope) if attributes else ""
-        sums_up = not _calls_a_model(operation) and nesting.around_calls(node)
+        sums_up = not _calls_a_model(operation) and sums.around_calls(node)
         if not operation and not sums_up and not node.agent_calls and not node.tool_calls:
             node.settled = True
             return

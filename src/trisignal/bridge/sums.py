@@ -58,6 +58,13 @@ def move(span: Any) -> None:
         _change(span, amounts, moved)
 
 
+def around_calls(node: nesting.OpenSpan) -> bool:
+    """Whether calls to models began inside a span, or inside the one right around it."""
+    outer = node.parent
+    families = node.encloses | outer.encloses if isinstance(outer, nesting.OpenSpan) else node.encloses
+    return any(" " not in family for family in families)  # those of agents, tools and workflows have a name in them
+
+
 def _amounts(span: Any) -> list[str]:
     return [name for name in span.attributes or () if name in _AMOUNTS or name.startswith(PREFIX)]
 

@@ -218,23 +218,6 @@ def began(draft: Draft) -> None:
         outer = outer.parent
 
 
-def adopt(draft: Draft, node: OpenSpan) -> None:
-    """Record a call of a client on the span right around it, where that stands for this very call.
-
-    A second call inside (the framework tries again) gets a span of its own.
-
-    Args:
-        draft: What begins. A reader that may hand on to another client names its draft, and adopts nothing.
-        node: The innermost open span around it.
-    """
-    family = words.family_of(draft.operation, "")
-    if not draft.leaf or draft.name or not family or node.adopter is not None or family in node.encloses:
-        return
-    if node.family_as(node.operation) == family and not node.scope.startswith(words.HALF_SCOPES):
-        node.adopter = ref(draft)
-        draft.native = node
-
-
 def announce(node: OpenSpan, operation: str) -> None:
     """Let the calls and spans around a span know what it is, once that is known."""
     family = node.family_as(operation)
@@ -356,13 +339,6 @@ def _open_beside(draft: Draft, family: str) -> set[Key]:
         if not draft.response_id or draft.response_id == call.response_id:
             found.update(call.beside)
     return found
-
-
-def around_calls(node: OpenSpan) -> bool:
-    """Whether calls to models began inside a span, or inside the one right around it."""
-    outer = node.parent
-    families = node.encloses | outer.encloses if isinstance(outer, OpenSpan) else node.encloses
-    return any(" " not in family for family in families)  # those of agents, tools and workflows have a name in them
 
 
 def within_agent(node: OpenSpan) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.engine import nesting
+from trisignal.engine import adoption, nesting
 from trisignal.engine.state import NESTING
 
 
@@ -23,7 +23,7 @@ def relate(draft: Draft, parent: nesting.Outer) -> None:
     operation = draft.operation
     if NESTING.spans:
         if parent.__class__ is nesting.OpenSpan:
-            nesting.adopt(draft, parent)
+            adoption.adopt(draft, parent)
         nesting.began(draft)
         if operation != names.STAGE:
             nesting.entered(draft)

@@ -226,8 +226,8 @@ FRAMEWORKS = frozenset(
         "langchain", "langgraph", "llamaindex", "llama_index", "crewai", "haystack", "litellm", "pydantic-ai",
         "pydantic_ai", "logfire", "strands", "strands-agents", "google-adk", "google_adk", "agno", "smolagents", "dspy",
         "ag2", "autogen", "autogen-core", "semantic-kernel", "semantic_kernel", "agent-framework", "agent_framework",
-        "microsoft.agent_framework", "openai-agents", "openai_agents", "instructor", "mem0", "browser-use", "browser_use",
-        "pipecat", "livekit", "vercel", "ai-sdk",
+        "microsoft.agent_framework", "openai-agents", "openai_agents", "instructor", "mem0", "browser-use",
+        "browser_use", "pipecat", "livekit", "vercel", "ai-sdk",
     }
 )  # fmt: skip
 """Not providers, whatever a span says."""
