@@ -61,10 +61,13 @@ def begun(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> RealtimeSe
 
 
 def _broke(instance: Any, session: RealtimeSession, error: BaseException) -> None:
-    if type(error).__name__.startswith("ConnectionClosed"):
-        session.broke(error)
-        if getattr(instance, "_on_reconnecting", None) is None:
-            session.close()
+    # Google's SDK raises an error of its own in place of that of the connection.
+    for reason in (error, error.__context__):
+        if type(reason).__name__.startswith("ConnectionClosed"):
+            session.broke(reason)
+            if getattr(instance, "_on_reconnecting", None) is None:
+                session.close()
+            return
 
 
 def receive(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -83,7 +86,7 @@ def receive(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
 
 async def areceive(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """Its asynchronous twin."""
-    session = session_of(instance)
+    session = instance.__dict__.get(_KEY)  # for every message: one call less
     if session is None:
         return await wrapped(*args, **kwargs)
     try:

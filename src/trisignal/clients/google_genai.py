@@ -17,6 +17,7 @@ from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.clients import _batches
+from trisignal.clients._gemini_live import LiveSessions
 from trisignal.clients._headers import read_request_id
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import (
@@ -71,6 +72,17 @@ class GoogleExchange(ClientExchange):
         """JSON text of a complete reply."""
 
 
+def _asked(client: Any, config: Any) -> tuple[str, bool]:
+    """Base URL of a request, and whether Vertex AI is asked."""
+    options = view(view(config).get("http_options"))
+    base = options.get("base_url") or view(client._http_options).get("base_url") or ""
+    return str(base), bool(client.vertexai)
+
+
+def _place(asked: tuple[str, bool]) -> Place:
+    return place_of(asked[0], "gcp.vertex_ai" if asked[1] else "gcp.gemini")
+
+
 class GoogleGenAI:
     """Reader of one kind of turn; all of them patch together.
 
@@ -91,14 +103,12 @@ class GoogleGenAI:
         return draft_at(place, turn.operation, exchange, kwargs, model=model_name(kwargs.get("model")))
 
     def _who(self, client: Any, config: Any) -> Place:
-        options = view(view(config).get("http_options"))
-        base = options.get("base_url") or view(client._http_options).get("base_url") or ""
-        key = (str(base), bool(client.vertexai))
+        key = _asked(client, config)
         found = self._known.get(key)
         if found is None:
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
-            found = self._known[key] = place_of(key[0], "gcp.vertex_ai" if client.vertexai else "gcp.gemini")
+            found = self._known[key] = _place(key)
         return found
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
@@ -263,6 +273,7 @@ class Client:
         """Patch every kind of turn, sync and async."""
         models = importlib.import_module("google.genai.models")
         base = importlib.import_module("google.genai._api_client").BaseApiClient
+        LiveSessions(lambda client, config: _place(_asked(client, config))).patch(patches)
         known: dict[tuple[str, bool], Place] = {}
         for turn in _TURNS:
             reader = (GoogleGenAIStream if turn.streaming else GoogleGenAI)(turn, known)

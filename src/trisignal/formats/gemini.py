@@ -59,12 +59,14 @@ def _camel(name: str) -> str:
     return head + "".join(map(str.capitalize, tail))
 
 
-def _get(fields: View, name: str) -> Any:
+def get_field(fields: View, name: str) -> Any:
+    """A field by its name in the SDK, spelled so or as in REST."""
     value = fields.get(name, _ABSENT)
     return fields.get(_camel(name)) if value is _ABSENT else value
 
 
-def _word(value: Any, numbered: tuple[str, ...] = ()) -> str:
+def word_of(value: Any, numbered: tuple[str, ...] = ()) -> str:
+    """The word of an enumeration's value; "" for one that says nothing."""
     # An enumeration's value is a word, a number, or an object of the SDK.
     if value.__class__ is int:
         return numbered[value] if 0 <= value < len(numbered) else str(value)
@@ -84,17 +86,17 @@ def model_name(name: Any) -> str:
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a request, given as the SDK's arguments or as the body that is sent."""
     draft.request_model = model_name(body.get("model")) or draft.request_model
-    config = view(body.get("config") or _get(body, "generation_config") or body)
-    openai_chat.read_numbers(draft, {key: _get(config, key) for key, _, _ in _NUMBERS}, _NUMBERS)
-    n = count(_get(config, "candidate_count"))
+    config = view(body.get("config") or get_field(body, "generation_config") or body)
+    openai_chat.read_numbers(draft, {key: get_field(config, key) for key, _, _ in _NUMBERS}, _NUMBERS)
+    n = count(get_field(config, "candidate_count"))
     if n is not None and n != 1:
         draft.fields[names.REQUEST_CHOICE_COUNT] = n
-    stop = listed(_get(config, "stop_sequences"))
+    stop = listed(get_field(config, "stop_sequences"))
     if stop:
         draft.fields[names.REQUEST_STOP_SEQUENCES] = tuple([s for item in stop if (s := text(item))])
-    if _get(config, "response_mime_type") == "application/json":
+    if get_field(config, "response_mime_type") == "application/json":
         draft.fields[names.OUTPUT_TYPE] = "json"
-    level = _word(_get(view(_get(config, "thinking_config")), "thinking_level"))
+    level = word_of(get_field(view(get_field(config, "thinking_config")), "thinking_level"))
     if level:
         draft.fields[names.REQUEST_REASONING_LEVEL] = level
 
@@ -102,9 +104,9 @@ def read_request(draft: Draft, body: View) -> None:
 def _modalities(reported: View, *details: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in details:
-        for detail in map(view, listed(_get(reported, name))):
-            tokens = count(_get(detail, "token_count"))
-            modality = _word(detail.get("modality"), _MODALITIES)
+        for detail in map(view, listed(get_field(reported, name))):
+            tokens = count(get_field(detail, "token_count"))
+            modality = word_of(detail.get("modality"), _MODALITIES)
             found[modality] = found.get(modality, 0) + (tokens or 0)
     return found
 
@@ -117,13 +119,16 @@ def _sum(*counts: int | None) -> int | None:
 def usage(raw: Any) -> Usage | None:
     """Normalise usage metadata: prompts of tools become input, thoughts become output."""
     counts = view(raw)
-    thoughts = count(_get(counts, "thoughts_token_count"))
-    taken = _sum(count(_get(counts, "prompt_token_count")), count(_get(counts, "tool_use_prompt_token_count")))
-    given = _sum(count(_get(counts, "candidates_token_count")), thoughts)
+    thoughts = count(get_field(counts, "thoughts_token_count"))
+    taken = _sum(
+        count(get_field(counts, "prompt_token_count")), count(get_field(counts, "tool_use_prompt_token_count"))
+    )
+    # Live sessions name the output after the response, not after candidates.
+    visible = count(get_field(counts, "candidates_token_count"))
+    given = _sum(count(get_field(counts, "response_token_count")) if visible is None else visible, thoughts)
     if taken is None and given is None:
         return None
     inputs = _modalities(counts, "prompt_tokens_details", "tool_use_prompt_tokens_details")
-    # Live sessions name the output after the response, not after candidates.
     outputs = _modalities(counts, "candidates_tokens_details", "response_tokens_details")
     cached = _modalities(counts, "cache_tokens_details")
     # Pages of documents are read as images.
@@ -131,7 +136,7 @@ def usage(raw: Any) -> Usage | None:
     return Usage(
         taken,
         given,
-        cache_read=count(_get(counts, "cached_content_token_count")),
+        cache_read=count(get_field(counts, "cached_content_token_count")),
         reasoning=thoughts,
         input_audio=inputs.get("AUDIO") or None,
         input_image=image or None,
@@ -158,29 +163,29 @@ def look(chunk: Any) -> int:
     for candidate in view(chunk).get("candidates") or ():
         for raw in view(view(candidate).get("content")).get("parts") or ():
             part = view(raw)
-            if part.get("thought") or _get(part, "executable_code") or _get(part, "tool_call"):
+            if part.get("thought") or get_field(part, "executable_code") or get_field(part, "tool_call"):
                 flags |= TOKEN
-            elif part.get("text") or _get(part, "function_call") or _get(part, "inline_data"):
+            elif part.get("text") or get_field(part, "function_call") or get_field(part, "inline_data"):
                 return flags | TOKEN | ANSWER
     return flags
 
 
 def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     """Take the facts of one chunk; its usage is read at the end, as only the last one counts."""
-    draft.response_model = model_name(_get(chunk, "model_version")) or draft.response_model
-    draft.response_id = text(_get(chunk, "response_id")) or draft.response_id
-    state.scratch = _get(chunk, "usage_metadata") or state.scratch
+    draft.response_model = model_name(get_field(chunk, "model_version")) or draft.response_model
+    draft.response_id = text(get_field(chunk, "response_id")) or draft.response_id
+    state.scratch = get_field(chunk, "usage_metadata") or state.scratch
     if chunk.get("error"):
         state.error = {"code": view(chunk.get("error")).get("status")}
     reasons = {}
     for position, raw in enumerate(listed(chunk.get("candidates"))):
         candidate = view(raw)
         index = count(candidate.get("index")) or position
-        reasons[index] = _word(_get(candidate, "finish_reason"), _REASONS)
+        reasons[index] = word_of(get_field(candidate, "finish_reason"), _REASONS)
         _fold_tools(draft, candidate)
         if state.content is not None:
             _keep(state.content.setdefault(index, []), candidate.get("content"))
-    blocked = _word(_get(view(_get(chunk, "prompt_feedback")), "block_reason"), _BLOCK_REASONS)
+    blocked = word_of(get_field(view(get_field(chunk, "prompt_feedback")), "block_reason"), _BLOCK_REASONS)
     if blocked and not reasons:
         reasons[0] = blocked
     for index, reason in reasons.items():
@@ -194,22 +199,25 @@ def _fold_tools(draft: Draft, candidate: View) -> None:
     Grounding reports its queries once, or again in each chunk: the most that one chunk names counts.
     Older models charge for a prompt that was grounded, later ones for each query.
     """
-    grounding, links = view(_get(candidate, "grounding_metadata")), view(_get(candidate, "url_context_metadata"))
+    grounding, links = (
+        view(get_field(candidate, "grounding_metadata")),
+        view(get_field(candidate, "url_context_metadata")),
+    )
     parts = listed(view(candidate.get("content")).get("parts"))
-    if not (grounding or links or any(_get(view(part), name) for part in parts for name in _SERVER_TOOLS[:2])):
+    if not (grounding or links or any(get_field(view(part), name) for part in parts for name in _SERVER_TOOLS[:2])):
         return
-    chunks = [view(chunk) for chunk in listed(_get(grounding, "grounding_chunks"))]
+    chunks = [view(chunk) for chunk in listed(get_field(grounding, "grounding_chunks"))]
     found = {
-        server_tools.WEB_SEARCH: len(listed(_get(grounding, "web_search_queries"))),
+        server_tools.WEB_SEARCH: len(listed(get_field(grounding, "web_search_queries"))),
         server_tools.MAPS: int(any(chunk.get("maps") for chunk in chunks)),
-        server_tools.FILE_SEARCH: int(any(_get(chunk, "retrieved_context") for chunk in chunks)),
-        "url_context": len(listed(_get(links, "url_metadata"))),
+        server_tools.FILE_SEARCH: int(any(get_field(chunk, "retrieved_context") for chunk in chunks)),
+        "url_context": len(listed(get_field(links, "url_metadata"))),
     }
     calls = dict(draft.server_tools or {})
     for part in map(view, parts):
-        if _get(part, "executable_code"):
+        if get_field(part, "executable_code"):
             calls["code_execution"] = calls.get("code_execution", 0) + 1
-        elif tool := _word(_get(view(_get(part, "tool_call")), "tool_type")).lower():
+        elif tool := word_of(get_field(view(get_field(part, "tool_call")), "tool_type")).lower():
             name = server_tools.name_of(tool)
             # The metadata has the queries of a search, of which one call may make several.
             calls[name] = calls.get(name, 0) + 1
@@ -227,27 +235,27 @@ def end(draft: Draft, state: StreamState) -> None:
     if fields and (found := bills.of_usage(fields, draft.provider)) is not None:
         draft.bill = found
     # Vertex AI reports the tier as a kind of traffic: ON_DEMAND_FLEX.
-    tier = _get(fields, "service_tier") or _get(fields, "traffic_type")
+    tier = get_field(fields, "service_tier") or get_field(fields, "traffic_type")
     if isinstance(tier, str):
-        draft.tier = _word(tier).lower() or draft.tier
+        draft.tier = word_of(tier).lower() or draft.tier
     openai_chat.end(draft, state)
 
 
 def _media(fields: View) -> dict[str, Any]:
-    mime = text(_get(fields, "mime_type"))
+    mime = text(get_field(fields, "mime_type"))
     head = mime.partition("/")[0]
     part = {"modality": head if head in ("image", "audio", "video") else "document", "mime_type": mime}
     if fields.get("data") is not None:
         return {"type": "blob", **part, "content": plain(fields.get("data"))}
-    return {"type": "uri", **part, "uri": text(_get(fields, "file_uri")) or text(fields.get("uri"))}
+    return {"type": "uri", **part, "uri": text(get_field(fields, "file_uri")) or text(fields.get("uri"))}
 
 
 def _server_tool(part: View) -> dict[str, Any]:
     for name in _SERVER_TOOLS:
-        fields = plain(_get(part, name))
+        fields = plain(get_field(part, name))
         if isinstance(fields, dict):
             kind = "server_tool_call" if name in _SERVER_TOOLS[:2] else "server_tool_call_response"
-            tool = _word(_get(fields, "tool_type")).lower() or "code_execution"
+            tool = word_of(get_field(fields, "tool_type")).lower() or "code_execution"
             built = {"type": kind, "name": tool, kind: {**fields, "type": tool}}
             return {**built, "id": fields["id"]} if "id" in fields else built
     return {"type": "unknown"}
@@ -257,10 +265,10 @@ def _part(part: View) -> dict[str, Any]:
     words = part.get("text")
     if isinstance(words, str):
         return {"type": "reasoning" if part.get("thought") else "text", "content": words}
-    media = _get(part, "inline_data") or _get(part, "file_data") or (part if part.get("uri") else None)
+    media = get_field(part, "inline_data") or get_field(part, "file_data") or (part if part.get("uri") else None)
     if media is not None:
         return _media(view(media))
-    call, answer = view(_get(part, "function_call")), view(_get(part, "function_response"))
+    call, answer = view(get_field(part, "function_call")), view(get_field(part, "function_response"))
     if call:
         built = {"type": "tool_call", "name": text(call.get("name")), "arguments": plain(call.get("args"))}
     elif answer:
@@ -276,7 +284,7 @@ def _parts(parts: Any) -> list[dict[str, Any]]:
     return [part for part in found if part.get("content") != ""]
 
 
-def _messages(contents: Any) -> list[dict[str, Any]]:
+def messages_of(contents: Any) -> list[dict[str, Any]]:
     """Messages of a conversation: contents, or parts and strings that the SDK takes for the user's."""
     found: list[dict[str, Any]] = []
     for item in contents if isinstance(contents, (list, tuple)) else (contents or "",):
@@ -305,7 +313,7 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     """Messages of a call."""
     body = view(request)
     config = view(body.get("config"))
-    fields = _messages(_get(body, "system_instruction") or _get(config, "system_instruction"))
+    fields = messages_of(get_field(body, "system_instruction") or get_field(config, "system_instruction"))
     system = [part for message in fields for part in message["parts"] if part["type"] == "text"]
     if state is not None:
         answers = [parts for _, parts in sorted((state.content or {}).items())]
@@ -313,8 +321,8 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
         candidates = map(view, listed(view(response).get("candidates")))
         answers = [_parts(view(candidate.get("content")).get("parts")) for candidate in candidates]
     outputs = [{"role": "assistant", "parts": parts} for parts in answers] if any(answers) else None
-    tools = tool_definitions(list(_tools(_get(body, "tools") or _get(config, "tools"))))
-    return Content(system or None, _messages(body.get("contents")) or None, outputs, tools)
+    tools = tool_definitions(list(_tools(get_field(body, "tools") or get_field(config, "tools"))))
+    return Content(system or None, messages_of(body.get("contents")) or None, outputs, tools)
 
 
 def recognises(reply: View) -> bool:
@@ -335,8 +343,8 @@ def _vectors(reply: View) -> list[Any]:
 def read_embed_response(draft: Draft, reply: View) -> None:
     """Facts of an embeddings reply; tokens are reported for each text, or for all together."""
     vectors = _vectors(reply)
-    tokens = _sum(*(count(_get(view(fields.get("statistics")), "token_count")) for fields in vectors))
-    draft.usage = (usage(_get(reply, "usage_metadata")) if tokens is None else Usage(tokens)) or draft.usage
+    tokens = _sum(*(count(get_field(view(fields.get("statistics")), "token_count")) for fields in vectors))
+    draft.usage = (usage(get_field(reply, "usage_metadata")) if tokens is None else Usage(tokens)) or draft.usage
     if values := listed(vectors[0].get("values")):
         draft.fields.setdefault(names.EMBEDDINGS_DIMENSION_COUNT, len(values))
 

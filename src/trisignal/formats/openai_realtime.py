@@ -99,6 +99,9 @@ def _flags(message: Any, by_text: Mapping[str, int], by_bytes: Mapping[bytes, in
 
 def look(message: Any) -> int:
     """Flags of a received message, be it bytes, text or an event."""
+    if message.__class__ is bytes:  # the hot path
+        found = _TYPE_BYTES.match(message)
+        return NOTABLE if found is None else _RECEIVED_BYTES.get(found[1], 0)
     return _flags(message, _RECEIVED, _RECEIVED_BYTES)
 
 

@@ -14,6 +14,8 @@ from trisignal.formats import View
 
 AUDIO = 8
 """The message holds audio of the model; beside the flags of stream chunks."""
+SAID = 16
+"""The message holds words that are looked at where content is captured only."""
 
 Kind = Literal[
     "session", "speech_ended", "requested", "item", "began", "ended", "tool_named", "tool_called", "tool_answered",

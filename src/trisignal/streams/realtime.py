@@ -14,10 +14,11 @@ from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.engine import lifecycle, state
 from trisignal.formats import NOTABLE, text, view
-from trisignal.formats.realtime import EXPIRED, GENERAL, REFUSED, RealtimeFormat, SessionFacts, Step
+from trisignal.formats.realtime import EXPIRED, GENERAL, REFUSED, SAID, RealtimeFormat, SessionFacts, Step
 from trisignal.outcomes import INCOMPLETE_STREAM, Failure, classify, classify_event
 from trisignal.streams.turns import CONTENT, MOST_ITEMS, MOST_OPEN, Response, Turns
 
+_MOST_HANDLES = 1024
 _MOST_TEXT = 1 << 20
 """Characters of what one item said, and pieces of what one response said, that are kept."""
 _ENDED = Failure("ok", "", None)
@@ -38,10 +39,12 @@ class RealtimeSession(Turns):
 
     def __init__(self, draft: Draft, format: RealtimeFormat) -> None:
         super().__init__(draft, format)
-        self.handle = ""
-        """With what another connection may continue the session."""
+        self.handles: dict[str, str] | None = None
+        """Where a handle is kept, with its conversation, by which another connection may continue the session."""
         self.closed = False
         self._look = format.look
+        self._looked_at = NOTABLE | CONTENT | (SAID if self._keep else 0)
+        self._taken = NOTABLE | (SAID if self._keep else 0)
         self._clock = state.STATE.perf_ns
         self._lock = RLock()
         self._settling: Response | None = None
@@ -59,11 +62,11 @@ class RealtimeSession(Turns):
     def received(self, message: Any) -> None:
         """Take a message of the provider: the hot path."""
         try:
-            flags = self._look(message)
+            flags = self._look(message) & self._looked_at
             if not flags:
                 return
             response = self._latest
-            if response is None or flags & NOTABLE:
+            if response is None or flags & self._taken:
                 self._take(message, flags)
                 return
             if len(self._responses) > 1:
@@ -84,7 +87,7 @@ class RealtimeSession(Turns):
                     response = self._started("", now)
                 if response is not None:
                     response.mark(flags, now)
-            if flags & NOTABLE:
+            if flags & self._taken:
                 self._do(self.format.received(message), now)
 
     def sent(self, message: Any) -> None:
@@ -130,7 +133,13 @@ class RealtimeSession(Turns):
         model = facts.model or known.model
         writer = facts.transcription_model or ("" if replaces else known.transcription_model)
         fields = {**known.fields, **facts.fields}
-        self.facts = facts._replace(id=facts.id or known.id, model=model, transcription_model=writer, fields=fields)
+        self.facts = facts._replace(
+            id=facts.id or known.id,
+            model=model,
+            transcription_model=writer,
+            fields=fields,
+            settings=facts.settings or known.settings,
+        )
         draft = self.draft
         draft.request_model = draft.request_model or model
         draft.response_model = model
@@ -154,18 +163,29 @@ class RealtimeSession(Turns):
         """The provider announces that it will close the connection: nothing has failed by that."""
 
     def _on_resumable(self, step: Step, now: int) -> None:
-        self.handle = step.id
+        handles = self.handles
+        if handles is not None:
+            handles[step.id] = self._conversation_id
+            if len(handles) > _MOST_HANDLES:
+                handles.pop(next(iter(handles)))
+
+    def resumed(self, conversation_id: str) -> None:
+        """This connection continues another one.
+
+        Args:
+            conversation_id: Of the conversation, where it is known.
+        """
+        self._talk(conversation_id)
+        self.reconnected()
 
     # --- responses -------------------------------------------------------------------
 
     def _on_speech_ended(self, step: Step, now: int) -> None:
-        self._settle()
         self._speech_end_ns = self._spoken_ns = now
-        if self._idle:
+        if self._idle and self._settling is None:
             self._end_turn()
 
     def _on_requested(self, step: Step, now: int) -> None:
-        self._settle()
         if self.format.unannounced:
             self._waiting.clear()
         if len(self._waiting) < MOST_OPEN:
@@ -182,8 +202,12 @@ class RealtimeSession(Turns):
     def _started(self, id_: str, now: int) -> Response:
         self._settle()
         spoken, self._speech_end_ns = self._speech_end_ns, 0
-        start_ns = self._waiting.pop(0)[1] if self._waiting else spoken or now
-        return self._begin(id_, start_ns, spoken)
+        start_ns = self._waiting.pop(0)[1] if self._waiting else spoken
+        response = self._begin(id_, start_ns or now, spoken)
+        if not start_ns and self.format.unannounced:
+            # Nobody knows when it was asked for: its first output is all that was seen.
+            response.timed = False
+        return response
 
     def _on_ended(self, step: Step, now: int) -> None:
         response = self._responses.get(step.id) or self._responses.get("")
@@ -197,6 +221,7 @@ class RealtimeSession(Turns):
         draft = response.draft
         draft.end_ns = draft.end_ns or now
         self.format.read_reply(draft, step.facts)
+        draft.pending = draft.pending and draft.usage is None
         draft.response_model = draft.response_model or self.facts.model
         if draft.content is not None:
             draft.content.response = step.facts
@@ -231,13 +256,14 @@ class RealtimeSession(Turns):
         """The response has ended with its tool calls; its tokens may be counted with the next one's."""
         response = self._latest
         if response is not None:
-            response.draft.finish_reasons, response.draft.pending = ("tool_calls",), True
+            response.draft.finish_reasons, response.draft.pending = ("tool_calls",), response.draft.usage is None
             self._later(response, now)
 
     def _on_usage(self, step: Step, now: int) -> None:
         response = self._settling or self._latest
         if response is not None:
             self.format.read_reply(response.draft, step.facts)
+            response.draft.pending = False
 
     def _on_limits(self, step: Step, now: int) -> None:
         if self._latest is not None:

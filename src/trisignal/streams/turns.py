@@ -33,12 +33,14 @@ _COUNTED = (
 class Response:
     """An open response."""
 
-    __slots__ = ("draft", "request", "times", "tools", "wanted")
+    __slots__ = ("draft", "request", "timed", "times", "tools", "wanted")
 
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.times = draft.chunk_times = ChunkTimes(len(_BOUNDS_NS) + 1)
         self.wanted = CONTENT
+        self.timed = True
+        """When it was asked for is known, and so how long its output took to come."""
         self.tools = 0
         self.request: dict[str, Any] | None = None
         """What content is read from, while it is captured."""
@@ -49,8 +51,10 @@ class Response:
         last, times.last_ns = times.last_ns, now
         if last:
             times.intervals[bisect_left(_BOUNDS_NS, now - last)] += 1
-        else:
+        elif self.timed:
             times.first_chunk_ns = now
+        else:
+            self.wanted = 0
         news = flags & self.wanted
         if news:
             self.wanted &= ~news
@@ -189,6 +193,9 @@ class Turns:
             response.request = request
             draft.content = ContentSource(self.format.read_content, request)
             self._items = []
+            if self.format.unannounced:
+                # What is heard comes before the response, and has no ids to be told apart by.
+                self._heard = {}
         self._open(draft, start_ns, turn)
         self._count(names.SESSION_RESPONSES)
         if len(self._responses) >= MOST_OPEN:
