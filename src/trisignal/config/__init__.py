@@ -34,6 +34,8 @@ OTHER_VARIABLES = {
     FILE_VARIABLE: "File of settings: `.json`, `.toml` (Python 3.11), `.yaml` (extra `yaml`).",
     "TRISIGNAL_METRICS_PORT": "Loopback port of the metrics page that `trisignal run` and "
     "`opentelemetry-instrument` serve; unset: none.",
+    "TRISIGNAL_REPORT_ADDRESS": "Where `trisignal report --to slack` or `--to webhook` posts: such addresses are "
+    "secrets, and arguments of commands are seen by other users.",
     "TRISIGNAL_AUTO": "Set by `trisignal run`: Python processes below it start trisignal.",
     "TRISIGNAL_METRICS_SERVING": "Set by `trisignal run`: address of the page that a process above serves.",
     "TRISIGNAL_METRICS_DIRECTORY": "Set by `trisignal run`: the multiprocess directory that it made.",

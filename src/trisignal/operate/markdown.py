@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from unicodedata import category
 
 from trisignal import semconv as names
@@ -33,11 +33,12 @@ def text(value: object) -> str:
     return _MARKUP.sub(r"\\\g<0>", given)
 
 
-def page(review: Review) -> str:
+def page(review: Review, more: Iterable[tuple[str, list[str]]] = ()) -> str:
     """The whole report.
 
     Args:
         review: What it says.
+        more: Titles and lines of further parts.
     """
     first, last = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(at)) for at in (review.end_s - WEEK_S, review.end_s))
     lines = [f"# LLM service review: {first} to {last} UTC", "", *_summary(review), ""]
@@ -47,6 +48,7 @@ def page(review: Review) -> str:
         ("Cost by model", _costs(review)),
         ("Errors by kind", _errors(review)),
         ("Alerts that fired", _alerts(review)),
+        *more,
     ):
         lines += [f"## {title}", "", *part, ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -62,7 +64,7 @@ def _summary(review: Review) -> Iterator[str]:
     yield f"{_count(review.requests)} calls; {kept}" + (f", not {', '.join(broken)}." if broken else ".")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> Iterator[str]:
     """A table whose first columns are words and whose others are numbers."""
     yield f"| {' | '.join(head)} |"
     yield f"| {' | '.join('---' if place < words else '---:' for place in range(len(head)))} |"
@@ -73,11 +75,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> It
 def _objectives(objectives: Sequence[Objective]) -> Iterator[str]:
     head = ("objective", "promised", "attained", "budget left", "burn, week", "burn, last day", "week before", "events")
     rows = [
-        (one.slo.name.replace("_", " "), _share(one.slo.target), _share(one.week.attained), _percent(one.week.left),
+        (one.slo.name.replace("_", " "), _share(one.slo.target), _share(one.week.attained), in_percent(one.week.left),
          _times(one.week.burn), _times(one.day.burn), _share(one.before.attained), _count(one.week.events))
         for one in objectives
     ]  # fmt: skip
-    yield from _table(head, rows, 1)
+    yield from table(head, rows, 1)
     yield ""
     yield "A burn of 1.0 uses the error budget up exactly; – stands for no traffic."
     for one in objectives:
@@ -95,12 +97,12 @@ def _missed(kept: Kept) -> str:
 
 
 def _changes(changes: Sequence[Change]) -> Iterator[str]:
-    forms = {"count": _count, "ratio": _percent, "seconds": _seconds, "usd": _usd}
+    forms = {"count": _count, "ratio": in_percent, "seconds": in_seconds, "usd": in_usd}
     rows = [
-        (one.title, forms[one.form](one.now), forms[one.form](one.before), _against(one.now, one.before))
+        (one.title, forms[one.form](one.now), forms[one.form](one.before), against(one.now, one.before))
         for one in changes
     ]  # fmt: skip
-    yield from _table(("", "this week", "week before", "change"), rows, 1)
+    yield from table(("", "this week", "week before", "change"), rows, 1)
 
 
 def _costs(review: Review) -> Iterator[str]:
@@ -109,15 +111,15 @@ def _costs(review: Review) -> Iterator[str]:
         return
     whole = sum(now for _, now, _ in review.costs)
     rows = [
-        (_of(labels, "model"), _of(labels, "provider"), _usd(now), _percent(now / whole if whole else None),
-         _usd(before), _against(now, before))
+        (_of(labels, "model"), _of(labels, "provider"), in_usd(now), in_percent(now / whole if whole else None),
+         in_usd(before), against(now, before))
         for labels, now, before in review.costs[:_TOP]
     ]  # fmt: skip
-    yield from _table(("model", "provider", "cost", "share", "week before", "change"), rows, 2)
+    yield from table(("model", "provider", "cost", "share", "week before", "change"), rows, 2)
     if len(review.costs) > _TOP:
         rest = sum(now for _, now, _ in review.costs[_TOP:])
         yield ""
-        yield f"{len(review.costs) - _TOP} more models: {_usd(rest)}."
+        yield f"{len(review.costs) - _TOP} more models: {in_usd(rest)}."
 
 
 def _errors(review: Review) -> Iterator[str]:
@@ -125,10 +127,10 @@ def _errors(review: Review) -> Iterator[str]:
         yield "No call failed."
         return
     rows = [
-        (_of(labels, _KIND), _of(labels, "provider"), _count(now), _count(before), _against(now, before))
+        (_of(labels, _KIND), _of(labels, "provider"), _count(now), _count(before), against(now, before))
         for labels, now, before in review.errors[:_TOP]
     ]
-    yield from _table(("kind", "provider", "errors", "week before", "change"), rows, 2)
+    yield from table(("kind", "provider", "errors", "week before", "change"), rows, 2)
 
 
 def _alerts(review: Review) -> Iterator[str]:
@@ -136,14 +138,15 @@ def _alerts(review: Review) -> Iterator[str]:
         yield "None, or this Prometheus does not evaluate the rules."
         return
     rows = [(text(one.alert), text(one.severity), str(one.times), f"{one.minutes:,.0f} min") for one in review.fired]
-    yield from _table(("alert", "severity", "times", "firing"), rows, 2)
+    yield from table(("alert", "severity", "times", "firing"), rows, 2)
 
 
 def _of(labels: Labels, name: str) -> str:
     return text(labels.get(name, "")) or "(unknown)"
 
 
-def _against(now: float | None, before: float | None) -> str:
+def against(now: float | None, before: float | None) -> str:
+    """How much a figure has changed, in percent."""
     if now is None or before is None or (not now and not before):
         return NONE
     return "new" if before == 0 else f"{now / before - 1:+.0%}"
@@ -156,7 +159,8 @@ def _share(value: float | None) -> str:
     return f"{int(value * 100_000 + 1e-6) / 1000:g} %"
 
 
-def _percent(value: float | None) -> str:
+def in_percent(value: float | None) -> str:
+    """A share."""
     return NONE if value is None else f"{value * 100:.3g} %" if abs(value) < 1 else f"{value * 100:,.0f} %"
 
 
@@ -168,9 +172,11 @@ def _count(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
-def _seconds(value: float | None) -> str:
+def in_seconds(value: float | None) -> str:
+    """A duration."""
     return NONE if value is None else f"{value:.2f} s"
 
 
-def _usd(value: float | None) -> str:
+def in_usd(value: float | None) -> str:
+    """An amount of US dollars."""
     return NONE if value is None else f"${value:,.2f}" if value >= 1 or not value else f"${value:.4g}"

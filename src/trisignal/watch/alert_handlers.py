@@ -105,19 +105,34 @@ def _slack(alert: Alert) -> dict[str, Any]:
 def _poster(
     url: str, headers: Mapping[str, str] | None, timeout_s: float, body_of: Callable[[Alert], dict[str, Any]]
 ) -> Handler:
+    post = poster(url, headers, timeout_s)
+    return lambda alert: post(body_of(alert))
+
+
+def poster(url: str, headers: Mapping[str, str] | None, timeout_s: float) -> Callable[[Mapping[str, Any]], None]:
+    """A function that posts JSON, with three tries; redirects are not followed.
+
+    Args:
+        url: Address, with ``http`` or ``https``.
+        headers: Headers to send.
+        timeout_s: Longest wait for the connection and for each read, in seconds.
+
+    Raises:
+        ConfigError: The address or the timeout is wrong.
+    """
     url, timeout_s = http_url("url", url), positive("timeout_s", timeout_s, SECONDS)
     sent = {"Content-Type": "application/json", **(headers or {})}
 
-    def post(alert: Alert) -> None:
+    def post(body: Mapping[str, Any]) -> None:
         # Loads much that a process without alerts can spare.
         from urllib.error import HTTPError
         from urllib.request import Request
 
-        body = json.dumps(body_of(alert)).encode()
+        data = json.dumps(body).encode()
         pause_s = FIRST_PAUSE_S
         for left in reversed(range(TRIES)):
             try:
-                with send(Request(url, data=body, headers=sent, method="POST"), timeout_s) as reply:
+                with send(Request(url, data=data, headers=sent, method="POST"), timeout_s) as reply:
                     reply.read(1)
                 return
             except OSError as error:
