@@ -37,6 +37,7 @@ if _TYPE_CHECKING:
     from trisignal.watch.guards import guard
     from trisignal.watch.health import Health, health, http_probe
     from trisignal.watch.patterns import AlertPattern
+    from trisignal.watch.ranking import healthiest
     from trisignal.watch.store_alerts import StoreAlerts
     from trisignal.web.model_server import ServerMiddleware
 
@@ -80,6 +81,7 @@ __all__ = [
     "feedback",
     "guard",
     "health",
+    "healthiest",
     "http_probe",
     "inject",
     "instrument",
@@ -118,6 +120,7 @@ _LATER = {
     "guard": "trisignal.watch.guards",
     "Health": "trisignal.watch.health",
     "health": "trisignal.watch.health",
+    "healthiest": "trisignal.watch.ranking",
     "http_probe": "trisignal.watch.health",
     "push": "trisignal.assembly.pushgateway",
     "push_at_exit": "trisignal.assembly.pushgateway",
