@@ -135,6 +135,7 @@ REGISTRY: tuple[Row, ...] = (
         "agents",
         "trisignal.clients.frameworks.openai_agents:provider",
         ">=0.1",
+        also=("agents.realtime.openai_realtime", "agents.realtime.session"),
         aliases=("openai agents sdk",),
     ),
 )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
+from trisignal.clients import _agents_realtime
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
 from trisignal.clients.frameworks._framework import entity, keep, tool
@@ -40,12 +41,13 @@ class Agents:
         self._open: OrderedDict[int, _Open] = OrderedDict()
 
     def patch(self, patches: Patches) -> None:
-        """Patch the trace objects, those that do nothing included."""
+        """Patch the trace objects, those that do nothing included, and the realtime sessions that are imported."""
         spans = importlib.import_module("agents.tracing.spans")
         traces = importlib.import_module("agents.tracing.traces")
         for cls in (spans.SpanImpl, spans.NoOpSpan, traces.TraceImpl):
             patches.wrap(cls, "start", self._start)
             patches.wrap(cls, "finish", self._finish)
+        _agents_realtime.patch(patches)
 
     def _start(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = None
