@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from trisignal.call import Draft, RateLimit
 from trisignal.formats import MOST, bills
@@ -19,6 +19,47 @@ _RAW_IDS = frozenset(name.encode() for name in _IDS)
 _RATE_LIMIT = re.compile(rb"(?:x|anthropic)-ratelimit-(?:(remaining|limit)-)?([a-z0-9-]{1,64}?)(?:-(remaining|limit))?")
 
 
+class _Id(NamedTuple):
+    """A header that holds the request's id."""
+
+
+class _Billing(NamedTuple):
+    """A header that may state what the call costs."""
+
+    name: bytes
+
+
+class _Limit(NamedTuple):
+    """A header that holds a rate limit, or what remains of it."""
+
+    resource: str
+    what: str
+
+
+_Kind = _Id | _Billing | _Limit | None
+_kinds: dict[bytes, _Kind] = {}
+"""What headers are about, by their names as they were sent: replies of one host have the same ones every time."""
+_MOST_KINDS = 1024
+_LONGEST_NAME = 128
+_UNKNOWN: Any = object()
+
+
+def _kind_of(name: bytes) -> _Kind:
+    lower = name.lower()
+    kind: _Kind = None
+    if lower in _RAW_IDS:
+        kind = _Id()
+    elif lower in bills.HEADERS or b"cost" in lower:
+        kind = _Billing(lower)
+    elif b"-ratelimit-" in lower and (match := _RATE_LIMIT.fullmatch(lower)) is not None:
+        what = match.group(1) or match.group(3)
+        if what:
+            kind = _Limit(match.group(2).decode().replace("-", "_"), what.decode())
+    if len(_kinds) < _MOST_KINDS and len(name) <= _LONGEST_NAME:
+        _kinds[name] = kind
+    return kind
+
+
 def read_headers(draft: Draft, headers: Any) -> None:
     """Request id, rate limits and bill from the headers of a response.
 
@@ -26,32 +67,35 @@ def read_headers(draft: Draft, headers: Any) -> None:
         draft: The call.
         headers: Of an httpx-like response.
     """
-    found: dict[str, dict[str, float]] = {}
+    limits: dict[str, dict[str, float]] = {}
     billing: dict[bytes, bytes] = {}
+    known = _kinds.get
     for name, value in headers.raw:
-        name = name.lower()
-        if name in _RAW_IDS:
+        kind = known(name, _UNKNOWN)
+        if kind is _UNKNOWN:
+            kind = _kind_of(name)
+        if kind is None:
+            continue
+        if kind.__class__ is _Limit:
+            try:
+                number = float(value)
+            except ValueError:
+                continue
+            if 0 <= number < MOST:  # "nan" and "inf" are numbers to Python
+                limits.setdefault(kind[0], {})[kind[1]] = number
+        elif kind.__class__ is _Id:
             draft.vendor_request_id = value.decode("latin-1")
-        elif name in bills.HEADERS or b"cost" in name:
-            billing[name] = value
-        elif b"-ratelimit-" in name:
-            match = _RATE_LIMIT.fullmatch(name)
-            what = match and (match.group(1) or match.group(3))
-            if match and what:
-                try:
-                    number = float(value)
-                except ValueError:
-                    continue
-                if not 0 <= number < MOST:  # "nan" and "inf" are numbers to Python
-                    continue
-                found.setdefault(match.group(2).decode().replace("-", "_"), {})[what.decode()] = number
+        else:
+            billing[kind[0]] = value
     if billing:
         bills.read_headers(draft, billing)
-    if found:
-        limits = []
-        for resource, numbers in found.items():  # a loop: a comprehension is one more function call
-            limits.append(RateLimit(resource, numbers.get("remaining"), numbers.get("limit")))
-        draft.rate_limits = tuple(limits)
+    if limits:
+        reported = []
+        for resource, numbers in limits.items():  # a loop: a comprehension is one more function call
+            # The constructor of a named tuple is a Python function; this is the same without it.
+            parts = resource, numbers.get("remaining"), numbers.get("limit")
+            reported.append(tuple.__new__(RateLimit, parts))
+        draft.rate_limits = tuple(reported)
 
 
 def read_request_id(draft: Draft, headers: Iterable[tuple[str, Any]]) -> None:

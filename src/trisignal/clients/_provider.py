@@ -155,7 +155,7 @@ def outgoing(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _begin(reader: Reader, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
-    if state.is_off():
+    if not state.STATE.active or _context.suppressed.get():
         state.check_set_up()
         return None
     try:

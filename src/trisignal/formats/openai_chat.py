@@ -108,13 +108,16 @@ _NUMBER_OF = {key: (name, kind) for key, name, kind in _NUMBERS}
 
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a chat completions or legacy completions request."""
-    draft.request_model = text(body.get("model"))
+    model = body.get("model")
+    draft.request_model = model if model.__class__ is str else text(model)
     fields = draft.fields
     # Requests have few keys: looking each up is cheaper than asking for all that might be there.
     for key, value in body.items():
         numeric = _NUMBER_OF.get(key)
         if numeric is not None:
-            if (plain := real(value)) is not None:
+            if value.__class__ is numeric[1] and -MOST < value < MOST:
+                fields[numeric[0]] = value
+            elif (plain := real(value)) is not None:
                 fields[numeric[0]] = numeric[1](plain)
         elif key in _OTHERS and value is not None:
             _OTHERS[key](draft, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 from trisignal import semconv as names
@@ -37,9 +38,10 @@ class Additions:
             ended: It is a call of its own.
             exemplar: Ids of its span, if that was sampled.
         """
+        observed: list[tuple[str, float, bool]] = []
         if ended:
             if not call.batch:
-                self._mark(row, row.duration, call.duration_s, exemplar)
+                observed.append((row.duration, call.duration_s, True))
             if call.counted:
                 row.calls += 1
                 if call.error_kind is not None:
@@ -51,7 +53,17 @@ class Additions:
         elif call.usage is None and call.cost is None:
             row.count("usage_missing", ())
         if call.counted or not ended:
-            self._add_spending(row, call, exemplar)
+            self._add_spending(row, call, observed)
+        for key, value, marked in observed:
+            # `Accumulator.add` and `mark`, without a call for each.
+            series = row.histograms.get(key) or self._series(row, key)
+            index = bisect_left(series.bounds, value)
+            series.counts[index] += 1
+            series.total += value
+            if marked and exemplar is not None:
+                if series.exemplars is None:
+                    series.exemplars = {}
+                series.exemplars[index] = exemplar[0], exemplar[1], value, exemplar[2]
         if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
             self._add_stream(row, call, exemplar)
 
@@ -68,23 +80,24 @@ class Additions:
             trace_id, span_id, at_unix_s = exemplar
             series.mark(index, (trace_id, span_id, value, at_unix_s))
 
-    def _add_spending(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
+    def _add_spending(self, row: Row, call: Call, observed: list[tuple[str, float, bool]]) -> None:
         usage, cost = call.usage, call.cost
         if usage is not None:
             if usage.input is not None:
-                self._series(row, self._input).add(usage.input)
+                observed.append((self._input, usage.input, False))
             if usage.output is not None:
-                self._series(row, self._output).add(usage.output)
+                observed.append((self._output, usage.output, False))
             if self._split_by_modality:
                 for key, modality, tokens in modalities(usage):
                     row.count(key, (modality,), tokens)
-        for key, labels, amount in spending(call):
-            row.count(key, labels, amount)
+        counters = row.counters
+        for counter, amount in spending(call):
+            counters[counter] = counters.get(counter, 0.0) + amount
         if cost is not None:
             buckets = row.cost
             for bucket, amount in cost.by_bucket:
                 buckets[bucket] = buckets.get(bucket, 0.0) + amount
-            self._mark(row, "request_cost", cost.total_usd, exemplar)
+            observed.append(("request_cost", cost.total_usd, True))
 
     def _add_stream(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
         times = call.chunk_times

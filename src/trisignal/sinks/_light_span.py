@@ -10,6 +10,8 @@ are not the default ones, `light_tracer` returns None and the ordinary way is ta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from random import getrandbits
 from time import time_ns
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +20,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, Tracer
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -36,12 +39,18 @@ from trisignal.semconv.values import scalar, text_of
 
 _LIMIT = 128
 """The SDK's default for attributes and for events; newer ones beyond it are dropped, not older."""
+_DEFAULTS = tuple(SpanContext(1, 2, False, TraceFlags(1)))[4:]
+"""Trace state, and that the ids are valid: what follows ids and flags in a `SpanContext`, which is a tuple."""
+_IS_LAYOUT_KNOWN = len(_DEFAULTS) == 2 and _DEFAULTS[1] is True
 _ALL_ROOTS = (DEFAULT_ON, ALWAYS_ON)
 """Samplers known to keep every root span as it is: asking them is the dearest part of a start."""
 
 
 class CleanSpan(ReadableSpan):
     """A finished span in which every value has passed policy: the export gate need not look again."""
+
+    context = property(attrgetter("_context"))
+    """As in its base, without the call of a Python function: batching reads it twice."""
 
 
 class UnrecordedSpan(NonRecordingSpan):
@@ -85,16 +94,16 @@ class LightSpan(Span):
         self._status = _UNSET
 
     # What processors read of a span that has just been started.
-    name = property(lambda self: self._name)
-    context = property(lambda self: self._context)
-    parent = property(lambda self: self._parent)
-    kind = property(lambda self: self._kind)
+    name = property(attrgetter("_name"))
+    context = property(attrgetter("_context"))
+    parent = property(attrgetter("_parent"))
+    kind = property(attrgetter("_kind"))
     attributes = property(lambda self: MappingProxyType(self._attributes))
     events = property(lambda self: tuple(self._events))
     links = property(lambda self: tuple(self._links))
-    status = property(lambda self: self._status)
-    start_time = property(lambda self: self._start_ns)
-    end_time = property(lambda self: self._end_ns)
+    status = property(attrgetter("_status"))
+    start_time = property(attrgetter("_start_ns"))
+    end_time = property(attrgetter("_end_ns"))
     resource = property(lambda self: self._tracer.resource)
     instrumentation_scope = property(lambda self: self._tracer.scope)
 
@@ -126,11 +135,32 @@ class LightSpan(Span):
         self._attributes.update(attributes)
         if content:
             self._attributes.update(content)
+        if self._end_ns is not None:
+            return
         if name is not None:
             self._name = name
         if failure is not None and self._status.status_code is not StatusCode.OK:
             self._status = Status(StatusCode.ERROR, failure)
-        self.end(end_ns)
+        self._end_ns = end_ns
+        tracer = self._tracer
+        span = (ReadableSpan if self._foreign else CleanSpan)(
+            self._name,
+            self._context,
+            self._parent,
+            tracer._hashed if tracer.sdk.resource is tracer._given else tracer.resource,
+            self._attributes,
+            self._events,
+            self._links,
+            self._kind,
+            None,
+            self._status,
+            self._start_ns,
+            end_ns,
+            tracer.scope,
+        )
+        known = getattr(tracer.sdk.span_processor, "_span_processors", None)
+        for processor in (tracer._listeners if known is tracer._known else tracer.listeners())[1]:
+            processor.on_end(span)
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Add an attribute from anywhere: checked, and dropped when there are too many."""
@@ -188,28 +218,8 @@ class LightSpan(Span):
 
     def end(self, end_time: int | None = None) -> None:
         """End the span and hand it to the processors."""
-        if self._end_ns is not None:
-            return
-        self._end_ns = end_time if end_time is not None else time_ns()
-        tracer = self._tracer
-        finished = ReadableSpan if self._foreign else CleanSpan
-        span = finished(
-            self._name,
-            self._context,
-            self._parent,
-            tracer.resource,
-            self._attributes,
-            self._events,
-            self._links,
-            self._kind,
-            None,
-            self._status,
-            self._start_ns,
-            self._end_ns,
-            tracer.scope,
-        )
-        for processor in tracer.listeners()[1]:
-            processor.on_end(span)
+        if self._end_ns is None:
+            self.conclude({}, {}, None, None, end_time if end_time is not None else time_ns())
 
 
 _UNSET = Status(StatusCode.UNSET)
@@ -260,7 +270,7 @@ class LightTracer:
         self.scope = scope
         self._given = sdk.resource
         self._hashed = HashedResource(sdk.resource)
-        self._known: object = None
+        self._known: object = self
         """The provider's processors when `_listeners` were chosen."""
         self._listeners: tuple[tuple[SpanProcessor, ...], tuple[SpanProcessor, ...]] = ((), ())
         is_random = getattr(sdk.id_generator, "is_trace_id_random", None)
@@ -289,10 +299,21 @@ class LightTracer:
         if parent is not None:
             trace_id, flags = parent.trace_id, int(parent.trace_flags) & 2
         else:
-            trace_id, flags = sdk.id_generator.generate_trace_id(), self._random
-        span_id = sdk.id_generator.generate_span_id()
+            trace_id, flags = 0, self._random
+        generator = sdk.id_generator
+        if generator.__class__ is RandomIdGenerator:
+            # What it does, without its calls.
+            trace_id, span_id = trace_id or getrandbits(128) or 1, getrandbits(64) or 1
+        else:
+            trace_id, span_id = trace_id or generator.generate_trace_id(), generator.generate_span_id()
         if parent is None and getattr(sdk.sampler, "inner", sdk.sampler) in _ALL_ROOTS:
-            ids = SpanContext(trace_id, span_id, False, TraceFlags(flags | 1))
+            flags |= 1
+            if _IS_LAYOUT_KNOWN:
+                # The constructor is a Python function; this is the same without it.
+                parts = trace_id, span_id, False, TraceFlags(flags), *_DEFAULTS
+                ids: SpanContext = tuple.__new__(SpanContext, parts)
+            else:
+                ids = SpanContext(trace_id, span_id, False, TraceFlags(flags))
             kept = dict(attributes or {})
             foreign = False
         else:
@@ -309,7 +330,8 @@ class LightTracer:
         span._foreign = foreign
         if links:
             span._links.extend(links)
-        for processor in self.listeners()[0]:
+        known = getattr(sdk.span_processor, "_span_processors", None)
+        for processor in (self._listeners if known is self._known else self.listeners())[0]:
             processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
         return span
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from trisignal import semconv as names
 from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Usage
@@ -143,43 +143,48 @@ def is_wasted(call: Call) -> bool:
     return call.outcome in ("cancelled", "abandoned") or call.error_type == INCOMPLETE_STREAM
 
 
-def spending(call: Call) -> Iterator[tuple[str, tuple[str, ...], float]]:
+Spent = tuple[tuple[str, tuple[str, ...]], float]
+"""Metric key with the values of the labels beyond `semconv.R`, and an amount."""
+_TOKENS = tuple([("token_buckets", (bucket,)) for bucket in TOKEN_BUCKETS])
+_NOT_REPORTED, _HIT, _MISS = [("prompt_cache", (result,)) for result in ("not_reported", "hit", "miss")]
+
+
+def spending(call: Call) -> list[Spent]:
     """Counters of tokens, server tools and money of a call that counts.
 
     Args:
         call: A model call with usage, cost or server tools.
-
-    Yields:
-        Metric key, values of the labels beyond `semconv.R`, amount.
     """
+    spent: list[Spent] = []
     if call.tokens:
-        for bucket, tokens in zip(TOKEN_BUCKETS, call.tokens, strict=True):
+        for counter, tokens in zip(_TOKENS, call.tokens):
             if tokens:
-                yield "token_buckets", (bucket,), tokens
+                spent.append((counter, tokens))
     usage = call.usage
     if usage is not None and usage.input is not None and call.operation in names.INFERENCE:
         hit = usage.cache_read
         if hit is None:
-            yield "prompt_cache", ("not_reported",), usage.input
+            spent.append((_NOT_REPORTED, usage.input))
         else:
-            yield "prompt_cache", ("hit",), min(hit, usage.input)
-            yield "prompt_cache", ("miss",), max(usage.input - hit, 0)
+            spent.append((_HIT, min(hit, usage.input)))
+            spent.append((_MISS, max(usage.input - hit, 0)))
     if call.server_tools:
         for tool, calls in call.server_tools.items():
-            yield "server_tools", (tool,), calls
+            spent.append((("server_tools", (tool,)), calls))
     cost = call.cost
     if cost is None:
         if usage is not None:
-            yield "unpriced", (call.unpriced or "model",), 1
-        return
+            spent.append((("unpriced", (call.unpriced or "model",)), 1))
+        return spent
     if call.outcome != "ok" and is_wasted(call):
-        yield "wasted_cost", (call.outcome,), cost.total_usd
+        spent.append((("wasted_cost", (call.outcome,)), cost.total_usd))
     if cost.cache_savings_usd:
-        yield "cache_savings", (), cost.cache_savings_usd
+        spent.append((("cache_savings", ()), cost.cache_savings_usd))
     if call.bill and call.bill.source == "provider":
-        yield "cost_reported", (), call.bill.total_usd
+        spent.append((("cost_reported", ()), call.bill.total_usd))
         if call.list_cost:
-            yield "cost_listed", (), call.list_cost.total_usd
+            spent.append((("cost_listed", ()), call.list_cost.total_usd))
+    return spent
 
 
 def modalities(usage: Usage) -> list[tuple[str, str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from trisignal import semconv as names
@@ -13,6 +14,11 @@ Exemplified = tuple[str, str, float]
 """Trace id, span id, Unix time in seconds."""
 CounterKey = tuple[str, tuple[str, ...]]
 """Metric key, and the labels of the metric's own between those of the call."""
+row_key = attrgetter(
+    "operation", "provider", "request_model", "response_model", "server_address", "server_port", "error_type",
+    "outcome", "role", "dimensions",
+)  # fmt: skip
+"""What the calls of a row have in common."""
 
 
 class Added(NamedTuple):

@@ -302,7 +302,7 @@ def _spending(call: Call, by_type: bool) -> Iterator[Measure]:
         if not by_type:
             for key, modality, tokens in modalities(usage):
                 yield key, (*common, modality, *dimensions), tokens
-    for key, labels, amount in spending(call):
+    for (key, labels), amount in spending(call):
         yield key, (*model, *labels, *dimensions), amount
     if cost is not None:
         for bucket, amount in cost.by_bucket:

@@ -28,7 +28,7 @@ from trisignal.semconv.values import text_of
 from trisignal.sinks._additions import Additions
 from trisignal.sinks._measures import LabelSets, entity_labels
 from trisignal.sinks._mover import Mover
-from trisignal.sinks._rows import Active, Added, Row
+from trisignal.sinks._rows import Active, Added, Row, row_key
 from trisignal.sinks._series import BulkHistogram, CallCollector, PlainCounter
 from trisignal.sinks._workers import Membership
 
@@ -223,15 +223,18 @@ class PrometheusSink:
     def abort(self, draft: Draft) -> None:
         """Lower the in-flight gauge again, and nothing else: the call may not have become a record."""
         active: Active | None = draft.tokens.get(self)
-        if active is None:
-            return
-        active.calls.discard(id(draft))
-        if self.multiprocess and not self._mover.waiting:
-            self._mover.ask()
+        if active is not None:
+            active.calls.discard(id(draft))
+            if self.multiprocess and not self._mover.waiting:
+                self._mover.ask()
 
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
-        self.abort(draft)
+        active: Active | None = draft.tokens.get(self)
+        if active is not None:  # as in `abort`
+            active.calls.discard(id(draft))
+            if self.multiprocess and not self._mover.waiting:
+                self._mover.ask()
         if call.model_call:
             if call.counted or call.role == "server":
                 self._model_call(call, ended=call.batch != "spent")
@@ -241,10 +244,7 @@ class PrometheusSink:
                 self._model_call(call._replace(operation=names.CHAT, chunk_times=None), ended=False)
 
     def _model_call(self, call: Call, ended: bool = True) -> None:
-        key = (
-            call.operation, call.provider, call.request_model, call.response_model, call.server_address,
-            call.server_port, call.error_type, call.outcome, call.role, call.dimensions,
-        )  # fmt: skip
+        key = row_key(call)
         with self._lock:
             row = self._rows.get(key)
             if row is None:
@@ -257,7 +257,12 @@ class PrometheusSink:
                 exemplar = (call.trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
             self._additions.add(row, call, ended, exemplar)
             if call.rate_limits and ended and call.counted:
-                self._take_limits(call)
+                for limit in call.rate_limits:
+                    labels = (call.provider, call.request_model, limit.resource)
+                    if limit.remaining is not None:
+                        self._limits["ratelimit_remaining", labels] = limit.remaining
+                    if limit.limit is not None:
+                        self._limits["ratelimit_limit", labels] = limit.limit
         if self._retired or len(self._limits) > _REMEMBERED:
             self._make_room()
         elif self.multiprocess:
@@ -280,14 +285,6 @@ class PrometheusSink:
             self._mover.ask()
         else:
             self.flush()
-
-    def _take_limits(self, call: Call) -> None:
-        for limit in call.rate_limits:
-            labels = (call.provider, call.request_model, limit.resource)
-            if limit.remaining is not None:
-                self._limits["ratelimit_remaining", labels] = limit.remaining
-            if limit.limit is not None:
-                self._limits["ratelimit_limit", labels] = limit.limit
 
     def _entity(self, call: Call) -> None:
         key, labels = entity_labels(call)

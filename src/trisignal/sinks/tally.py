@@ -182,15 +182,18 @@ class TallySink:
         if self._split is not None:
             self._split.close(draft, call)
         if call.model_call:
+            key: tuple[str, ...] = (call.operation, call.provider, call.request_model)
+            if self._is_split:
+                key += call.dimensions
             if call.batch == "spent":
                 with self._lock:
-                    self._spend(self._row(self._key(call.operation, call)), call)
+                    self._spend(self._row(key), call)
             elif call.counted:
                 with self._lock:
-                    self._add(call)
+                    self._add(self._rows.get(key) or self._row(key), call)
         elif call.background_id:
             with self._lock:
-                row = self._row(self._key(CHAT, call))
+                row = self._row((CHAT, call.provider, call.request_model, *(call.dimensions if self._is_split else ())))
                 if call.usage is None and call.cost is None:
                     row.usage_missing += 1
                 else:
@@ -222,11 +225,6 @@ class TallySink:
         groups = [GroupTotals(values, row.totals()) for values, row in rows.items()]
         return tuple(sorted(groups, key=lambda group: (-group.totals.cost_usd, -group.totals.calls, group.values)))
 
-    def _key(self, operation: str, call: Call) -> tuple[str, ...]:
-        if self._is_split:
-            return (operation, call.provider, call.request_model, *call.dimensions)
-        return operation, call.provider, call.request_model
-
     def _row(self, key: tuple[str, ...]) -> _Row:
         row = self._rows.get(key)
         if row is None:
@@ -235,17 +233,21 @@ class TallySink:
             row = self._rows.setdefault(key, _Row())
         return row
 
-    def _add(self, call: Call) -> None:
-        key = self._key(call.operation, call)
-        row = self._rows.get(key) or self._row(key)
-        outcome = call.outcome
+    def _add(self, row: _Row, call: Call) -> None:
+        usage, cost, outcome = call.usage, call.cost, call.outcome
         row.outcomes[outcome] += 1
         if not call.batch:
             duration_s = call.duration_s
             at = int(log(duration_s) * _SCALE + _OFFSET) if duration_s > _SHORTEST_S else 0
             row.durations[at if at < _BUCKETS else -1] += 1
+        if outcome == "ok" and usage is not None and cost is not None:
+            # `_spend` of most calls, without a call of its own.
+            row.input_tokens += usage.input or 0
+            row.output_tokens += usage.output or 0
+            row.cost_usd += cost.total_usd
+            return
         self._spend(row, call)
-        if call.usage is None and outcome == "ok" and not call.pending and call.operation in TOKENED:
+        if usage is None and outcome == "ok" and not call.pending and call.operation in TOKENED:
             row.usage_missing += 1
 
     @staticmethod

@@ -83,7 +83,7 @@ class Stainless:
         self.package = package
         self._fallback = fallback
         self._known: dict[tuple[int, type], tuple[Any, Place]] = {}
-        self._endpoints: dict[tuple[str, str], Endpoint | None] = {}
+        self._endpoints: dict[tuple[str, str], Endpoint] = {}
         self._raw_types: dict[type, bool] = {}
 
     # --- what vendors differ in ------------------------------------------------------
@@ -133,7 +133,10 @@ class Stainless:
         draft = _context.current.get()
         if draft is not None and isinstance(draft.exchange, StainlessExchange):
             try:
-                self._attach(draft, draft.exchange, kwargs["response"])
+                response = draft.exchange.response = kwargs["response"]
+                read_headers(draft, response.headers)
+                if draft.exchange.streaming or not response.is_closed:
+                    self._attach(draft, draft.exchange, response)
             except Exception as error:
                 _guard.contain(f"{self.package}.response", error)
         options: Any = kwargs.get("options")
@@ -163,7 +166,9 @@ class Stainless:
         """Read the request options."""
         options = kwargs["options"] if "options" in kwargs else args[1]
         body = options.json_data
-        endpoint = self._endpoint(options.method, options.url, body)
+        endpoint = self._endpoints.get((options.method, options.url)) or self._endpoint(
+            options.method, options.url, body
+        )
         if endpoint is None:
             return None
         extra = getattr(options, "extra_json", None)
@@ -180,13 +185,10 @@ class Stainless:
         return draft
 
     def _endpoint(self, method: str, url: str, body: Any) -> Endpoint | None:
-        key = (method, url)
-        if key in self._endpoints:
-            return self._endpoints[key]
         found = self.endpoint_of(method.lower(), url.partition("?")[0].rstrip("/"), body)
         # Only fixed paths are remembered: ids in paths would grow the memory.
         if found is not None and found.fixed and len(self._endpoints) < _MAX_KNOWN:
-            self._endpoints[key] = found
+            self._endpoints[method, url] = found
         return found
 
     def _who(self, client: Any, url: str) -> Place:
@@ -228,11 +230,7 @@ class Stainless:
     # --- response --------------------------------------------------------------------
 
     def _attach(self, draft: Draft, exchange: StainlessExchange, response: Any) -> None:
-        """See the HTTP response before the SDK wraps it; tap a body that is still to be read."""
-        exchange.response = response
-        read_headers(draft, response.headers)
-        if response.is_closed and not exchange.streaming:
-            return
+        """Tap the body of a response that is still to be read."""
         policy = state.STATE.policy
         keep = policy is not None and policy.captures
         if exchange.fold is not None:
