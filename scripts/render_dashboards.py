@@ -306,12 +306,50 @@ def draw_history(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
     return True
 
 
+def draw_table(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
+    """Rows of labels and numbers; those of logs and traces need data sources that are not here."""
+    axes.axis("off")
+    if panel["datasource"]["type"] != "prometheus" or panel["type"] != "table":
+        needed = {"loki": "Loki", "tempo": "Tempo"}.get(panel["datasource"]["type"], "Grafana's alerting")
+        axes.text(
+            0.5, 0.5, f"from {needed}", ha="center", va="center", fontsize=9, color=FAINT, transform=axes.transAxes
+        )
+        return True
+    [organized] = [one for one in panel["transformations"] if one["id"] == "organize"]
+    titles: dict[str, str] = organized["options"]["renameByName"]
+    labels = {name: title for name, title in titles.items() if not name.startswith("Value")}
+    numbers = [title for name, title in titles.items() if name.startswith("Value")]
+    units = {one["matcher"]["options"]: one["properties"][0]["value"] for one in panel["fieldConfig"]["overrides"]}
+    rows: dict[tuple[str, ...], dict[int, float]] = {}
+    for column, target in enumerate(panel["targets"]):
+        for found, value in window.stand.vector(window.filled(target["expr"])):
+            rows.setdefault(tuple(found.get(name, "") for name in labels), {})[column] = value
+    shown_rows = sorted(rows.items(), key=lambda row: -row[1].get(0, float("-inf")))[:9]
+    text = [
+        [*key, *(shown(values[at], units[title]) if at in values else "" for at, title in enumerate(numbers))]
+        for key, values in shown_rows
+    ]
+    if not text:
+        return False
+    made = axes.table(text, colLabels=[*labels.values(), *numbers], loc="upper left", edges="horizontal",
+                      cellLoc="left", bbox=(0, 1 - 0.1 * (len(text) + 1), 1, 0.1 * (len(text) + 1)))  # fmt: skip
+    made.auto_set_font_size(False)
+    made.set_fontsize(7.5)
+    for cell in made.get_celld().values():
+        cell.set_edgecolor(GRID)
+        cell.get_text().set_color(INK)
+    return True
+
+
 DRAW: dict[str, Callable[[Axes, dict[str, Any], Window], bool]] = {
     "timeseries": draw_lines,
     "stat": draw_stat,
     "bargauge": draw_bars,
     "heatmap": draw_heatmap,
     "status-history": draw_history,
+    "table": draw_table,
+    "logs": draw_table,
+    "alertlist": draw_table,
 }
 
 
@@ -372,7 +410,7 @@ def _draw_panel(
     figure.add_artist(mpl.patches.Rectangle(corner, *size, transform=figure.transFigure, **look))
     figure.text(left + 0.008, bottom + tall - 0.55 / height, panel["title"], fontsize=8.5, color=INK, va="center")
     kind = panel["type"]
-    names = {"timeseries": 0.036, "heatmap": 0.036, "stat": 0.0}.get(kind, 0.1)
+    names = {"bargauge": 0.1, "status-history": 0.1, "timeseries": 0.036, "heatmap": 0.036}.get(kind, 0.0)
     foot = {"timeseries": 2.15, "heatmap": 1.0, "status-history": 1.0}.get(kind, 0.4)
     axes = figure.add_axes(
         (left + 0.008 + names, bottom + foot / height, wide - 0.02 - names, tall - (foot + 1.2) / height),

@@ -50,12 +50,18 @@ TRITON = {
 CPU, MEMORY = counter("container_cpu_usage_seconds", POD), gauge("container_memory_working_set_bytes", POD)
 RESTARTS = counter("kube_pod_container_status_restarts", (*POD, "uid"))
 PHASES = gauge("kube_pod_status_phase", ("namespace", "pod", "phase", "uid"))
+SCALERS = {
+    name: gauge(f"kube_horizontalpodautoscaler_{name}", ("namespace", "horizontalpodautoscaler"))
+    for name in ("spec_max_replicas", "status_current_replicas", "status_desired_replicas")
+}
 INFO = gauge("kube_pod_info", ("namespace", "pod", "node"))
 
 
 def tick(seconds: float) -> None:
     """One step of time."""
     busy = 0.6 + 0.3 * math.sin(seconds / 20)
+    for name, replicas in (("spec_max", 6), ("status_current", 3), ("status_desired", 3 + (busy > 0.8))):
+        SCALERS[f"{name}_replicas"].labels("shop", "chat-api").set(replicas)
     for number in ("0", "1"):
         where = (number, f"GPU-{number}", f"nvidia{number}", "NVIDIA L4", "node-1")
         load = min(1.0, busy + CHANCE.uniform(-0.08, 0.08) + 0.08 * int(number))

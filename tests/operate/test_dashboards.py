@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -20,12 +21,14 @@ pytest.importorskip("rich")
 
 from operate.stand import PROMETHEUS, Stand, running  # noqa: E402 - all of it is about the extras
 
+import trisignal  # noqa: E402
 from trisignal import cli  # noqa: E402
 from trisignal import semconv as names  # noqa: E402
 from trisignal.operate import dashboards, objectives, rule_files  # noqa: E402
 from trisignal.operate.dashboards import grafana  # noqa: E402
-from trisignal.operate.dashboards.pages import Page, Query  # noqa: E402
+from trisignal.operate.dashboards.pages import Page, Panel, Query  # noqa: E402
 from trisignal.operate.rules import Record  # noqa: E402
+from trisignal.testing import capture  # noqa: E402
 
 PROFILES = ("1.41", "2026-10")
 DATA_S = 900.0
@@ -38,6 +41,8 @@ FOREIGN = {
     "tgi_batch_current_size", "tgi_queue_size", "tgi_request_queue_duration_bucket",
     "nv_inference_pending_request_count", "nv_inference_queue_duration_us", "nv_inference_request_success",
     "container_cpu_usage_seconds_total", "container_memory_working_set_bytes",
+    "kube_horizontalpodautoscaler_spec_max_replicas", "kube_horizontalpodautoscaler_status_current_replicas",
+    "kube_horizontalpodautoscaler_status_desired_replicas",
     "kube_pod_container_status_restarts_total", "kube_pod_info", "kube_pod_status_phase",
 }  # fmt: skip
 """Metrics of other programs, as their documentation names them."""
@@ -74,7 +79,7 @@ def flat(told: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def sent(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Every PromQL that a dashboard sends, and where it stands."""
     for panel in flat(told):
-        for target in panel["targets"]:
+        for target in panel.get("targets", ()) if panel["datasource"]["type"] == "prometheus" else ():
             yield f"{told['uid']}: {panel['title']}", target["expr"]
     for mark in told["annotations"]["list"]:
         if "expr" in mark:
@@ -84,6 +89,11 @@ def sent(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
             match = VALUES.fullmatch(variable["query"]["query"])
             assert match is not None
             yield f"{told['uid']}: ${variable['name']}", match[1]
+
+
+def in_promql(panel: Panel) -> Iterator[Query]:
+    """A panel's queries of metrics."""
+    return (query for query in panel.queries if query.language == "promql")
 
 
 def metrics_of(expr: str) -> set[str]:
@@ -148,6 +158,7 @@ def test_panels_only_ask_for_the_rules_where_they_say_so(profile: str) -> None:
         for panel in page.panels:
             text = " ".join(query.expr for query in panel.queries)
             assert panel.rules == bool(re.search(r"\bllm:|\bALERTS", text)), panel.title
+            assert len(panel.columns) == (len(panel.queries) if panel.kind == "table" else 0), panel.title
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -155,7 +166,7 @@ def test_queries_of_other_programs_say_so(profile: str) -> None:
     """A query is either about our metrics, or marked as about those of another program."""
     for page in dashboards.pages(plan_of(profile)):
         for panel in page.panels:
-            for query in panel.queries:
+            for query in in_promql(panel):
                 assert query.foreign == (metrics_of(query.expr) <= FOREIGN), panel.title
                 assert query.foreign == bool(metrics_of(query.expr) & FOREIGN), panel.title
 
@@ -164,7 +175,7 @@ def test_queries_of_other_programs_say_so(profile: str) -> None:
 def test_json_is_a_dashboard_that_grafana_can_lay_out(profile: str) -> None:
     """Ids are unique, panels fill the grid without overlap, and each names its data source and its unit."""
     made = rendered(plan_of(profile, "tenant"))
-    assert len(made) == 7
+    assert len(made) == 10
     for uid, told in made.items():
         assert told["uid"] == uid
         assert {"title", "schemaVersion", "time", "templating"} <= set(told)
@@ -178,7 +189,8 @@ def test_json_is_a_dashboard_that_grafana_can_lay_out(profile: str) -> None:
             assert not cells & taken, panel["title"]
             taken |= cells
         for panel in flat(told):
-            assert panel["datasource"]["uid"] == "${datasource}"
+            kinds = {"prometheus": "${datasource}", "loki": "${logs}", "tempo": "${traces}"}
+            assert panel["datasource"]["uid"] == kinds[panel["datasource"]["type"]]
             assert panel["fieldConfig"]["defaults"]["unit"]
             assert panel["title"]
         assert json.loads(json.dumps(told)) == told
@@ -192,6 +204,31 @@ def test_legends_show_labels_that_the_query_keeps(profile: str) -> None:
             for query in panel.queries:
                 kept = " ".join(re.findall(r"by \(([^)]*)\)", query.expr))
                 assert set(LABEL.findall(query.legend)) <= set(re.split(r"[ ,]+", kept)), panel.title
+                assert {label for label, _ in panel.titles} <= set(re.split(r"[ ,]+", kept)), panel.title
+
+
+def test_queries_of_logs_and_traces_name_what_a_call_leaves() -> None:
+    """Fields of log lines and attributes of spans are those that a failed call with usage has."""
+    with capture() as seen:
+        with contextlib.suppress(TimeoutError), trisignal.llm(provider="openai", model="gpt-4o") as call:
+            call.set_usage(input_tokens=1, output_tokens=1)
+            raise TimeoutError
+    fields = {name.replace(".", "_") for line in seen.logs for name in line} | {"service_name"}
+    attributes = {str(name) for span in seen.spans for name in span.attributes or ()}
+    asked_for: list[str] = []
+    for page in dashboards.pages(plan_of("1.41")):
+        for panel in page.panels:
+            for query in panel.queries:
+                if query.language == "logql":
+                    named = re.findall(r"\| (\w+) ?=~", query.expr) + re.findall(r"unwrap (\w+)", query.expr)
+                    asked_for += named
+                    assert set(named) <= fields, panel.title
+                    assert {label for label, _ in panel.titles} <= fields, panel.title
+                elif query.language == "traceql":
+                    named = re.findall(r"span\.([\w.]+)", query.expr)
+                    asked_for += named
+                    assert set(named) <= attributes, panel.title
+    assert len(asked_for) > 5
 
 
 def test_variables_links_and_marks() -> None:
@@ -251,7 +288,8 @@ def asked(pages: list[Page]) -> list[tuple[str, str]]:
         (f"{page.uid}: {panel.title}", filled(query.expr))
         for page in pages
         for panel in page.panels
-        for query in panel.queries
+        for query in in_promql(panel)
+        if not query.later
     ]
 
 

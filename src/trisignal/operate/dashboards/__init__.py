@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from trisignal.operate.dashboards import agents, cost, infrastructure, latency, overview, providers, quality
+from trisignal.operate.dashboards import (
+    agents,
+    calls,
+    cost,
+    infrastructure,
+    latency,
+    overview,
+    providers,
+    quality,
+    slo,
+    tenants,
+)
 from trisignal.operate.dashboards.pages import Page
 from trisignal.operate.dashboards.selection import Selection
 from trisignal.operate.objectives import Plan
@@ -13,8 +24,11 @@ __all__ = ["DASHBOARDS", "Page", "Selection", "pages"]
 
 DASHBOARDS: tuple[Callable[[Selection], Page], ...] = (
     overview.page,
+    slo.page,
     latency.page,
+    calls.page,
     cost.page,
+    tenants.page,
     quality.page,
     providers.page,
     agents.page,
@@ -24,5 +38,6 @@ DASHBOARDS: tuple[Callable[[Selection], Page], ...] = (
 
 
 def pages(plan: Plan) -> list[Page]:
-    """All dashboards of a plan."""
-    return [page(Selection(plan)) for page in DASHBOARDS]
+    """All dashboards of a plan; one without rows has nothing to show."""
+    made = (page(Selection(plan)) for page in DASHBOARDS)
+    return [page for page in made if page.rows]

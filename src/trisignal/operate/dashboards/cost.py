@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from trisignal import semconv as names
-from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
+from trisignal.operate.dashboards.pages import Column, Page, Panel, Query, Row
 from trisignal.operate.dashboards.selection import HOUR, OK, RANGE, Selection, legend
 from trisignal.operate.queries import label
 
 MODEL, BUCKET = names.REQUEST_MODEL, names.LABEL_COST_BUCKET
+MOST = 10
 USD, ORANGE, RED = "currencyUSD", "orange", "red"
 _REST_OF_MONTH = "((days_in_month() - day_of_month() + 1) * 86400 - hour() * 3600 - minute() * 60)"
 """Seconds until the month ends, in UTC."""
@@ -53,6 +54,7 @@ def _short(chosen: Selection) -> tuple[Panel, ...]:
 def _cost(chosen: Selection) -> tuple[Panel, ...]:
     width = 24 if len(chosen.plan.dimensions) == 1 else 12
     return (
+        _dearest(chosen),
         Panel("Cost per hour by model", "stack", USD,
               (Query(_hourly(chosen.sum("cost", MODEL, window=HOUR)), legend(MODEL)),), "Over the last hour.", 12),
         Panel("Cost per hour by kind of token", "stack", USD,
@@ -69,6 +71,22 @@ def _cost(chosen: Selection) -> tuple[Panel, ...]:
                 (Query(_hourly(chosen.sum("cost", name, window=HOUR)), f"{{{{{name}}}}}"),), width=width)
           for name in chosen.plan.dimensions),
     )  # fmt: skip
+
+
+def _dearest(chosen: Selection) -> Panel:
+    """Models by what they cost in the time range."""
+    by = (names.PROVIDER, MODEL)
+    key, side = chosen.output_length()
+    columns = (
+        (Column("Cost", USD), f"topk({MOST}, {chosen.grown('cost', *by)})"),
+        (Column("Calls"), chosen.grown("requests", *by)),
+        (Column("Per call", USD), chosen.mean("request_cost", *by, window=RANGE)),
+        (Column("Output tokens"), chosen.grown(key, *by, matcher=side, suffix="_sum")),
+        (Column("Wasted", USD), chosen.grown("wasted_cost", *by)),
+    )
+    return Panel("Dearest models", "table", USD, tuple(Query(expr) for _, expr in columns),
+                 f"The first {MOST} of this time range.", 24, columns=tuple(column for column, _ in columns),
+                 titles=((label(names.PROVIDER), "Provider"), (label(MODEL), "Model")))  # fmt: skip
 
 
 def _tokens(chosen: Selection) -> tuple[Panel, ...]:

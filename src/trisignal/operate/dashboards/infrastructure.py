@@ -23,6 +23,7 @@ def page(chosen: Selection) -> Page:
         Row("Model servers (vLLM, TGI, Triton)", _servers(chosen)),
         Row("GPUs (DCGM exporter)", _gpus()),
         Row("Pods (kube-state-metrics, cAdvisor)", _pods()),
+        Row("Autoscalers (kube-state-metrics)", _scalers()),
         Row("Telemetry itself", _telemetry(chosen)),
     )
     namespace = Variable("namespace", "Namespace", "kube_pod_info", "namespace")
@@ -119,6 +120,20 @@ def _pods() -> tuple[Panel, ...]:
         Panel("Restarts per hour", "lines", "short", _theirs((restarts, "{{pod}}")), width=6),
         Panel("Pods by phase", "stack", "short",
               _theirs((f"sum by (phase) (kube_pod_status_phase{{{PODS}}}) > 0", "{{phase}}")), width=6),
+    )  # fmt: skip
+
+
+def _scalers() -> tuple[Panel, ...]:
+    def of(what: str) -> str:
+        return f"max by (horizontalpodautoscaler) (kube_horizontalpodautoscaler_{what}{{{PODS}}})"
+
+    name = "{{horizontalpodautoscaler}}"
+    now = _theirs((of("status_current_replicas"), f"{name} now"), (of("status_desired_replicas"), f"{name} wanted"))
+    full = f"{of('status_desired_replicas')} / {of('spec_max_replicas')}"
+    return (
+        Panel("Replicas", "lines", "short", now, "What is wanted and not there waits for nodes, or for GPUs.", 12),
+        Panel("Of the most replicas", "lines", "percentunit", _theirs((full, name)),
+              "At 1 the autoscaler cannot add any: more calls wait.", 12, ((0.9, "orange"), (1, "red")), top=1),
     )  # fmt: skip
 
 

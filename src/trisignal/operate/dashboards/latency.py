@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
-from trisignal.operate.dashboards.selection import ANSWERED, Selection, legend
+from trisignal.operate.dashboards.selection import ANSWERED, HOUR, Selection, legend
 
 MODEL = names.REQUEST_MODEL
 QUANTILES = (0.5, 0.95, 0.99)
@@ -38,11 +38,19 @@ def _heatmap(chosen: Selection, title: str, key: str, matcher: str = "", unit: s
 
 
 def _calls(chosen: Selection) -> tuple[Panel, ...]:
+    hourly = chosen.quantile(0.95, "inference_duration", matcher=ANSWERED, window=HOUR)
     return (
         Panel("Latency", "lines", "s", _quantiles(chosen, "inference_duration", ANSWERED),
               "Successful calls. A dot is one call: it leads to its trace."),
         _heatmap(chosen, "Latency distribution", "inference_duration", ANSWERED),
         _by_model(chosen, "p95 latency by model", "inference_duration", ANSWERED),
+        Panel("p95 latency by endpoint", "lines", "s",
+              (Query(chosen.quantile(0.95, "inference_duration", names.SERVER_ADDRESS, matcher=ANSWERED),
+                     legend(names.SERVER_ADDRESS)),),
+              "By the address that calls went to: regions and deployments of one model.", 12),
+        Panel("p95 latency, and the same hour of last week", "lines", "s",
+              (Query(hourly, "now"), Query(chosen.earlier(hourly, HOUR, 1), "1 w ago", later=True)),
+              "Successful calls of an hour.", 12),
     )  # fmt: skip
 
 

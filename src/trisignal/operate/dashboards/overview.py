@@ -23,17 +23,21 @@ def page(chosen: Selection) -> Page:
 
 def _now(chosen: Selection) -> tuple[Panel, ...]:
     thresholds = chosen.plan.thresholds
+    worse = chosen.plan.objectives.hallucination
+    good = f'evaluation!="{worse.evaluation}"' if worse else ""
     slow = ((thresholds.first_token_p95_seconds, ORANGE), (thresholds.latency_p95_seconds, RED))
     return (
-        Panel("Calls", "stat", "reqps", (Query(chosen.sum("requests")),), "Ended calls per second.", 4),
+        Panel("Calls", "stat", "reqps", (Query(chosen.sum("requests")),), "Ended calls per second.", 3),
         Panel("Failing", "stat", "percentunit", (Query(chosen.failing()),),
-              "Share of the calls that failed; cancelled and abandoned calls are left out.", 4,
+              "Share of the calls that failed; cancelled and abandoned calls are left out.", 3,
               ((thresholds.error_ratio / 5, ORANGE), (thresholds.error_ratio, RED))),
-        Panel("In flight", "stat", "short", (Query(chosen.gauge("active")),), "Calls that have not ended.", 4),
+        Panel("In flight", "stat", "short", (Query(chosen.gauge("active")),), "Calls that have not ended.", 3),
         Panel("p95 latency", "stat", "s", (Query(chosen.quantile(0.95, "inference_duration", matcher=ANSWERED)),),
               "95 of 100 successful calls took no longer.", 4, slow),
         Panel("p95 to first token", "stat", "s", (Query(chosen.quantile(0.95, "first_token")),),
               "95 of 100 streams had begun by then.", 4, ((thresholds.first_token_p95_seconds, RED),)),
+        Panel("Quality", "stat", "percentunit", (Query(chosen.mean("quality_score", matcher=good, window=HOUR)),),
+              "Average score of the last hour, of evaluations whose high scores are good.", 3),
         Panel("Cost per hour", "stat", "currencyUSD", (Query(f"{chosen.sum('cost', window=HOUR)} * 3600"),),
               "US dollars over the last hour.", 4),
     )  # fmt: skip
@@ -41,6 +45,7 @@ def _now(chosen: Selection) -> tuple[Panel, ...]:
 
 def _traffic(chosen: Selection) -> tuple[Panel, ...]:
     by_kind = f"{chosen.sum('errors', KIND)} / on () group_left () ({chosen.sum('requests', matcher=ENDED)} > 0)"
+    usual = chosen.sum("requests", window=HOUR)
     return (
         Panel("Calls by outcome", "stack", "reqps",
               (Query(chosen.sum("requests", names.OUTCOME), legend(names.OUTCOME)),),
@@ -49,6 +54,10 @@ def _traffic(chosen: Selection) -> tuple[Panel, ...]:
               "Kinds mean the same for every vendor."),
         Panel("Error ratio by model", "lines", "percentunit", (Query(chosen.failing(MODEL), legend(MODEL)),)),
         Panel("Calls by model", "stack", "reqps", (Query(chosen.sum("requests", MODEL), legend(MODEL)),)),
+        Panel("Calls, and the same hour of earlier weeks", "lines", "reqps",
+              (Query(usual, "now"),
+               *(Query(chosen.earlier(usual, HOUR, weeks), f"{weeks} w ago", later=True) for weeks in (1, 2))),
+              "Average of an hour: what is far from the other lines is not the usual day."),
         Panel("In flight by model", "lines", "short",
               (Query(chosen.gauge("active", MODEL, matcher=NAMED, within="avg"), legend(MODEL)),),
               "Average between two points."),

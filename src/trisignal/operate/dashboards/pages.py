@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["lines", "stack", "stat", "bars", "heatmap", "distribution", "history"]
+Kind = Literal[
+    "lines", "stack", "stat", "bars", "heatmap", "distribution", "history", "table", "logs", "traces", "alerts"
+]
 """Lines over time, stacked areas, one number, one bar per series, buckets over time, buckets of
-the whole range, and one row of coloured cells per series."""
+the whole range, one row of coloured cells per series, a table with a column per query, log lines,
+found traces, and the alerts that fire."""
+Language = Literal["promql", "logql", "traceql"]
 
 STAT_HEIGHT, HEIGHT = 4, 8
 """Heights in units of Grafana's grid, which is 24 units wide."""
@@ -22,11 +26,22 @@ class Query(NamedTuple):
     """It asks for metrics that another program exposes."""
     or_zero: bool = False
     """Nothing counted yet is shown as 0."""
+    language: Language = "promql"
+    """Which of the data sources it is for: metrics, logs or traces."""
+    later: bool = False
+    """It has an answer only after days of data."""
 
     @property
     def shown(self) -> str:
         """The query as the dashboard sends it."""
         return f"({self.expr}) or vector(0)" if self.or_zero else self.expr
+
+
+class Column(NamedTuple):
+    """One column of numbers in a table, for one query."""
+
+    title: str
+    unit: str = "short"
 
 
 class Panel(NamedTuple):
@@ -53,6 +68,10 @@ class Panel(NamedTuple):
     """It needs the series that ``trisignal rules`` records."""
     tall: bool = False
     """A number as high as the charts beside it."""
+    columns: tuple[Column, ...] = ()
+    """Of a table: one for each query, sorted by the first."""
+    titles: tuple[tuple[str, str], ...] = ()
+    """Of a table: labels, and the titles of their columns."""
 
     @property
     def height(self) -> int:

@@ -45,12 +45,17 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
     thresholds, by = chosen.plan.thresholds, (PROVIDER, MODEL, "resource")
     left = chosen.gauge("ratelimit_remaining", *by, over="min")
     room = f"{left} / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0)"
+    line = f"min by ({', '.join(map(label, by))}) (predict_linear({chosen.series('ratelimit_remaining')}[30m], 3600))"
+    soon = f"clamp(({line}) / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0), 0, 1)"
     limited = chosen.sum("errors", MODEL, matcher=f'{label(KIND)}="rate_limit"')
     refused = chosen.ratio(limited, chosen.sum("requests", MODEL, matcher=ENDED))
     each = legend(MODEL, "resource")
     return (
         Panel("Headroom", "lines", PERCENT, (Query(room, each),),
               "Part of the rate limit that is left, as last reported by the provider.", 12,
+              ((thresholds.headroom_ratio, "green"),), top=1),
+        Panel("Headroom in an hour", "lines", PERCENT, (Query(soon, each),),
+              "The line of the last half hour, continued: at 0 calls are refused.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
         Panel("Refused by rate limits", "lines", PERCENT, (Query(refused, legend(MODEL)),),
               "Share of the calls that ended so, retries and all.", 12, ((thresholds.rate_limited_ratio, "red"),)),

@@ -92,6 +92,10 @@ class Selection:
         total, count = (self.sum(key, *by, matcher=matcher, suffix=s, window=window) for s in ("_sum", "_count"))
         return f"{total} / ({count} > 0)"
 
+    def earlier(self, expr: str, window: str, weeks: int) -> str:
+        """The same query some weeks ago; all its rates are of one window."""
+        return expr.replace(f"[{window}]", f"[{window}] offset {weeks}w")
+
     def ratio(self, part: str, whole: str) -> str:
         """Part of a whole by the same labels: 0 where only the part is missing."""
         return self._queries.ratio(part, whole)
