@@ -346,7 +346,7 @@ def check_choice(stand: Stand, pages: list[Page]) -> None:
 
 def check_exemplars(stand: Stand, pages: list[Page]) -> None:
     """Dots on the latency panel carry the id of a trace."""
-    [panel] = [panel for panel in pages[1].panels if panel.title == "Latency"]
+    [panel] = [panel for page in pages for panel in page.panels if panel.title == "Latency"]
     query: Query = panel.queries[0]
     found = stand.ask("query_exemplars", query=filled(query.expr), start=stand.began, end=time.time() + 1)
     ids = [exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]]
