@@ -175,6 +175,9 @@ def test_every_shape_of_function_is_refused(seen: Seen) -> None:
     assert entered == []
     assert trisignal.current_call().ref == {}
     gc.collect()
+    assert [call.outcome for call in seen.calls] == ["ok"], "a refused call is no call"
+    assert seen.value("llm_requests_total") == 1
+    assert seen.value("llm_active_requests") == 0
 
 
 def test_what_calls_no_model_is_not_refused(seen: Seen) -> None:

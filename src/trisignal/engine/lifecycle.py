@@ -103,6 +103,8 @@ def _ask(gates: tuple[Gate, ...], draft: Draft) -> None:
             _guard.contain("gate", error)
             continue
         if refusal is not None:
+            # Whoever holds it may close it all the same: it has not begun, and leaves nothing.
+            draft.ended = True
             refused(draft, refusal)
             raise refusal
 
