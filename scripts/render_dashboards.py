@@ -333,6 +333,8 @@ def draw_table(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
         return False
     made = axes.table(text, colLabels=[*labels.values(), *numbers], loc="upper left", edges="horizontal",
                       cellLoc="left", bbox=(0, 1 - 0.1 * (len(text) + 1), 1, 0.1 * (len(text) + 1)))  # fmt: skip
+    for cell in made.get_celld().values():
+        cell.set_text_props(ha="left")
     made.auto_set_font_size(False)
     made.set_fontsize(7.5)
     for cell in made.get_celld().values():

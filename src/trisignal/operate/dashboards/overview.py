@@ -62,7 +62,7 @@ def _traffic(chosen: Selection) -> tuple[Panel, ...]:
               (Query(chosen.gauge("active", MODEL, matcher=NAMED, within="avg"), legend(MODEL)),),
               "Average between two points."),
         Panel("Calls by provider", "stack", "reqps",
-              (Query(chosen.sum("requests", names.PROVIDER), legend(names.PROVIDER)),)),
+              (Query(chosen.sum("requests", names.PROVIDER), legend(names.PROVIDER)),), width=24),
     )  # fmt: skip
 
 
