@@ -83,7 +83,7 @@ THIRD_PARTY: dict[str, str] = {
     "pythonjsonlogger": "logs.*",
     "orjson": "policy.truncate",
     "click": "cli.*",
-    "grafana_foundation_sdk": "operate.dashboards.grafana",
+    "grafana_foundation_sdk": "operate.dashboards.grafana operate.dashboards.grafana_panels",
     "rich": "cli.*",
     "starlette": "console.*",
     "jinja2": "console.*",
