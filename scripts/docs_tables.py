@@ -67,6 +67,7 @@ ATTRIBUTE_MEANING = {
     names.VENDOR_REQUEST_ID: "request id that the provider returned",
     names.USER_ID: "`user_id` of `trisignal.context`",
     names.RETRIES: "retries inside the client",
+    names.RETRIES_LOST_S: "seconds from the first attempt to the begin of the last one, where there were retries",
     names.TIME_TO_FIRST_TOKEN_S: "seconds to the first token of any kind",
     names.TIME_TO_FIRST_ANSWER_S: "seconds to the first visible text or tool call",
     names.DIMENSION_PREFIX + "*": "further values of `trisignal.context`",

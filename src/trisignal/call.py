@@ -56,6 +56,18 @@ class RateLimit(NamedTuple):
     limit: float | None
 
 
+class Attempt(NamedTuple):
+    """An attempt of a client that failed, and was followed by another one."""
+
+    kind: ErrorKind
+    status: int
+    """HTTP status of the reply; 0 where there was none, or where it is not known."""
+    wait_s: float
+    """Seconds that the client waited before the next one."""
+    at_ns: int
+    """When it had failed, by `time.perf_counter_ns`."""
+
+
 class ChunkTimes:
     """Fixed-size record of a stream's timing; all times are `time.perf_counter_ns`."""
 
@@ -97,6 +109,7 @@ class Draft:
         "agent",
         "agent_calls",
         "around",
+        "attempts",
         "attributes",
         "background",
         "background_id",
@@ -199,6 +212,8 @@ class Draft:
         self.chunk_times: ChunkTimes | None = None
         """Set iff the call streams."""
         self.retries: list[ErrorKind] = []
+        self.attempts: tuple[Attempt, ...] = ()
+        """The same retries, each with what is known of it."""
         self.rate_limits: tuple[RateLimit, ...] = ()
         self.content: ContentSource | None = None
         self.outcome: Outcome | None = None
@@ -353,3 +368,5 @@ class Call(NamedTuple):
     batch: Literal["", "line", "spent"] = ""
     """``line``: a request of a batch job, which is counted and has no latency; ``spent``: it has been counted
     before, and brings its tokens and cost."""
+    attempts: tuple[Attempt, ...] = ()
+    """Failed attempts inside the client, each of which was followed by another one."""

@@ -12,7 +12,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from contract.shapes import ClientKit, Expected, Mode, Seen, Shape, check_same, run
 from loopback import Reply
@@ -459,6 +459,15 @@ def _check_signals(kit: ClientKit, fault: Fault, expected: Expected, raised: boo
     assert all(len(value) < _LONG for value in (*attributes.values(), *log.values()) if isinstance(value, str))
     for kind in fault.retried:
         assert seen.value("llm_retries_total", **labels, llm_error_kind=kind) == fault.retried.count(kind)
+    attempts = [event.attributes or {} for event in span.events if event.name == "llm.retry"]
+    assert [attempt["llm.error_kind"] for attempt in attempts] == list(fault.retried)
+    assert [attempt["llm.retry.number"] for attempt in attempts] == list(range(1, len(attempts) + 1))
+    assert seen.value("llm_retry_lost_seconds_count", **labels) == bool(attempts)
+    assert ("llm.retries.lost_s" in log) == bool(attempts)
+    if attempts:
+        waited_s = sum(cast(float, attempt["llm.retry.wait_s"]) for attempt in attempts)
+        assert 0 <= waited_s <= log["llm.retries.lost_s"] <= log["duration_s"]
+        assert attributes["llm.retries.lost_s"] == log["llm.retries.lost_s"]
     _check_tokens(fault, expected, raised, attributes, seen)
 
 

@@ -11,7 +11,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from trisignal import _context, _guard, providers
 from trisignal import semconv as names
-from trisignal.call import ContentSource, Draft, ErrorKind, Exchange
+from trisignal.call import Attempt, ContentSource, Draft, ErrorKind, Exchange
 from trisignal.clients._patch import Patches, Wrapper
 from trisignal.engine import current, lifecycle, state
 from trisignal.formats import Format
@@ -71,13 +71,47 @@ def model_in(*urls: str) -> str:
 class ClientExchange(Exchange):
     """What a reader keeps of one call: how to read its reply, and what its HTTP requests have shown so far."""
 
-    __slots__ = ("format", "lost", "streaming")
+    __slots__ = ("format", "lost", "lost_ns", "lost_status", "streaming")
 
     def __init__(self, format: Format, streaming: bool = False) -> None:
         self.format = format
         self.streaming = streaming
         self.lost: ErrorKind | None = None
         """Why the last attempt failed; a retry once another one follows."""
+        self.lost_status = self.lost_ns = 0
+        """HTTP status of its reply, and when it had failed."""
+
+    def fail(self, kind: ErrorKind | None, status: object = 0) -> None:
+        """An attempt has failed; a retry once another one follows.
+
+        Args:
+            kind: Why; None where no other attempt can follow.
+            status: HTTP status of its reply; anything but an integer is none.
+        """
+        self.lost, self.lost_ns = kind, state.STATE.perf_ns()
+        self.lost_status = status if isinstance(status, int) else 0
+
+    def again(self, draft: Draft) -> None:
+        """An attempt begins: the one that has failed before is noted."""
+        if self.lost is None:
+            return
+        wait_s = (state.STATE.perf_ns() - self.lost_ns) / 1e9
+        retried(draft, self.lost, self.lost_status, wait_s, self.lost_ns)
+        self.lost = None
+
+
+def retried(draft: Draft, kind: ErrorKind, status: int, wait_s: float, at_ns: int = 0) -> None:
+    """Note that the client makes another attempt.
+
+    Args:
+        draft: The call.
+        kind: Why the last attempt failed.
+        status: HTTP status of its reply; 0 where there was none.
+        wait_s: Seconds between the two.
+        at_ns: When it had failed; now when omitted.
+    """
+    draft.retries.append(kind)
+    draft.attempts = (*draft.attempts, Attempt(kind, status, wait_s, at_ns or state.STATE.perf_ns()))
 
 
 X = TypeVar("X", bound=Exchange)

@@ -27,6 +27,7 @@ from trisignal.clients._provider import (
     draft_at,
     exchanging,
     place_of,
+    retried,
     sync_wrapper,
 )
 from trisignal.clients.sdks.botocore import Watch, mark, patch_reading
@@ -212,7 +213,7 @@ def _settle(
 # --- retries -------------------------------------------------------------------------
 
 
-def _note_retry(args: Args) -> None:
+def _note_retry(args: Args, began_ns: int) -> None:
     """Note why an attempt is repeated: arguments are its number, the operation, request, reply and error."""
     try:
         found = exchanging(BedrockExchange)
@@ -220,23 +221,27 @@ def _note_retry(args: Args) -> None:
             return
         draft, _ = found
         reply, error = args[3], args[4]
-        kind = kind_of_status(reply[0].status_code) if reply is not None else classify(error).kind
-        draft.retries.append(kind or "other")
+        status = reply[0].status_code if reply is not None else 0
+        kind = kind_of_status(status) if reply is not None else classify(error).kind
+        # The method that decides waits, too.
+        retried(draft, kind or "other", status, (state.STATE.perf_ns() - began_ns) / 1e9, began_ns)
     except Exception as error:
         _guard.contain("bedrock.retry", error)
 
 
 def _see_retry(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    began_ns = state.STATE.perf_ns()
     again = wrapped(*args, **kwargs)
     if again:
-        _note_retry(args)
+        _note_retry(args, began_ns)
     return again
 
 
 async def _asee_retry(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    began_ns = state.STATE.perf_ns()
     again = await wrapped(*args, **kwargs)
     if again:
-        _note_retry(args)
+        _note_retry(args, began_ns)
     return again
 
 

@@ -204,8 +204,9 @@ def _see_request(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
         try:
             if kwargs.get("retries"):
                 # Nothing but a status and a lost connection is tried again.
-                draft.retries.append(exchange.lost or "connection")
-                exchange.lost = None
+                if exchange.lost is None:
+                    exchange.fail("connection")
+                exchange.again(draft)
             headers = outgoing(kwargs.get("headers"))
             if headers is not None:
                 kwargs = {**kwargs, "headers": headers}
@@ -219,7 +220,7 @@ def _see_response(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> An
     found = exchanging(ClientExchange)
     if again and found is not None:
         response: Any = args[0] if args else kwargs.get("response")
-        found[1].lost = kind_of_status(response.status_code)
+        found[1].fail(kind_of_status(response.status_code), response.status_code)
     return again
 
 

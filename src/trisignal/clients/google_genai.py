@@ -197,7 +197,7 @@ def _attempted(error: BaseException | None, response: Any) -> None:
     draft, exchange = found
     try:
         if error is not None:
-            exchange.lost = classify(error).kind
+            exchange.fail(classify(error).kind, getattr(error, "code", 0))
             return
         read_request_id(draft, response.headers.items())
         inner = response.response_stream
@@ -208,9 +208,8 @@ def _attempted(error: BaseException | None, response: Any) -> None:
 
 def _another() -> None:
     found = exchanging(GoogleExchange)
-    if found is not None and found[1].lost is not None:
-        found[0].retries.append(found[1].lost)
-        found[1].lost = None
+    if found is not None:
+        found[1].again(found[0])
 
 
 def _attempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:

@@ -56,7 +56,7 @@ _BOUND_ATTRIBUTES = {
 _FROM_DRAFT = (
     "operation", "kind", "role", "provider", "request_model", "response_model", "name", "error_type", "error_kind",
     "start_unix_ns", "start_ns", "usage", "counted", "pending", "chunk_times", "opening", "server_address",
-    "server_port", "agent", "agent_calls", "tool_calls", "bound", "background_id", "bill",
+    "server_port", "attempts", "agent", "agent_calls", "tool_calls", "bound", "background_id", "bill",
 )  # fmt: skip
 """Fields of a record that are those of its draft, by the same names."""
 _READ = attrgetter(*_FROM_DRAFT)
@@ -284,6 +284,9 @@ class Policy(Cleaning):
                 closing[names.TIME_TO_FIRST_AUDIO_S] = (times.first_audio_ns - (times.speech_end_ns or start)) / 1e9
         if draft.retries:
             closing[names.RETRIES] = len(draft.retries)
+            if draft.attempts:
+                _, _, wait_s, at_ns = draft.attempts[-1]
+                closing[names.RETRIES_LOST_S] = max(0.0, (at_ns - draft.start_ns) / 1e9 + wait_s)
         if draft.stages:
             for name, seconds in draft.stages.items():
                 closing[f"{names.STAGE_PREFIX}{self.known(name)}_ms"] = round(seconds * 1e3, 3)

@@ -63,6 +63,9 @@ from trisignal.semconv.realtime import SESSION_TURNS as SESSION_TURNS
 from trisignal.semconv.realtime import TIME_TO_FIRST_AUDIO_S as TIME_TO_FIRST_AUDIO_S
 from trisignal.semconv.realtime import USAGE_BILLABLE_AUDIO_S as USAGE_BILLABLE_AUDIO_S
 from trisignal.semconv.realtime import USAGE_OUTPUT_AUDIO_S as USAGE_OUTPUT_AUDIO_S
+from trisignal.semconv.retries import RETRIES as RETRIES
+from trisignal.semconv.retries import RETRIES_LOST_S as RETRIES_LOST_S
+from trisignal.semconv.retries import RETRY_ATTRIBUTES, RETRY_METRICS
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 SCOPE = "trisignal"
@@ -170,7 +173,6 @@ PARTIAL = "llm.usage.partial"
 REQUEST_ID = "llm.request_id"
 VENDOR_REQUEST_ID = "llm.response.request_id"
 USER_ID = "user.id"
-RETRIES = "llm.retries"
 DURATION_S = "duration_s"
 TOTAL_TOKENS = "total_tokens"
 COST_USD = "cost_usd"
@@ -190,11 +192,12 @@ CONTENT_DROPPED = "llm.content.dropped"
 EXTENSION_ATTRIBUTES: dict[str, str] = {
     **dict.fromkeys((OUTCOME, ERROR_KIND, REQUEST_ID, VENDOR_REQUEST_ID, USER_ID), "string"),
     **dict.fromkeys((DIMENSION_PREFIX + "*", STAGE_NAME, CONTENT_DROPPED, *ANTHROPIC_STRINGS), "string"),
-    **dict.fromkeys((RETRIES, CONTENT_CUT_BYTES, *ANTHROPIC_COUNTS), "int"),
+    **dict.fromkeys((CONTENT_CUT_BYTES, *ANTHROPIC_COUNTS), "int"),
     **dict.fromkeys((TIME_TO_FIRST_TOKEN_S, TIME_TO_FIRST_ANSWER_S, STAGE_PREFIX + "*", STAGES_TOTAL_MS), "double"),
     **MONEY_ATTRIBUTES,
     **REALTIME_ATTRIBUTES,
     **LIMIT_ATTRIBUTES,
+    **RETRY_ATTRIBUTES,
     **BATCH_ATTRIBUTES,
     PARTIAL: "boolean",
     ANTHROPIC_BETA: "string[]",
@@ -291,7 +294,7 @@ _SHARED: dict[str, Metric] = {
     "queue_wait": _metric("llm.queue_wait", "histogram", "s", ("queue",), "Time items waited", LONG_SECONDS),
     "stage_duration": _metric(
         "llm.stage_duration", "histogram", "s", ("stage",), "Duration of named stages", LONG_SECONDS),
-    "retries": _metric("llm.retries", "counter", "{retry}", (*R, ERROR_KIND), "Retries hidden in the client"),
+    **RETRY_METRICS,
     "ratelimit_remaining": _metric(
         "llm.ratelimit_remaining", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
         "Remaining requests or tokens, as last reported by the provider", (), "livemostrecent"),

@@ -48,6 +48,8 @@ class Additions:
                     row.count("errors", (call.error_kind, call.error_type))
                 for kind in call.retries:
                     row.count("retries", (kind,))
+                if (lost_s := call.closing.get(names.RETRIES_LOST_S)) is not None:
+                    self._series(row, "retry_lost").add(float(lost_s))  # type: ignore[arg-type]  # it is a number
                 if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
                     row.count("usage_missing", ())
         elif call.usage is None and call.cost is None:

@@ -278,6 +278,8 @@ def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
         yield "errors", (*model, call.error_kind, call.error_type, *dimensions), 1
     for kind in call.retries:
         yield "retries", (*model, kind, *dimensions), 1
+    if (lost_s := call.closing.get(names.RETRIES_LOST_S)) is not None:
+        yield "retry_lost", (*model, *dimensions), float(lost_s)  # type: ignore[arg-type]  # it is a number
     for limit in call.rate_limits:
         labels = (call.provider, call.request_model, limit.resource)
         if limit.remaining is not None:

@@ -15,9 +15,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.policy import Policy
-from trisignal.semconv import limits
+from trisignal.semconv import limits, retries
 from trisignal.sinks import Refusal
 from trisignal.sinks._light_span import LightSpan, light_tracer
 from trisignal.sinks._refusals import facts, title
@@ -85,6 +86,8 @@ class SpanSink:
             span.set_attributes(call.closing)
             draft.native.facts = {**call.opening, **call.closing}
             return
+        if call.attempts:
+            _add_retries(span, call)
         end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
         # What the call turned out to be was not known at its start; a served one learns its model late.
         name = call.span_name if draft.encloses_call or draft.role == "server" else None
@@ -122,3 +125,16 @@ class SpanSink:
         """End the span of a call that could not become a record."""
         if draft.span is not None and draft.native is None and draft.span.is_recording():
             draft.span.end()
+
+
+def _add_retries(span: Span, call: Call) -> None:
+    """One event for each attempt that failed and was followed by another one."""
+    for number, (kind, status, wait_s, at_ns) in enumerate(call.attempts, 1):
+        facts: dict[str, str | int | float] = {
+            retries.NUMBER: number,
+            names.ERROR_KIND: kind,
+            retries.WAIT_S: wait_s,
+        }
+        if status:
+            facts[names.HTTP_STATUS] = status
+        span.add_event(retries.EVENT, facts, call.start_unix_ns + at_ns - call.start_ns)

@@ -98,9 +98,8 @@ def _async_sender(fallback: str) -> Wrapper:
 def _attempt(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The hooks before each attempt: one that follows a failed one is a retry."""
     found = exchanging(ClientExchange)
-    if found is not None and found[1].lost is not None:
-        found[0].retries.append(found[1].lost)
-        found[1].lost = None
+    if found is not None:
+        found[1].again(found[0])
     return wrapped(*args, **kwargs)
 
 
@@ -109,12 +108,13 @@ def _refused(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     wrapped(*args, **kwargs)
     found = exchanging(ClientExchange)
     if found is not None:
-        found[1].lost = classify(instance).kind
+        status = getattr(getattr(instance, "response", None), "status_code", 0)
+        found[1].fail(classify(instance).kind, status)
 
 
 def _unanswered(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The hooks after an attempt without an answer."""
     found, error = exchanging(ClientExchange), args[2] if len(args) > 2 else None
     if found is not None and isinstance(error, BaseException):
-        found[1].lost = classify(error).kind
+        found[1].fail(classify(error).kind)
     return wrapped(*args, **kwargs)

@@ -29,6 +29,7 @@ from trisignal.clients._provider import (
     model_in,
     outgoing,
     place_of,
+    retried,
     sync_wrapper,
 )
 from trisignal.engine import state
@@ -157,7 +158,10 @@ class Stainless:
         draft = _context.current.get()
         if draft is not None and isinstance(draft.exchange, StainlessExchange):
             status, draft.exchange.refused = draft.exchange.refused, 0
-            draft.retries.append(kind_of_status(status) if status else _retry_kind(sys.exc_info()[1]))
+            kind = kind_of_status(status) if status else _retry_kind(sys.exc_info()[1])
+            wait_s = wrapped(*args, **kwargs)
+            retried(draft, kind, status, float(wait_s))
+            return wait_s
         return wrapped(*args, **kwargs)
 
     # --- request ---------------------------------------------------------------------
