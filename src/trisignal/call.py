@@ -68,6 +68,10 @@ class Attempt(NamedTuple):
     """When it had failed, by `time.perf_counter_ns`."""
 
 
+_NO_ATTEMPTS: tuple[Attempt, ...] = ()
+_NO_LIMITS: tuple[RateLimit, ...] = ()
+
+
 class ChunkTimes:
     """Fixed-size record of a stream's timing; all times are `time.perf_counter_ns`."""
 
@@ -212,9 +216,8 @@ class Draft:
         self.chunk_times: ChunkTimes | None = None
         """Set iff the call streams."""
         self.retries: list[ErrorKind] = []
-        self.attempts: tuple[Attempt, ...] = ()
+        self.attempts, self.rate_limits = _NO_ATTEMPTS, _NO_LIMITS
         """The same retries, each with what is known of it."""
-        self.rate_limits: tuple[RateLimit, ...] = ()
         self.content: ContentSource | None = None
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
