@@ -284,9 +284,7 @@ class Policy(Cleaning):
                 closing[names.TIME_TO_FIRST_AUDIO_S] = (times.first_audio_ns - (times.speech_end_ns or start)) / 1e9
         if draft.retries:
             closing[names.RETRIES] = len(draft.retries)
-            if draft.attempts:
-                _, _, wait_s, at_ns = draft.attempts[-1]
-                closing[names.RETRIES_LOST_S] = max(0.0, (at_ns - draft.start_ns) / 1e9 + wait_s)
+            closing.update(_lost(draft))
         if draft.stages:
             for name, seconds in draft.stages.items():
                 closing[f"{names.STAGE_PREFIX}{self.known(name)}_ms"] = round(seconds * 1e3, 3)
@@ -317,6 +315,14 @@ class Policy(Cleaning):
                 fact = self.masked(name, given) or self.attribute(given)
                 if fact is not None:
                     closing[key] = fact
+
+
+def _lost(draft: Draft) -> Mapping[str, AttributeValue]:
+    """Time that retries took, where it is known."""
+    if not draft.attempts:
+        return {}
+    _, _, wait_s, at_ns = draft.attempts[-1]
+    return {names.RETRIES_LOST_S: max(0.0, (at_ns - draft.start_ns) / 1e9 + wait_s)}
 
 
 def _bounded(limits: tuple[RateLimit, ...]) -> tuple[RateLimit, ...]:
