@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import select
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +15,9 @@ import pytest
 from click.testing import CliRunner
 from store.filled import call, item, store
 
-from trisignal.cli import group
+from trisignal.cli import group, top
+from trisignal.cli._keys import LETTERS, chosen
+from trisignal.cli._top_store import SORTS
 
 
 @pytest.fixture
@@ -44,3 +51,55 @@ def test_a_pipe_needs_once(folder: str) -> None:
     """Without a terminal there is nothing to keep a table on."""
     result = CliRunner().invoke(group(), ["top", folder])
     assert result.exit_code != 0
+
+
+def test_keys_change_the_order(folder: str) -> None:
+    """In a live view a letter sorts, and q ends, with the terminal as it was."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    command = [
+        sys.executable,
+        "-c",
+        "from trisignal.cli import main; main()",
+        "top",
+        folder,
+        "--window",
+        "600",
+        "--interval",
+        "0.2",
+    ]
+    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    shown = ""
+
+    def read_until(wanted: str) -> None:
+        nonlocal shown
+        deadline = time.monotonic() + 60
+        while wanted not in plain() and time.monotonic() < deadline:
+            if select.select([ours], [], [], 0.2)[0]:
+                shown += os.read(ours, 65536).decode("utf-8", "replace")
+        assert wanted in plain(), plain()[-2000:]
+
+    def plain() -> str:
+        # A long heading is broken into lines.
+        return re.sub(r"(?:\x1b\[[0-9;?]*[A-Za-z]|\s)+", " ", shown)
+
+    try:
+        read_until("t tokens")
+        os.write(ours, b"t")
+        read_until("by tokens")
+        os.write(ours, b"q")
+        assert child.wait(60) == 0
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        child.kill()
+        child.wait()
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_letters_are_those_of_the_orders() -> None:
+    """Each order has a letter, a store and a page have the same orders, and other keys change nothing."""
+    assert set(LETTERS.values()) == SORTS.keys() == top.SORTS.keys()
+    assert chosen("e", "calls") == "errors"
+    assert chosen("x", "cost") == chosen("", "cost") == "cost"

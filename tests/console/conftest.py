@@ -21,10 +21,10 @@ Serve = Callable[..., Any]
 
 
 @contextmanager
-def served(folder: Path, **options: Any) -> Iterator[str]:
+def served(folder: Path, *, metrics: str = "", **options: Any) -> Iterator[str]:
     """The address of a console."""
     listening = socket.create_server(("127.0.0.1", 0))
-    app = console_app(TraceAnalyzer(folder), **options)
+    app = console_app(TraceAnalyzer(folder, metrics=metrics), **options)
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -7,14 +7,22 @@ import io
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from analysis.backend_servers import Server
 from console.conftest import served
 from console.traffic import HOSTILE, recording
+from store.filled import call, hexadecimal, item, store
 
 import trisignal
+from trisignal import semconv as names
+from trisignal.analysis.rows import SpanRow
+from trisignal.console import waterfall
+from trisignal.console.asked import read as asked_of
 from trisignal.watch.alert_handlers import Alert
 from trisignal.watch.alert_history import FILE, History
 
@@ -65,7 +73,9 @@ def test_calls_are_filtered_and_sorted(http: httpx.Client) -> None:
     page = http.get("/calls", params={"since": "6h", "model": "gpt-4.1-mini", "order": "duration"}).text
     names = re.findall(r"</i>(chat [^<]+)</a>", page)
     assert set(names) == {"chat gpt-4.1-mini"}
-    durations = [float(text) for text in re.findall(r'<td class="n">([\d.]+) s</td>\s+<td class="n">0.30 s', page)]
+    durations = [
+        float(text) for text in re.findall(r'<td class="n">([\d.]+) s</td>\s+<td class="n roomy">0.30 s', page)
+    ]
     assert durations == sorted(durations, reverse=True)
     assert len(durations) > 5
     assert "model=gpt-4.1-mini" in page
@@ -156,3 +166,60 @@ def test_alerts_are_shown_with_what_carried_them(folder: Path) -> None:
     assert f'href="/traces/{"a" * 32}"' in page
     assert "&lt;b&gt;old" in page
     assert [row["status"] for row in rows] == ["firing", "resolved"]
+
+
+def test_captured_messages_are_shown(tmp_path: Path) -> None:
+    """A trace shows the messages of its call by role, cut ones and markup as text."""
+    said = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "Where is <b>it</b>?"}]}])
+    facts = {
+        names.INPUT_MESSAGES: said,
+        names.OUTPUT_MESSAGES: '[{"role": "assist',
+        names.SYSTEM_INSTRUCTIONS: "Be kind.",
+    }
+    span = SpanRow("a" * 32, "b" * 16, "", "chat x", 1.0, 1.0, attributes=facts)
+    assert waterfall.messages_of(span) == [
+        ("system", "Be kind."), ("user", "Where is <b>it</b>?"), ("", '[{"role": "assist')
+    ]  # fmt: skip
+    tool = json.dumps([{"role": "assistant", "parts": [{"type": "tool_call", "name": "look"}, None]}, 5])
+    odd = replace(span, attributes={names.OUTPUT_MESSAGES: tool, names.INPUT_MESSAGES: "5"})
+    assert waterfall.messages_of(odd) == [("", "5"), ("assistant", '{"type": "tool_call", "name": "look"}'), ("", "5")]
+    facts_ = {"content": {names.INPUT_MESSAGES: said}}
+    store(tmp_path, [item(call(1, time.time() - 60, **facts_))])
+    with served(tmp_path) as url:
+        page = httpx.get(f"{url}/traces/{hexadecimal(2, 32)}", timeout=60).text
+    assert "Messages of" in page
+    assert "Where is &lt;b&gt;it&lt;/b&gt;?" in page
+
+
+def test_metrics_stand_beside_the_spans(folder: Path) -> None:
+    """With metrics the overview says how many calls there were, and which part of them the spans are."""
+    asked: list[str] = []
+
+    def answer(path: str, given: dict[str, str], _: bytes) -> Any:
+        asked.append(given["query"])
+        series = {"metric": {"llm_outcome": "ok", "gen_ai_request_model": "small"}, "value": [1, "480"]}
+        found = [series] if "llm_requests_total" in asked[-1] and "model" in asked[-1].partition(")")[0] else []
+        if "sum by (llm_outcome)" in asked[-1]:
+            found = [{**series, "metric": {"llm_outcome": "ok"}}]
+        return {"status": "success", "data": {"result": found}}
+
+    with Server(answer).running() as prometheus:
+        with served(folder, metrics=f"prometheus+http://{prometheus.place}") as url:
+            page = httpx.get(f"{url}/?since=6h", timeout=60).text
+            shown = httpx.get(f"{url}/v1/metrics?source=metrics&by=model", timeout=60).json()
+    assert "480 calls, 0 % failing" in page
+    assert "The spans below are 50 % of them." in page
+    assert shown["groups"][0]["spans"] == 480
+    with served(folder, metrics="prometheus+http://127.0.0.1:1") as url:
+        answered = httpx.get(f"{url}/?since=6h", timeout=60)
+    assert answered.status_code == 200
+    assert "no answer" in answered.text
+
+
+def test_a_step_that_has_just_begun_is_no_drop() -> None:
+    """Rates of the first and the last step are those of the seconds that the window has of them."""
+    query = asked_of({"since": "1796000030", "until": "1796003631"})
+    assert query.step_s == 120
+    assert query.covered_s(1796000040.0) == 120
+    assert query.covered_s(1795999920.0) == 120 - 110 + 14
+    assert query.covered_s(1796003520.0) == 111

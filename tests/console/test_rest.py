@@ -68,6 +68,39 @@ def test_numbers_agree_with_the_analyser(http: httpx.Client, folder: object) -> 
     assert sum(float(line.rpartition(" ")[2]) for line in lines) == 240
 
 
+WRONG = {
+    "/v1/traces?order=speed": ("order=", "start, duration, cost"),
+    "/v1/traces/zz": ("there is no trace", "zz"),
+    "/v1/calls?modle=gpt": ("modle=", "model"),
+    "/v1/cost?by=team": ("by=", "tenant"),
+    "/v1/errors?limit=0": ("limit=", "a whole number from 1 to 1000"),
+    "/v1/quality?threshold=2": ("threshold=", "a number from 0 to 1"),
+    "/v1/compare?measure=speed": ("measure=", "latency"),
+    "/v1/metrics?step_s=soon": ("step_s=", "a whole number from 1 to 604800"),
+    "/v1/metrics?source=metrics": ("source=", "spans; metrics where the console has --metrics URL"),
+    "/v1/metrics/prometheus?since=soon": ("since=", "15m, 1h or 7d"),
+    "/v1/alerts?since=2026-13-01": ("since=", "15m, 1h or 7d"),
+    "/v1/logs?model=gpt": ("model=", "since, until, limit, request_id"),
+    "/live/calls?of=everything": ("of=", "calls, requests, spans"),
+}
+"""One wrong request for each path, and what the refusal names."""
+
+
+@pytest.mark.parametrize("path", WRONG)
+def test_refusals_name_the_parameter_and_what_is_allowed(http: httpx.Client, path: str) -> None:
+    """A wrong value, and a parameter that there is not, are refused: a misspelt filter would answer with everything."""
+    answer = http.get(path)
+    assert answer.status_code == (404 if path == "/v1/traces/zz" else 400)
+    for wanted in WRONG[path]:
+        assert wanted in answer.json()["error"]
+
+
+def test_each_path_has_a_wrong_request() -> None:
+    """No path is left out of the test above, but for /health, which takes nothing."""
+    paths = {path.partition("?")[0].replace("/zz", "/{trace_id}") for path in WRONG}
+    assert {endpoint.path for endpoint in rest.ENDPOINTS} - paths == {"/health"}
+
+
 def test_a_source_that_fails_is_said(http: httpx.Client) -> None:
     """An unknown trace is 404; health says what the source holds."""
     answer = http.get("/v1/traces/" + "f" * 32)

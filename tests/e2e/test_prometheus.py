@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,6 +15,7 @@ from e2e.load import Load, Provider
 from e2e.servers import ROOT, Alertmanager, Prometheus, Uvicorn, wait_equal, wait_for
 from loopback import Loopback, Recorded, Reply, json_reply
 
+from trisignal import TraceAnalyzer
 from trisignal.operate import objectives, rule_files
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -113,6 +115,17 @@ def test_kinds_of_errors_tokens_and_retries_add_up(scene: Scene) -> None:
     told = kinds["plain"] + kinds["stream"] + kinds["retried"]
     sums = query("sum by (gen_ai_token_type) (gen_ai_client_token_usage_sum)", "gen_ai_token_type")
     assert sums == {("input",): 20 * told, ("output",): 8 * told}
+
+
+def test_the_analyser_asks_for_totals(scene: Scene, tmp_path: Path) -> None:
+    """Beside any source, totals of all calls come from Prometheus, as near as increases between scrapes are."""
+    with TraceAnalyzer(tmp_path, metrics=f"prometheus+{scene.prometheus.url}") as analyzer:
+        found = analyzer.measured("model", since="15m", quantiles=True).groups
+    by_model = {one.key[0]: one for one in found}
+    assert by_model.keys() == {model for model, _ in scene.load.counts}
+    assert 0.5 < sum(one.spans for one in found) / scene.load.counts.total() < 1.2
+    assert all(one.errors <= one.spans for one in found)
+    assert any(one.p95_s for one in found)
 
 
 def test_exemplars_lead_to_a_span(scene: Scene) -> None:

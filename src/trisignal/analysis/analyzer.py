@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from types import TracebackType
 
 from trisignal.analysis import answers, comparison, errors, folding, quality, query, slowest, tree
 from trisignal.analysis.answers import Coverage
-from trisignal.analysis.query import Moment, Order, Query, Subject, Window
+from trisignal.analysis.coverages import Coverages, utc
+from trisignal.analysis.prometheus_totals import PrometheusTotals
+from trisignal.analysis.query import Moment, Order, Query, Subject
 from trisignal.analysis.rows import LogLine, Rows, SpanRow
 from trisignal.analysis.source import Holding, TraceSource
-from trisignal.errors import SourceError
+from trisignal.errors import ConfigError, SourceError
 
-MOST_SCORES = 50_000
-"""Most scores that an answer about quality is made of."""
-HELD_S = 15.0
-"""How long a coverage repeats the notes of a source."""
 SINCE: Moment = "24h"
 """The window where none is given: the last day."""
 
@@ -32,20 +28,21 @@ class TraceAnalyzer:
 
     Args:
         source: A store folder, a URL such as ``clickhouse://host/db``, or a `TraceSource`.
+        metrics: ``prometheus+https://host``, for totals that sampling never touches (`measured`).
 
     Raises:
         SourceError: The source cannot be opened.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | TraceSource) -> None:
+    def __init__(self, source: str | os.PathLike[str] | TraceSource, *, metrics: str = "") -> None:
         if isinstance(source, (str, os.PathLike)):
             from trisignal.analysis.opening import open_source
 
             self.source: TraceSource = open_source(source)
         else:
             self.source = source
-        self._held: Holding | None = None
-        self._held_s = 0.0
+        self.metrics: PrometheusTotals | None = PrometheusTotals(metrics) if metrics else None
+        self._coverage = Coverages(self.source).of
 
     # --- what there is ---------------------------------------------------------------
 
@@ -116,13 +113,11 @@ class TraceAnalyzer:
             **where: Dimensions of the judged spans and their wanted values.
         """
         span = query.window(since, until)
-        asked = Query(span, "spans", query.conditions(where), evaluation=evaluation, limit=MOST_SCORES)
-        every = self.source.scores(asked)
-        scored = [one for one in every.items if one.score.score is not None]
-        values = [one.score.score or 0.0 for one in scored]
-        low = [one for one in scored if threshold is None or (one.score.score or 0.0) < threshold]
-        mean = sum(values) / len(values) if values else None
-        return answers.LowestQuality(tuple(low[:limit]), len(values), mean, self._coverage(span, every))
+        asked = Query(span, "spans", query.conditions(where), evaluation=evaluation)
+        found, counted = quality.spread(self.source, asked, (), 0.0)
+        low = quality.lowest(self.source, asked, threshold, limit)
+        mean = found.total / found.judged if found.judged else None
+        return answers.LowestQuality(low, found.judged, mean, self._coverage(span, counted))
 
     def quality(
         self,
@@ -145,9 +140,15 @@ class TraceAnalyzer:
             **where: Dimensions of the judged spans and their wanted values.
         """
         names, span = query.dimensions(by), query.window(since, until)
-        asked = Query(span, "spans", query.conditions(where), evaluation=evaluation, limit=MOST_SCORES)
-        rows = self.source.scores(asked)
-        return quality.spread(rows.items, names, threshold, self._coverage(span, rows))
+        asked = Query(span, "spans", query.conditions(where), evaluation=evaluation)
+        found, counted = quality.spread(self.source, asked, names, threshold)
+        return answers.Quality(
+            tuple(sorted(found.evaluations)),
+            tuple(found.histogram),
+            tuple(quality.rated(self.source, asked, names, found, threshold)),
+            names,
+            self._coverage(span, counted),
+        )
 
     def errors(
         self,
@@ -222,6 +223,36 @@ class TraceAnalyzer:
         rows = folding.totals(self.source, Query(span, of, query.conditions(where)), names, step_s, quantiles)
         return answers.Totals(rows.items, names, step_s, self._coverage(span, rows))
 
+    def measured(
+        self,
+        by: Sequence[str] | str = (),
+        *,
+        since: Moment = SINCE,
+        until: Moment = None,
+        quantiles: bool = False,
+        **where: object,
+    ) -> answers.Totals:
+        """Totals of all calls by metrics, beside those of the spans that the source holds.
+
+        Args:
+            by: ``operation``, ``provider``, ``model``, and names of the application's ``metric_dimensions``.
+            since: Start of the window, see `Moment`.
+            until: End of the window.
+            quantiles: Also p50, p95 and p99 of the duration, as buckets have them.
+            **where: Such dimensions and their wanted values.
+
+        Raises:
+            ConfigError: The analyser was made without ``metrics``, or they cannot answer this.
+        """
+        if self.metrics is None:
+            raise ConfigError(
+                "metrics", "", "prometheus+http://HOST:PORT or prometheus+https://HOST, where metrics are"
+            )
+        names, span = query.dimensions(by), query.window(since, until)
+        rows = self.metrics.totals(Query(span, "calls", query.conditions(where)), names, quantiles=quantiles)
+        covered = Coverage(self.metrics.name, utc(span.since_unix_s), utc(span.until_unix_s), notes=rows.notes)
+        return answers.Totals(rows.items, names, None, covered)
+
     def find(
         self, *, text: str = "", since: Moment = "30d", until: Moment = None, limit: int = 100, **where: object
     ) -> answers.Found:
@@ -256,23 +287,7 @@ class TraceAnalyzer:
         record = self.source.trace(trace_id)
         if not record.spans:
             raise SourceError(self.source.holding().name, f"there is no trace {trace_id}")
-        nodes = tree.roots(record.spans, record.scores)
-        start = min(row.start_unix_s for row in record.spans)
-        calls = [row for row in record.spans if row.model_call]
-        return answers.Trace(
-            trace_id=record.spans[0].trace_id,
-            roots=nodes,
-            start_unix_s=start,
-            duration_s=max(row.end_unix_s for row in record.spans) - start,
-            breakdown=tree.breakdown(nodes),
-            calls=len(calls),
-            errors=sum(row.outcome == "error" for row in record.spans),
-            cost_usd=sum(row.cost_usd or 0.0 for row in record.spans),
-            input_tokens=sum(row.input_tokens or 0 for row in record.spans),
-            output_tokens=sum(row.output_tokens or 0 for row in record.spans),
-            logs=record.logs,
-            coverage=self._coverage(None, Rows[SpanRow]((), record.partial, record.sampled)),
-        )
+        return tree.whole(record, self._coverage(None, Rows[SpanRow]((), record.partial, record.sampled)))
 
     def compare(
         self,
@@ -297,11 +312,8 @@ class TraceAnalyzer:
         asked = comparison.Asked(query.window(*before), query.window(*after), query.conditions(where), measure)
         compared = comparison.compare(self.source, asked, query.dimensions(by) or comparison.DIMENSIONS)
         spans = Rows[SpanRow]((), compared.partial)
-        return replace(
-            compared.answer,
-            coverage_before=self._coverage(asked.before, spans),
-            coverage=self._coverage(asked.after, spans),
-        )
+        earlier, later = (self._coverage(window, spans) for window in (asked.before, asked.after))
+        return replace(compared.answer, coverage_before=earlier, coverage=later)
 
     def spans(
         self,
@@ -373,25 +385,3 @@ class TraceAnalyzer:
         """Log lines that were bound to a trace, newest first."""
         asked = Query(query.window(since, until), "spans", query.conditions({"request_id": request_id}), limit=limit)
         return self.source.logs(asked)
-
-    # --- coverage --------------------------------------------------------------------
-
-    def _coverage(self, window: Window | None, *rows: Rows[object]) -> Coverage:
-        now = time.monotonic()
-        if self._held is None or now - self._held_s > HELD_S:
-            # Asking an engine what it holds may cost more than the question itself.
-            self._held, self._held_s = self.source.holding(), now
-        holding = self._held
-        covered = Coverage(
-            holding.name,
-            None if window is None else _utc(window.since_unix_s),
-            None if window is None else _utc(window.until_unix_s),
-            any(one.partial for one in rows),
-            any(one.sampled for one in rows),
-            tuple(dict.fromkeys((*holding.notes, *(note for one in rows for note in one.notes)))),
-        )
-        return covered if self.source.capabilities.unsampled else replace(covered, sampled=True)
-
-
-def _utc(unix_s: float) -> datetime:
-    return datetime.fromtimestamp(unix_s, timezone.utc)

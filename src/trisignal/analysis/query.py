@@ -148,7 +148,7 @@ def conditions(given: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     for name, value in given.items():
         if value is None:
             continue
-        dimension = dimensions((name,))[0]
+        dimension = dimensions((name,), f"filter {name}")[0]
         if isinstance(value, str) or not isinstance(value, Iterable):
             wanted[dimension] = (str(value),)
         else:
@@ -156,8 +156,12 @@ def conditions(given: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     return wanted
 
 
-def dimensions(by: Iterable[str] | str) -> tuple[str, ...]:
+def dimensions(by: Iterable[str] | str, setting: str = "by") -> tuple[str, ...]:
     """Names of dimensions, checked; ``user`` is short for ``user_id``, ``prompt`` for ``prompt_name``.
+
+    Args:
+        by: The names.
+        setting: Where they were given, for the message of an error.
 
     Raises:
         ConfigError: One is not among `DIMENSIONS`.
@@ -166,5 +170,5 @@ def dimensions(by: Iterable[str] | str) -> tuple[str, ...]:
     names = tuple(short.get(name, name) for name in ((by,) if isinstance(by, str) else by))
     for name in names:
         if name not in DIMENSIONS and not name.startswith(CONTEXT_PREFIX):
-            raise ConfigError("by", name, ", ".join((*DIMENSIONS, CONTEXT_PREFIX + "NAME")))
+            raise ConfigError(setting, name, ", ".join((*DIMENSIONS, CONTEXT_PREFIX + "NAME")))
     return names

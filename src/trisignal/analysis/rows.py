@@ -121,6 +121,22 @@ class JudgedSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreGroup:
+    """Scores of one evaluation, in one tenth, of one group."""
+
+    evaluation: str
+    tenth: int
+    """0 for scores up to 0.1, …, 9 for those from 0.9 up to and including 1."""
+    key: tuple[str, ...] | None
+    """Values of the dimensions asked for; None for scores without a known span."""
+    judged: int
+    total: float
+    """Sum of the scores."""
+    below: int
+    """Scores under the threshold."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """One log record that was bound to a trace."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from trisignal.analysis.query import DIMENSIONS, Order, Query, Window
-from trisignal.analysis.rows import JudgedSpan, LogLine, Rows, SpanRow, Total, TraceRecord
+from trisignal.analysis.rows import JudgedSpan, LogLine, Rows, ScoreGroup, SpanRow, Total, TraceRecord
 
 ENTRY_POINT_GROUP = "trisignal.sources"
 """A third party's source is a callable ``(url: str) -> TraceSource`` under the URL's scheme in this group."""
@@ -100,4 +100,19 @@ class TraceSource(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files."""
+        ...
+
+
+@runtime_checkable
+class SpreadSource(Protocol):
+    """A source that counts scores itself; from others they are fetched, up to a limit, and counted."""
+
+    def spread(self, query: Query, by: Sequence[str], threshold: float) -> Rows[ScoreGroup]:
+        """How the scores of a query are spread; order, offset and limit of the query are ignored.
+
+        Args:
+            query: Which scores, by their spans.
+            by: Dimensions to group by.
+            threshold: What counts as low.
+        """
         ...

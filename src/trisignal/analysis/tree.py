@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from trisignal.analysis.answers import Node, Share
-from trisignal.analysis.rows import Score, SpanRow
+from trisignal.analysis.answers import Coverage, Node, Share, Trace
+from trisignal.analysis.rows import Score, SpanRow, TraceRecord
 
 STAGE = "stage"
 
@@ -97,3 +97,23 @@ def breakdown(nodes: Iterable[Node]) -> tuple[Share, ...]:
 def work_of(span: SpanRow) -> str:
     """What kind of work a span is: its stage, tool, agent or model, else its name."""
     return span.entity or span.model or span.name
+
+
+def whole(record: TraceRecord, coverage: Coverage) -> Trace:
+    """A trace with at least one span as a tree."""
+    nodes = roots(record.spans, record.scores)
+    start = min(row.start_unix_s for row in record.spans)
+    return Trace(
+        trace_id=record.spans[0].trace_id,
+        roots=nodes,
+        start_unix_s=start,
+        duration_s=max(row.end_unix_s for row in record.spans) - start,
+        breakdown=breakdown(nodes),
+        calls=sum(row.model_call for row in record.spans),
+        errors=sum(row.outcome == "error" for row in record.spans),
+        cost_usd=sum(row.cost_usd or 0.0 for row in record.spans),
+        input_tokens=sum(row.input_tokens or 0 for row in record.spans),
+        output_tokens=sum(row.output_tokens or 0 for row in record.spans),
+        logs=record.logs,
+        coverage=coverage,
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trisignal.analysis.analyzer import TraceAnalyzer
 from trisignal.cli import _terminal
+from trisignal.cli._keys import Keys, chosen, hint
 from trisignal.cli._terminal import plain
 
 if TYPE_CHECKING:
@@ -44,18 +45,19 @@ def answers(analyzer: TraceAnalyzer, window_s: float, sort: str) -> dict[str, An
     }
 
 
-def view(given: dict[str, Any], title: str) -> RenderableType:
+def view(given: dict[str, Any], title: str, foot: str = "") -> RenderableType:
     """The tables of one moment."""
     from rich.console import Group
     from rich.text import Text
 
+    ends = [Text(foot, "dim")] if foot else []
     if not given["models"]:
-        return Group(Text(title, "bold"), Text("no model call in this window", "dim"))
+        return Group(Text(title, "bold"), Text("no model call in this window", "dim"), *ends)
     kinds = ", ".join(f"{plain(kind or 'unknown')} {count}" for kind, count in given["errors"]) or "none"
     pieces = [Text(title, "bold"), _table("model", given["models"], given["all"]), Text(f"errors by kind: {kinds}")]
     if any(total.key[0] for total in given["tenants"]):
         pieces.append(_table("tenant", given["tenants"], []))
-    return Group(*pieces)
+    return Group(*pieces, *ends)
 
 
 def _table(heading: str, totals: list[Total], sums: list[Total]) -> Any:
@@ -95,7 +97,8 @@ def watch(place: str, *, interval_s: float, window_s: float, once: bool, as_json
     from rich.live import Live
 
     with TraceAnalyzer(place) as analyzer:
-        title = f"{plain(analyzer.holding().name)}   last {window_s:g} s, by {sort}"
+        name = plain(analyzer.holding().name)
+        title = f"{name}   last {window_s:g} s, by {sort}"
         given = answers(analyzer, window_s, sort)
         if once and as_json:
             click.echo(_terminal.as_json(given))
@@ -104,10 +107,12 @@ def watch(place: str, *, interval_s: float, window_s: float, once: bool, as_json
         if once:
             console.print(view(given, title))
             return
-        with Live(view(given, title), console=console, screen=True, auto_refresh=False) as live:
+        with Keys() as keys, Live(view(given, title), console=console, screen=True, auto_refresh=False) as live:
             try:
-                while True:
-                    time.sleep(interval_s)
-                    live.update(view(answers(analyzer, window_s, sort), title), refresh=True)
+                while (key := keys.wait(interval_s)) != "q":
+                    sort = chosen(key, sort)
+                    title = f"{name}   last {window_s:g} s, by {sort}"
+                    shown = view(answers(analyzer, window_s, sort), title, hint(keys.readable))
+                    live.update(shown, refresh=True)
             except KeyboardInterrupt:
                 return

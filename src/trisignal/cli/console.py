@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,13 +23,18 @@ _NEEDED = ("starlette", "uvicorn", "jinja2")
 @click.option(
     "--allow-host", "hosts", multiple=True, metavar="NAME", help="A further name that the console is reached by."
 )
-def command(source: str, port: int, host: str, token: str, content: bool, hosts: tuple[str, ...]) -> None:
+@click.option(
+    "--metrics", default="", metavar="URL", help="prometheus+http://HOST: totals of all calls beside the spans."
+)
+def command(
+    source: str, port: int, host: str, token: str, content: bool, hosts: tuple[str, ...], metrics: str
+) -> None:  # fmt: skip
     """Serve pages and REST over SOURCE: a store folder, or the URL of a trace backend.
 
     Over a folder it takes OTLP too: point OTEL_EXPORTER_OTLP_ENDPOINT of any program at it. Nobody else on the network
     reaches it: it listens on this machine only, unless --host and --token say more.
     """
-    show(source, port=port, host=host, token=token, content=content, hosts=hosts)
+    show(source, port=port, host=host, token=token, content=content, hosts=hosts, metrics=metrics)
 
 
 def show(
@@ -39,6 +45,7 @@ def show(
     token: str = "",
     content: bool = False,
     hosts: tuple[str, ...] = (),
+    metrics: str = "",
 ) -> None:
     """Serve the console over a source until Ctrl-C; the arguments are those of the command.
 
@@ -59,8 +66,12 @@ def show(
             raise ConfigError("--host", host, "127.0.0.1, ::1 or localhost; any other address with --token")
         names.add(host.lower())
     if "://" in source:
-        _serve(console_app(TraceAnalyzer(source), hosts=names, token=token), host, port, source, token)
+        _serve(console_app(TraceAnalyzer(source, metrics=metrics), hosts=names, token=token), host, port, source, token)
         return
+    parent = os.path.dirname(os.path.abspath(source))
+    if not os.path.isdir(source) and (os.path.exists(source) or not os.path.isdir(parent)):
+        allowed = "a store's folder, a new name in a folder that is there, or the URL of a trace backend"
+        raise ConfigError("SOURCE", source, allowed)
     from trisignal.console import intake
     from trisignal.console.receiver import Receiver
     from trisignal.watch.alert_history import History
@@ -69,7 +80,7 @@ def show(
     receiver = Receiver(source, capture_content=content)
     try:
         app = console_app(
-            TraceAnalyzer(source),
+            TraceAnalyzer(source, metrics=metrics),
             hosts=names,
             token=token,
             routes=intake.routes(receiver),

@@ -16,7 +16,7 @@ from trisignal.analysis import query, tables
 from trisignal.cli import _terminal
 from trisignal.cli.traces import DEFAULT_STORE
 from trisignal.config import PREFIX
-from trisignal.errors import SourceError
+from trisignal.errors import ConfigError, SourceError
 from trisignal.store import keeping
 from trisignal.store.folder import Folder
 
@@ -113,6 +113,8 @@ def export(folder: str, csv_file: str | None, parquet_file: str | None, since: s
 def purge(folder: str, user_id: str, yes: bool) -> None:
     """Remove what was stored of a person, and say what this cannot reach."""
     store = _opened(folder)
+    if not user_id.strip():
+        raise ConfigError("--user", user_id, "the id of one person, as it was given to trisignal.context(user_id=)")
     if not yes:
         click.confirm(f"Remove every row of user {_terminal.plain(user_id)} from {store.path}?", abort=True)
     purged = keeping.purge(store, user_id)

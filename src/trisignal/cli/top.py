@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from trisignal.analysis.opening import is_source
 from trisignal.cli import _top_store
+from trisignal.cli._keys import Keys, chosen, hint
 from trisignal.cli._terminal import plain
-from trisignal.errors import shown
+from trisignal.errors import ConfigError, shown
 from trisignal.operate import scrape, top
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _ROOMY = 120
 @click.option("--once", is_flag=True, help="Scrape twice, one interval apart, print the difference, and end.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: one JSON object per model and line.")
 @click.option("--sort", type=click.Choice(tuple(_top_store.SORTS)), default="calls", show_default=True,
-              help="What the rows of a store are sorted by.")  # fmt: skip
+              help="What rows are sorted by, largest first; in the live view a letter key changes it.")  # fmt: skip
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent with each scrape.")
 def command(
     place: str, interval_s: float, window_s: float, once: bool, as_json: bool, sort: str, headers: tuple[str, ...]
@@ -51,15 +52,20 @@ def command(
     if as_json and not once:
         raise click.UsageError("--json has no effect without --once")
     if is_source(place):
+        if headers:
+            raise click.UsageError("--header has no effect on a store: it is sent to a metrics page")
         if not once and not _console().is_terminal:
             raise click.UsageError("standard output is no terminal: use --once")
         _top_store.watch(place, interval_s=interval_s, window_s=window_s, once=once, as_json=as_json, sort=sort)
         return
+    if not place.lower().startswith(("http://", "https://")):
+        allowed = "a metrics page (http://localhost:8000/metrics), a store's folder, or the URL of a trace backend"
+        raise ConfigError("URL|FOLDER", place, allowed)
     url, sent = place, scrape.header(headers)
     first = _ours(url, sent)
     if once:
         time.sleep(interval_s)
-        rows = top.rates(first, scrape.read(url, sent))
+        rows = _sorted(top.rates(first, scrape.read(url, sent)), sort)
         if as_json:
             for row in rows:
                 click.echo(json.dumps(row._asdict()))
@@ -69,7 +75,7 @@ def command(
         return
     if not _console().is_terminal:
         raise click.UsageError("standard output is no terminal: use --once")
-    _watch(url, sent, first, interval_s, window_s)
+    _watch(url, sent, first, interval_s, window_s, sort)
 
 
 def _ours(url: str, headers: Mapping[str, str]) -> scrape.Page:
@@ -79,24 +85,48 @@ def _ours(url: str, headers: Mapping[str, str]) -> scrape.Page:
     return page
 
 
-def _watch(url: str, headers: Mapping[str, str], first: scrape.Page, interval_s: float, window_s: float) -> None:
+SORTS: dict[str, Callable[[top.Rates], float]] = {
+    "calls": lambda row: row.requests_per_s,
+    "errors": lambda row: row.requests_per_s * (row.error_ratio or 0.0),
+    "latency": lambda row: row.p95_s or 0.0,
+    "tokens": lambda row: row.input_tokens_per_s + row.output_tokens_per_s,
+    "cost": lambda row: row.usd_per_hour,
+}
+"""What rows of a metrics page are sorted by, under the names that a store has."""
+
+
+def _sorted(rows: list[top.Rates], sort: str) -> list[top.Rates]:
+    return sorted(rows, key=lambda row: (-SORTS[sort](row), row.model, row.provider))
+
+
+def _watch(
+    url: str, headers: Mapping[str, str], first: scrape.Page, interval_s: float, window_s: float, sort: str
+) -> None:
     from rich.live import Live
 
     pages = deque([first])
-    failures = 0
+    failures, trouble = 0, ""
     console = _console()
-    with Live(_frame(url, pages, "", console.width), console=console, screen=True, auto_refresh=False) as live:
+    begun = _frame(url, pages, "", console.width, sort)
+    with Keys() as keys, Live(begun, console=console, screen=True, auto_refresh=False) as live:
+        due_s = time.monotonic() + interval_s
         try:
             while failures < _MOST_FAILURES:
-                time.sleep(interval_s)
-                try:
-                    pages.append(scrape.read(url, headers))
-                    failures, trouble = 0, ""
-                except scrape.Unreachable as error:
-                    failures, trouble = failures + 1, str(error)
+                key = keys.wait(due_s - time.monotonic()) if due_s > time.monotonic() else ""
+                if key == "q":
+                    return
+                sort = chosen(key, sort)
+                if time.monotonic() >= due_s:
+                    due_s = time.monotonic() + interval_s
+                    try:
+                        pages.append(scrape.read(url, headers))
+                        failures, trouble = 0, ""
+                    except scrape.Unreachable as error:
+                        failures, trouble = failures + 1, str(error)
                 while len(pages) > 2 and pages[-1].at_s - pages[1].at_s >= window_s:
                     pages.popleft()
-                live.update(_frame(url, pages, trouble, console.width), refresh=True)
+                foot = trouble or hint(keys.readable)
+                live.update(_frame(url, pages, foot, console.width, sort, bad=bool(trouble)), refresh=True)
         except KeyboardInterrupt:
             return
     raise scrape.Unreachable(url, f"no page {_MOST_FAILURES} times in a row")
@@ -110,15 +140,17 @@ def _console() -> Any:
     return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_ROOMY)
 
 
-def _frame(url: str, pages: deque[scrape.Page], trouble: str, columns: int) -> RenderableType:
+def _frame(
+    url: str, pages: deque[scrape.Page], foot: str, columns: int, sort: str, *, bad: bool = False
+) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    rows = top.rates(pages[0], pages[-1])
+    rows = _sorted(top.rates(pages[0], pages[-1]), sort)
     passed_s = pages[-1].at_s - pages[0].at_s
-    head = Text.assemble((plain(shown(url)), "bold"), f"   {time.strftime('%H:%M:%S')}   last {passed_s:.0f} s")
-    foot = Text(plain(trouble), "bold red") if trouble else Text("Ctrl-C ends", "dim")
-    return Group(head, "", _table(rows, columns), "", foot)
+    clock = time.strftime("%H:%M:%S")
+    head = Text.assemble((plain(shown(url)), "bold"), f"   {clock}   last {passed_s:.0f} s, by {sort}")
+    return Group(head, "", _table(rows, columns), "", Text(plain(foot), "bold red" if bad else "dim"))
 
 
 def _table(rows: list[top.Rates], columns: int) -> RenderableType:

@@ -243,6 +243,8 @@ def cost(
     """Show cost, waste and cache savings by any dimensions."""
     from trisignal.analysis.query import moment
 
+    if as_csv and as_focus:
+        raise click.UsageError("give one of --csv and --focus")
     step_s = None if step is None else -moment(step, "--step", 0.0)
     answer = analyzer.cost(_names(by), since=since, until=until, step_s=step_s, **conditions(options))
     return answer.to_focus() if as_focus else answer.to_csv() if as_csv else answer

@@ -95,7 +95,7 @@ class Console:
             try:
                 filled = fill(self._analyzer, request)
             except ConfigError as error:
-                return self._problem(request, 400, f"{error.setting}: allowed: {error.allowed}")
+                return self._problem(request, 400, rest.refusal(error))
             except SourceError as error:
                 status = 404 if "trace_id" in request.path_params else 503
                 return self._problem(request, status, error.problem)

@@ -47,6 +47,15 @@ class Asked:
         steps = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
         return float(next((step for step in steps if step >= rough), steps[-1]))
 
+    def covered_s(self, start_unix_s: float | None) -> float:
+        """Seconds of a step that are in the window: the first and the last one are seldom whole.
+
+        A step that has just begun counts for a fifth of its length at least, so that one call is no peak.
+        """
+        start = start_unix_s or 0.0
+        covered = min(start + self.step_s, self.window.until_unix_s) - max(start, self.window.since_unix_s)
+        return max(self.step_s / 5, covered)
+
     def before(self) -> tuple[float, float]:
         """The window of the same length right before this one, as Unix seconds."""
         return self.window.since_unix_s - self.window.duration_s, self.window.since_unix_s

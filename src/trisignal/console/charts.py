@@ -85,6 +85,14 @@ def lines(
     return Markup("".join(parts))
 
 
+def both(series: Sequence[Line], starts: Sequence[float], text: Callable[[float | None], str], *, title: str) -> Markup:
+    """The same chart for broad and for narrow windows, of which one is shown: its text has one size in both."""
+    broad = lines(series, starts, text, title=title, width=BROAD)
+    return Markup('<div class="roomy">{}</div><div class="narrow">{}</div>').format(
+        broad, lines(series, starts, text, title=title)
+    )
+
+
 def _y(part: float) -> float:
     return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * part, 1)
 

@@ -13,7 +13,7 @@ def seconds(value: float | None) -> str:
     """A duration: ``0.31 s``, ``4.0 ms``, ``2 min 05 s``."""
     if value is None:
         return NOTHING
-    if value == 0:
+    if abs(value) < 5e-7:
         return "0 s"
     if value < 0.0005:
         return f"{value * 1e6:.0f} µs"
@@ -60,7 +60,8 @@ def percent(value: float | None) -> str:
     """A share, 0 to 1, in per cent."""
     if value is None:
         return NOTHING
-    return f"{value * 100:.{1 if abs(value) < 0.1 and value else 0}f} %"
+    sign, value = ("−", -value) if value < 0 else ("", value)
+    return f"{sign}{value * 100:.{1 if value < 0.1 and value else 0}f} %"
 
 
 def score(value: float | None) -> str:

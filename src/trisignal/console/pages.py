@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil, sqrt
 from typing import Any, NamedTuple, TypeVar
 
 from markupsafe import Markup
@@ -14,7 +15,7 @@ from trisignal.analysis.answers import Comparison, Contribution, Share, SlowSpan
 from trisignal.analysis.rows import SpanRow, Total
 from trisignal.console import asked, charts, display
 from trisignal.console.asked import Asked
-from trisignal.errors import SourceError
+from trisignal.errors import ConfigError, SourceError
 
 Context = dict[str, Any]
 N = TypeVar("N", int, float)
@@ -74,9 +75,37 @@ def overview(analyzer: TraceAnalyzer, request: Request) -> Context:
         "rate": by_series(analyzer, query, "model", "Calls per second by model"),
         "cost": by_series(analyzer, query, split, f"Cost per hour by {split}"),
         "slowest": _slowest(analyzer, query),
+        "measured": _measured(analyzer, query, now),
         "empty": not now.spans,
         "refresh": True,
     }
+
+
+class Measured(NamedTuple):
+    """All calls by metrics, beside those that the source holds."""
+
+    source: str
+    text: str
+    held: str
+    """Share of them that the source holds; "" where nothing is known."""
+
+
+def _measured(analyzer: TraceAnalyzer, query: Asked, held: Total) -> Measured | None:
+    """What metrics say of the window: sampling never touches them. None where there are none."""
+    if analyzer.metrics is None:
+        return None
+    name = analyzer.metrics.name
+    try:
+        total = _total(analyzer.measured(quantiles=True, **query.arguments()).groups)
+    except (ConfigError, SourceError) as error:
+        return Measured(name, str(error), "")
+    failing = total.errors / total.spans if total.spans else None
+    parts = (
+        f"{display.count(total.spans)} calls", f"{display.percent(failing)} failing",
+        f"p95 {display.seconds(total.p95_s)}", f"{display.dollars(total.cost_usd)} in all",
+    )  # fmt: skip
+    share = display.percent(min(1.0, held.spans / total.spans)) if total.spans else ""
+    return Measured(name, ", ".join(parts), share)
 
 
 def _total(groups: Sequence[Total]) -> Total:
@@ -99,7 +128,7 @@ def _tiles(query: Asked, now: Total, then: Total) -> tuple[Tile, ...]:
         return display.change(after, before, text(abs(after - before)), enough=enough)
 
     calls = display.per_second(now.spans / query.window.duration_s)
-    failing = note(rate(now), rate(then), display.percent)
+    failing = note(rate(now), rate(then), display.percent) if _differs(now, then) else ("steady" if known else "", "")
     latency = note(now.p95_s, then.p95_s, display.seconds)
     first = note(first_token(now), first_token(then), display.seconds)
     spent = note(now.cost_usd / hours, then.cost_usd / hours, display.dollars)
@@ -113,6 +142,16 @@ def _tiles(query: Asked, now: Total, then: Total) -> tuple[Tile, ...]:
         Tile("Cost per hour", display.dollars(now.cost_usd / hours), *spent, query.link("/cost")),
         Tile("Wasted", display.dollars(now.wasted_usd), left, "", query.link("/calls", outcome="abandoned")),
     )
+
+
+def _differs(now: Total, then: Total) -> bool:
+    """Whether the shares of failed calls differ by more than chance, two standard errors."""
+    calls = now.spans + then.spans
+    if not now.spans or not then.spans:
+        return False
+    share = (now.errors + then.errors) / calls
+    error = sqrt(share * (1 - share) * (1 / now.spans + 1 / then.spans))
+    return abs(now.errors / now.spans - then.errors / then.spans) > 2 * error
 
 
 UNITS: dict[str, tuple[str, Callable[[float | None], str]]] = {
@@ -151,7 +190,11 @@ def sentence(found: Comparison, query: Asked) -> Sentence:
 
 def cause_text(one: Contribution) -> str:
     """A group by name: ``tenant acme``."""
-    return f"{one.dimension.replace('_', ' ')} {one.value or 'none'}"
+    dimension = one.dimension.replace("_", " ")
+    if one.value:
+        return f"{dimension} {one.value}"
+    # What no group explains has no calls of its own.
+    return f"no {dimension}" if one.calls_before or one.calls_after else "everything else"
 
 
 def _narrowed(query: Asked, one: Contribution) -> str:
@@ -174,7 +217,7 @@ def _axis_seconds(value: float | None) -> str:
 def _by_step(query: Asked, steps: Sequence[Total]) -> tuple[list[float], dict[float, Total]]:
     step = query.step_s
     first = query.window.since_unix_s // step * step
-    number = int((query.window.until_unix_s - first) // step) + 1
+    number = max(1, ceil((query.window.until_unix_s - first) / step))
     found = {total.step_unix_s: total for total in steps if total.step_unix_s is not None}
     return [first + step * index for index in range(min(number, 1_000))], found
 
@@ -194,7 +237,8 @@ def by_series(analyzer: TraceAnalyzer, query: Asked, by: str, title: str, width:
     sums: dict[str, float] = {}
     values: dict[str, dict[float, float]] = {}
     for total in groups:
-        value = total.cost_usd / query.step_s * 3600 if cost else total.spans / query.step_s
+        covered_s = query.covered_s(total.step_unix_s)
+        value = total.cost_usd / covered_s * 3600 if cost else total.spans / covered_s
         sums[total.key[0]] = sums.get(total.key[0], 0.0) + value
         values.setdefault(total.key[0], {})[total.step_unix_s or 0.0] = value
     largest = sorted(sums, key=lambda name: -sums[name])
@@ -205,7 +249,8 @@ def by_series(analyzer: TraceAnalyzer, query: Asked, by: str, title: str, width:
         rest = [sum(values[name].get(at, 0.0) for name in largest[len(shown) :]) for at in starts]
         series.append(charts.Line("other", rest))
     text = _axis_dollars if cost else _axis_number
-    return Series(charts.lines(series, starts, text, title=title, width=width), tuple(line.name for line in series), by)
+    draw = charts.both if width == charts.BROAD else charts.lines
+    return Series(draw(series, starts, text, title=title), tuple(line.name for line in series), by)
 
 
 def _axis_dollars(value: float | None) -> str:
@@ -225,7 +270,7 @@ def errors_over_time(query: Asked, steps: Sequence[Total]) -> Series:
     shown = sorted(sums, key=lambda kind: -sum(sums[kind].values()))[: charts.MOST_SERIES]
     series = [charts.Line(kind, [float(sums[kind].get(at, 0)) for at in starts]) for kind in shown]
     return Series(
-        charts.lines(series, starts, _axis_number, title="Failed calls by kind", width=charts.BROAD),
+        charts.both(series, starts, _axis_number, title="Failed calls by kind"),
         tuple(shown),
         "error_kind",
     )
@@ -240,6 +285,8 @@ class Slow(NamedTuple):
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
+    quality: float | None
+    """Lowest of its spans."""
 
 
 def _slowest(analyzer: TraceAnalyzer, query: Asked) -> tuple[Slow, ...]:
@@ -262,6 +309,7 @@ def _slow(analyzer: TraceAnalyzer, one: SlowSpan, longest: float) -> Slow:
         _sum([span.input_tokens for span in calls]),
         _sum([span.output_tokens for span in calls]),
         _sum([span.cost_usd for span in calls]),
+        min((span.quality for span in spans if span.quality is not None), default=None),
     )
 
 

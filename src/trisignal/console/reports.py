@@ -153,6 +153,8 @@ class Change(NamedTuple):
     """One group's part of a change, as text."""
 
     name: str
+    """With its dimension."""
+    value: str
     before: str
     after: str
     calls: str
@@ -184,7 +186,7 @@ def compare(analyzer: TraceAnalyzer, request: Request) -> Context:
         "after": text(found.after),
         "change": _signed(found.change, text),
         "worse": _is_worse(found, found.change),
-        "windows": (earlier, later),
+        "periods": (earlier, later),
         "causes": [_change(query, found, one, text) for one in found.causes[:5]],
         "tables": [
             (dimension, [_change(query, found, one, text) for one in groups[:10]])
@@ -197,12 +199,14 @@ def compare(analyzer: TraceAnalyzer, request: Request) -> Context:
 
 def _change(query: asked.Asked, found: Comparison, one: Contribution, text: Callable[[float | None], str]) -> Change:
     largest = max((abs(other.total) for _, groups in found.by_dimension for other in groups), default=0.0)
+    counted = one.calls_before or one.calls_after
     largest = largest or max((abs(other.total) for other in found.causes), default=1.0) or 1.0
     return Change(
         pages.cause_text(one),
+        one.value or pages.cause_text(one),
         text(one.before),
         text(one.after),
-        f"{display.count(one.calls_before)} → {display.count(one.calls_after)}",
+        f"{display.count(one.calls_before)} → {display.count(one.calls_after)}" if counted else display.NOTHING,
         _signed(one.rate, text),
         _signed(one.mix, text),
         _signed(one.total, text),

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from trisignal.analysis import answers
 from trisignal.analysis.analyzer import TraceAnalyzer
-from trisignal.analysis.query import DIMENSIONS, Subject
+from trisignal.analysis.query import CONTEXT_PREFIX, DIMENSIONS, Subject
 from trisignal.analysis.rows import LogLine, SpanRow
 from trisignal.console import asked, exposition
 from trisignal.errors import ConfigError, SourceError
@@ -118,6 +118,9 @@ _REQUEST = Parameter("request_id", "Only lines of this request.", _TEXT)
 _LIMIT = Parameter("limit", "Most rows.", {"type": "integer", "minimum": 1, "maximum": asked.MOST_ROWS})
 _OF = Parameter("of", "Model calls, first spans of requests, or all spans.", {"enum": ["calls", "requests", "spans"]})
 _BY = Parameter("by", "One to three dimensions, separated by commas.", _TEXT)
+_SOURCE = Parameter(
+    "source", "Add up the spans, or all calls by metrics where the console has them.", {"enum": ["spans", "metrics"]}
+)
 _STEP = Parameter(
     "step_s", "Length of steps of time, in seconds.", {"type": "integer", "minimum": 1, "maximum": 604800}
 )
@@ -221,9 +224,19 @@ def _compare(analyzer: TraceAnalyzer, request: Request) -> answers.Comparison:
     return analyzer.compare(earlier, later, measure=measure_of(request), **wanted.where)
 
 
+SOURCES = ("spans", "metrics")
+
+
 def _metrics(analyzer: TraceAnalyzer, request: Request) -> answers.Totals:
     wanted = _asked(request)
     by = asked.names("by", request.query_params.get("by"), "operation,provider,model")
+    source = request.query_params.get("source") or SOURCES[0]
+    if source not in SOURCES:
+        raise ConfigError("source", source[:40], ", ".join(SOURCES))
+    if source == "metrics":
+        if analyzer.metrics is None:
+            raise ConfigError("source", source, f"{SOURCES[0]}; {source} where the console has --metrics URL")
+        return analyzer.measured(by, quantiles=True, **wanted.arguments())
     return analyzer.totals(by, of=wanted.of, step_s=_step(request), quantiles=True, **wanted.arguments())
 
 
@@ -264,7 +277,7 @@ ENDPOINTS = (
     Endpoint("/v1/errors", "Failed calls by group", _errors, answers.Errors, (*_GROUPS, _BY, _OF, _LIMIT)),
     Endpoint("/v1/quality", "Scores by group", _quality, answers.Quality, (*_GROUPS, _BY, *_SCORES)),
     Endpoint("/v1/compare", "What changed between two windows", _compare, answers.Comparison, (*_GROUPS, *_BEFORE)),
-    Endpoint("/v1/metrics", "Totals by group", _metrics, answers.Totals, (*_GROUPS, _BY, _OF, _STEP)),
+    Endpoint("/v1/metrics", "Totals by group", _metrics, answers.Totals, (*_GROUPS, _BY, _OF, _STEP, _SOURCE)),
     Endpoint("/v1/metrics/prometheus", "Totals of the window in Prometheus' text format", _prometheus, str, _GROUPS),
     Endpoint("/v1/alerts", "Alerts over the store, active and past", alerts, Alerts, _WINDOW),
     Endpoint("/v1/logs", "Log lines that were bound to a trace", _logs, Logs, (*_WINDOW, _LIMIT, _REQUEST)),
@@ -287,19 +300,37 @@ def as_json(kind: Any, answer: Any, status: int = 200, headers: dict[str, str] |
     return Response(body, status, headers, media_type="application/json")
 
 
+def refusal(error: ConfigError) -> str:
+    """Which parameter is wrong, and what is allowed."""
+    return f"{error.setting}={str(error.value)[:80]!r} cannot be used; allowed: {error.allowed}"
+
+
 def problem(error: Exception, request: Request) -> Response:
     """The answer to a request that cannot be served: 400 for wrong parameters, 404, or 503 for the source."""
     if isinstance(error, ConfigError):
-        return as_json(Problem, Problem(f"{error.setting}={str(error.value)[:80]!r}: allowed: {error.allowed}"), 400)
+        return as_json(Problem, Problem(refusal(error)), 400)
     assert isinstance(error, SourceError)
     if request.url.path == "/health":
         return as_json(Health, Health("failing", error.source, notes=(error.problem,)), 503)
     return as_json(Problem, Problem(error.problem), 404 if "trace_id" in request.path_params else 503)
 
 
+def _check_names(endpoint: Endpoint, request: Request) -> None:
+    """A misspelt filter would answer with everything."""
+    known = [parameter.name for parameter in endpoint.parameters]
+    filtered = "model" in known
+    for name, value in request.query_params.items():
+        if name not in known and not (filtered and name.startswith(CONTEXT_PREFIX)):
+            if not endpoint.path.startswith("/v1/"):
+                continue  # probes of health checkers carry what they like
+            allowed = ", ".join([*known, *([f"{CONTEXT_PREFIX}NAME"] if filtered else [])])
+            raise ConfigError(name[:40], value[:40], f"these parameters: {allowed}" if allowed else "no parameter")
+
+
 def serve(endpoint: Endpoint, analyzer: TraceAnalyzer, request: Request) -> Response:
     """Answer one request."""
     try:
+        _check_names(endpoint, request)
         answer = endpoint.answer(analyzer, request)
     except (ConfigError, SourceError) as error:
         return problem(error, request)

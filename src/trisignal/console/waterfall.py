@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from markupsafe import Markup
 from starlette.requests import Request
 
+from trisignal import semconv as names
 from trisignal.analysis.analyzer import TraceAnalyzer
 from trisignal.analysis.answers import Node
 from trisignal.analysis.rows import SpanRow
@@ -57,8 +59,50 @@ def trace(analyzer: TraceAnalyzer, request: Request) -> Context:
         "ticks": [whole * part for part in (0.0, 0.25, 0.5, 0.75)],
         "chosen": chosen,
         "facts": facts_of(chosen.span),
+        "messages": messages_of(chosen.span),
         "attributes": sorted(chosen.span.attributes.items()),
     }
+
+
+def messages_of(span: SpanRow) -> list[tuple[str, str]]:
+    """Role and text of the captured messages of a call, in their order; none where content is off.
+
+    Args:
+        span: With its attributes.
+    """
+    shown: list[tuple[str, str]] = []
+    system = span.attributes.get(names.SYSTEM_INSTRUCTIONS)
+    if system:
+        shown.append(("system", _part(_parsed(system))))
+    for key in (names.INPUT_MESSAGES, names.OUTPUT_MESSAGES):
+        given = _parsed(span.attributes.get(key))
+        for message in given if isinstance(given, list) else [given] if given else []:
+            if isinstance(message, dict):
+                role = str(message.get("role") or ("assistant" if key == names.OUTPUT_MESSAGES else "user"))
+                shown.append((role, _part(message.get("parts", message.get("content", "")))))
+            else:
+                shown.append(("", str(message)))
+    return shown
+
+
+def _parsed(value: object) -> object:
+    """Messages are JSON texts; one that was cut, or is none, is shown as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _part(part: object) -> str:
+    """A part of a message as text: what has none is written as JSON."""
+    if isinstance(part, list):
+        return "\n".join(filter(None, map(_part, part)))
+    if isinstance(part, dict):
+        text = part.get("content", part.get("text"))
+        return text if isinstance(text, str) else json.dumps(part, ensure_ascii=False, default=str)
+    return "" if part is None else str(part)
 
 
 def facts_of(span: SpanRow) -> list[tuple[str, str]]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import heapq
 import os
-import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 
 from trisignal.analysis.query import Query, Window
-from trisignal.analysis.rows import JudgedSpan, LogLine, Rows, Score, SpanRow, Total, TraceRecord
+from trisignal.analysis.rows import JudgedSpan, LogLine, Rows, Score, ScoreGroup, SpanRow, Total, TraceRecord
 from trisignal.analysis.source import Capabilities, Holding
 from trisignal.errors import SourceError
-from trisignal.store import conditions, history, loading, scanning, schema
+from trisignal.store import conditions, history, judging, loading, scanning, schema
 from trisignal.store.connections import Connections, Reading
 from trisignal.store.folder import DayFile, Folder
 from trisignal.store.scanning import Block, Key
@@ -145,7 +143,7 @@ class StoreSource:
                     continue
                 ids = loading.trace_ids(db, trace, MOST_SPANS - len(spans) + 1)
                 spans.extend(loading.spans(db, ids, with_attributes=True).values())
-                scores.extend(_scores_of(db, ids, trace))
+                scores.extend(judging.of_trace(db, ids[:MOST_SPANS], trace))
                 lines = f"SELECT {loading.LOG_COLUMNS} FROM log WHERE trace = ? LIMIT ?"
                 logs.extend(loading.logs(db, db.execute(lines, (trace, MOST_SPANS)).fetchall()))
         spans.sort(key=lambda span: (span.start_unix_s, -span.duration_s))
@@ -232,10 +230,20 @@ class StoreSource:
         for file in self.folder.files():
             with self._connections.open(file, reading) as db:
                 if db is not None:
-                    judged.extend(_judged(db, query, most))
+                    judged.extend(judging.worst(db, query, most))
         judged.sort(key=lambda one: (one.score.score if one.score.score is not None else 2.0, -one.score.unix_s))
         partial = reading.partial or len(judged) > most
         return Rows(tuple(judged[query.offset : most]), partial, notes=tuple(reading.notes))
+
+    def spread(self, query: Query, by: Sequence[str], threshold: float) -> Rows[ScoreGroup]:
+        """How scores are spread over tenths and groups."""
+        reading = self._connections.reading()
+        groups: list[ScoreGroup] = []
+        for file in self.folder.files():
+            with self._connections.open(file, reading) as db:
+                if db is not None:
+                    groups.extend(judging.spread(db, query, by, threshold))
+        return Rows(tuple(groups), reading.partial, notes=tuple(reading.notes))
 
     def logs(self, query: Query) -> Rows[LogLine]:
         """Log lines in the window, newest first."""
@@ -256,38 +264,3 @@ class StoreSource:
     def close(self) -> None:
         """Close the files."""
         self._connections.close()
-
-
-def _scores_of(db: sqlite3.Connection, ids: Sequence[int], trace: bytes) -> list[Score]:
-    columns = loading.SCORE_COLUMNS
-    waiting = db.execute(f"SELECT {columns} FROM score WHERE row IS NULL AND trace = ?", (trace,)).fetchall()
-    marks = ", ".join(map(str, ids[:MOST_SPANS]))
-    known = db.execute(f"SELECT {columns} FROM score WHERE row IN ({marks})").fetchall()
-    return loading.scores(db, [*known, *waiting])
-
-
-def _judged(db: sqlite3.Connection, query: Query, most: int) -> list[JudgedSpan]:
-    # The bound is on the score itself here, not on the lowest of its span.
-    condition = conditions.where(db, replace(query, max_quality=None))
-    named = conditions.word_ids(db, [query.evaluation]) if query.evaluation else [0]
-    if condition is None or not named:
-        return []
-    since, until = scanning.nanoseconds(query)
-    columns = ", ".join(f"c.{name.strip()}" for name in loading.SCORE_COLUMNS.split(","))
-    evaluation = f"AND c.evaluation = {named[0]}" if query.evaluation else ""
-    below = "" if query.max_quality is None else f"AND c.score <= {float(query.max_quality)!r}"
-    bare = query.where or query.min_duration_s is not None or query.text
-    condition = conditions.Conditions(
-        condition.sql.replace("quality IS NOT NULL AND quality <= ?", "?"), condition.values
-    )
-    asked = condition.and_(conditions.subject(query.of))
-    late = "" if bare else f"OR (c.row IS NULL AND c.at >= {since} AND c.at < {until})"
-    rows = db.execute(
-        f"SELECT {columns}, c.row FROM score c LEFT JOIN span s ON s.id = c.row WHERE ((s.id IS NOT NULL "
-        f"AND start >= ? AND start < ? AND {asked.sql}) {late}) {evaluation} {below} "
-        "ORDER BY c.score IS NULL, c.score, c.at DESC LIMIT ?",
-        (since, until, *asked.values, most),
-    ).fetchall()
-    spans = loading.spans(db, sorted({row[7] for row in rows if row[7] is not None}), with_attributes=query.attributes)
-    scores = loading.scores(db, [row[:7] for row in rows])
-    return [JudgedSpan(score, spans.get(row[7])) for score, row in zip(scores, rows)]
