@@ -93,6 +93,8 @@ ATTRIBUTE_MEANING = {
     names.PROPOSED_COST["amount"]: "the cost under the name proposed for the conventions, in profile `2026-10`",
     names.PROPOSED_COST["currency"]: "`USD`, in profile `2026-10`",
     names.PROPOSED_COST["source"]: "`provider` or `local`, in profile `2026-10`",
+    names.RUN_COST: "US dollars of an agent's whole run, as its SDK reports them: a sum of what its calls have",
+    names.RUN_TURNS: "turns of an agent's run, as its SDK reports them",
     batch.BATCH_ID: "the vendor's id of a batch job",
     batch.BATCH_STATE: "state of a batch job, as its vendor reports it",
     batch.BATCH_REQUESTS: "requests in a batch job",

@@ -131,6 +131,13 @@ REGISTRY: tuple[Row, ...] = (
     ),
     Row("mcp", "mcp", "trisignal.clients.frameworks.mcp:provider", ">=1.0", aliases=("fastmcp",)),
     Row(
+        "claude-agent-sdk",
+        "claude_agent_sdk",
+        "trisignal.clients.frameworks.claude_agent_sdk:provider",
+        ">=0.1",
+        aliases=("claude code", "claude code sdk", "claude agents"),
+    ),
+    Row(
         "openai-agents",
         "agents",
         "trisignal.clients.frameworks.openai_agents:provider",

@@ -42,6 +42,8 @@ from trisignal.semconv.money import OTHER_MODELS_INPUT as OTHER_MODELS_INPUT
 from trisignal.semconv.money import OTHER_MODELS_OUTPUT as OTHER_MODELS_OUTPUT
 from trisignal.semconv.money import PROPOSED_COST as PROPOSED_COST
 from trisignal.semconv.money import PROPOSED_SOURCES as PROPOSED_SOURCES
+from trisignal.semconv.money import RUN_COST as RUN_COST
+from trisignal.semconv.money import RUN_TURNS as RUN_TURNS
 from trisignal.semconv.money import SERVER_TOOL_PREFIX as SERVER_TOOL_PREFIX
 from trisignal.semconv.money import UNPRICED_REASON as UNPRICED_REASON
 from trisignal.semconv.money import USAGE_AUDIO_S as USAGE_AUDIO_S

@@ -50,6 +50,7 @@ class OtelMetricsSink:
     """
 
     name = "otel_metrics"
+    takes_lines = True
 
     def __init__(
         self,
