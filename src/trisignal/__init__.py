@@ -27,7 +27,9 @@ from trisignal.web.request_id import RequestIdMiddleware, WsgiRequestIdMiddlewar
 
 if _TYPE_CHECKING:
     from trisignal.analysis.analyzer import TraceAnalyzer
+    from trisignal.assembly.flush_middleware import FlushMiddleware, WsgiFlushMiddleware
     from trisignal.assembly.pushgateway import push, push_at_exit, pushing
+    from trisignal.assembly.short_lives import flush_on_return
     from trisignal.bridge.processor import BridgeSpanProcessor
     from trisignal.export.fast_otlp import fast_otlp
     from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
@@ -52,6 +54,7 @@ __all__ = [
     "BudgetExceeded",
     "Cache",
     "ContextThreadPoolExecutor",
+    "FlushMiddleware",
     "GuardExceeded",
     "Health",
     "LimitExceeded",
@@ -65,6 +68,7 @@ __all__ = [
     "Summary",
     "Telemetry",
     "TraceAnalyzer",
+    "WsgiFlushMiddleware",
     "WsgiRequestIdMiddleware",
     "agent",
     "alert_to_log",
@@ -79,6 +83,7 @@ __all__ = [
     "evaluate",
     "fast_otlp",
     "feedback",
+    "flush_on_return",
     "guard",
     "health",
     "healthiest",
@@ -106,6 +111,9 @@ __all__ = [
 ]
 
 _LATER = {
+    "FlushMiddleware": "trisignal.assembly.flush_middleware",
+    "WsgiFlushMiddleware": "trisignal.assembly.flush_middleware",
+    "flush_on_return": "trisignal.assembly.short_lives",
     "AlertPattern": "trisignal.watch.patterns",
     "StoreAlerts": "trisignal.watch.store_alerts",
     "ServerMiddleware": "trisignal.web.model_server",

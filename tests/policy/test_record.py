@@ -31,7 +31,7 @@ def test_every_field_is_found_again(monkeypatch: Any) -> None:
     call = policy._record(draft, *sentinels, charge, model_call)
 
     told = {
-        "start_ns": 1_000_000_000, "duration_s": 3.0, "outcome": "cancelled", "retries": ("timeout",), "rate_limits": (),
+        "batch": "", "start_ns": 1_000_000_000, "duration_s": 3.0, "outcome": "cancelled", "retries": ("timeout",), "rate_limits": (),
         "closing": {"closing": 1}, "content": {"content": "<content>"}, "dimensions": ("<tenant>",), "trace_id": "",
         "span_id": "", "sampled": False, "server_tools": {"search": 2}, "bound": {"tenant": "<tenant>"},
     }  # fmt: skip
