@@ -55,7 +55,7 @@ def test_from_the_overview_to_a_span(page: Any) -> None:
     page.wait_for_url("**/traces/*")
     page.get_by_role("link", name="handbook").click()
     page.wait_for_url("**?span=*")
-    assert page.locator("dl").first.get_by_text("retrieval", exact=True).count() == 1
+    assert page.locator(".two > div").last.locator("dl").first.get_by_text("retrieval", exact=True).count() == 1
     assert page.locator("tr.chosen").count() == 1
 
 

@@ -39,13 +39,15 @@ class Asked:
     of: Subject = "calls"
     page: int = 1
     limit: int = PAGE_ROWS
+    shortest_step_s: float = 0.0
+    """Charts have no shorter steps."""
 
     @property
     def step_s(self) -> float:
-        """Length of a step of charts: about 60 steps in the window, a round length."""
+        """Length of a step of charts: up to 60 steps in the window, a round length that sums are kept for."""
         rough = self.window.duration_s / 60
-        steps = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-        return float(next((step for step in steps if step >= rough), steps[-1]))
+        steps = (1, 5, 10, 15, 30, 60, 120, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+        return float(next((step for step in steps if step >= max(rough, self.shortest_step_s)), steps[-1]))
 
     def covered_s(self, start_unix_s: float | None) -> float:
         """Seconds of a step that are in the window: the first and the last one are seldom whole.
@@ -57,8 +59,14 @@ class Asked:
         return max(self.step_s / 5, covered)
 
     def before(self) -> tuple[float, float]:
-        """The window of the same length right before this one, as Unix seconds."""
-        return self.window.since_unix_s - self.window.duration_s, self.window.since_unix_s
+        """The window of the same length right before this one, as Unix seconds.
+
+        Where this one begins with a whole minute so does that one, less than a minute later: sums are kept by minute.
+        """
+        since = self.window.since_unix_s
+        start = since - self.window.duration_s
+        whole = since % 60 == 0 and self.window.duration_s >= 1200
+        return (-(-start // 60) * 60 if whole else start), since
 
     def window_arguments(self) -> dict[str, Any]:
         """Arguments ``since`` and ``until`` of the analyser's methods."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import ceil, sqrt
+from math import sqrt
 from typing import Any, NamedTuple, TypeVar
 
 from markupsafe import Markup
@@ -13,7 +13,7 @@ from trisignal import semconv as names
 from trisignal.analysis.analyzer import TraceAnalyzer
 from trisignal.analysis.answers import Comparison, Contribution, Share, SlowSpan
 from trisignal.analysis.rows import SpanRow, Total
-from trisignal.console import asked, charts, display
+from trisignal.console import asked, charts, display, series
 from trisignal.console.asked import Asked
 from trisignal.errors import ConfigError, SourceError
 
@@ -71,9 +71,9 @@ def overview(analyzer: TraceAnalyzer, request: Request) -> Context:
         "asked": query,
         "tiles": _tiles(query, now, then),
         "changed": _changed(analyzer, query) if now.spans and then.spans else None,
-        "latency": _latency(query, steps),
-        "rate": by_series(analyzer, query, "model", "Calls per second by model"),
-        "cost": by_series(analyzer, query, split, f"Cost per hour by {split}"),
+        "latency": series.latency(query, steps),
+        "rate": series.by_series(analyzer, query, "model", "Calls per second by model"),
+        "cost": series.by_series(analyzer, query, split, f"Cost per hour by {split}"),
         "slowest": _slowest(analyzer, query),
         "measured": _measured(analyzer, query, now),
         "empty": not now.spans,
@@ -113,7 +113,8 @@ def _total(groups: Sequence[Total]) -> Total:
 
 
 def _tiles(query: Asked, now: Total, then: Total) -> tuple[Tile, ...]:
-    hours = query.window.duration_s / 3600
+    hours, earlier = query.window.duration_s / 3600, query.before()
+    hours_then = (earlier[1] - earlier[0]) / 3600
     known = then.spans > 0
 
     def rate(total: Total) -> float | None:
@@ -131,7 +132,7 @@ def _tiles(query: Asked, now: Total, then: Total) -> tuple[Tile, ...]:
     failing = note(rate(now), rate(then), display.percent) if _differs(now, then) else ("steady" if known else "", "")
     latency = note(now.p95_s, then.p95_s, display.seconds)
     first = note(first_token(now), first_token(then), display.seconds)
-    spent = note(now.cost_usd / hours, then.cost_usd / hours, display.dollars)
+    spent = note(now.cost_usd / hours, then.cost_usd / hours_then, display.dollars)
     left = f"{display.count(now.abandoned + now.cancelled)} left early"
     by_duration = query.link("/calls", order="duration")
     return (
@@ -199,81 +200,6 @@ def cause_text(one: Contribution) -> str:
 
 def _narrowed(query: Asked, one: Contribution) -> str:
     return query.link("/calls", **{one.dimension: one.value or None}, order="duration")
-
-
-def _latency(query: Asked, steps: Sequence[Total]) -> Markup:
-    starts, found = _by_step(query, steps)
-    series = [
-        charts.Line("p50", [found[at].p50_s if at in found else None for at in starts]),
-        charts.Line("p95", [found[at].p95_s if at in found else None for at in starts]),
-    ]
-    return charts.lines(series, starts, _axis_seconds, title="Latency, p50 and p95")
-
-
-def _axis_seconds(value: float | None) -> str:
-    return "0 s" if not value else f"{value:g} s" if value >= 1 else f"{value * 1000:g} ms"
-
-
-def _by_step(query: Asked, steps: Sequence[Total]) -> tuple[list[float], dict[float, Total]]:
-    step = query.step_s
-    first = query.window.since_unix_s // step * step
-    number = max(1, ceil((query.window.until_unix_s - first) / step))
-    found = {total.step_unix_s: total for total in steps if total.step_unix_s is not None}
-    return [first + step * index for index in range(min(number, 1_000))], found
-
-
-class Series(NamedTuple):
-    """A chart with its legend."""
-
-    chart: Markup
-    names: tuple[str, ...]
-    split: str
-
-
-def by_series(analyzer: TraceAnalyzer, query: Asked, by: str, title: str, width: int = charts.WIDTH) -> Series:
-    """The largest groups over time: calls per second by model, or cost per hour by whatever is given."""
-    cost = title.startswith("Cost")
-    groups = analyzer.totals((by,), step_s=query.step_s, **query.arguments()).groups
-    sums: dict[str, float] = {}
-    values: dict[str, dict[float, float]] = {}
-    for total in groups:
-        covered_s = query.covered_s(total.step_unix_s)
-        value = total.cost_usd / covered_s * 3600 if cost else total.spans / covered_s
-        sums[total.key[0]] = sums.get(total.key[0], 0.0) + value
-        values.setdefault(total.key[0], {})[total.step_unix_s or 0.0] = value
-    largest = sorted(sums, key=lambda name: -sums[name])
-    shown = largest[: charts.MOST_SERIES - 1] if len(largest) > charts.MOST_SERIES else largest
-    starts, _ = _by_step(query, groups)
-    series = [charts.Line(name or "none", [values[name].get(at, 0.0) for at in starts]) for name in shown]
-    if len(largest) > len(shown):
-        rest = [sum(values[name].get(at, 0.0) for name in largest[len(shown) :]) for at in starts]
-        series.append(charts.Line("other", rest))
-    text = _axis_dollars if cost else _axis_number
-    draw = charts.both if width == charts.BROAD else charts.lines
-    return Series(draw(series, starts, text, title=title), tuple(line.name for line in series), by)
-
-
-def _axis_dollars(value: float | None) -> str:
-    return f"${value or 0:g}"
-
-
-def _axis_number(value: float | None) -> str:
-    return f"{value or 0:g}"
-
-
-def errors_over_time(query: Asked, steps: Sequence[Total]) -> Series:
-    """Failed calls per step, by kind."""
-    starts, _ = _by_step(query, steps)
-    sums: dict[str, dict[float, int]] = {}
-    for total in steps:
-        sums.setdefault(total.key[0] or "other", {})[total.step_unix_s or 0.0] = total.spans
-    shown = sorted(sums, key=lambda kind: -sum(sums[kind].values()))[: charts.MOST_SERIES]
-    series = [charts.Line(kind, [float(sums[kind].get(at, 0)) for at in starts]) for kind in shown]
-    return Series(
-        charts.both(series, starts, _axis_number, title="Failed calls by kind"),
-        tuple(shown),
-        "error_kind",
-    )
 
 
 class Slow(NamedTuple):

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from trisignal.analysis.analyzer import TraceAnalyzer
 from trisignal.analysis.answers import Comparison, Contribution
-from trisignal.console import asked, charts, display, pages, rest
+from trisignal.console import asked, charts, display, pages, rest, series
 from trisignal.console.pages import Context
 
 COST_DIMENSIONS = (
@@ -65,7 +65,9 @@ def cost(analyzer: TraceAnalyzer, request: Request) -> Context | Response:
         "cut": len(found.groups) - len(groups),
         "total": found.total,
         "dearest": dearest,
-        "chart": pages.by_series(analyzer, query, by[0], f"Cost per hour by {by[0].replace('_', ' ')}", charts.BROAD),
+        "chart": series.by_series(
+            analyzer, query, by[0], f"Cost per hour by {by[0].replace('_', ' ')}", charts.BROAD, found.groups
+        ),
         "coverage": found.coverage,
         "csv": query.link("/cost", by=",".join(by), format="csv"),
         "focus": query.link("/cost", by=",".join(by), format="focus"),
@@ -119,7 +121,7 @@ def errors(analyzer: TraceAnalyzer, request: Request) -> Context:
         "groups": groups,
         "errors": found.errors,
         "calls": found.calls,
-        "chart": pages.errors_over_time(query, steps),
+        "chart": series.errors_over_time(query, steps),
         "coverage": found.coverage,
     }
 
