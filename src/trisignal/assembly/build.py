@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -77,10 +78,23 @@ def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler |
         made.flushes.append(lambda timeout_s: prometheus.settle())
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
+    _attach_tail(made)
     _share(made)
     sources.watch(made)
     _hook_fork()
     lifecycle.at_exit_last()
+
+
+def _attach_tail(made: Telemetry) -> None:
+    """Let scores, forks and the clock reach the tail sampler."""
+    for tail in [built.tail for built in made.built if built.tail is not None]:
+        state.attach(tail)
+        made.undo.append(partial(state.detach, tail))
+    if made.settings.tail_sampling and not any(built.signal in ("traces", IDS_ONLY) for built in made.built):
+        _guard.warn(
+            "tail_sampling has no effect on a tracer provider of the application's own: sample in the collector",
+            contained=True,
+        )
 
 
 def _add_bridge(made: Telemetry) -> None:

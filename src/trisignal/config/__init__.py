@@ -114,6 +114,20 @@ class Settings:
     trace_sample_ratio: float = _setting(
         1.0, values.share, "Share of traces kept by the provider that setup() builds; by trace id."
     )
+    tail_sampling: bool = _setting(
+        False,
+        values.switch,
+        "Keep whole traces for what happened in them, in the provider that setup() builds; `trace_sample_ratio` is the "
+        "share of the others.",
+    )
+    tail_wait_s: float = _setting(
+        5.0, values.duration, "Seconds that an ended trace waits for a score or a late span that speaks for it."
+    )
+    tail_dear_usd: float = _setting(1.0, values.dollars, "US dollars from which on a trace is kept as dear.")
+    tail_max_traces: int = _setting(5000, values.whole(1), "Traces that tail sampling may hold.")
+    tail_max_spans: int = _setting(50_000, values.whole(1), "Spans that tail sampling may hold.")
+    tail_max_mb: int = _setting(64, values.whole(1), "Megabytes that tail sampling may hold, roughly.")
+    tail_max_s: float = _setting(300.0, values.duration, "Seconds that tail sampling waits for a trace to end.")
     log_sample_ratio: float = _setting(
         1.0, values.share, "Share of success log lines, by trace id; failures are always logged."
     )

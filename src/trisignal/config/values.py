@@ -132,9 +132,17 @@ def keys(value: Any) -> tuple[str, ...]:
     return listed
 
 
+def dollars(value: Any) -> float:
+    """US dollars, more than none."""
+    return _above_none(value, "a finite number of US dollars above 0")
+
+
 def duration(value: Any) -> float:
     """A time in seconds."""
-    allowed = "a finite number of seconds above 0"
+    return _above_none(value, "a finite number of seconds above 0")
+
+
+def _above_none(value: Any, allowed: str) -> float:
     try:
         number = _number(value)
     except (TypeError, ValueError, OverflowError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
@@ -25,6 +26,9 @@ from trisignal.export.losses import bounded, watched
 from trisignal.export.redaction_gate import Clean, RedactingExporter, redacted_logs, redacted_metrics
 from trisignal.semconv import limits
 
+if TYPE_CHECKING:
+    from trisignal.export.tail_sampling import TailSampler
+
 IDS_ONLY = "ids"
 """Signal of a tracer provider that exports nothing: its spans are not sampled, and no decision of anybody's."""
 
@@ -34,6 +38,8 @@ class Built(NamedTuple):
 
     signal: str
     provider: Any
+    tail: TailSampler | None = None
+    """What samples whole traces, where that is asked for."""
 
 
 def _resource(settings: Settings) -> Resource:
@@ -112,7 +118,7 @@ def tracer_provider_from(settings: Settings, clean: Clean) -> Built:
     """
     exporters = build("TRACES", exporters_of("TRACES"))
     sampler: Sampler | None = None
-    if settings.trace_sample_ratio < 1:
+    if settings.trace_sample_ratio < 1 and not settings.tail_sampling:
         sampler = ParentBased(TraceIdRatioBased(settings.trace_sample_ratio))
     provider = SharedTracerProvider(sampler=sampler, resource=_resource(settings))
     wanted = provider.sampler
@@ -123,10 +129,19 @@ def tracer_provider_from(settings: Settings, clean: Clean) -> Built:
         provider.awaken = lambda: setattr(asleep, "inner", wanted)
     else:
         provider.sampler = replaceable(wanted)
-    for exporter in exporters:
-        sending = watched(RedactingExporter(exporter, clean), "traces")
-        provider.add_span_processor(bounded(BatchSpanProcessor(sending), "traces"))
-    return Built("traces" if exporters else IDS_ONLY, provider)
+    processors: list[SpanProcessor] = [
+        bounded(BatchSpanProcessor(watched(RedactingExporter(exporter, clean), "traces")), "traces")
+        for exporter in exporters
+    ]
+    tail = None
+    if settings.tail_sampling and processors:
+        from trisignal.export.tail_sampling import TailSampler
+
+        tail = TailSampler(processors, settings)
+        processors = [tail]
+    for processor in processors:
+        provider.add_span_processor(processor)
+    return Built("traces" if exporters else IDS_ONLY, provider, tail)
 
 
 def meter_provider_from(settings: Settings, clean: Clean) -> Built | None:

@@ -46,6 +46,9 @@ LIMIT_METRICS: dict[str, Metric] = {
     "guard_refused": _metric(
         "llm.guard_refused", "counter", "{call}", ("guard", "resource"),
         "Model calls, tool calls and agents refused because their guarded run had reached a limit"),
+    "tail_traces": _metric(
+        "trisignal.tail_traces", "counter", "{trace}", ("decision", "reason"),
+        "Traces that tail sampling kept or dropped, by what decided"),
     "limits_unavailable": _metric(
         "llm.limits_unavailable", "counter", "{call}", ("limit",),
         "Calls for which a budget or a guard could not ask its shared accounts"),
