@@ -9,7 +9,7 @@ INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) 
 # What runs the tests: with MEASURE=1 their coverage is recorded.
 RUN = $(if $(MEASURE),coverage run -m,python -m)
 
-.PHONY: help demo serve console test test-all e2e coexistence coverage measure coverage-report compile lint types docs pictures bench clean
+.PHONY: help demo serve console test test-all e2e coexistence frameworks coverage measure coverage-report compile lint types docs pictures bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -51,6 +51,9 @@ e2e: $(VENV)/.test  ## Real servers: Prometheus, Alertmanager, gunicorn, collect
 coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
 	@$(BIN)/python scripts/environments.py $(VENV)/environments
 	@TRISIGNAL_ENVIRONMENTS=$(abspath $(VENV)/environments) $(BIN)/python -m pytest -q tests/coexistence
+
+frameworks: $(VENV)/.test  ## Agent frameworks on a model server of this machine, each in its own environment
+	@$(BIN)/python scripts/frameworks.py $(VENV)/frameworks --check
 
 coverage: $(VENV)/.test  ## Lines and branches of src that the tests run, everything but coexistence; fails below what pyproject.toml asks for
 	@$(MAKE) measure coverage-report

@@ -47,6 +47,8 @@ _SPEAK_OPENAI = (
 )  # fmt: skip
 """Servers and vendors that are called through openai's client."""
 
+_HAYSTACK_PIPELINES = ("haystack.core.pipeline.pipeline", "haystack.core.pipeline.async_pipeline")
+
 REGISTRY: tuple[Row, ...] = (
     Row(
         "openai",
@@ -145,6 +147,49 @@ REGISTRY: tuple[Row, ...] = (
         also=("agents.realtime.openai_realtime", "agents.realtime.session"),
         aliases=("openai agents sdk",),
     ),
+    Row("crewai", "crewai", "trisignal.clients.frameworks.crewai:provider", ">=1.0"),
+    Row(
+        "agno",
+        "agno",
+        "trisignal.clients.frameworks.agno:provider",
+        ">=2.0",
+        also=("agno.agent", "agno.team", "agno.workflow", "agno.tools"),
+    ),
+    Row("smolagents", "smolagents", "trisignal.clients.frameworks.smolagents:provider", ">=1.20"),
+    Row(
+        "haystack",
+        "haystack",
+        "trisignal.clients.frameworks.haystack:provider",
+        ">=2.20",
+        # Its packages import their modules when something is taken from them.
+        also=("haystack.components.agents.agent", "haystack.tools.tool", *_HAYSTACK_PIPELINES),
+        package="haystack-ai",
+    ),
+    Row("dspy", "dspy", "trisignal.clients.frameworks.dspy:provider", ">=3.0"),
+    Row(
+        "autogen",
+        "autogen_agentchat.teams",
+        "trisignal.clients.frameworks.autogen:provider",
+        ">=0.7",
+        package="autogen-agentchat",
+        aliases=("autogen core", "autogen ext"),
+    ),
+    # These write spans of agents and tools themselves: they are switched on.
+    Row(
+        "pydantic-ai",
+        "pydantic_ai",
+        "trisignal.clients.frameworks.own_spans:pydantic_ai",
+        ">=2.0",
+        package="pydantic-ai-slim",
+    ),
+    Row(
+        "semantic-kernel",
+        "semantic_kernel.agents",
+        "trisignal.clients.frameworks.own_spans:semantic_kernel",
+        ">=1.30",
+        package="semantic-kernel",
+    ),
+    Row("ag2", "ag2.agent", "trisignal.clients.frameworks.own_spans:ag2", ">=1.0", package="ag2"),
 )
 
 

@@ -270,7 +270,8 @@ USAGE: dict[str, tuple[str, ...]] = {
         "llm.token_count.prompt_details.cache_write",
     ),
     "reasoning": (
-        names.USAGE_REASONING, "gen_ai.usage.reasoning_tokens", "gen_ai.usage.details.reasoning_tokens",
+        names.USAGE_REASONING, "gen_ai.usage.reasoning_tokens", "gen_ai.usage.thinking_tokens",
+        "gen_ai.usage.details.reasoning_tokens",
         "llm.usage.reasoning_tokens", "llm.token_count.completion_details.reasoning", "ai.usage.reasoningTokens",
     ),
     "input_audio": (

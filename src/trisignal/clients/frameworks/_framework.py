@@ -6,7 +6,9 @@ around these calls are made, so that agent, conversation and trace reach them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from trisignal import _context, _guard
@@ -14,7 +16,7 @@ from trisignal import semconv as names
 from trisignal.call import ContentSource, Draft
 from trisignal.clients._patch import Wrapper
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.engine import lifecycle, state
+from trisignal.engine import current, lifecycle, state
 from trisignal.engine.state import reads_content
 from trisignal.formats.plain import PLAIN
 from trisignal.streams.fold import Fold
@@ -100,6 +102,82 @@ class Around:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """An exception has nothing more to report."""
+
+
+def nested(operation: str, name: str, conversation_id: str = "") -> Draft | None:
+    """A draft of an agent or a workflow; None right inside of the same one, which a framework enters twice.
+
+    Args:
+        operation: ``invoke_agent`` or ``invoke_workflow``.
+        name: Name of the entity.
+        conversation_id: Conversation that it is a part of.
+    """
+    around = _context.current.get()
+    if around is not None and around.operation == operation and around.name == name:
+        return None
+    return entity(operation, name, conversation_id)
+
+
+def outermost(name: str) -> Draft | None:
+    """A draft of a workflow; None inside of anything larger, of which this is a step."""
+    return None if _context.current.get() is not None else entity(names.INVOKE_WORKFLOW, name)
+
+
+def run_wrapper(begin: Begin, end: End = keep_result) -> Wrapper:
+    """The wrapper of a method that answers with a result, a coroutine or a generator, as it is asked.
+
+    Args:
+        begin: Makes the draft of a run, or None.
+        end: Takes the result; returns whether the run is over.
+    """
+
+    def call(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        draft = _opened(begin, instance, args, kwargs)
+        if draft is None:
+            return wrapped(*args, **kwargs)
+        with _current(draft):
+            result = wrapped(*args, **kwargs)
+        if inspect.isgenerator(result):
+            return drive(result, draft, _fold(draft))
+        if inspect.isasyncgen(result):
+            return adrive(result, draft, _fold(draft))
+        if inspect.iscoroutine(result):
+            return _awaited(draft, result, end)
+        _ended(draft, result, end)
+        return result
+
+    return call
+
+
+async def _awaited(draft: Draft, coroutine: Any, end: End) -> Any:
+    with _current(draft):
+        result = await coroutine
+    _ended(draft, result, end)
+    return result
+
+
+@contextmanager
+def _current(draft: Draft) -> Generator[None, None, None]:
+    """A call is the current one; an exception ends it."""
+    tokens = None
+    try:
+        tokens = current.activate(draft)
+        yield
+        current.deactivate(tokens)
+    except BaseException as error:
+        current.restore(draft, tokens)
+        lifecycle.close_call(draft, error)
+        raise
+
+
+def _ended(draft: Draft, result: Any, end: End) -> None:
+    try:
+        over = end(draft, result)
+    except Exception as error:
+        _guard.contain("framework.end", error)
+        over = True
+    if over:
+        lifecycle.close_call(draft)
 
 
 def _opened(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:

@@ -5,15 +5,18 @@ Its models are not touched: they call clients, which are counted there.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from typing import Any
 
+from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
 from trisignal.clients.frameworks._framework import Around, entity, keep, keep_result, tool
-from trisignal.engine import lifecycle
+from trisignal.engine import lifecycle, state
+from trisignal.engine.current import activate, deactivate, restore
 
 
 def _run(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
@@ -21,6 +24,57 @@ def _run(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     if isinstance(instance, agents.BaseWorkflowAgent):
         return entity(names.INVOKE_AGENT, instance.name)
     return entity(names.INVOKE_WORKFLOW, type(instance).__name__)
+
+
+class _Turn:
+    """Reads what a workflow of several agents does for the one whose turn it is.
+
+    Its steps run in tasks of their own, so the agent's span is made current in each.
+
+    Args:
+        opens: The method asks the agent's model: the turn begins with the first of these.
+    """
+
+    def __init__(self, *, opens: bool) -> None:
+        self._opens = opens
+
+    async def __call__(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+        flow = _context.current.get()
+        if flow is None or flow.operation != names.INVOKE_WORKFLOW or state.is_off():
+            return await wrapped(*args, **kwargs)
+        turn: Draft | None = flow.exchange
+        if self._opens and (turn is None or turn.name != str(instance.name)):
+            _over(flow)
+            turn = flow.exchange = entity(names.INVOKE_AGENT, str(instance.name))
+            lifecycle.open_call(turn)
+        if turn is None or turn.ended:
+            return await wrapped(*args, **kwargs)
+        tokens = None
+        try:
+            tokens = activate(turn)
+            result = await wrapped(*args, **kwargs)
+            deactivate(tokens)
+        except BaseException as error:
+            restore(turn, tokens)
+            if self._opens:
+                _over(flow, error)
+            raise
+        return result
+
+
+async def _final(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """The agent's turn is over."""
+    result = await wrapped(*args, **kwargs)
+    flow = _context.current.get()
+    if flow is not None and flow.operation == names.INVOKE_WORKFLOW:
+        _over(flow)
+    return result
+
+
+def _over(flow: Draft, error: BaseException | None = None) -> None:
+    turn, flow.exchange = flow.exchange, None
+    if turn is not None:
+        lifecycle.close_call(turn, error)
 
 
 def _follow(draft: Draft, handler: Any) -> bool:
@@ -32,11 +86,9 @@ def _follow(draft: Draft, handler: Any) -> bool:
 
 
 def _ended(draft: Draft, done: Any) -> None:
-    if done.cancelled():
-        draft.outcome = "cancelled"
-        lifecycle.close_call(draft)
-    else:
-        lifecycle.close_call(draft, done.exception())
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    _over(draft, error)
+    lifecycle.close_call(draft, error)
 
 
 def _tool(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
@@ -74,6 +126,11 @@ class LlamaIndex:
         patches.wrap(flows, "run", sync_wrapper(Around(_run, _follow)))
         patches.wrap(tools, "call", sync_wrapper(Around(_tool, _tool_result)))
         patches.wrap(tools, "acall", async_wrapper(Around(_tool, _tool_result)))
+        agents = importlib.import_module(f"{core}.agent.workflow")
+        for name in ("FunctionAgent", "ReActAgent", "CodeActAgent"):
+            patches.wrap(getattr(agents, name), "take_step", _Turn(opens=True))
+            patches.wrap(getattr(agents, name), "finalize", _final)
+        patches.wrap(agents.AgentWorkflow, "_call_tool", _Turn(opens=False))
         for cls, method, begin in ((retrievers, "retrieve", _retrieval), (engines, "query", _query)):
             patches.wrap(cls, method, sync_wrapper(Around(begin, keep_result)))
             patches.wrap(cls, f"a{method}", async_wrapper(Around(begin, keep_result)))

@@ -1,0 +1,65 @@
+"""The frameworks of the matrix: what is installed for each, and what is known to be missing."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ENVIRONMENTS: dict[str, list[str]] = {
+    "langchain": ["langchain", "langchain-openai", "langgraph"],
+    "openai_agents": ["openai-agents"],
+    "pydantic_ai": ["pydantic-ai-slim[openai]"],
+    "llama_index": ["llama-index-core", "llama-index-llms-openai"],
+    "google_adk": ["google-adk", "litellm"],
+    "crewai": ["crewai"],
+    "litellm": ["litellm"],
+    "strands": ["strands-agents[openai]"],
+    "agno": ["agno", "openai", "sqlalchemy"],
+    "dspy": ["dspy"],
+    "smolagents": ["smolagents[openai]"],
+    "haystack": ["haystack-ai"],
+    "semantic_kernel": ["semantic-kernel"],
+    "agent_framework": ["agent-framework-openai"],
+    "ag2": ["ag2[openai,tracing]"],
+    "autogen": ["autogen-agentchat", "autogen-ext[openai]"],
+    "instructor": ["instructor", "openai"],
+    "mem0": ["mem0ai"],
+}
+
+
+class Program(NamedTuple):
+    """One module of ``matrix.programs``."""
+
+    title: str
+    environment: str = ""
+    """Key of `ENVIRONMENTS`, where it is not the program's name."""
+    native: bool = False
+    """Whether the framework writes spans itself, so that the bridge alone can see it."""
+
+
+PROGRAMS = {
+    "langchain": Program("LangChain"),
+    "langgraph": Program("LangGraph", "langchain"),
+    "openai_agents": Program("openai-agents"),
+    "pydantic_ai": Program("pydantic-ai", native=True),
+    "llama_index": Program("LlamaIndex"),
+    "google_adk": Program("google-adk", native=True),
+    "adk_litellm": Program("google-adk on litellm", "google_adk", native=True),
+    "crewai": Program("CrewAI"),
+    "litellm": Program("litellm"),
+    "strands": Program("Strands Agents", native=True),
+    "agno": Program("Agno"),
+    "dspy": Program("DSPy"),
+    "smolagents": Program("smolagents"),
+    "haystack": Program("Haystack"),
+    "semantic_kernel": Program("Semantic Kernel", native=True),
+    "agent_framework": Program("Agent Framework", native=True),
+    "ag2": Program("AG2", native=True),
+    "autogen": Program("AutoGen"),
+    "instructor": Program("Instructor"),
+    "mem0": Program("Mem0"),
+}
+KNOWN: dict[tuple[str, str], tuple[str, ...]] = {
+    # Its spans do not say which tokens were cached.
+    ("semantic_kernel", "bridge"): ("cached tokens", "cost:"),
+}
+"""Parts of the faults that are known, by program and mode; each stands on the page, too."""

@@ -1,0 +1,43 @@
+"""litellm: its functions and its router."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import litellm
+from matrix.scenario import Scenario
+from matrix.server import MODEL, REFUSED
+
+PACKAGES = ("litellm",)
+
+
+def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
+    """The runs."""
+    place: dict[str, Any] = {"api_base": f"{url}/v1", "api_key": "sk-none", "num_retries": 0, "max_retries": 0}
+    router = litellm.Router(
+        model_list=[{"model_name": "chosen", "litellm_params": {"model": f"openai/{MODEL}", **place}}], num_retries=0
+    )
+
+    def given(text: str, **more: Any) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": text}], **more}
+
+    direct = {"model": f"openai/{MODEL}", **place}
+    usage = {"stream": True, "stream_options": {"include_usage": True}}
+
+    def stream() -> None:
+        for _ in litellm.completion(**direct, **given("Which days?", **usage)):
+            pass
+
+    async def astream() -> None:
+        async for _ in await router.acompletion("chosen", **given("Which days?", **usage)):
+            pass
+
+    return {
+        "plain": Scenario(lambda: litellm.completion(**direct, **given("Which days?")), agents=()),
+        "plain, async": Scenario(lambda: litellm.acompletion(**direct, **given("Which days?")), agents=()),
+        "responses": Scenario(lambda: litellm.responses(input="Which days?", **direct), agents=()),
+        "streamed": Scenario(stream, agents=()),
+        "router": Scenario(lambda: router.completion("chosen", **given("Which days?")), agents=()),
+        "router, streamed, async": Scenario(astream, agents=()),
+        "with an error": Scenario(lambda: litellm.completion(**direct, **given(REFUSED)), agents=(), fails=True),
+    }
