@@ -1,13 +1,23 @@
-"""Work that calls leave behind: done soon after, in a thread that starts when there is some for the first time."""
+"""Work that calls leave behind: done soon after, in a thread that starts when there is some for the first time.
+
+Forks wait for it: a child inherits the locks of prometheus_client as they are, and nobody would release one that the
+thread held. So the movers with a thread are module state, as hooks of forks cannot be removed again.
+"""
 
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from functools import cache
+from threading import Event, Lock, RLock, Thread
+from weakref import WeakSet
 
 from trisignal import _guard
+
+_FORK_WAITS_S = 5.0
+"""Seconds for which a fork waits at most."""
 
 
 class Mover:
@@ -23,6 +33,8 @@ class Mover:
         self._every_s = every_s
         self._thread: Thread | None = None
         self._starting = Lock()
+        self.moving = RLock()
+        """Held while the thread works."""
         self._requested = Event()
         self._stopping = Event()
         self._ending = False
@@ -63,7 +75,7 @@ class Mover:
     def after_fork(self) -> None:
         """A forked child has no thread; it gets its own when it first asks."""
         self._thread = None
-        self._starting = Lock()
+        self._starting, self.moving = Lock(), RLock()
         self._requested, self._stopping = Event(), Event()
         self.waiting = self._ending = False
 
@@ -80,6 +92,8 @@ class Mover:
         except RuntimeError:  # the interpreter is shutting down, or the platform has no threads
             return False
         self._thread = thread
+        _with_threads.add(self)
+        _hook_forks()
         atexit.unregister(self._at_exit)
         atexit.register(self._at_exit)
         # Processes of multiprocessing end without what atexit has; they forget the parent's finalizers, too.
@@ -94,4 +108,26 @@ class Mover:
             requested.clear()
             stopping.wait(self._every_s)
             self.waiting = False
-            self.move()
+            with self.moving:
+                self.move()
+
+
+_with_threads: WeakSet[Mover] = WeakSet()
+_held: list[Mover] = []
+
+
+def _before_fork() -> None:
+    _held[:] = [mover for mover in tuple(_with_threads) if mover.moving.acquire(timeout=_FORK_WAITS_S)]
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop().moving.release()
+
+
+@cache
+def _hook_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_with_threads.clear
+        )
