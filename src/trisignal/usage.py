@@ -128,6 +128,8 @@ def buckets(usage: Usage) -> TokenBuckets:
 
 
 _FIRST_PART = Usage._fields.index("input_audio")
+_LEAST_USD = 1e-12
+"""List prices below are too small to split a bill by."""
 _Split = tuple[int, int, int, int]
 """Tokens of text, audio, image and video."""
 
@@ -193,7 +195,7 @@ class Bill(NamedTuple):
         total = self.total_usd
         sent, replied, tools = self.input_usd, self.output_usd, self.tools_usd or 0.0
         savings = 0.0 if listed is None else listed.cache_savings_usd
-        if sent is None and replied is None and listed is not None and listed.total_usd > 0:
+        if sent is None and replied is None and listed is not None and listed.total_usd > _LEAST_USD:
             share = total / listed.total_usd
             parts = tuple([(bucket, amount * share) for bucket, amount in listed.by_bucket])
             return Cost(listed.input_usd * share, listed.output_usd * share, total, parts, self.source, savings)

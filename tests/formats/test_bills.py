@@ -35,6 +35,7 @@ def of_headers(**headers: str) -> Bill | None:
         (True, None),
         ("nan", None),
         ("inf", None),
+        (1e300, None),
         (-1, None),
         ("None", None),
         ("", None),

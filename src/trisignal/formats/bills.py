@@ -42,12 +42,21 @@ IN_REPLY = _OUTSIDE | set(_USAGES[1:])
 """The same for a reply, outside of its message and its object ``usage``."""
 
 
+_MOST_USD = 1e6
+"""No call costs more: such a number is no bill."""
+
+
 def usd(value: Any) -> float | None:
-    """An amount as a number of US dollars: a number or a decimal text, 0 or more; else None.
+    """An amount as a number of US dollars: a number or a decimal text, from 0 to a million; else None.
 
     Args:
         value: What stands in the reply: ``0.002``, ``"2.05e-05"``, ``"0.0001USD"``, ``"$0.01"``.
     """
+    amount = _number(value)
+    return amount if amount is not None and amount <= _MOST_USD else None
+
+
+def _number(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
@@ -98,9 +107,9 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         return Bill(total, _sum(parts, _INPUT_PARTS), _sum(parts, _OUTPUT_PARTS), _sum(parts, _TOOL_PARTS))
     if cost is not None:
         return _charged(counts, provider)
-    ticks = usd(counts.get("cost_in_usd_ticks"))
-    if ticks:
-        return Bill(ticks / _TICKS_PER_USD)
+    ticks = _number(counts.get("cost_in_usd_ticks"))
+    if ticks and (total := usd(ticks / _TICKS_PER_USD)):
+        return Bill(total)
     gateway = usd(view(counts.get("pydantic_ai_gateway")).get("cost_estimate"))
     total = gateway or next((amount for name in _TOTALS if (amount := usd(counts.get(name)))), None)
     return Bill(total) if total else None
