@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,26 @@ def test_overrides_hold_for_the_series_that_match(tmp_path: Path) -> None:
         '{job="desk", model="gpt-4o", provider="openai", severity="warning", team="desk"}',
     ]
     firing(plan, "LlmErrorRatioHigh", series, expected, tmp_path)
+
+
+@needs_promtool
+def test_promtool_and_vmalert_take_a_plan_with_everything(tmp_path: Path) -> None:
+    """promtool finds no mistake, not even of style, and vmalert's own parser takes it, where it is installed."""
+    plan = {
+        "dimensions": ["tenant"],
+        "evaluations": {"faithfulness": {}, "toxicity": {"higher_is_better": False}},
+        "thresholds": {"budget_usd_per_day": 10, "cache_hit_ratio": 0.2},
+        "quantiles": [0.5, 0.999],
+        "objectives": {"availability": {"target": 0.99, "leave_out": ["content_filter", "context_length"]}},
+        "alerts": {name: {"overrides": [{"match": {"job": "batch"}, "threshold": 0.3}]} for name in alerts({})},
+    }
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps(rule_files.plain(objectives.of(plan))))
+    promtool("check", "rules", "--lint=all", "--lint-fatal", str(file))
+    if vmalert := shutil.which("vmalert"):
+        command = [vmalert, "-dryRun", f"-rule={file}", "-datasource.url=http://127.0.0.1:1"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
 
 
 @needs_promtool

@@ -131,6 +131,21 @@ def test_overflow_and_full_metrics_are_warnings() -> None:
     assert any("the limit is 8" in said for said in texts(found, "warning"))
 
 
+@pytest.mark.parametrize(("by", "remedy"), [("model", "raise max_label_sets to 4 for each model"),
+                                            ("tenant", "drop the metric dimension tenant")])  # fmt: skip
+def test_the_remedy_of_too_many_labels_fits(by: str, remedy: str) -> None:
+    """Many models need a higher limit; a dimension with many values has to go."""
+    with capture(max_label_sets=40, metric_dimensions=["tenant"]) as seen:
+        for number in range(20):
+            given = {"model": "m", "tenant": "t", by: f"{by}-{number}"}
+            with trisignal.context(tenant=given["tenant"]), trisignal.llm(provider="openai", model=given["model"]):
+                pass
+        text = generate_latest(seen.registry).decode()
+    found = [finding for finding in looked_at(text) if "overflowed" in finding.said]
+    assert found
+    assert all(remedy in finding.do for finding in found if "llm.requests" in finding.said)
+
+
 # --- rules and dashboards against the page -------------------------------------------
 
 

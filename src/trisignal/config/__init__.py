@@ -104,7 +104,11 @@ class Settings:
     slo_thresholds: tuple[float, ...] = _setting(
         (), values.seconds, "Further bucket bounds of the latency histograms, in seconds."
     )
-    max_label_sets: int = _setting(200, values.whole(1), "Label sets per metric; more collapse into `_OTHER`.")
+    max_label_sets: int = _setting(
+        200,
+        values.whole(1),
+        "Label sets per metric, 4 for each model with its provider and dimensions; more collapse into `_OTHER`.",
+    )
     max_series: int = _setting(
         SERIES_PER_LABEL_SET * 200,
         values.whole(100),

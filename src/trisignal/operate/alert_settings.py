@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _DURATION = re.compile(r"(?:\d+(?:ms|[smhdwy]))+|0")
-RESERVED = frozenset({"alertname", "alertstate", "severity", "slo", "kind"})
+RESERVED = frozenset({"alertname", "alertstate", "severity", "slo", "kind", "override"})
 """Labels that the rules give themselves."""
 
 

@@ -135,7 +135,10 @@ def _cost(queries: Queries) -> list[Record]:
     found = [
         Record(hourly, f"{queries.short(queries.rate('cost', '1h'))} * 3600"),
         Record("llm:cost:hourly_usd_same_hour_7d", _last_week(hourly, queries)),
-        Record("llm:cost:daily_usd", f"sum_over_time({hourly}[1d]) * {STEP} / 3600"),
+        Record("llm:cost:usd_rate10m", queries.short(queries.rate("cost", "10m"))),
+        Record("llm:cost:daily_usd", f"sum_over_time(llm:cost:usd_rate10m[1d]) * {STEP}"),
+        # What a service has paid for before: everything else is new.
+        Record("llm:cost:week_before_usd", f"max_over_time({hourly}[7d] offset 1d) > 0"),
         Record("llm:cost:calls1h", queries.short(queries.increase("request_cost", "1h", suffix="_count"))),
         Record(per_call, queries.mean("request_cost", "1h")),
         Record(f"{per_call}_7d", _last_week(per_call, queries)),

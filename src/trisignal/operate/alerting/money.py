@@ -26,10 +26,9 @@ def _unusual(plan: Plan, queries: Queries) -> list[Spec]:
         return f"{where.recorded(HOURLY)} > {factor:g} * {HOURLY}_same_hour_7d and {dear}"
 
     def new(where: Where, floor: float) -> str:
-        before = " or ".join(f"(llm:cost:daily_usd offset {day}d > 0)" for day in range(1, 8))
-        on = f"on ({queries.labels()})"
+        before, on = "llm:cost:week_before_usd", f"on ({queries.labels()})"
         # Where the service itself is new, every model is.
-        return f"{where.recorded(HOURLY)} > {floor:g} unless ({before}) and {on} (llm:cost:daily_usd offset 1d > 0)"
+        return f"{where.recorded(HOURLY)} > {floor:g} unless {before} and {on} {before}"
 
     def per_call(where: Where, factor: float) -> str:
         series = "llm:cost:per_request_usd"
@@ -86,7 +85,7 @@ def _budgets(plan: Plan, queries: Queries) -> list[Spec]:
         Spec("LlmBudgetBurn",
              lambda where, usd: f"sum by ({queries.labels()}) ({where.recorded('llm:cost:daily_usd')}) > {usd:g}",
              plan.thresholds.budget_usd_per_day, "critical", "The day's budget is used up",
-             lambda usd: f"{{{{ $value | humanize }}}} USD in the last 24 hours; the budget is {usd:g} USD.", "5m",
+             lambda usd: f"{{{{ $value | humanize }}}} USD in the last 24 hours; the budget is {usd:g} USD.",
              dashboard="cost"),
         Spec("LlmBudgetRefuses", refused, 0, "warning",
              "A budget refuses calls: {{ $labels.budget }} {{ $labels.key }}",

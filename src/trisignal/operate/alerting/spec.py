@@ -66,7 +66,10 @@ def alerts(plan: Plan, spec: Spec) -> list[Alert]:
     found = [_alert(plan, spec, (setting,), Where(), setting.overrides)]
     for number, override in enumerate(setting.overrides):
         where = Where(tuple(sorted(override.match.items())))
-        found.append(_alert(plan, spec, (override, setting), where, setting.overrides[:number]))
+        alert = _alert(plan, spec, (override, setting), where, setting.overrides[:number])
+        if alert is not None:
+            # Two rules of one name and the same labels are taken for a mistake.
+            found.append(alert._replace(labels={**alert.labels, "override": str(number + 1)}))
     return [alert for alert in found if alert is not None]
 
 

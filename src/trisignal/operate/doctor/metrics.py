@@ -90,21 +90,53 @@ def _size(page: Page, max_label_sets: int) -> Iterator[Finding]:
     largest = max(sets, key=lambda name: sets[name])
     said = f"{sum(sets.values())} label sets of ours in {page.count()} samples; most: {sets[largest]} of {largest}"
     if sets[largest] >= _NEARLY * max_label_sets and not page.total("label_overflow"):
-        yield Finding(CARDINALITY, "warning", f"{said}; the limit is {max_label_sets}",
-                      "drop a metric dimension with many values, or raise max_label_sets")  # fmt: skip
+        yield Finding(CARDINALITY, "warning", f"{said}; the limit is {max_label_sets}, {_pairs(page)}",
+                      _remedy(page, largest))  # fmt: skip
     else:
         yield Finding(CARDINALITY, "ok", said)
     if page.count() > _MANY_SAMPLES:
         name, most = max(((name, len(found)) for name, found in page.samples.items()), key=lambda pair: pair[1])
         yield Finding(CARDINALITY, "warning", f"{page.count()} samples on one page, {most} of {name}",
                       "drop labels with many values: Prometheus keeps a series for each")  # fmt: skip
+    shown = {metric.name: page.prefix + metric.prometheus_name for metric in names.profile(page.profile).values()}
     for series in page.series("label_overflow"):
         if series.value:
+            name = series.labels.get("metric", "?")
             yield Finding(
-                CARDINALITY, "warning",
-                f"{series.value:g} label sets of {series.labels.get('metric', '?')} overflowed: they are under _OTHER",
-                "drop a metric dimension with many values, or raise max_label_sets",
+                CARDINALITY, "warning", f"{series.value:g} label sets of {name} overflowed: they are under _OTHER",
+                _remedy(page, shown.get(name, name)),
             )  # fmt: skip
+
+
+def _pairs(page: Page) -> str:
+    """What the limit means for models: each has a label set per outcome."""
+    known = {
+        tuple(sorted((k, v) for k, v in one.labels.items() if k != label(names.OUTCOME)))
+        for one in page.series("requests")
+    }
+    return f"{_SETS_OF_A_MODEL} for each model with its provider and dimensions, of which there are {len(known)}"
+
+
+def _remedy(page: Page, name: str) -> str:
+    """What to do about a metric with too many label sets: it depends on the label that has most values."""
+    values: dict[str, set[str]] = {}
+    for one in page.samples.get(name) or page.samples.get(f"{name}_count", []):
+        for key, value in one.labels.items():
+            values.setdefault(key, set()).add(value)
+    standard = {label(one) for metric in names.profile(page.profile).values() for one in metric.labels}
+    widest = max(values, key=lambda key: len(values[key]), default="")
+    if not widest:
+        return "raise max_label_sets"
+    count = f"{widest} has {len(values[widest])} values there"
+    if widest not in standard:
+        return f"drop the metric dimension {widest}, or give it fewer values ({count})"
+    if widest == _MODEL:
+        return f"raise max_label_sets to {_SETS_OF_A_MODEL} for each model that you use, and some more ({count})"
+    return f"give {widest} fewer values, or raise max_label_sets ({count})"
+
+
+_SETS_OF_A_MODEL = 4
+"""One per outcome, of the metric of requests, which decides for all."""
 
 
 _COUNTED: tuple[tuple[str, str, str, str], ...] = (
