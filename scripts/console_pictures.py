@@ -12,12 +12,17 @@ import argparse
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import httpx
 from console.conftest import served
 from console.traffic import assistant
 from playwright.sync_api import sync_playwright
+
+from trisignal import TraceAnalyzer
+from trisignal.watch.alert_handlers import Alert
+from trisignal.watch.alert_history import History
 
 PAGES = {
     "overview": ("/", 860),
@@ -41,7 +46,7 @@ def main(folder: Path) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         store = Path(scratch) / "store"
         assistant(store, requests=1500)
-        with served(store) as url, sync_playwright() as driver:
+        with served(store, history=_alerts(store)) as url, sync_playwright() as driver:
             rows = httpx.get(f"{url}/v1/traces", params={"limit": 20, "order": "duration"}, timeout=60).json()["rows"]
             trace = next(row["trace_id"] for row in rows if row["outcome"] == "ok" and "script" not in row["entity"])
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -58,6 +63,24 @@ def main(folder: Path) -> int:
                     print(f"console-{name}{ending}.png")
             browser.close()
     return 0
+
+
+def _alerts(store: Path) -> History:
+    """One alert that is firing and one that has ended, with what carried them."""
+    history, now = History(str(store)), time.time()
+    with TraceAnalyzer(store) as analyzer:
+        failed = [row.trace_id for row in analyzer.spans(outcome="error", limit=6).rows]
+        found = analyzer.compare(measure="tokens")
+    dearer = ", ".join(f"{one.dimension} {one.value} {one.share:.0%}" for one in found.causes[:2])
+    spent = Alert("cost_spike", "firing", "cost_spike", "", 3.4, 3, 640, 600.0, now - 420, None, dearer, ())
+    history.keep(spent._replace(examples=found.causes[0].examples))
+    ended = spent._replace(
+        rule="error_rate", signal="error_rate", group="anthropic", value=0.13, limit=0.1, samples=120, window_s=300.0,
+        started_unix_s=now - 5400, explanation="error kind timeout 91%", examples=tuple(failed[:3]),
+    )  # fmt: skip
+    history.keep(ended)
+    history.keep(ended._replace(status="resolved", ended_unix_s=now - 4100))
+    return history
 
 
 if __name__ == "__main__":

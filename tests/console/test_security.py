@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,3 +94,22 @@ def test_only_get(http: httpx.Client) -> None:
     """Pages cannot be posted to."""
     for path in ("/", "/calls", "/v1/cost", "/v1/logs/x"):
         assert http.post(path).status_code in (404, 405)
+
+
+def test_slow_clients_hold_up_nobody(url: str, http: httpx.Client) -> None:
+    """Clients that send half a request, or read nothing of the answer, are waited for by nobody but themselves."""
+    place = urlsplit(url)
+    held = []
+    before = http.get("/health").json()["spans"]
+    try:
+        for number in range(40):
+            slow = socket.create_connection((place.hostname or "", place.port or 0), timeout=60)
+            half = b"POST /v1/calls HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n\r\n{"
+            slow.sendall(half if number % 2 else b"GET /calls?since=7d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            held.append(slow)
+        for path in ("/", "/calls", "/v1/metrics", "/health"):
+            assert http.get(path).status_code == 200
+    finally:
+        for slow in held:
+            slow.close()
+    assert http.get("/health").json()["spans"] == before

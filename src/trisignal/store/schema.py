@@ -179,7 +179,7 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA journal_size_limit = 16777216")
-    db.execute("PRAGMA cache_size = -8000")
+    db.execute("PRAGMA cache_size = -16000")
     [version] = db.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return
