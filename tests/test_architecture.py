@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("observe", "decorators, context managers, measurements"),
     ("clients", "patched SDKs, one file per vendor; `sdks/` and `frameworks/` below"),
     ("assembly", "what starts and stops everything: `setup()`, zero-code start, push"),
+    ("queues", "task queues: context over their headers, waits, retries, dead letters"),
     ("testing", "doubles for the tests of applications"),
     ("recorded_calls", "assertions on the calls of a test, and what they cost"),
     ("pytest_plugin", "fixture, options and marker for pytest"),

@@ -32,6 +32,7 @@ if _TYPE_CHECKING:
     from trisignal.assembly.short_lives import flush_on_return
     from trisignal.bridge.processor import BridgeSpanProcessor
     from trisignal.export.fast_otlp import fast_otlp
+    from trisignal.queues.registry import instrument_queues, uninstrument_queues
     from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
     from trisignal.watch.alert_rules import AlertRule
     from trisignal.watch.alerts import Alerts
@@ -90,6 +91,7 @@ __all__ = [
     "http_probe",
     "inject",
     "instrument",
+    "instrument_queues",
     "llm",
     "metrics_app",
     "metrics_wsgi_app",
@@ -107,10 +109,13 @@ __all__ = [
     "suppress",
     "tool",
     "uninstrument",
+    "uninstrument_queues",
     "workflow",
 ]
 
 _LATER = {
+    "instrument_queues": "trisignal.queues.registry",
+    "uninstrument_queues": "trisignal.queues.registry",
     "FlushMiddleware": "trisignal.assembly.flush_middleware",
     "WsgiFlushMiddleware": "trisignal.assembly.flush_middleware",
     "flush_on_return": "trisignal.assembly.short_lives",

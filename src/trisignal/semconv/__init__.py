@@ -65,6 +65,7 @@ from trisignal.semconv.realtime import SESSION_TURNS as SESSION_TURNS
 from trisignal.semconv.realtime import TIME_TO_FIRST_AUDIO_S as TIME_TO_FIRST_AUDIO_S
 from trisignal.semconv.realtime import USAGE_BILLABLE_AUDIO_S as USAGE_BILLABLE_AUDIO_S
 from trisignal.semconv.realtime import USAGE_OUTPUT_AUDIO_S as USAGE_OUTPUT_AUDIO_S
+from trisignal.semconv.queues import QUEUE_METRICS
 from trisignal.semconv.retries import RETRIES as RETRIES
 from trisignal.semconv.retries import RETRIES_LOST_S as RETRIES_LOST_S
 from trisignal.semconv.retries import RETRY_ATTRIBUTES, RETRY_METRICS
@@ -292,8 +293,7 @@ _SHARED: dict[str, Metric] = {
         "llm.time_per_output_token", "histogram", "s", R, "Per streamed call: time per token after the first",
         PER_TOKEN_SECONDS),
     "active": _metric("llm.active_requests", "updowncounter", "{request}", R, "Model calls in flight"),
-    "queue_depth": _metric("llm.queue_depth", "updowncounter", "{item}", ("queue",), "Items waiting"),
-    "queue_wait": _metric("llm.queue_wait", "histogram", "s", ("queue",), "Time items waited", LONG_SECONDS),
+    **QUEUE_METRICS,
     "stage_duration": _metric(
         "llm.stage_duration", "histogram", "s", ("stage",), "Duration of named stages", LONG_SECONDS),
     **RETRY_METRICS,

@@ -1,0 +1,1 @@
+"""Task queues: context over their own headers, waits, retries and dead letters, without code in tasks."""

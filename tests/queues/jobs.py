@@ -1,0 +1,205 @@
+"""Tasks of all queues, and what sends them: ``python jobs.py QUEUE MODE REDIS_SOCKET OUT``.
+
+MODE is ``worker`` or ``send``. What is recorded goes to files in OUT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+kind, mode, socket, out = sys.argv[1:5]
+
+import trisignal  # noqa: E402 - arguments first
+
+trisignal.setup(service_name=mode, logs=f"{out}/{mode}.jsonl", store="")
+trisignal.instrument_queues(kind)
+
+
+def dump() -> None:
+    """Write this process's metrics of queues."""
+    from prometheus_client import REGISTRY
+
+    found: dict[str, float] = {}
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            if sample.name.startswith("llm_queue") and not sample.name.endswith(("_bucket", "_created")):
+                found[sample.name] = found.get(sample.name, 0.0) + sample.value
+    name = f"{out}/{mode}-{os.getpid()}.json"
+    with open(name + "~", "w") as file:
+        json.dump(found, file)
+    os.replace(name + "~", name)
+
+
+def answer(question: str) -> str:
+    """A task with a model call."""
+    with trisignal.llm(provider="openai", model="gpt-4o") as call:
+        call.set_usage(input_tokens=10, output_tokens=1)
+    with open(f"{out}/seen.jsonl", "a") as file:
+        bound = dict(trisignal._context.bound.get())
+        file.write(json.dumps({"question": question, **bound}) + "\n")
+    return question
+
+
+_tries: dict[str, int] = {}
+
+
+def fail(times: str) -> None:
+    """A task that always fails."""
+    with open(f"{out}/failed", "a") as file:
+        file.write("x")
+    raise ValueError(times)
+
+
+def main() -> None:
+    """Send, or work until killed."""
+    sender: Any = globals()[f"{kind}_{mode}"]
+    if mode == "send":
+        with trisignal.context(request_id="order-7", tenant="acme", user_id="ann"), trisignal.workflow("checkout"):
+            sender()
+        dump()
+    else:
+        sender()
+
+
+# --- celery ------------------------------------------------------------------------------------
+
+
+def celery_app() -> Any:
+    """An application with both tasks."""
+    from celery import Celery
+    from celery.signals import task_failure, task_postrun
+
+    app = Celery("jobs", broker=f"redis+socket://{socket}")
+    app.conf.update(broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
+    app.task(name="answer")(answer)
+    app.task(name="fail", autoretry_for=(ValueError,), retry_backoff=False, default_retry_delay=0, max_retries=1)(fail)
+    task_postrun.connect(lambda **more: dump(), weak=False)
+    task_failure.connect(lambda **more: dump(), weak=False)
+    return app
+
+
+def celery_send() -> None:
+    app = celery_app()
+    app.tasks["answer"].delay("where?")
+    app.tasks["fail"].apply_async(("1",))
+
+
+def celery_worker() -> None:
+    pool = os.environ.get("POOL", "prefork")
+    celery_app().worker_main(["worker", "--pool", pool, "--concurrency", "1", "--without-mingle", "--without-gossip"])
+
+
+# --- rq ----------------------------------------------------------------------------------------
+
+
+def _redis() -> Any:
+    import redis
+
+    return redis.Redis(unix_socket_path=socket)
+
+
+def rq_send() -> None:
+    from rq import Queue, Retry
+
+    queue = Queue("jobs", connection=_redis())
+    queue.enqueue("jobs.answer", "where?")
+    queue.enqueue("jobs.fail", "1", retry=Retry(max=1))
+
+
+def rq_worker() -> None:
+    from rq import SimpleWorker, Worker
+
+    sys.modules["jobs"] = sys.modules["__main__"]
+    cls = SimpleWorker if os.environ.get("POOL") == "solo" else Worker
+    import trisignal.queues.rq as hooks
+
+    flush = hooks.flush
+
+    def flushing(*args: Any) -> bool:
+        dump()
+        return flush(*args)
+
+    hooks.flush = flushing
+    cls(["jobs"], connection=_redis()).work()
+
+
+# --- dramatiq ----------------------------------------------------------------------------------
+
+
+def dramatiq_broker() -> Any:
+    import dramatiq
+    from dramatiq.brokers.redis import RedisBroker
+
+    broker = RedisBroker(client=_redis())
+    dramatiq.set_broker(broker)
+
+    class Dump(dramatiq.Middleware):
+        def after_process_message(self, *args: Any, **more: Any) -> None:
+            dump()
+
+        after_nack = after_process_message
+
+    actors = (
+        dramatiq.actor(answer, actor_name="answer", broker=broker),
+        dramatiq.actor(fail, actor_name="fail", max_retries=1, min_backoff=10, max_backoff=10, broker=broker),
+    )
+    broker.add_middleware(Dump())
+    return broker, actors
+
+
+def dramatiq_send() -> None:
+    _, actors = dramatiq_broker()
+    actors[0].send("where?")
+    actors[1].send("1")
+
+
+def dramatiq_worker() -> None:
+    import time
+
+    import dramatiq
+
+    broker, _ = dramatiq_broker()
+    worker = dramatiq.Worker(broker, worker_threads=2, worker_timeout=50)
+    worker.start()
+    while True:
+        time.sleep(0.05)
+        dump()
+
+
+# --- huey --------------------------------------------------------------------------------------
+
+
+def huey_app() -> Any:
+    from huey import RedisHuey
+
+    huey = RedisHuey("jobs", connection_pool=_redis().connection_pool)
+    return huey, (huey.task(name="answer")(answer), huey.task(name="fail", retries=1)(fail))
+
+
+def huey_send() -> None:
+    _, tasks = huey_app()
+    tasks[0]("where?")
+    tasks[1]("1")
+
+
+def huey_worker() -> None:
+    import threading
+    import time
+
+    huey, _ = huey_app()
+
+    def dumping() -> None:
+        while True:
+            time.sleep(0.05)
+            dump()
+
+    threading.Thread(target=dumping, daemon=True).start()
+    consumer = huey.create_consumer(workers=1, worker_type="thread", initial_delay=0.01, max_delay=0.05)
+    consumer.run()
+
+
+if __name__ == "__main__":
+    main()
