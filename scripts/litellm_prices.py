@@ -20,7 +20,8 @@ _DIGITS = 10
 
 BILLERS = {
     "ai21": "ai21", "anthropic": "anthropic", "azure": "azure", "azure_ai": "azure", "azure_text": "azure",
-    "bedrock": "aws", "bedrock_converse": "aws", "bedrock_mantle": "aws", "cerebras": "cerebras",
+    "assemblyai": "assemblyai", "bedrock": "aws", "bedrock_converse": "aws", "bedrock_mantle": "aws",
+    "cerebras": "cerebras", "deepgram": "deepgram", "elevenlabs": "elevenlabs",
     "codestral": "mistral", "cohere": "cohere", "cohere_chat": "cohere", "dashscope": "dashscope",
     "databricks": "databricks", "deepinfra": "deepinfra", "deepseek": "deepseek", "fireworks_ai": "fireworks",
     "fireworks_ai-embedding-models": "fireworks", "gemini": "google", "groq": "groq", "jina_ai": "jina",
@@ -46,6 +47,7 @@ _FIELDS = {
     "input_cost_per_video_token": "input_video",
     "output_cost_per_video_token": "output_video",
 }
+_UNITS = {"input_cost_per_character": "character", "ocr_cost_per_page": "page"}
 _TIERS = {"batches": "batch", "flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "balanced": "balanced"}
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
 _VERTEX = "vertex_ai"
@@ -135,7 +137,8 @@ def _prices(entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, 
                 target[field] = [first, *sorted(levels)]
     _tiered(base, entry.get("tiered_pricing"))
     _units(base, entry)
-    if not base.keys() & {"input", "output", "output_image", "output_audio", "per_audio_hour", "per_request"}:
+    billed = {"input", "output", "output_image", "output_audio", "per_audio_hour", "per_request"}
+    if not base.keys() & billed and not base.get("tools", {}).keys() & set(_UNITS.values()):
         return {}, {}
     return base, {name: prices for name, prices in tiers.items() if prices}
 
@@ -166,5 +169,8 @@ def _units(base: dict[str, Any], entry: dict[str, Any]) -> None:
         tools["web_search"] = _money(search.get("search_context_size_medium") or next(iter(search.values())), 1)
     if entry.get("google_maps_grounding_cost_per_query"):
         tools["google_maps"] = _money(entry["google_maps_grounding_cost_per_query"], 1)
+    for key, unit in _UNITS.items():
+        if entry.get(key) and entry.get("mode") in ("audio_speech", "ocr"):
+            tools[unit] = _money(entry[key], 1)
     if tools:
         base["tools"] = tools

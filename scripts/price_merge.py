@@ -238,7 +238,7 @@ def _plain(row: ModelRow, fees: dict[str, float]) -> ModelRow:
     for when, prices in row[2]:
         tools = {tool: fee for tool, fee in (prices or {}).get("tools", {}).items() if fees.get(tool) != fee}
         kept = prices and {key: value for key, value in prices.items() if key != "tools"}
-        dated.append((when, {**kept, "tools": tools} if kept and tools else kept))
+        dated.append((when, {**(kept or {}), "tools": tools} if tools else kept))
     return (row[0], row[1], dated, row[3])
 
 

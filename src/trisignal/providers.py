@@ -63,6 +63,11 @@ _BY_SUFFIX: dict[str, str] = {
     "minimax.chat": "minimax",
     "ovh.net": "ovhcloud",
     "scaleway.ai": "scaleway",
+    "voyageai.com": "voyageai",
+    "jina.ai": "jina",
+    "elevenlabs.io": "elevenlabs",
+    "deepgram.com": "deepgram",
+    "assemblyai.com": "assemblyai",
 }
 _BY_LOCAL_PORT = {11434: "ollama", 1234: "lm_studio"}
 _GOOGLE = ".googleapis.com"

@@ -55,7 +55,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
         ("azure", "openai"),
         ("azure-openai", "openai"),
         ("AzureOpenAI", "openai"),
-        ("vllm", "openai"),
+        ("sglang", "openai"),
         ("OpenAI", "openai"),
         ("opneai", "openai"),
         ("openrouter", "openai"),

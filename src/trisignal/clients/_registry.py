@@ -42,8 +42,8 @@ class Row(NamedTuple):
 
 _COMPATIBLE = "trisignal.clients.openai:provider"
 _SPEAK_OPENAI = (
-    "azure", "azure openai", "azure ai", "chatgpt", "gpt", "vllm", "sglang", "lm studio", "llama.cpp", "deepseek",
-    "openrouter", "xai", "grok", "perplexity", "fireworks", "moonshot", "kimi", "nvidia", "nim", "tgi", "localai",
+    "azure", "azure openai", "azure ai", "chatgpt", "gpt", "sglang", "lm studio", "llama.cpp", "deepseek",
+    "openrouter", "xai", "grok", "perplexity", "moonshot", "kimi", "nvidia", "nim", "tgi", "localai",
 )  # fmt: skip
 """Servers and vendors that are called through openai's client."""
 
@@ -113,6 +113,36 @@ REGISTRY: tuple[Row, ...] = (
         also=("tritonclient.http", "tritonclient.grpc", "tritonclient.http.aio", "tritonclient.grpc.aio"),
         package="tritonclient[all]",
     ),
+    Row(
+        "fireworks-ai",
+        "fireworks",
+        _COMPATIBLE,
+        ">=1.0",
+        ("fireworks", "fireworks"),
+        aliases=("fireworks", "fireworks client"),
+    ),
+    Row("voyageai", "voyageai", "trisignal.clients.voyageai:provider", ">=0.3", aliases=("voyage",)),
+    Row("elevenlabs", "elevenlabs", "trisignal.clients.elevenlabs:provider", ">=2.0", aliases=("eleven labs",)),
+    Row("deepgram-sdk", "deepgram", "trisignal.clients.deepgram:provider", ">=5.0", aliases=("deepgram",)),
+    Row("assemblyai", "assemblyai", "trisignal.clients.assemblyai:provider", ">=0.40"),
+    Row("replicate", "replicate", "trisignal.clients.replicate:provider", ">=1.0"),
+    # Models in this process.
+    Row(
+        "sentence-transformers",
+        "sentence_transformers",
+        "trisignal.clients.sentence_transformers:provider",
+        ">=3.0",
+        aliases=("sbert", "cross encoder"),
+    ),
+    Row(
+        "transformers",
+        "transformers.pipelines",
+        "trisignal.clients.transformers:provider",
+        ">=4.40",
+        aliases=("hf pipelines",),
+    ),
+    Row("llama-cpp-python", "llama_cpp", "trisignal.clients.llama_cpp:provider", ">=0.2.60"),
+    Row("vllm", "vllm.entrypoints.llm", "trisignal.clients.vllm:provider", ">=0.8", aliases=("vllm offline",)),
     # Frameworks: they call models through clients, so they get spans of agents, tools and workflows.
     Row(
         "langchain",

@@ -9,6 +9,7 @@ from trisignal.call import Content, Draft, Usage
 from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, amount, bills, count, text, view
 from trisignal.formats.openai_chat import end, modalities
 from trisignal.formats.openai_chat import usage as chat_usage
+from trisignal.formats.units import CHARACTERS
 
 
 def read_request(draft: Draft, body: View) -> None:
@@ -17,6 +18,9 @@ def read_request(draft: Draft, body: View) -> None:
     n = count(body.get("n"))
     if n is not None and n != 1:
         draft.fields[names.REQUEST_CHOICE_COUNT] = n
+    if draft.operation == _SPOKEN and (spoken := text(body.get("input"))):
+        # Billed by characters, unless the reply reports tokens.
+        draft.tool_uses = {CHARACTERS: len(spoken)}
 
 
 _DRAWN = "image_generation"
@@ -51,6 +55,7 @@ def read_response(draft: Draft, reply: View) -> None:
     reported = reply.get("usage")
     if reported is not None:
         draft.usage = usage(reported, draft.operation)
+        draft.tool_uses = None
         bills.read(draft, reply)
     draft.response_model = text(reply.get("model")) or draft.response_model
     draft.response_id = text(reply.get("id")) or draft.response_id

@@ -116,7 +116,8 @@ def charge(pricer: Priced, draft: Draft, closing: dict[str, AttributeValue], pro
         proposed: Also under the names that are proposed for the conventions.
     """
     bill, usage = draft.bill, draft.usage
-    if usage is None and bill is None and not draft.tool_uses:
+    if usage is None and bill is None and (not draft.tool_uses or draft.outcome == "error"):
+        # Characters and pages are known from the request: one that was refused is not billed.
         return UNCHARGED
     tokens = None if usage is None else buckets(usage)
     cost: Cost

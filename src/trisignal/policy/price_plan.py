@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from trisignal.formats.units import UNITS
 from trisignal.policy.price_table import Price, Rates
 from trisignal.semconv.values import number
 from trisignal.usage import Cost, CostBucket, CostSource, TokenBuckets, UnpricedReason
@@ -175,7 +176,10 @@ def plan_of(rates: Rates, at_unix_s: float, until_unix_s: float, source: CostSou
     rates = Rates(*map(_plain, rates))
     text, visible, write, write_1h = rates.input, rates.output, rates.cache_write, rates.cache_write_1h
     by_token = any(price is not None for price in (text, visible, rates.output_image, rates.output_audio))
-    if not by_token and rates.per_request is None and rates.per_audio_hour is None:
+    by_unit = (
+        rates.per_request is not None or rates.per_audio_hour is not None or not UNITS.isdisjoint(rates.tools or ())
+    )
+    if not by_token and not by_unit:
         return None
     prices = (
         text,

@@ -173,7 +173,7 @@ def spending(call: Call) -> list[Spent]:
             spent.append((("server_tools", (tool,)), calls))
     cost = call.cost
     if cost is None:
-        if usage is not None:
+        if usage is not None or call.unpriced:
             spent.append((("unpriced", (call.unpriced or "model",)), 1))
         return spent
     if call.outcome != "ok" and is_wasted(call):
