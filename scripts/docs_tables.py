@@ -29,7 +29,7 @@ from trisignal.clients import REGISTRY
 from trisignal.export.standard_variables import VARIABLES
 from trisignal.outcomes import kind_of_status
 from trisignal.policy.redact import PatternRedactor
-from trisignal.semconv import batch, limits
+from trisignal.semconv import batch, limits, realtime, search
 
 ROOT = Path(__file__).parents[1]
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -113,14 +113,22 @@ ATTRIBUTE_MEANING = {
     names.DRAFT[
         names.REALTIME_SESSION_ID
     ]: "the same under the name of a draft of the conventions, in profile `2026-10`",
-    names.SESSION_TURNS: "turns of a realtime session",
-    names.SESSION_RESPONSES: "responses of a realtime session",
-    names.SESSION_INTERRUPTIONS: "responses of a realtime session that were cut off",
-    names.SESSION_ERRORS: "errors that the provider reported in a realtime session",
-    names.SESSION_RECONNECTS: "connections that continued a realtime session",
+    realtime.SESSION_TURNS: "turns of a realtime session",
+    realtime.SESSION_RESPONSES: "responses of a realtime session",
+    realtime.SESSION_INTERRUPTIONS: "responses of a realtime session that were cut off",
+    realtime.SESSION_ERRORS: "errors that the provider reported in a realtime session",
+    realtime.SESSION_RECONNECTS: "connections that continued a realtime session",
     names.TIME_TO_FIRST_AUDIO_S: "seconds from the end of the user's speech, else from the request, to the first audio",
-    names.USAGE_OUTPUT_AUDIO_S: "seconds of audio that the response has, where the provider counts them",
-    names.USAGE_BILLABLE_AUDIO_S: "seconds of audio that the provider bills, where it reports them",
+    realtime.USAGE_OUTPUT_AUDIO_S: "seconds of audio that the response has, where the provider counts them",
+    realtime.USAGE_BILLABLE_AUDIO_S: "seconds of audio that the provider bills, where it reports them",
+    search.RESULTS: "results of a retrieval",
+    search.QUERIES: "queries of a retrieval, where they are not one",
+    search.EMPTY: "queries of a retrieval that found nothing",
+    search.BEST_SCORE: "score of the best result",
+    search.WORST_SCORE: "score of the last result that came back",
+    search.SCORE_KIND: "`similarity` (more is better) or `distance` (less is better)",
+    search.FILTERED: "true: the retrieval had a filter",
+    search.VECTORS: "vectors that were put into a store",
     names.AGENT_NAME: "on model calls too: the agent that makes them",
     names.ANTHROPIC_REQUEST_ID: "request id that Anthropic returned",
     names.ANTHROPIC_ORGANIZATION_ID: "organization that the API key belongs to",

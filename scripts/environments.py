@@ -23,6 +23,11 @@ PACKAGES = {
     "openai_agents": ["openai-agents", "mcp"],
     "pydantic_ai": ["pydantic-ai-slim[openai]"],
     "litellm": ["litellm"],
+    "vector_stores": [
+        *("chromadb", "qdrant-client", "faiss-cpu", "lancedb", "pymilvus[milvus_lite]", "pgserver", "psycopg[binary]"),
+        *("psycopg2-binary", "sqlalchemy", "pinecone", "elasticsearch[async]", "opensearch-py"),
+        *("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"),
+    ],
 }
 BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"], "chdb": ["chdb"]}
 """Servers to send to, made only when they are named; trisignal is not installed beside them."""

@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("watch", "alerts, budgets and health inside the process"),
     ("web", "middleware, the metrics page, the model server's side"),
     ("observe", "decorators, context managers, measurements"),
-    ("clients", "patched SDKs, one file per vendor; `sdks/` and `frameworks/` below"),
+    ("clients", "patched SDKs, one file per vendor; `sdks/`, `frameworks/` and `vectors/` below"),
     ("assembly", "what starts and stops everything: `setup()`, zero-code start, push"),
     ("queues", "task queues: context over their headers, waits, retries, dead letters"),
     ("testing", "doubles for the tests of applications"),
@@ -70,7 +70,7 @@ HIGHEST = {
 }
 """The last row that a module or folder may see, where that is less than all rows above its own."""
 
-SHARED = {"sinks": ("_",), "clients": ("_", "sdks.", "frameworks._")}
+SHARED = {"sinks": ("_",), "clients": ("_", "sdks.", "frameworks._", "vectors._")}
 """Folders of siblings that know nothing of each other: they share modules of these prefixes only."""
 
 THIRD_PARTY: dict[str, str] = {

@@ -220,6 +220,38 @@ REGISTRY: tuple[Row, ...] = (
         package="semantic-kernel",
     ),
     Row("ag2", "ag2.agent", "trisignal.clients.frameworks.own_spans:ag2", ">=1.0", package="ag2"),
+    # Vector stores: their searches are retrievals.
+    Row(
+        "chromadb",
+        "chromadb",
+        "trisignal.clients.vectors.chroma:provider",
+        ">=0.5",
+        also=("chromadb.api.models.AsyncCollection",),
+        aliases=("chroma",),
+    ),
+    Row(
+        "qdrant",
+        "qdrant_client",
+        "trisignal.clients.vectors.qdrant:provider",
+        ">=1.10",
+        package="qdrant-client",
+    ),
+    Row("faiss", "faiss", "trisignal.clients.vectors.faiss:provider", ">=1.7", package="faiss-cpu"),
+    Row("lancedb", "lancedb", "trisignal.clients.vectors.lancedb:provider", ">=0.10", aliases=("lance",)),
+    Row("psycopg", "psycopg", "trisignal.clients.vectors.postgres:psycopg", ">=3.1", aliases=("pgvector",)),
+    Row("sqlalchemy", "sqlalchemy", "trisignal.clients.vectors.postgres:sqlalchemy", ">=1.4"),
+    Row("pymilvus", "pymilvus", "trisignal.clients.vectors.milvus:provider", ">=2.4", aliases=("milvus",)),
+    Row("pinecone", "pinecone", "trisignal.clients.vectors.pinecone:provider", ">=5"),
+    Row(
+        "elasticsearch", "elasticsearch", "trisignal.clients.vectors.elastic:elasticsearch", ">=8", aliases=("elastic",)
+    ),
+    Row(
+        "opensearch",
+        "opensearchpy",
+        "trisignal.clients.vectors.elastic:opensearch",
+        ">=2",
+        package="opensearch-py",
+    ),
 )
 
 

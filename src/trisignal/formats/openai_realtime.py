@@ -30,6 +30,7 @@ from trisignal.formats.openai_content import tool_definitions
 from trisignal.formats.openai_responses import CLIENT_TOOLS, item_message
 from trisignal.formats.realtime import AUDIO, Kind, RealtimeFormat, SessionFacts, Step
 from trisignal.outcomes import classify_event
+from trisignal.semconv import realtime
 
 _NUMBERS = (
     ("temperature", names.REQUEST_TEMPERATURE, float),
@@ -241,8 +242,8 @@ def read_reply(draft: Draft, event: View) -> None:
     draft.usage = usage(reported)
     seconds = view(reported)
     for key, name in (
-        ("output_audio_seconds", names.USAGE_OUTPUT_AUDIO_S),
-        ("billable_audio_seconds", names.USAGE_BILLABLE_AUDIO_S),
+        ("output_audio_seconds", realtime.USAGE_OUTPUT_AUDIO_S),
+        ("billable_audio_seconds", realtime.USAGE_BILLABLE_AUDIO_S),
     ):
         if (plain := amount(seconds.get(key))) is not None:
             draft.fields[name] = plain

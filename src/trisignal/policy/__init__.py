@@ -22,6 +22,7 @@ from trisignal.policy.cleaning import REDACTION_FAILED as REDACTION_FAILED
 from trisignal.policy.cleaning import Cleaning
 from trisignal.policy.content import ContentPolicy
 from trisignal.policy.redact import Redactor
+from trisignal.semconv import search
 from trisignal.semconv.values import text_of
 
 _PORTS = 65_536
@@ -40,6 +41,7 @@ _CONTROL = re.compile(r"[\W_]*[A-Za-z_]{0,16}[\W_]*")
 
 _ENTITY = {
     names.RETRIEVAL: names.DATA_SOURCE_ID,
+    search.WRITE_VECTORS: names.DATA_SOURCE_ID,
     names.CREATE_AGENT: names.AGENT_NAME,
     names.INVOKE_AGENT: names.AGENT_NAME,
     names.EXECUTE_TOOL: names.TOOL_NAME,

@@ -57,18 +57,12 @@ from trisignal.semconv.realtime import REALTIME_INFERENCE as REALTIME_INFERENCE
 from trisignal.semconv.realtime import REALTIME_SESSION as REALTIME_SESSION
 from trisignal.semconv.realtime import REALTIME_SESSION_ID as REALTIME_SESSION_ID
 from trisignal.semconv.realtime import REALTIME_TURN as REALTIME_TURN
-from trisignal.semconv.realtime import SESSION_ERRORS as SESSION_ERRORS
-from trisignal.semconv.realtime import SESSION_INTERRUPTIONS as SESSION_INTERRUPTIONS
-from trisignal.semconv.realtime import SESSION_RECONNECTS as SESSION_RECONNECTS
-from trisignal.semconv.realtime import SESSION_RESPONSES as SESSION_RESPONSES
-from trisignal.semconv.realtime import SESSION_TURNS as SESSION_TURNS
 from trisignal.semconv.realtime import TIME_TO_FIRST_AUDIO_S as TIME_TO_FIRST_AUDIO_S
-from trisignal.semconv.realtime import USAGE_BILLABLE_AUDIO_S as USAGE_BILLABLE_AUDIO_S
-from trisignal.semconv.realtime import USAGE_OUTPUT_AUDIO_S as USAGE_OUTPUT_AUDIO_S
 from trisignal.semconv.queues import QUEUE_METRICS
 from trisignal.semconv.retries import RETRIES as RETRIES
 from trisignal.semconv.retries import RETRIES_LOST_S as RETRIES_LOST_S
 from trisignal.semconv.retries import RETRY_ATTRIBUTES, RETRY_METRICS
+from trisignal.semconv.search import SEARCH_ATTRIBUTES, SEARCH_METRICS, WRITE_VECTORS
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 SCOPE = "trisignal"
@@ -199,6 +193,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     **dict.fromkeys((TIME_TO_FIRST_TOKEN_S, TIME_TO_FIRST_ANSWER_S, STAGE_PREFIX + "*", STAGES_TOTAL_MS), "double"),
     **MONEY_ATTRIBUTES,
     **REALTIME_ATTRIBUTES,
+    **SEARCH_ATTRIBUTES,
     **LIMIT_ATTRIBUTES,
     **RETRY_ATTRIBUTES,
     **BATCH_ATTRIBUTES,
@@ -227,16 +222,19 @@ INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION, REALTIME_INFEREN
 EXTENSION_OPERATIONS = BATCHES | {
     BATCH_JOB, STAGE, COUNT_TOKENS, "image_generation", "moderation", "speech", "transcription", "translation",
     "video_generation", "rerank", "request", REALTIME_SESSION, REALTIME_TURN, REALTIME_INFERENCE,
+    WRITE_VECTORS,
 }  # fmt: skip
 """Values of `OPERATION` beyond the conventions' list, which is open."""
 
 MODEL_CALLS_EXCLUDED = BATCHES | {
     RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE, COUNT_TOKENS,
-    BATCH_JOB, REALTIME_SESSION, REALTIME_TURN,
+    BATCH_JOB, REALTIME_SESSION, REALTIME_TURN, WRITE_VECTORS,
 }  # fmt: skip
 """Operations that are no model call: they get durations, but no requests, tokens or cost."""
 
-SPAN_NAME_BY_ENTITY = frozenset({RETRIEVAL, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE})
+SPAN_NAME_BY_ENTITY = frozenset(
+    {RETRIEVAL, WRITE_VECTORS, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE}
+)
 """Operations whose span is named after their entity, not after a model."""
 
 # --- events --------------------------------------------------------------------------
@@ -283,6 +281,7 @@ _SHARED: dict[str, Metric] = {
     "errors": _metric("llm.errors", "counter", "{error}", (*R, ERROR_KIND, ERROR_TYPE), "Failed model calls by kind"),
     **MONEY_METRICS,
     **REALTIME_METRICS,
+    **SEARCH_METRICS,
     **BATCH_METRICS,
     "first_token": _metric(
         "llm.time_to_first_token", "histogram", "s", R, "Request sent to first token of any kind", LONG_SECONDS),

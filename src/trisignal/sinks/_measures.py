@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from trisignal import semconv as names
 from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Usage
 from trisignal.outcomes import INCOMPLETE_STREAM
 from trisignal.policy.cardinality import OTHER, LabelLimiter
+from trisignal.semconv import search
 from trisignal.usage import TOKEN_BUCKETS
 
 ENUMERATED: Mapping[str, int] = {
@@ -136,6 +137,31 @@ def entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
     if call.operation == names.BATCH_JOB:
         return "batch_duration", (call.provider, call.outcome)
     return "operation_duration", (*common_labels(call), call.error_type, call.outcome, *call.dimensions)
+
+
+def entity_measures(call: Call) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    """What an operation that is no model call measures in histograms: metric key, label values, value."""
+    key, labels = entity_labels(call)
+    yield key, labels, call.duration_s
+    if call.operation == names.INVOKE_AGENT and call.kind == "internal":
+        yield "agent_inference_calls", (call.name,), call.agent_calls
+        yield "agent_tool_calls", (call.name,), call.tool_calls
+    elif call.operation == names.RETRIEVAL:
+        source = (call.provider, call.name)
+        yield "retrieval_duration", (*source, call.error_type, call.outcome), call.duration_s
+        facts = call.closing
+        results, best = facts.get(search.RESULTS), facts.get(search.BEST_SCORE)
+        if isinstance(results, int):
+            queries = facts.get(search.QUERIES, 1)
+            yield "retrieval_results", source, results / (queries if isinstance(queries, int) and queries else 1)
+        if isinstance(best, float):
+            yield "retrieval_score", (*source, str(facts.get(search.SCORE_KIND, ""))), best
+
+
+def empty_queries(call: Call) -> tuple[tuple[str, str], int]:
+    """Where a retrieval looked, and how many of its queries found nothing."""
+    empty = call.closing.get(search.EMPTY)
+    return (call.provider, call.name), empty if isinstance(empty, int) else 0
 
 
 def is_wasted(call: Call) -> bool:

@@ -21,7 +21,16 @@ from trisignal import semconv as names
 from trisignal.call import OUTCOMES, Call, ChunkTimes, Draft
 from trisignal.policy.cardinality import LabelLimiter
 from trisignal.semconv.values import text_of
-from trisignal.sinks._measures import TOKENED, LabelSets, bounds, common_labels, entity_labels, modalities, spending
+from trisignal.sinks._measures import (
+    TOKENED,
+    LabelSets,
+    bounds,
+    common_labels,
+    empty_queries,
+    entity_measures,
+    modalities,
+    spending,
+)
 from trisignal.sinks._rows import Active
 
 Attributes = Mapping[str, "str | int"]
@@ -251,11 +260,10 @@ def measures(call: Call, *, by_type: bool) -> Iterator[Measure]:
 
 
 def _entity(call: Call) -> Iterator[Measure]:
-    key, labels = entity_labels(call)
-    yield key, labels, call.duration_s
-    if call.operation == names.INVOKE_AGENT and call.kind == "internal":
-        yield "agent_inference_calls", (call.name,), call.agent_calls
-        yield "agent_tool_calls", (call.name,), call.tool_calls
+    yield from entity_measures(call)
+    if call.operation == names.RETRIEVAL:
+        source, empty = empty_queries(call)
+        yield "retrieval_empty", source, empty
 
 
 def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:

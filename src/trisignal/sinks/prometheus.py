@@ -26,7 +26,7 @@ from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
 from trisignal.semconv.values import text_of
 from trisignal.sinks._additions import Additions
-from trisignal.sinks._measures import LabelSets, entity_labels
+from trisignal.sinks._measures import LabelSets, empty_queries, entity_measures
 from trisignal.sinks._mover import Mover
 from trisignal.sinks._rows import Active, Added, Row, row_key
 from trisignal.sinks._series import BulkHistogram, CallCollector, PlainCounter
@@ -287,11 +287,11 @@ class PrometheusSink:
             self.flush()
 
     def _entity(self, call: Call) -> None:
-        key, labels = entity_labels(call)
-        self.observe(key, labels, call.duration_s)
-        if call.operation == names.INVOKE_AGENT and call.kind == "internal":
-            self.observe("agent_inference_calls", (call.name,), call.agent_calls)
-            self.observe("agent_tool_calls", (call.name,), call.tool_calls)
+        for key, labels, value in entity_measures(call):
+            self.observe(key, labels, value)
+        if call.operation == names.RETRIEVAL:
+            source, empty = empty_queries(call)
+            self.count("retrieval_empty", source, empty)  # at 0 too: a rate needs the series before the first one
 
     # --- flushing --------------------------------------------------------------------
 

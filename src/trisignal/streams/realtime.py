@@ -16,6 +16,7 @@ from trisignal.engine import lifecycle, state
 from trisignal.formats import NOTABLE, text, view
 from trisignal.formats.realtime import EXPIRED, GENERAL, REFUSED, SAID, RealtimeFormat, SessionFacts, Step
 from trisignal.outcomes import INCOMPLETE_STREAM, Failure, classify, classify_event
+from trisignal.semconv import realtime
 from trisignal.streams.turns import CONTENT, MOST_ITEMS, MOST_OPEN, Response, Turns
 
 _MOST_HANDLES = 1024
@@ -150,7 +151,7 @@ class RealtimeSession(Turns):
     def reconnected(self) -> None:
         """Another connection continues the session."""
         self._lost = self._expired = None
-        self._count(names.SESSION_RECONNECTS, "reconnects")
+        self._count(realtime.SESSION_RECONNECTS, "reconnects")
 
     def _talk(self, conversation_id: str) -> None:
         """Take the id of the conversation, unless the application has given one of its own."""
@@ -324,7 +325,7 @@ class RealtimeSession(Turns):
     def _on_error(self, step: Step, now: int) -> None:
         """An error ends no session by itself, and no running response; it may mean that a request was refused."""
         failure = classify_event(step.facts)
-        self._count(names.SESSION_ERRORS, "session_errors", failure.error_type)
+        self._count(realtime.SESSION_ERRORS, "session_errors", failure.error_type)
         if failure.error_type == EXPIRED:
             self._expired = failure
         request = self._request_of(step, failure)

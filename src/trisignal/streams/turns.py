@@ -16,6 +16,7 @@ from trisignal.engine import current, lifecycle, meters, state
 from trisignal.formats import ANSWER, TOKEN
 from trisignal.formats.realtime import AUDIO, RealtimeFormat, SessionFacts
 from trisignal.outcomes import Failure
+from trisignal.semconv import realtime
 
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in names.SECONDS)
 CONTENT = TOKEN | ANSWER | AUDIO
@@ -25,8 +26,8 @@ MOST_OPEN = 16
 MOST_ITEMS = 64
 """Items of a conversation, and tool calls of a turn, that are remembered at most."""
 _COUNTED = (
-    names.SESSION_TURNS, names.SESSION_RESPONSES, names.SESSION_INTERRUPTIONS, names.SESSION_ERRORS,
-    names.SESSION_RECONNECTS,
+    realtime.SESSION_TURNS, realtime.SESSION_RESPONSES, realtime.SESSION_INTERRUPTIONS, realtime.SESSION_ERRORS,
+    realtime.SESSION_RECONNECTS,
 )  # fmt: skip
 
 
@@ -151,7 +152,7 @@ class Turns:
             self._turn_responses, self._awaits = 0, False
             self._turn_tools.clear()
             self._open(turn, start_ns, None)
-            self._count(names.SESSION_TURNS)
+            self._count(realtime.SESSION_TURNS)
         return turn
 
     def _end_turn(self) -> None:
@@ -197,7 +198,7 @@ class Turns:
                 # What is heard comes before the response, and has no ids to be told apart by.
                 self._heard = {}
         self._open(draft, start_ns, turn)
-        self._count(names.SESSION_RESPONSES)
+        self._count(realtime.SESSION_RESPONSES)
         if len(self._responses) >= MOST_OPEN:
             self._finish(self._responses.pop(next(iter(self._responses))), GeneratorExit())
         self._responses[id_] = self._latest = response
@@ -214,7 +215,7 @@ class Turns:
         self._awaits = bool(response.tools)
         call = lifecycle.close_call(draft, error)
         if draft.outcome == "cancelled":
-            self._count(names.SESSION_INTERRUPTIONS, "interruptions", next(iter(draft.finish_reasons), "error"))
+            self._count(realtime.SESSION_INTERRUPTIONS, "interruptions", next(iter(draft.finish_reasons), "error"))
         turn = self._turn
         if turn is not None and call is not None:
             turn.outcome, turn.error_type, turn.error_kind = call.outcome, call.error_type, call.error_kind

@@ -1,0 +1,28 @@
+"""The tests of vector stores, with every engine and client that there is, in an environment of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENTS = os.environ.get("TRISIGNAL_ENVIRONMENTS", "")
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.skipif(not ENVIRONMENTS, reason="needs the environments of make coexistence (TRISIGNAL_ENVIRONMENTS)")
+def test_vector_stores() -> None:
+    """Real engines in process, a real PostgreSQL, and clients of stores behind HTTP: none of their tests is skipped."""
+    python = Path(ENVIRONMENTS) / "vector_stores" / "bin" / "python"
+    done = subprocess.run(
+        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/clients/vectors"],
+        cwd=TESTS.parent,
+        env={**os.environ, "PYTHONPATH": str(TESTS.parent / "src")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "skipped" not in done.stdout, done.stdout[-4000:]
