@@ -80,13 +80,20 @@ def test_each_call_is_counted_once(scenario: Scenario) -> None:
     assert (report["agents"], report["tools"]) == (scenario.agents, scenario.tools)
     failed = [span for span in report["spans"] if span["scope"] == "trisignal" and "error.type" in span]
     assert failed == [], "every call succeeded, so nothing around one has failed"
+    with_tokens = [span for span in report["spans"] if "gen_ai.usage.input_tokens" in span]
+    assert len(with_tokens) == sent["calls"], "the exported trace adds up"
     _check_agents(report["spans"], scenario)
 
 
 def _check_agents(spans: list[dict[str, Any]], scenario: Scenario) -> None:
-    """Model calls inside of an agent are in its trace, and know the agent and its conversation."""
+    """Model calls inside of an agent are in its trace, and know the agent and its conversation.
+
+    A framework's own span around a client's call carries that call.
+    """
     by_id = {span["id"]: span for span in spans}
-    calls = [span for span in spans if span.get("gen_ai.operation.name") == "chat" and span["scope"] == "trisignal"]
+    calls = [
+        span for span in spans if span.get("gen_ai.operation.name") == "chat" and "gen_ai.usage.input_tokens" in span
+    ]
     inside = 0
     for call in calls:
         around = by_id.get(call["parent"])
