@@ -137,6 +137,17 @@ def test_cost(analyzer: TraceAnalyzer, calls: list[Call], by: Any) -> None:
     assert [group.cost_usd for group in answer.groups] == sorted((g.cost_usd for g in answer.groups), reverse=True)
 
 
+@pytest.mark.parametrize("by", ["user_id", ("tenant", "model"), "request_id", "outcome"])
+def test_few_of_many_groups(analyzer: TraceAnalyzer, by: Any) -> None:
+    """With a limit the groups that cost most are those of all groups, and the total is of all."""
+    window = {"since": NOW_S - 7200, "until": NOW_S + 1}
+    whole, few = analyzer.cost(by, **window), analyzer.cost(by, limit=2, **window)
+    assert [one.key for one in few.groups] == [one.key for one in whole.groups[:2]]
+    assert [one.spans for one in few.groups] == [one.spans for one in whole.groups[:2]]
+    assert few.total.cost_usd == pytest.approx(whole.total.cost_usd)
+    assert few.total.spans == whole.total.spans
+
+
 def test_find(analyzer: TraceAnalyzer, calls: list[Call]) -> None:
     """Calls are found by request, user, tenant and model together, and by text in their attributes."""
     [found] = analyzer.find(request_id="r-77", **SINCE).spans

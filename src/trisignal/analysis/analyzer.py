@@ -181,6 +181,7 @@ class TraceAnalyzer:
         since: Moment = SINCE,
         until: Moment = None,
         step_s: float | None = None,
+        limit: int | None = None,
         **where: object,
     ) -> answers.Cost:
         """Who spent what: cost, waste, cache savings and tokens by group.
@@ -190,12 +191,21 @@ class TraceAnalyzer:
             since: Start of the window, see `Moment`.
             until: End of the window.
             step_s: Split the window into steps of this length, aligned to Unix time.
+            limit: Most groups, of a window that is not split; the total is of all in any case.
             **where: Dimensions and their wanted values.
         """
         names, span = query.dimensions(by), query.window(since, until)
-        rows = folding.totals(self.source, Query(span, "calls", query.conditions(where)), names, step_s, False)
+        asked = Query(span, "calls", query.conditions(where))
+        few = limit is not None and step_s is None
+        if few:
+            rows = folding.dearest(self.source, asked, names, limit or 0)
+            whole = folding.totals(self.source, asked, (), None, False).items
+        else:
+            rows = folding.totals(self.source, asked, names, step_s, False)
+            whole = rows.items
         groups = tuple(sorted(rows.items, key=lambda one: (one.step_unix_s or 0.0, -one.cost_usd, one.key)))
-        return answers.Cost(groups, folding.add_up(groups), names, step_s, self._coverage(span, rows))
+        shown = groups[:limit] if few else groups
+        return answers.Cost(shown, folding.add_up(whole), names, step_s, self._coverage(span, rows))
 
     def totals(
         self,

@@ -116,3 +116,18 @@ class SpreadSource(Protocol):
             threshold: What counts as low.
         """
         ...
+
+
+@runtime_checkable
+class RankingSource(Protocol):
+    """A source that finds the largest of many groups more quickly than it sums all of them up."""
+
+    def dearest(self, query: Query, by: Sequence[str], most: int) -> tuple[tuple[str, ...], ...]:
+        """Keys of the groups that cost most, highest cost first.
+
+        Args:
+            query: Which calls.
+            by: Dimensions of the groups.
+            most: Number of groups.
+        """
+        ...

@@ -49,8 +49,8 @@ def cost(analyzer: TraceAnalyzer, request: Request) -> Context | Response:
     """Who spent what; as CSV where the address says so."""
     query = asked.read(request.query_params, since="24h")
     by = _by(request, "model")
-    found = analyzer.cost(by, **query.arguments())
     form = request.query_params.get("format")
+    found = analyzer.cost(by, limit=None if form in ("csv", "focus") else MOST_GROUPS + 1, **query.arguments())
     if form in ("csv", "focus"):
         text = found.to_csv() if form == "csv" else found.to_focus()
         name = f'attachment; filename="trisignal-cost-{"-".join(by).replace(".", "-")}.csv"'
@@ -62,7 +62,7 @@ def cost(analyzer: TraceAnalyzer, request: Request) -> Context | Response:
         "by": by,
         "dimensions": COST_DIMENSIONS,
         "groups": groups,
-        "cut": len(found.groups) - len(groups),
+        "cut": len(found.groups) > len(groups),
         "total": found.total,
         "dearest": dearest,
         "chart": series.by_series(
