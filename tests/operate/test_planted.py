@@ -13,8 +13,6 @@ from operate import planted, week
 from operate.test_rules import needs_promtool
 from operate.virtual import Firing
 
-pytestmark = pytest.mark.slow
-
 
 @needs_promtool
 @pytest.mark.timeout(1800)
