@@ -305,3 +305,18 @@ def test_stdlib_formatting_works(logger: logging.Logger) -> None:
     logger.addHandler(handler)
     log(logger, ended())
     assert stream.getvalue() == "INFO chat small ok 0.600s 0.6 |\n"
+
+
+def test_what_logging_disable_keeps_back_is_counted(logger: logging.Logger, kept: Kept) -> None:
+    """A line that was asked for and is kept back by the host is no line that was never asked for."""
+    logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
+    sink, lines = JsonLogSink(logger, 1.0), []
+    sink.own, sink.silenced = kept, lambda: lines.append(1)
+    call = ended()
+    logger.manager.disable = logging.INFO
+    sink.close(Draft(call.operation), call)
+    assert (kept.records, lines) == ([], [1])
+    logger.manager.disable = logging.NOTSET
+    logger._cache.clear()  # type: ignore[attr-defined]  # as `logging.disable` does
+    sink.close(Draft(call.operation), call)
+    assert (len(kept.records), lines) == (1, [1])

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from trisignal import metrics_wsgi_app
+
 if not hasattr(os, "fork"):
     pytest.skip("this platform cannot fork", allow_module_level=True)
 
@@ -264,6 +266,32 @@ def test_what_ended_processes_put_and_took_still_counts(
     take.communicate(timeout=DEADLINE_S)
     assert value(tmp_path, "llm_queue_depth") == 0
     assert not list(tmp_path.glob("trisignal_*"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"\xff" * 4096, b"\x10\x00\x00\x00" + b"\x7f" * 60])
+@pytest.mark.parametrize("name", ["counter_99999.db", "gauge_livesum_99999.db", "histogram_99999.db"])
+def test_a_file_that_a_killed_worker_left_unfinished_is_left_out(
+    content: bytes, name: str, run: Callable[[str], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """A worker may be killed before its file has a size, or while it writes: the page shows all others."""
+    run("trisignal.setup()\ncall()").communicate(timeout=DEADLINE_S)
+    (tmp_path / name).write_bytes(content)
+    app = metrics_wsgi_app()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+        [body] = app({"REQUEST_METHOD": "GET"}, lambda *given: None)  # type: ignore[arg-type,list-item,misc]
+    assert b"llm_requests_total{" in body
+
+
+def test_empty_files_of_killed_workers_do_not_stay(run: Callable[[str], subprocess.Popen[str]], tmp_path: Path) -> None:
+    """The host's own page fails on them: the next worker removes those that no process can be about to fill."""
+    old, new = tmp_path / "counter_99998.db", tmp_path / "counter_99999.db"
+    old.touch()
+    new.touch()
+    os.utime(old, (1, 1))
+    run("trisignal.setup()\ncall()").communicate(timeout=DEADLINE_S)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_processes_that_never_used_trisignal_are_left_alone(tmp_path: Path) -> None:

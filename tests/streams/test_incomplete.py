@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -183,16 +184,38 @@ BODIES = {
 }
 
 
+def raw_deflate(body: bytes) -> bytes:
+    """Without zlib's header, as some servers send it."""
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return compressor.compress(body) + compressor.flush()
+
+
+def brotli(body: bytes) -> bytes:
+    """As CDNs send it to clients that can read it."""
+    return bytes(pytest.importorskip("brotli").compress(body))
+
+
+CODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "plain": ("", bytes),
+    "gzip": ("gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "raw deflate": ("deflate", raw_deflate),
+    "br": ("br", brotli),
+    "two": ("gzip, br", lambda body: brotli(gzip.compress(body))),
+}
+
+
 @pytest.mark.parametrize("name", BODIES)
-@pytest.mark.parametrize("coding", ["", "gzip"])
+@pytest.mark.parametrize("coding", CODINGS)
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_a_mark_alone_ends_a_stream(seen: Seen, name: str, coding: str, asynchronous: bool) -> None:
     """A host that sends ``[DONE]`` and no finish reason is complete, as is one that sends a reason and no mark."""
     openai: Any = pytest.importorskip("openai")
     body, outcome = BODIES[name]
     headers = {"Content-Type": "text/event-stream"}
-    if coding:
-        body, headers["Content-Encoding"] = gzip.compress(body), coding
+    encoding, compress = CODINGS[coding]
+    if encoding:
+        body, headers["Content-Encoding"] = compress(body), encoding
     trisignal.instrument("openai")
     with Loopback() as server:
         server.play(Reply(headers=headers, body=[body[i : i + 9] for i in range(0, len(body), 9)]))

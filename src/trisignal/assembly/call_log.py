@@ -11,6 +11,7 @@ from trisignal import _guard
 from trisignal.assembly.telemetry import Telemetry
 from trisignal.export.log_file import LogFile, check_writable
 from trisignal.export.log_stream import LogStream, write_line
+from trisignal.export.losses import lost
 from trisignal.sinks import Sink
 from trisignal.sinks.console import ConsoleSink, Line, render
 from trisignal.sinks.json_log import JsonLogSink
@@ -38,6 +39,7 @@ def sinks(made: Telemetry, given: logging.Handler | None) -> list[Sink]:
     if handler is not None:
         _attach(made, handler, closes=given is None)
         log.own = handler
+        log.silenced = partial(lost, "call_log")
         if settings.logs == "root":
             log.replaced = partial(
                 _guard.warn,

@@ -12,7 +12,7 @@ def lost(queue: str, items: int = 1) -> None:
     """Count items that will reach nobody.
 
     Args:
-        queue: Where they were lost: ``traces``, ``logs`` or ``log_file``.
+        queue: Where they were lost: ``traces``, ``logs``, ``log_file`` or ``call_log``.
         items: How many.
     """
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 Span = tuple[int, int]
 
@@ -73,10 +74,7 @@ _AFTER_VENDOR = re.compile(
     rf"[\w. \t\-]{{0,24}}(?:{_QUOTE})?\s{{0,3}}(?:[:=]{{1,3}}>?|\|\||\?=|,|\bis\b)\s{{0,5}}(?:{_QUOTE})?[\s=]{{0,3}}"
     r"([\w.=+/\-%]{0,48})$"
 )
-_LETTERS = re.compile(r"[a-z]+")
-_BY_START: dict[str, list[str]] = {}
-for _vendor in (*VENDORS, *_COMMON):
-    _BY_START.setdefault(_vendor[:2], []).append(_vendor)
+_NAMES = re.compile(f"(?<![a-z])(?:{'|'.join(sorted((*VENDORS, *_COMMON), key=len, reverse=True))})")
 _MOST_NAMED = 1000
 """Values after a name in one text; the rest is one hit."""
 _VALUE_AFTER = re.compile(r"[\w.=+/\-%]{14,}")
@@ -108,14 +106,26 @@ PLAIN_WORDS = frozenset((
 ))  # fmt: skip
 """What follows ``password is`` in prose that states none."""
 
-_COOKIE = re.compile(r"cookie2?(?:\\?[\"'`])?\s{0,3}[:=,]\s{0,3}(?:\\?[\"'`])?([^\r\n\"'`\\]{4,})")
+_COOKIE = re.compile(r"cookie2?(?:\\?[\"'`])?\s{0,3}[:=,]\s{0,3}(?:\\?[\"'`])?")
+_COOKIES = re.compile(r"[^\r\n\"'`\\]{4,}")
 _COOKIE_NAME = re.compile(r"[\w!#$%&*+.^|~\-]{1,128}=[^\s;]{2,}", re.ASCII)
-_SHORT = (
-    re.compile(r"pin(?:\s(?:code|number))?\s{0,3}(?::|=|\bis\b)\s{0,3}[\"'`]?(\d{4,8})(?!\w)"),
-    re.compile(r"pass\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,})"),
-    re.compile(r"pw\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,})"),
-)
-"""Short words for passwords, which are parts of others."""
+_SHORT: dict[str, tuple[re.Pattern[str], tuple[str, ...]]] = {
+    "pin": (
+        re.compile(r"pin(?:\s(?:code|number))?\s{0,3}(?::|=|\bis\b)\s{0,3}[\"'`]?(\d{4,8})(?!\w)"),
+        (" is", " code", " number"),
+    ),
+    "pass": (re.compile(r"pass\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,64})"), ()),
+    "pw": (re.compile(r"pw\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,64})"), ()),
+}
+"""Short words for passwords, which are parts of others, and what may follow them beside signs."""
+_MOST_SHORT = 64
+_DIGIT = re.compile(r"\d")
+_SHORT_REST = re.compile(r"[^\s\"'`,;&<>{}()\[\]]*")
+_AFTER_SHORT = (":", "=", " :", " =", "  ")
+_AFTER_COOKIE = (":", "=", ",", "2", " ", '"', "'", "`", "\\")
+_BLANKS = (" ", "\t", "\n")
+_MOST_PLACES = 10_000
+"""Places of one kind in one text that are looked at; the rest is one hit."""
 _SESSION = re.compile(r"_session=([\w%\-]{16,})")
 _BASIC = re.compile(r"basic\s{1,4}([a-z0-9+/_\-]{8,}={0,2})")
 _CURL_USER = re.compile(
@@ -201,31 +211,77 @@ def _looks_secret(word: str, between: str, value: str) -> bool:
 
 
 def _headers(whole: str, lowered: str) -> Iterator[Span]:
-    if "cookie" in lowered:
-        for match in _COOKIE.finditer(lowered):
-            if _COOKIE_NAME.match(lowered, match.start(1)):
-                yield match.span(1)
-    for pattern in _SHORT:
-        for match in pattern.finditer(lowered):
-            alone = not lowered[match.start() - 1 : match.start()].isalpha()
-            if alone and any(c.isdecimal() for c in match.group(1)[:64]):
-                yield match.span(1)
+    yield from _followed(lowered, "cookie", _AFTER_COOKIE, partial(_cookie, lowered))
+    for word, (pattern, more) in _SHORT.items():
+        yield from _followed(lowered, word, (*_AFTER_SHORT, *more), partial(_short, lowered, pattern))
     if "_session=" in lowered:
         yield from (match.span(1) for match in _SESSION.finditer(lowered))
-    if "basic" in lowered:
-        tried = 0
-        for match in _BASIC.finditer(lowered):
-            start, end = match.span(1)
-            if whole[start:end].islower():
-                continue
+    yield from _followed(lowered, "basic", _BLANKS, partial(_basic, whole, lowered))
+    first = lowered.find("curl")
+    if first >= 0:
+        for option in ("-u", "--user"):
+            yield from _followed(whole, option, (*_BLANKS, "="), partial(_curl_user, whole), first)
+
+
+def _followed(
+    text: str, word: str, follows: tuple[str, ...], read: Callable[[int], Span | None], first: int = 0
+) -> Iterator[Span]:
+    """Secrets after a word that stands before one of these: plain searches, which cost little where there are none.
+
+    Args:
+        text: Where to search.
+        word: What is followed up.
+        follows: What must stand right behind it.
+        read: Answers the secret after a place.
+        first: Where to begin.
+    """
+    if text.find(word, first) < 0:
+        return
+    for follow in follows:
+        sought, tried = word + follow, 0
+        at = text.find(sought, first)
+        while at >= 0:
             tried += 1
-            if tried > MOST_TRIED:
-                yield start, len(whole)
+            if tried > _MOST_PLACES:
+                yield at, len(text)
                 return
-            if _is_pair(whole[start:end]):
-                yield start, end
-    if "curl" in lowered:
-        yield from (match.span(1) for match in _CURL_USER.finditer(whole, lowered.find("curl")))
+            span = read(at)
+            if span is not None:
+                yield span
+            at = text.find(sought, at + len(sought) if span is None else span[1])
+
+
+def _cookie(lowered: str, at: int) -> Span | None:
+    match = _COOKIE.match(lowered, at)
+    if match is None or not _COOKIE_NAME.match(lowered, match.end()):
+        return None
+    # Only now, as it reads to the end of the line.
+    cookies = _COOKIES.match(lowered, match.end())
+    return None if cookies is None else cookies.span()
+
+
+def _short(lowered: str, pattern: re.Pattern[str], at: int) -> Span | None:
+    match = None if lowered[at - 1 : at].isalpha() else pattern.match(lowered, at)
+    if match is None or not _DIGIT.search(lowered, *match.span(1)):
+        return None
+    start, end = match.span(1)
+    # A longer one is read to its end only now: else a run of such words costs the square of its length.
+    rest = _SHORT_REST.match(lowered, end) if end - start == _MOST_SHORT else None
+    return start, end if rest is None else rest.end()
+
+
+def _basic(whole: str, lowered: str, at: int) -> Span | None:
+    match = _BASIC.match(lowered, at)
+    if match is None:
+        return None
+    start, end = match.span(1)
+    encoded = whole[start : min(end, start + 512)]
+    return None if encoded.islower() or not _is_pair(encoded) else (start, end)
+
+
+def _curl_user(whole: str, at: int) -> Span | None:
+    match = _CURL_USER.match(whole, at)
+    return None if match is None else match.span(1)
 
 
 def _is_pair(encoded: str) -> bool:
@@ -267,13 +323,10 @@ def of_vendors(whole: str, lowered: str, runs: Sequence[Span]) -> Iterator[Span]
 
 def _announced_at(lowered: str, first: int, last: int) -> int:
     """Where the value begins that a name announces; -1 if none does."""
-    for word in _LETTERS.finditer(lowered, first, last):
-        at = word.start()
-        for vendor in _BY_START.get(lowered[at : at + 2], ()):
-            if lowered.startswith(vendor, at):
-                match = _AFTER_VENDOR.match(lowered, at + len(vendor), last)
-                if match is not None and not (vendor in _COMMON and _AN_ID.search(lowered, at, match.start(1))):
-                    return match.start(1)
+    for name in _NAMES.finditer(lowered, first, last):
+        match = _AFTER_VENDOR.match(lowered, name.end(), last)
+        if match is not None and not (name.group() in _COMMON and _AN_ID.search(lowered, name.start(), match.start(1))):
+            return match.start(1)
     return -1
 
 

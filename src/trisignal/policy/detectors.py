@@ -17,7 +17,8 @@ from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
 from trisignal.policy.announced import announced, of_vendors
-from trisignal.policy.key_formats import BODIES, FORMATS, SHAPES
+from trisignal.policy.check_digits import luhn, mod_97
+from trisignal.policy.key_formats import BODIES, FORMATS, SHAPES, any_prefix
 from trisignal.policy.url_secrets import in_urls
 
 _ESCAPE = r"(?<=\\[nrt])|(?<=\\u[0-9A-Fa-f]{4})|(?<=%[0-9A-Fa-f]{2})"
@@ -25,8 +26,9 @@ _BEFORE = rf"(?:(?<![\w\-./+%])|{_ESCAPE})"
 _AFTER = r"(?![\w\-]|\.\d)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 
-_EMAIL_HINT = re.compile(r"(?:@|%40)[\w\-]+\.\w")
-_EMAIL = re.compile(r"(?<![\w.%+\-])[\w.%+\-]+(?:@|%40)[\w\-]+(?:\.[\w\-]+)+")
+_DOMAIN = re.compile(r"(?:@(?<=[\w.%+\-]@)|%40(?<=[\w.%+\-]%40))[\w\-]+(?:\.[\w\-]+)+")
+_LOCAL = re.compile(r"[\w.%+\-]+")
+_LONGEST_LOCAL = 4096
 _PHONE = re.compile(
     rf"(?:(?<![\w+])|{_ESCAPE})(?:\+|%2[Bb])\d(?:[ .\-()]{{0,2}}\d){{6,14}}(?!\d)"
     rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}",
@@ -52,17 +54,25 @@ _RUN = re.compile(r"[\w\-]+")
 
 _LONGEST_IPV6 = 39
 
-_SHAPES = tuple((mark.encode(), left, most, re.compile(pattern)) for mark, left, most, pattern in SHAPES)
+_SHAPES = tuple(
+    (shape.mark, shape.left, shape.most, re.compile(shape.hint), re.compile(shape.whole)) for shape in SHAPES
+)
 _BY_START: dict[bytes, list[tuple[bytes, re.Pattern[str], int, bool]]] = {}
 for _prefix, _kind, _least, _mixed in sorted(FORMATS, key=lambda row: -len(row[0])):
     _BY_START.setdefault(_prefix[:2].encode(), []).append((_prefix.encode(), BODIES[_kind], _least, _mixed))
-_WORDS = re.compile(rb"[A-Za-z0-9]+")
+_STARTS = re.compile(rf"(?<![A-Za-z0-9])(?={any_prefix()})".encode())
+_STARTS_ESCAPED = re.compile(
+    rf"(?:(?<![A-Za-z0-9])|(?<=\\[A-Za-z0-9])|(?<=\\u[A-Za-z0-9]{{4}})|(?<=%[A-Za-z0-9]{{2}}))(?={any_prefix()})".encode()
+)
+"""Where a key may begin; behind escapes as well, where a text has any."""
 _JOINED = (b"-", b"_", b"+", b"/", b"=")
 """A short prefix after one of these is part of base64 text."""
-_BEGIN, _END, _DASHES = "-----BEGIN ", "-----END ", "-----"
+_BEGIN, _END, _DASHES, _PRIVATE = "-----BEGIN ", "-----END ", "-----", "PRIVATE KEY"
 
 _MOST = 2000
 """Candidates of one detector in one text; the rest of a text that has more is one hit."""
+_MOST_STARTS = 4000
+"""Places of a text at which a key may begin that are looked at; what follows is one hit."""
 _MOST_TOKENS = 1 << 17
 """Characters of a text in long runs of word characters that are looked at; what follows is one hit."""
 _BEFORE_RUN = 32
@@ -79,14 +89,9 @@ def _classes(members: str) -> bytes:
     return bytes(ord("x") if chr(code) in members else ord(" ") for code in range(256))
 
 
-_KINDS = bytes(
-    ord("a" if chr(code).islower() else "A" if chr(code).isupper() else "1")
-    if code < 128 and chr(code).isalnum()
-    else ord("-" if chr(code) in "_-" else " ")
-    for code in range(256)
-)
-"""Lower case, upper case, digits, signs inside words, all else."""
-_RUNS = re.compile(rb"[aA1\-]{12,}")
+_WORD = _classes("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_LONG_RUN = b"x" * 12
+_DIGIT = re.compile(rb"[0-9]")
 _NUMBERS, _LONG_NUMBER = _classes("0123456789 ().-+/"), b"x" * 7
 _HEX, _LONG_HEX = _classes("0123456789abcdefABCDEF:"), b"x" * 15
 _FLOAT = re.compile(r"[0-9]{1,2}\.[0-9]+")
@@ -143,20 +148,30 @@ def _tokens_in(raw: bytes) -> tuple[list[Span], list[Span], list[Span]]:
     runs: list[Span] = []
     random: list[Span] = []
     left = _MOST_TOKENS
-    for match in _RUNS.finditer(raw.translate(_KINDS)):
-        run = match.group()
-        if not run[1:].strip(b"a") or not run.strip(b"-"):
-            continue
-        start, end = match.span()
-        if raw[start - 1 : start] == b"." and raw[start - 2 : start - 1].isdigit() and not run.strip(b"1"):
-            continue  # the fraction of a number
-        left -= end - start + _BEFORE_RUN
-        if left < 0:
-            return runs, random, [(start, len(raw))]
-        _add(runs, max(0, start - _BEFORE_RUN), end + _AFTER_RUN)
-        if b"1" in run and end - start >= _RANDOM:
-            random.append((start, end))
+    classes = raw.translate(_WORD)
+    start = classes.find(_LONG_RUN)
+    while start >= 0:
+        end = classes.find(b" ", start)
+        end = len(raw) if end < 0 else end
+        run = raw[start:end]
+        if not _is_plain(run, raw, start):
+            left -= end - start + _BEFORE_RUN
+            if left < 0:
+                return runs, random, [(start, len(raw))]
+            _add(runs, max(0, start - _BEFORE_RUN), end + _AFTER_RUN)
+            if _DIGIT.search(run):
+                random.append((start, end))
+        start = classes.find(_LONG_RUN, end)
     return runs, random, []
+
+
+def _is_plain(run: bytes, raw: bytes, start: int) -> bool:
+    """Whether a run is a plain word, a line, or the fraction of a number."""
+    if run.isalpha():
+        return run[1:].islower()
+    if run.isdigit():
+        return raw[start - 1 : start] == b"." and raw[start - 2 : start - 1].isdigit()
+    return not run.strip(b"-_")
 
 
 def _add(windows: list[Span], start: int, end: int) -> None:
@@ -199,32 +214,22 @@ def _in_numbers(pattern: re.Pattern[str], text: Text, check: Callable[[str], boo
                 yield match.span()
 
 
-def _luhn(candidate: str) -> bool:
-    digits = [int(c) for c in candidate if c.isdecimal()]
-    if digits[0] in _NO_ISSUERS and len(digits) != _UATP_DIGITS:
-        return False  # times in milliseconds and nanoseconds begin with 1
-    doubled = sum(d * 2 - 9 if d > 4 else d * 2 for d in digits[-2::-2])
-    return (sum(digits[-1::-2]) + doubled) % 10 == 0
-
-
-_NO_ISSUERS, _UATP_DIGITS = (0, 1, 7, 9), 15
-
-
-def _mod_97(candidate: str) -> bool:
-    compact = candidate.replace(" ", "")
-    if not 15 <= len(compact) <= 34:
-        return False
-    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
-
-
 def _cards(text: Text) -> Iterator[Span]:
     yield from text.unseen
-    yield from _in_numbers(_CARD, text, _luhn)
+    yield from _in_numbers(_CARD, text, luhn)
 
 
 def _emails(text: Text) -> Iterator[Span]:
-    if ("@" in text.text or "%40" in text.text) and _EMAIL_HINT.search(text.text):
-        yield from (match.span() for match in _EMAIL.finditer(text.text))
+    whole = text.text
+    if "@" not in whole and "%40" not in whole:
+        return
+    done = 0
+    for match in _DOMAIN.finditer(whole):
+        at = match.start()
+        local = _LOCAL.match(whole[max(done, at - _LONGEST_LOCAL) : at][::-1])
+        if local is not None:
+            done = match.end()
+            yield at - local.end(), done
 
 
 def _ips(text: Text) -> Iterator[Span]:
@@ -296,28 +301,28 @@ def _formats(text: Text, windows: Sequence[Span]) -> Iterator[Span]:
     if not windows:
         return
     whole, raw = text.text, text.raw
-    escapes = b"\\" in raw or b"%" in raw
-    shapes = [shape for shape in _SHAPES if shape[0] in raw]
+    starts = _STARTS_ESCAPED if b"\\" in raw or b"%" in raw else _STARTS
+    shapes = [shape for shape in _SHAPES if shape[0] in whole]
+    done = tried = 0
     for first, last in windows:
-        done = first
-        for match in _WORDS.finditer(raw, first, last):
+        for match in starts.finditer(raw, first, last):
             at = match.start()
             if at >= done:
+                tried += 1
+                if tried > _MOST_STARTS:
+                    yield at, len(whole)
+                    return
                 end = _key_at(whole, raw, at)
-                if not end and escapes and (escaped := _after_escape(raw, at)):
-                    at += escaped
-                    end = _key_at(whole, raw, at)
                 if end:
                     yield at, end
                     done = end
-        for mark, left, most, pattern in shapes:
-            at = raw.find(mark, first, last)
-            while at >= 0:
+        for _, left, most, hint, pattern in shapes:
+            for hinted in hint.finditer(whole, first, last):
+                at = hinted.start()
                 before = whole[max(0, at - most) : at]
                 found = pattern.match(whole, at - len(before) + len(before.rstrip(left)))
                 if found is not None:
                     yield found.span()
-                at = raw.find(mark, at + len(mark) if found is None else max(found.end(), at + len(mark)), last)
 
 
 def _key_at(whole: str, raw: bytes, at: int) -> int:
@@ -330,26 +335,22 @@ def _key_at(whole: str, raw: bytes, at: int) -> int:
     return 0
 
 
-def _after_escape(raw: bytes, at: int) -> int:
-    """Characters of an escape of JSON or of a URL that a run of letters and digits begins with."""
-    before = raw[at - 1 : at]
-    if before == b"%":
-        return 2
-    if before == b"\\":
-        return 5 if raw[at : at + 1] == b"u" else 1
-    return 0
-
-
 def _is_mixed(text: str) -> bool:
     return not text.isalpha() and any(c.isalpha() for c in text)
 
 
 def _private_keys(text: Text) -> Iterator[Span]:
     whole = text.text
-    at = whole.find(_BEGIN)
-    while at >= 0:
+    last_kind = whole.rfind(_PRIVATE)
+    at = whole.find(_BEGIN) if last_kind >= 0 else -1
+    tried = 0
+    while 0 <= at < last_kind:
+        tried += 1
+        if tried > _MOST:
+            yield at, len(whole)
+            return
         head = whole.find(_DASHES, at + len(_BEGIN), at + 80)
-        if head < 0 or "PRIVATE KEY" not in whole[at:head]:
+        if head < 0 or _PRIVATE not in whole[at:head]:
             at = whole.find(_BEGIN, at + len(_BEGIN))
             continue
         foot = whole.find(_END, head)
@@ -379,7 +380,7 @@ BUILT_IN: dict[str, Find] = {
     "jwt": _limited(_tokens),
     "api_key": _limited(_keys),
     "email": _limited(_emails),
-    "iban": _limited(lambda text: _in_numbers(_IBAN, text, _mod_97)),
+    "iban": _limited(lambda text: _in_numbers(_IBAN, text, mod_97)),
     "card": _limited(_cards),
     "us_ssn": _limited(lambda text: _in_numbers(_SSN, text)),
     "phone": _limited(lambda text: _in_numbers(_PHONE, text)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 BODIES = {
     "a": re.compile(r"[A-Za-z0-9]+"),
@@ -66,27 +67,64 @@ _MIXED = (
     r"(?<![\w\-.])[A-Za-z0-9]{8}\.(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])(?=[A-Za-z0-9]*\d)"
     r"[A-Za-z0-9]{32}(?![\w\-.])"
 )
-SHAPES: tuple[tuple[str, str, int, str], ...] = (
-    ("Q~", _ALNUM + "_.~", 4, r"[\w.~]{3}\dQ~[\w.~\-]{31,}"),
-    (".atlasv1.", _ALNUM, 14, r"[A-Za-z0-9]{14}\.atlasv1\.[\w=\-]{40,}"),
-    ("_mmk", _ALNUM + "_", 36, r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"),
-    ("JQQJ99", _ALNUM, 52, r"[A-Za-z0-9]{40,52}JQQJ99[A-Za-z0-9]{20,}"),
-    (".acc", _ALNUM + "_.", 48, r"(?:sc|ext|scauth|authress)_\w{5,30}\.\w{4,6}\.acc[_\-][\w\-]{10,32}\.[\w+/=\-]{30,}"),
-    (":A", "0123456789", 16, r"\d{5,16}:A[\w\-]{33,}"),
-    ("|", "0123456789", 18, r"\d{14,18}\|[\w\-]{20,}"),
-    ("%", "0123456789", 16, r"\d{15,16}%[\w\-]{27,}"),
-    ("A3-", "", 0, r"A3-[A-Z0-9]{6}(?:-[A-Z0-9]{5,11}){4,5}"),
-    ("4b1d", "", 0, r"(?<![\w])4b1d[A-Za-z0-9]{38}(?![\w])"),
-    ("s.", "", 0, r"(?<![\w])s\.(?=[A-Za-z]*\d)[A-Za-z0-9]{24}(?![\w])"),
-    ("pat", "", 0, r"(?<![\w])pat[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
-    ("1/", "", 0, r"(?<![\w.])1/\d{10,20}:[a-f0-9]{32}"),
-    (".", _ALNUM, 8, _MIXED),
-    (".", "abcdef0123456789", 32, r"[a-f0-9]{32}\.[\w\-]{16,24}(?![\w\-])"),
+
+
+class Shape(NamedTuple):
+    """A format without a prefix of its own."""
+
+    mark: str
+    """What is in every one of them."""
+    left: str
+    """Characters before the mark."""
+    most: int
+    """Most of them."""
+    before: str
+    """What is right before the mark, of a fixed length."""
+    after: str
+    """What is right behind it."""
+    whole: str
+    """The whole key."""
+
+    @property
+    def hint(self) -> str:
+        """Finds marks with the right surroundings; it begins with the mark, for which searches are fast."""
+        mark = re.escape(self.mark)
+        return mark + (f"(?<={self.before}{mark})" if self.before else "") + f"(?={self.after})"
+
+
+SHAPES = (
+    Shape("Q~", _ALNUM + "_.~", 4, r"\d", r"[\w.~\-]{31}", r"[\w.~]{3}\dQ~[\w.~\-]{31,}"),
+    Shape(".atlasv1.", _ALNUM, 14, "[A-Za-z0-9]{14}", r"[\w=\-]{40}", r"[A-Za-z0-9]{14}\.atlasv1\.[\w=\-]{40,}"),
+    Shape("_mmk", _ALNUM + "_", 36, "[A-Za-z0-9]{29}", "", "[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"),
+    Shape("JQQJ99", _ALNUM, 52, "[A-Za-z0-9]{40}", "[A-Za-z0-9]{20}", "[A-Za-z0-9]{40,52}JQQJ99[A-Za-z0-9]{20,}"),
+    Shape(
+        ".acc", _ALNUM + "_.", 48, r"\w{4}", r"[_\-][\w\-]{10}",
+        r"(?:sc|ext|scauth|authress)_\w{5,30}\.\w{4,6}\.acc[_\-][\w\-]{10,32}\.[\w+/=\-]{30,}",
+    ),
+    Shape(":A", "0123456789", 16, r"\d{5}", r"[\w\-]{33}", r"\d{5,16}:A[\w\-]{33,}"),
+    Shape("|", "0123456789", 18, r"\d{14}", r"[\w\-]{20}", r"\d{14,18}\|[\w\-]{20,}"),
+    Shape("%", "0123456789", 16, r"\d{15}", r"[\w\-]{27}", r"\d{15,16}%[\w\-]{27,}"),
+    Shape("A3-", "", 0, "", r"[A-Z0-9]{6}-", r"A3-[A-Z0-9]{6}(?:-[A-Z0-9]{5,11}){4,5}"),
+    Shape("4b1d", "", 0, "", r"[A-Za-z0-9]{38}", r"(?<![\w])4b1d[A-Za-z0-9]{38}(?![\w])"),
+    Shape("s.", "", 0, "", r"[A-Za-z0-9]{24}", r"(?<![\w])s\.(?=[A-Za-z]*\d)[A-Za-z0-9]{24}(?![\w])"),
+    Shape("pat", "", 0, "", r"[A-Za-z0-9]{14}\.", r"(?<![\w])pat[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
+    Shape("1/", "", 0, "", r"\d{10}", r"(?<![\w.])1/\d{10,20}:[a-f0-9]{32}"),
+    Shape(".", _ALNUM, 8, "[A-Za-z0-9]{8}", "[A-Za-z0-9]{32}", _MIXED),
+    Shape(".", "abcdef0123456789", 32, "[a-f0-9]{32}", r"[\w\-]{16}", r"[a-f0-9]{32}\.[\w\-]{16,24}(?![\w\-])"),
 )  # fmt: skip
-"""Formats without a prefix of their own: a mark, the characters before it and their most, and the whole."""
 
 UNCOMMON = ("_mmk", ".atlasv1.", "JQQJ99", ".acc_", ".acc-", "hook")
 """Marks of what `SHAPES` and webhooks match, in texts of letters, digits and ``_-./`` only."""
+
+
+def any_prefix(*more: str) -> str:
+    """Pattern of any prefix in `FORMATS`, and of some more."""
+    by_first: dict[str, list[str]] = {}
+    for start in sorted({prefix for prefix, *_ in FORMATS} | set(more)):
+        by_first.setdefault(start[0], []).append(re.escape(start[1:]))
+    # Grouped by their first character: a few comparisons, in place of some hundred, where a word begins.
+    grouped = "|".join(f"{re.escape(first)}(?:{'|'.join(rests)})" for first, rests in by_first.items())
+    return f"(?:{grouped})"
 
 
 Search = Callable[[str], "re.Match[str] | None"]
@@ -101,14 +139,9 @@ def hints() -> tuple[Search, Search, Search]:
     Returns:
         Beginnings of keys, in a text with ``_`` put before it; marks of other keys; these where the text has a dot.
     """
-    starts = {prefix for prefix, *_ in FORMATS} | {"A3-", "4b1d", "s.", "pat", "1/", "ey"}
-    by_first: dict[str, list[str]] = {}
-    for start in sorted(starts):
-        by_first.setdefault(start[0], []).append(re.escape(start[1:]))
-    # Grouped by their first character: a few comparisons, in place of some hundred, where a word begins.
-    grouped = "|".join(f"{re.escape(first)}(?:{'|'.join(rests)})" for first, rests in by_first.items())
+    prefix = any_prefix("A3-", "4b1d", "s.", "pat", "1/", "ey")
     return (
-        re.compile(rf"[_\-./](?:{grouped})").search,
+        re.compile(rf"[_\-./]{prefix}").search,
         re.compile("|".join(map(re.escape, UNCOMMON))).search,
         re.compile(r"[a-f0-9]{32}\.|[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}").search,
     )

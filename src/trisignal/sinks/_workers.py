@@ -13,15 +13,24 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from trisignal import _guard
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 try:
     import fcntl
 except ImportError:  # Windows: gauges of dead processes stay, as without us
     fcntl = None  # type: ignore[assignment]  # checked before each use
 
+_STILL_STARTING_S = 60.0
+"""A process gives a new file its size at once; an empty file this old is nobody's."""
 _PREFIX, _SUFFIX = "trisignal_", ".lock"
 _held: dict[Path, int] = {}
 """Lock file to open descriptor. To close any descriptor of such a file would release its lock."""
@@ -50,6 +59,7 @@ class Membership:
             file = Path(gauge._value._file._fname)
             path = file.with_name(f"{_PREFIX}{file.stem.rpartition('_')[2]}{_SUFFIX}")
             if path not in _held:
+                remove_empty(file.parent)
                 _held[path] = _locked(path)
                 _leave_at_exit()
 
@@ -93,6 +103,69 @@ def _locked(path: Path) -> int:
     return descriptor
 
 
+class Files:
+    """The files of all processes as a collector; those that cannot be read are left out.
+
+    A process that is killed between making a file and giving it its size leaves an empty one, on
+    which `MultiProcessCollector` fails.
+
+    Args:
+        directory: That of ``PROMETHEUS_MULTIPROC_DIR``.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+
+    def collect(self) -> Iterable[Metric]:
+        """The sums over all files."""
+        files = [str(file) for file in self._directory.glob("*.db") if _size(file)]
+        try:
+            return _merged(files)
+        except Exception:
+            # One is broken, or has gone in the meantime.
+            return _merged([file for file in files if _is_readable(file)])
+
+
+def _merged(files: list[str]) -> Iterable[Metric]:
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    merged: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+    return merged
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _is_readable(file: str) -> bool:
+    from prometheus_client.mmap_dict import MmapedDict
+
+    try:
+        for _ in MmapedDict.read_all_values_from_file(file):  # type: ignore[no-untyped-call]  # theirs has no types
+            pass
+    except Exception as error:
+        _guard.logger.warning("metrics of %s cannot be read and are left out: %s", file, type(error).__name__)
+        return False
+    return True
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove what killed processes have left empty, for pages that are not ours.
+
+    Args:
+        directory: That of ``PROMETHEUS_MULTIPROC_DIR``.
+    """
+    before_s = time() - _STILL_STARTING_S
+    for file in directory.glob("*.db"):
+        with suppress(OSError):
+            found = file.stat()
+            if not found.st_size and found.st_mtime < before_s:
+                file.unlink()
+
+
 def bury_dead(directory: str) -> int:
     """Remove the live gauges of processes that were killed.
 
@@ -105,6 +178,7 @@ def bury_dead(directory: str) -> int:
     if fcntl is None:
         return 0
     dead = 0
+    remove_empty(Path(directory))
     for path in Path(directory).glob(f"{_PREFIX}*{_SUFFIX}"):
         if path not in _held:
             with suppress(OSError):

@@ -63,6 +63,8 @@ class JsonLogSink:
         self._service = service
         self.own: logging.Handler | None = None
         """The handler that setup() was asked for."""
+        self.silenced: Callable[[], None] | None = None
+        """Called for each line that `logging.disable` keeps from that handler."""
         self.replaced: Callable[[], None] | None = None
         """Called when the logger does not lead to that handler any more."""
 
@@ -124,7 +126,11 @@ class JsonLogSink:
             return False
         if self.replaced is not None:
             self.replaced()
-        return self._logger.manager.disable < level
+        if self._logger.manager.disable < level:
+            return True
+        if self.silenced is not None:
+            self.silenced()
+        return False
 
     def _fields(self, call: Call, parent: Any) -> Mapping[str, Any]:
         fields: dict[str, Any] = {**call.opening, **call.closing}

@@ -1,12 +1,13 @@
 """Incremental decoders for raw response bytes that no vendor code parses for us.
 
 Both keep a bounded buffer; what does not fit is skipped, never an error. Compressed bodies
-are inflated where the standard library can.
+are inflated where the standard library can, or the package that HTTP clients use.
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import struct
 import zlib
@@ -19,19 +20,102 @@ _PRELUDE = 12
 """Bytes before the headers of an AWS frame."""
 
 
-def inflater(encoding: str) -> Callable[[bytes], bytes] | None:
+Inflate = Callable[[bytes], bytes]
+
+
+def inflater(encoding: str) -> Inflate | None:
     """A decompressor for a content encoding.
+
+    Args:
+        encoding: In lower case; several are in the order in which they were applied.
 
     Returns:
         The identity for no encoding; None for one that cannot be read here.
     """
-    if encoding in ("", "identity"):
-        return bytes
-    if encoding in ("gzip", "x-gzip"):
-        return zlib.decompressobj(31).decompress
-    if encoding == "deflate":
-        return zlib.decompressobj().decompress
+    inflate: Inflate = bytes
+    for name in reversed(encoding.split(",")):
+        make = _INFLATERS.get(name.strip())
+        one = None if make is None else make()
+        if one is None:
+            return None
+        if one is not bytes:
+            inflate = one if inflate is bytes else _chained(inflate, one)
+    return inflate
+
+
+def _chained(first: Inflate, second: Inflate) -> Inflate:
+    return lambda data: second(first(data))
+
+
+def _deflate() -> Inflate:
+    """With zlib's header as the standard says, or without, as some servers send it."""
+    state: list[Any] = [zlib.decompressobj()]
+
+    def inflate(data: bytes) -> bytes:
+        try:
+            done: bytes = state[0].decompress(data)
+        except zlib.error:
+            if len(state) > 1:
+                raise
+            state[:] = [zlib.decompressobj(-zlib.MAX_WBITS), None]
+            done = state[0].decompress(data)
+        state[1:] = [None]
+        return done
+
+    return inflate
+
+
+def _first_of(*modules: str) -> Any:
+    """The first module that is installed; HTTP clients decode with the same ones, where there are any."""
+    for name in modules:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
     return None
+
+
+def _brotli() -> Inflate | None:
+    module = _first_of("brotli", "brotlicffi")
+    if module is None:
+        return None
+    decompressor = module.Decompressor()
+    inflate: Inflate = getattr(decompressor, "process", None) or decompressor.decompress
+    return inflate
+
+
+def _zstd() -> Inflate | None:
+    module = _first_of("compression.zstd", "backports.zstd", "zstandard")
+    if module is None:
+        return None
+
+    def begin() -> Any:
+        decompressor = module.ZstdDecompressor()
+        return decompressor.decompressobj() if hasattr(decompressor, "decompressobj") else decompressor
+
+    frame = [begin()]
+
+    def inflate(data: bytes) -> bytes:
+        parts = []
+        while data:
+            if frame[0].eof:
+                frame[0] = begin()
+            parts.append(frame[0].decompress(data))
+            data = frame[0].unused_data if frame[0].eof else b""
+        return b"".join(parts)
+
+    return inflate
+
+
+_INFLATERS: dict[str, Callable[[], Inflate | None]] = {
+    "": lambda: bytes,
+    "identity": lambda: bytes,
+    "gzip": lambda: zlib.decompressobj(31).decompress,
+    "x-gzip": lambda: zlib.decompressobj(31).decompress,
+    "deflate": _deflate,
+    "br": _brotli,
+    "zstd": _zstd,
+}
 
 
 class EventDecoder:
@@ -130,6 +214,6 @@ class BodyDecoder:
         """The decoded object; None when it is incomplete or none."""
         try:
             loaded = json.loads(b"".join(map(self._inflate, self._parts)))
-        except (ValueError, zlib.error):
+        except Exception:  # each decompressor has errors of its own
             return None
         return loaded if isinstance(loaded, dict) else None

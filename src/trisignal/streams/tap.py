@@ -81,7 +81,8 @@ class Tap:
     def _inflated(tail: Tail, data: bytes) -> bytes:
         try:
             return tail.inflate(data) if tail.inflate is not None else data
-        except Exception:  # whoever parses the body fails as well
+        except Exception:  # whoever parses the body fails as well, or can read what we cannot
+            tail.unreadable = True
             return b""
 
     def close(self) -> None:

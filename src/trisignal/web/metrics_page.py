@@ -70,16 +70,15 @@ def _registry(given: CollectorRegistry | None) -> CollectorRegistry:
     if variable is None:
         return given if given is not None else default_registry()
     from prometheus_client import CollectorRegistry
-    from prometheus_client.multiprocess import MultiProcessCollector
 
     path = os.environ[variable]
     if not os.path.isdir(path):
         raise _Misconfigured(f"{variable} names no directory: create it before the processes start")
-    from trisignal.sinks._workers import bury_dead
+    from trisignal.sinks._workers import Files, bury_dead
 
     bury_dead(path)
     merged = CollectorRegistry()
-    MultiProcessCollector(merged, path=path)  # type: ignore[no-untyped-call]  # theirs has no types
+    merged.register(Files(path))
     return merged
 
 
