@@ -222,6 +222,30 @@ def cost_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     yield "LlmUsageMissing", Scene([*calls, missing[0]], [*calls, missing[1]], 90)
 
 
+def retrieval_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
+    """Searches in a vector store."""
+    docs = {"gen_ai_provider_name": "qdrant", "gen_ai_data_source_id": "docs", "gen_ai_operation_name": ""}
+    docs["gen_ai_request_model"] = ""
+    every = stage.series("retrieval_results", growing(10, 120), "_count", **docs)
+    nothing = [stage.series("retrieval_empty", growing(n, 120), **docs) for n in (6, 1)]
+    yield "LlmRetrievalEmpty", Scene([every, nothing[0]], [every, nothing[1]], 90)
+
+    week = 7 * DAY // QUARTER
+    end, asked = week + 8, 7 * DAY + 105
+
+    def scores(kind: str, before: float, after: float) -> list[Series]:
+        return [
+            stage.series("retrieval_score", growing(100, end), "_count", score=kind, **docs),
+            stage.series("retrieval_score", then((before, week - 16), (after, 24)), "_sum", score=kind, **docs),
+        ]
+
+    worse = [*scores("similarity", 90, 50), *scores("distance", 20, 20)]
+    yield (
+        "LlmRetrievalScoreDrop",
+        Scene(worse, [*scores("similarity", 90, 85), *scores("distance", 20, 10)], asked, QUARTER),
+    )
+
+
 def unusual_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     """What no week before had: dearer calls, longer calls, new models, a tenant that costs more."""
     bucket, week = {"llm_cost_bucket": "output"}, 7 * DAY // QUARTER
@@ -368,6 +392,7 @@ def all_scenes(plan: Plan) -> dict[str, Scene]:
         latency_scenes,
         cost_scenes,
         unusual_scenes,
+        retrieval_scenes,
         capacity_scenes,
         quality_scenes,
         telemetry_scenes,

@@ -7,6 +7,7 @@ from trisignal.operate.alerting.capacity import capacity
 from trisignal.operate.alerting.money import money
 from trisignal.operate.alerting.quality import quality
 from trisignal.operate.alerting.requests import latency, requests
+from trisignal.operate.alerting.retrieval import retrieval
 from trisignal.operate.alerting.spec import Spec, alerts, check
 from trisignal.operate.alerting.telemetry import telemetry
 from trisignal.operate.objectives import Plan
@@ -26,6 +27,7 @@ def specs(plan: Plan) -> dict[str, list[Spec]]:
         "llm-alerts-cost": money(plan, queries),
         "llm-alerts-capacity": capacity(plan, queries),
         "llm-alerts-quality": quality(plan, queries),
+        "llm-alerts-retrieval": retrieval(plan, queries),
         "llm-alerts-telemetry": telemetry(plan, queries),
     }
 

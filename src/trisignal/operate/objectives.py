@@ -125,6 +125,8 @@ class Thresholds(BaseModel):
     cohort_gap: float = Field(default=0.05, gt=0, lt=1, description="How far a cohort may be below all together.")
     wasted_cost_ratio: float = Field(default=0.2, gt=0, lt=1)
     usage_missing_ratio: float = Field(default=0.05, gt=0, lt=1)
+    retrieval_empty_ratio: float = Field(default=0.3, gt=0, lt=1)
+    retrieval_score_ratio: float = Field(default=0.8, gt=0, lt=1)
     price_table_days: float = Field(default=60.0, gt=0)
 
 

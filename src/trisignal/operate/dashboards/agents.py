@@ -56,7 +56,19 @@ def _search(chosen: Selection) -> tuple[Panel, ...]:
     key, shown = "operation_duration", legend(names.OPERATION)
     count = Query(chosen.sum(key, names.OPERATION, matcher=_SEARCH, suffix="_count"), shown)
     p95 = Query(chosen.quantile(0.95, key, names.OPERATION, matcher=_SEARCH), shown, exemplars=True)
+    source = names.DATA_SOURCE_ID
+    each = legend(names.PROVIDER, source)
+    empty, asked = (
+        chosen.sum("retrieval_empty", names.PROVIDER, source),
+        chosen.sum("retrieval_results", names.PROVIDER, source, suffix="_count"),
+    )
+    score = Query(chosen.mean("retrieval_score", names.PROVIDER, source, "score"), f"{each} {{{{score}}}}")
     return (
         Panel("Look-ups", "stack", "cps", (count,), width=12),
         Panel("p95 of look-ups", "lines", "s", (p95,), width=12),
-    )
+        Panel("Queries of vector stores that find nothing", "lines", "percentunit",
+              (Query(chosen.ratio(empty, asked), each),), width=8),
+        Panel("Results per query", "lines", "short",
+              (Query(chosen.mean("retrieval_results", names.PROVIDER, source), each),), width=8),
+        Panel("Best score", "lines", "short", (score,), "A similarity (more is better) or a distance.", 8),
+    )  # fmt: skip
