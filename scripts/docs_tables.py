@@ -102,6 +102,7 @@ ATTRIBUTE_MEANING = {
     batch.BATCH_FAILED: "those that failed or expired",
     batch.BATCH_CANCELLED: "those that were cancelled",
     batch.BATCH_UNREAD: "true: nobody has read the results, the numbers are those that the job states itself",
+    names.USAGE_PAGES: "pages that were read, where those are billed instead of tokens",
     names.USAGE_AUDIO_S: "seconds of audio, where those are billed instead of tokens",
     names.USAGE_INPUT_VIDEO: "input tokens that are video",
     names.USAGE_OUTPUT_VIDEO: "output tokens that are video",

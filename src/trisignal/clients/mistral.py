@@ -38,6 +38,7 @@ from trisignal.engine import state
 from trisignal.engine.state import captures
 from trisignal.formats import Format, StreamState, text, view
 from trisignal.formats.mistral import MISTRAL, MISTRAL_EMBED
+from trisignal.formats.mistral_conversations import CONVERSATION, OCR
 from trisignal.outcomes import attribute, classify, classify_event, status_of
 from trisignal.streams import tap
 from trisignal.streams.fold import Fold, aiterate, iterate
@@ -63,6 +64,7 @@ class Method(NamedTuple):
     streaming: bool = False
 
 
+_TURNS = ("start", "append", "restart")
 _METHODS = (
     Method("chat", "Chat", "complete", names.CHAT, MISTRAL),
     Method("chat", "Chat", "stream", names.CHAT, MISTRAL, streaming=True),
@@ -71,6 +73,9 @@ _METHODS = (
     Method("fim", "Fim", "complete", names.TEXT_COMPLETION, MISTRAL),
     Method("fim", "Fim", "stream", names.TEXT_COMPLETION, MISTRAL, streaming=True),
     Method("embeddings", "Embeddings", "create", names.EMBEDDINGS, MISTRAL_EMBED),
+    *(Method("conversations", "Conversations", name, names.CHAT, CONVERSATION) for name in _TURNS),
+    *(Method("conversations", "Conversations", f"{name}_stream", names.CHAT, CONVERSATION, True) for name in _TURNS),
+    Method("ocr", "Ocr", "process", "ocr", OCR),
 )
 
 

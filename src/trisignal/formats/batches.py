@@ -14,6 +14,7 @@ from trisignal import semconv as names
 from trisignal.call import ErrorKind, Outcome, Usage
 from trisignal.formats import Format, View, amount, count, listed, text, view
 from trisignal.formats.gemini import EMBED_CONTENT, GENERATE_CONTENT, model_name
+from trisignal.formats.mistral_conversations import OCR
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_chat import usage as chat_usage
 from trisignal.formats.openai_embeddings import EMBEDDINGS
@@ -60,7 +61,7 @@ _OPERATIONS: Mapping[str, tuple[str, Format]] = {
     "images/generations": ("image_generation", MEDIA),
     "images/edits": ("image_generation", MEDIA),
     "audio/transcriptions": ("transcription", MEDIA),
-    "ocr": ("ocr", MEDIA),
+    "ocr": ("ocr", OCR),
 }
 _BY_FORMAT = {
     CHAT.name: names.CHAT,

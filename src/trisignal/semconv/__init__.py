@@ -51,6 +51,7 @@ from trisignal.semconv.money import USAGE_CACHE_READ_VIDEO as USAGE_CACHE_READ_V
 from trisignal.semconv.money import USAGE_COST as USAGE_COST
 from trisignal.semconv.money import USAGE_INPUT_VIDEO as USAGE_INPUT_VIDEO
 from trisignal.semconv.money import USAGE_OUTPUT_VIDEO as USAGE_OUTPUT_VIDEO
+from trisignal.semconv.money import USAGE_PAGES as USAGE_PAGES
 from trisignal.semconv.realtime import DRAFT as DRAFT
 from trisignal.semconv.realtime import REALTIME_ATTRIBUTES, REALTIME_METRICS
 from trisignal.semconv.realtime import REALTIME_INFERENCE as REALTIME_INFERENCE
@@ -221,7 +222,7 @@ STAGE = "stage"
 INFERENCE = frozenset({CHAT, GENERATE_CONTENT, TEXT_COMPLETION, REALTIME_INFERENCE})
 EXTENSION_OPERATIONS = BATCHES | {
     BATCH_JOB, STAGE, COUNT_TOKENS, "image_generation", "moderation", "speech", "transcription", "translation",
-    "video_generation", "rerank", "request", REALTIME_SESSION, REALTIME_TURN, REALTIME_INFERENCE,
+    "video_generation", "rerank", "ocr", "request", REALTIME_SESSION, REALTIME_TURN, REALTIME_INFERENCE,
     WRITE_VECTORS,
 }  # fmt: skip
 """Values of `OPERATION` beyond the conventions' list, which is open."""

@@ -10,6 +10,7 @@ USAGE_CACHE_READ_VIDEO = "llm.usage.video.cache_read.input_tokens"
 USAGE_AUDIO_S = "llm.usage.audio_s"
 OTHER_MODELS_INPUT = "llm.usage.other_models.input_tokens"
 OTHER_MODELS_OUTPUT = "llm.usage.other_models.output_tokens"
+USAGE_PAGES = "llm.usage.pages"
 RUN_COST = "llm.run.cost_usd"
 RUN_TURNS = "llm.run.turns"
 SERVER_TOOL_PREFIX = "llm.server_tools."
@@ -38,6 +39,7 @@ LABEL_RESULT = "result"
 MONEY_ATTRIBUTES: dict[str, str] = {
     RUN_COST: "double",
     RUN_TURNS: "int",
+    USAGE_PAGES: "int",
     **dict.fromkeys((*COST_ATTRIBUTES.values(), USAGE_COST, USAGE_AUDIO_S, PROPOSED_COST["amount"]), "double"),
     **dict.fromkeys((USAGE_INPUT_VIDEO, USAGE_OUTPUT_VIDEO, USAGE_CACHE_READ_VIDEO), "int"),
     **dict.fromkeys((OTHER_MODELS_INPUT, OTHER_MODELS_OUTPUT, SERVER_TOOL_PREFIX + "*"), "int"),
