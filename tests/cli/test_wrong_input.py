@@ -1,4 +1,4 @@
-"""One wrong input for each command over a store: the error names the setting and what is allowed, with exit code 2."""
+"""One wrong input for each command: the error names the setting and what is allowed, with exit code 2."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ WRONG = [
     (["console", "STORE", "--port", "99999"], "--port", "0<=x<=65535"),
     (["console", "STORE", "--metrics", "ftp://h"], "ftp://h", "prometheus+http://HOST"),
     (["mcp", "STORE/missing"], "missing", "no such folder"),
+    (["stores"], "'stores'", "Allowed: console, dashboards, demo, doctor"),
+    (["store", "shrink"], "'shrink'", "Allowed: compact, export, info, purge"),
+    (["traces", "tail", "--where", "tenant=a"], "--where", "--store, --logs, --json, --for, --of"),
+    (["demo", "--port", "x"], "--port", "integer"),
+    (["doctor", "--url", "somewhere"], "URL='somewhere'", "http://localhost:8000/metrics"),
+    (["prices", "show", "no-such-model"], "'no-such-model'", "shipped table"),
+    (["rules", "--profile", "1.0"], "--profile", "'1.41', '2026-10'"),
+    (["dashboards"], "--output", "-o"),
+    (["run", "/no/such/program"], "'/no/such/program'", "no such command"),
+    (["report", "somewhere"], "URL=", "an address such as"),
 ]
 
 

@@ -65,7 +65,7 @@ def group() -> click.Group:
                 if isinstance(error, _help_wanted(click)):
                     error.show()
                     sys.exit(error.exit_code)
-                _refuse(error.format_message(), error.exit_code)
+                _refuse(error.format_message() + _offered(click, error), error.exit_code)
             except TrisignalError as error:
                 _refuse(str(error))
             except click.Abort:
@@ -85,6 +85,19 @@ def _help_wanted(click: Any) -> tuple[type[Exception], ...]:
     # Since click 8.2 a group that is called without a subcommand raises its help text.
     found = getattr(click.exceptions, "NoArgsIsHelpError", None)
     return () if found is None else (found,)
+
+
+def _offered(click: Any, error: Any) -> str:
+    """What there is in place of a misspelt subcommand or option."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or not error.format_message().startswith("No such "):
+        return ""
+    command = context.command
+    if isinstance(command, click.Group) and not isinstance(error, click.NoSuchOption):
+        names = command.list_commands(context)
+    else:
+        names = [option for one in command.get_params(context) for option in one.opts if option.startswith("--")]
+    return f" Allowed: {', '.join(names)}."
 
 
 def _refuse(line: str, code: int = WRONG_INPUT) -> NoReturn:
