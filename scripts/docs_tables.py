@@ -29,7 +29,7 @@ from trisignal.clients import REGISTRY
 from trisignal.export.standard_variables import VARIABLES
 from trisignal.outcomes import kind_of_status
 from trisignal.policy.redact import PatternRedactor
-from trisignal.semconv import batch, limits, realtime, search
+from trisignal.semconv import batch, limits, realtime, search, serving
 
 ROOT = Path(__file__).parents[1]
 _TABLE = re.compile(r"(<!-- table: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -71,6 +71,12 @@ ATTRIBUTE_MEANING = {
     names.TIME_TO_FIRST_TOKEN_S: "seconds to the first token of any kind",
     names.TIME_TO_FIRST_ANSWER_S: "seconds to the first visible text or tool call",
     names.DIMENSION_PREFIX + "*": "further values of `trisignal.context`",
+    serving.QUEUE_S: "seconds that the request waited in the model server, as it reports them",
+    serving.PREFILL_S: "seconds of its prefill",
+    serving.DECODE_S: "seconds of its decoding",
+    serving.LOAD_S: "seconds of loading the model",
+    serving.TOTAL_S: "seconds that the server reports in all, or the sum of its parts",
+    serving.NETWORK_S: "duration without what the server reports: network, proxies, the client",
     limits.KIND: "`budget` or `guard` that refused a call; on the event `llm.refused` only, as the following",
     limits.NAME: "name of the budget or the guard",
     limits.KEY: "name of the bound value that it is kept by",

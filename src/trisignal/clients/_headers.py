@@ -1,4 +1,4 @@
-"""What every vendor's response headers say alike: the request's id, rate limits, a bill."""
+"""What every vendor's response headers say alike: the request's id, rate limits, a bill, times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from trisignal.call import Draft, RateLimit
-from trisignal.formats import MOST, bills
+from trisignal.formats import MOST, bills, latencies
 
 _IDS = frozenset(
     {
@@ -29,6 +29,12 @@ class _Billing(NamedTuple):
     name: bytes
 
 
+class _Latency(NamedTuple):
+    """A header that holds a time of the server's own work."""
+
+    name: bytes
+
+
 class _Limit(NamedTuple):
     """A header that holds a rate limit, or what remains of it."""
 
@@ -36,7 +42,7 @@ class _Limit(NamedTuple):
     what: str
 
 
-_Kind = _Id | _Billing | _Limit | None
+_Kind = _Id | _Billing | _Latency | _Limit | None
 _kinds: dict[bytes, _Kind] = {}
 """What headers are about, by their names as they were sent: replies of one host have the same ones every time."""
 _MOST_KINDS = 1024
@@ -49,6 +55,8 @@ def _kind_of(name: bytes) -> _Kind:
     kind: _Kind = None
     if lower in _RAW_IDS:
         kind = _Id()
+    elif lower in latencies.HEADERS:
+        kind = _Latency(lower)
     elif lower in bills.HEADERS or b"cost" in lower:
         kind = _Billing(lower)
     elif b"-ratelimit-" in lower and (match := _RATE_LIMIT.fullmatch(lower)) is not None:
@@ -69,6 +77,7 @@ def read_headers(draft: Draft, headers: Any) -> None:
     """
     limits: dict[str, dict[str, float]] = {}
     billing: dict[bytes, bytes] = {}
+    times: dict[bytes, bytes] = {}
     known = _kinds.get
     for name, value in headers.raw:
         kind = known(name, _UNKNOWN)
@@ -85,8 +94,12 @@ def read_headers(draft: Draft, headers: Any) -> None:
                 limits.setdefault(kind[0], {})[kind[1]] = number
         elif kind.__class__ is _Id:
             draft.vendor_request_id = value.decode("latin-1")
+        elif kind.__class__ is _Latency:
+            times[kind[0]] = value
         else:
             billing[kind[0]] = value
+    if times:
+        latencies.read_headers(draft, times)
     if billing:
         bills.read_headers(draft, billing)
     if limits:

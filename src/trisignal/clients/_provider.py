@@ -175,16 +175,30 @@ class Provider(Reader, Protocol):
         ...
 
 
+def is_own(draft: Draft | None) -> bool:
+    """Whether a call goes to a host that the setting ``provider_hosts`` names."""
+    hosts = state.STATE.settings.provider_hosts
+    if not hosts or draft is None:
+        return False
+    return f"{draft.server_address}:{draft.server_port}" in hosts or draft.server_address in hosts
+
+
 def outgoing(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Headers of a request with the trace context, where the setting asks for it; else None.
+    """Headers of a request with the trace context, where the settings ask for it; else None.
+
+    The application's own hosts get the request id, too.
 
     Args:
         given: Headers that the client sends anyway: they win.
     """
-    if not state.STATE.settings.propagate_trace_context:
+    own = is_own(_context.current.get())
+    if not own and not state.STATE.settings.propagate_trace_context:
         return None
     carrier: dict[str, Any] = {}
     _w3c.inject(carrier)
+    request_id = _context.request_id() if own else None
+    if request_id and _context.VALID_ID.fullmatch(request_id):
+        carrier[_context.REQUEST_ID_KEY] = request_id
     return {**carrier, **(given or {})}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, latencies, listed, text, view
 from trisignal.formats.openai_chat import end, read_numbers
 from trisignal.formats.openai_content import keep
 from trisignal.formats.openai_content import read_content as read_chat
@@ -53,6 +53,7 @@ def read_response(draft: Draft, reply: View) -> None:
     if reason:
         draft.finish_reasons = (reason,)
     draft.usage = _usage(reply) or draft.usage
+    latencies.read_ollama(draft, reply)
 
 
 def look(chunk: Any) -> int:
@@ -80,6 +81,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         state.finished = True
         state.finishes[0] = text(chunk.get("done_reason"))
         draft.usage = _usage(chunk)
+        latencies.read_ollama(draft, chunk)
     if state.content is not None:
         keep(state.content, 0, {"delta": _said(chunk)})
 

@@ -22,6 +22,7 @@ from trisignal.formats import (
     amount,
     bills,
     count,
+    latencies,
     listed,
     number,
     server_tools,
@@ -247,6 +248,8 @@ def read_response(draft: Draft, reply: View) -> None:
         counts = view(reported)
         draft.usage = usage(counts)
         _note(draft, reply, counts, messages[0] if messages else {})
+    if (timings := reply.get("timings")) is not None:
+        latencies.read_timings(draft, timings)
     for message in messages:
         if message.get("executed_tools") or message.get("annotations"):
             _note_tools(draft, message)
@@ -344,6 +347,8 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         reported = view(holder["usage"])
         draft.usage = usage(reported) or draft.usage
         _note(draft, holder, reported, _first_message(holder))
+    if (timings := chunk.get("timings")) is not None:
+        latencies.read_timings(draft, timings)
     for choice in listed(chunk.get("choices")):
         part = view(choice)
         index = count(part.get("index")) or 0

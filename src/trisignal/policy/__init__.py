@@ -22,7 +22,7 @@ from trisignal.policy.cleaning import REDACTION_FAILED as REDACTION_FAILED
 from trisignal.policy.cleaning import Cleaning
 from trisignal.policy.content import ContentPolicy
 from trisignal.policy.redact import Redactor
-from trisignal.semconv import search
+from trisignal.semconv import search, serving
 from trisignal.semconv.values import text_of
 
 _PORTS = 65_536
@@ -301,6 +301,9 @@ class Policy(Cleaning):
     def _changed(self, draft: Draft, closing: dict[str, AttributeValue]) -> None:
         """Facts that came after the start: response fields, and what the user set by hand."""
         opening = draft.opening
+        if (served_s := draft.fields.get(serving.TOTAL_S)) is not None:
+            duration_s = (draft.end_ns - draft.start_ns) / 1e9
+            closing[serving.NETWORK_S] = round(max(0.0, duration_s - float(served_s)), 6)  # type: ignore[arg-type]
         for field, given in tuple(draft.fields.items()):
             if field not in opening and (fact := self._field(field, given)) is not None:
                 closing[field] = fact

@@ -64,6 +64,7 @@ from trisignal.semconv.retries import RETRIES as RETRIES
 from trisignal.semconv.retries import RETRIES_LOST_S as RETRIES_LOST_S
 from trisignal.semconv.retries import RETRY_ATTRIBUTES, RETRY_METRICS
 from trisignal.semconv.search import SEARCH_ATTRIBUTES, SEARCH_METRICS, WRITE_VECTORS
+from trisignal.semconv.serving import SERVING_ATTRIBUTES
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 SCOPE = "trisignal"
@@ -197,6 +198,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     **SEARCH_ATTRIBUTES,
     **LIMIT_ATTRIBUTES,
     **RETRY_ATTRIBUTES,
+    **SERVING_ATTRIBUTES,
     **BATCH_ATTRIBUTES,
     PARTIAL: "boolean",
     ANTHROPIC_BETA: "string[]",

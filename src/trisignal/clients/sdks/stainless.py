@@ -26,6 +26,7 @@ from trisignal.clients._provider import (
     Place,
     async_wrapper,
     draft_at,
+    is_own,
     model_in,
     outgoing,
     place_of,
@@ -218,7 +219,7 @@ class Stainless:
         """Add trace context, or ask for usage, where the settings say so."""
         options = kwargs["options"] if "options" in kwargs else args[1]
         update: dict[str, Any] = {}
-        if state.STATE.settings.propagate_trace_context:
+        if state.STATE.settings.propagate_trace_context or is_own(draft):
             update["headers"] = outgoing(options.headers if isinstance(options.headers, dict) else None)
         exchange: StainlessExchange = draft.exchange
         body = self.changes(exchange.endpoint, options.json_data) if exchange.streaming else None
