@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from trisignal.semconv.batch import BATCH_ATTRIBUTES, BATCH_METRICS
 from trisignal.semconv.batch import BATCH_JOB as BATCH_JOB
-from trisignal.semconv.limits import LIMIT_ATTRIBUTES, LIMIT_METRICS
 from trisignal.semconv.metric import AGENT_SECONDS as AGENT_SECONDS
 from trisignal.semconv.metric import CALLS as CALLS
 from trisignal.semconv.metric import EXTRA_SECONDS as EXTRA_SECONDS
@@ -59,12 +58,10 @@ from trisignal.semconv.realtime import REALTIME_SESSION as REALTIME_SESSION
 from trisignal.semconv.realtime import REALTIME_SESSION_ID as REALTIME_SESSION_ID
 from trisignal.semconv.realtime import REALTIME_TURN as REALTIME_TURN
 from trisignal.semconv.realtime import TIME_TO_FIRST_AUDIO_S as TIME_TO_FIRST_AUDIO_S
-from trisignal.semconv.queues import QUEUE_METRICS
 from trisignal.semconv.retries import RETRIES as RETRIES
 from trisignal.semconv.retries import RETRIES_LOST_S as RETRIES_LOST_S
-from trisignal.semconv.retries import RETRY_ATTRIBUTES, RETRY_METRICS
+from trisignal.semconv.runs import RUN_ATTRIBUTES, RUN_METRICS
 from trisignal.semconv.search import SEARCH_ATTRIBUTES, SEARCH_METRICS, WRITE_VECTORS
-from trisignal.semconv.serving import SERVING_ATTRIBUTES
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
 SCOPE = "trisignal"
@@ -196,9 +193,7 @@ EXTENSION_ATTRIBUTES: dict[str, str] = {
     **MONEY_ATTRIBUTES,
     **REALTIME_ATTRIBUTES,
     **SEARCH_ATTRIBUTES,
-    **LIMIT_ATTRIBUTES,
-    **RETRY_ATTRIBUTES,
-    **SERVING_ATTRIBUTES,
+    **RUN_ATTRIBUTES,
     **BATCH_ATTRIBUTES,
     PARTIAL: "boolean",
     ANTHROPIC_BETA: "string[]",
@@ -295,10 +290,9 @@ _SHARED: dict[str, Metric] = {
         "llm.time_per_output_token", "histogram", "s", R, "Per streamed call: time per token after the first",
         PER_TOKEN_SECONDS),
     "active": _metric("llm.active_requests", "updowncounter", "{request}", R, "Model calls in flight"),
-    **QUEUE_METRICS,
     "stage_duration": _metric(
         "llm.stage_duration", "histogram", "s", ("stage",), "Duration of named stages", LONG_SECONDS),
-    **RETRY_METRICS,
+    **RUN_METRICS,
     "ratelimit_remaining": _metric(
         "llm.ratelimit_remaining", "gauge", "{unit}", (PROVIDER, REQUEST_MODEL, "resource"),
         "Remaining requests or tokens, as last reported by the provider", (), "livemostrecent"),
@@ -311,7 +305,6 @@ _SHARED: dict[str, Metric] = {
     "probe_duration": _metric(
         "llm.provider_probe_duration", "histogram", "s", (PROVIDER, "result"), "Duration of probes of the provider",
         SECONDS),
-    **LIMIT_METRICS,
     "cache_requests": _metric(
         "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
     "quality_score": _metric(
