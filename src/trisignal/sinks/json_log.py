@@ -161,9 +161,13 @@ class JsonLogSink:
             fields.update(call.content)
         if not _RESERVED.isdisjoint(fields):
             fields = {_PREFIX + k if k in _RESERVED else k: v for k, v in fields.items()}
-        _add_bound(fields, call.bound)
+        if call.bound:
+            _add_bound(fields, call.bound)
         # JSON has no NaN and no infinity; what has no number is left out.
-        wrong = [k for k, v in fields.items() if v.__class__ is float and not isfinite(v)]
+        wrong: list[str] = []
+        for key, value in fields.items():  # a loop: a comprehension is one more function call
+            if value.__class__ is float and not isfinite(value):
+                wrong.append(key)
         for key in wrong:
             del fields[key]
         return fields
