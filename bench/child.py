@@ -155,6 +155,24 @@ class Child:
 
     # --- calls -----------------------------------------------------------------------
 
+    def calls(self, count: int) -> None:
+        """Make plain calls."""
+        self._calls(count, _SMALL)
+
+    def acalls(self, count: int) -> None:
+        """Make plain calls of the async client."""
+        self._loop.run_until_complete(self._acalls(count))
+
+    def streams(self, count: int, chunks: int) -> None:
+        """Read streams to their ends.
+
+        Args:
+            count: Number of streams.
+            chunks: Chunks of each, one of `stub.CHUNKS`.
+        """
+        self._wire.chunks = chunks
+        self._streams(count)
+
     def _batch(self, count: int) -> None:
         self._calls(count, _SMALL)
         self._sink.flush()

@@ -86,6 +86,8 @@ def _recorder(tracer: Tracer) -> Done:
             "llm.cost.input_usd": input_usd,
             "llm.cost.output_usd": output_usd,
             "llm.cost.total_usd": input_usd + output_usd,
+            "gen_ai.usage.cost": input_usd + output_usd,
+            "llm.cost.source": "table",
             "openai.response.service_tier": head.service_tier,
             "openai.response.system_fingerprint": head.system_fingerprint,
             **times,

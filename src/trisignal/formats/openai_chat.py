@@ -177,7 +177,7 @@ def usage(raw: Any) -> Usage | None:
 
 
 _NO_MODALITIES = Usage()[6:]
-_MODALITIES = ("audio", "image", "video")
+_MODALITIES = tuple([(modality, f"{modality}_tokens") for modality in ("audio", "image", "video")])
 
 
 def modalities(details: View, side: str, cached: Any = None) -> dict[str, Any]:
@@ -189,14 +189,14 @@ def modalities(details: View, side: str, cached: Any = None) -> dict[str, Any]:
         cached: The same for cached input, where there is any.
     """
     found: dict[str, Any] = {}
-    for modality in _MODALITIES:
-        tokens = details.get(f"{modality}_tokens")
+    for modality, key in _MODALITIES:
+        tokens = details.get(key)
         if tokens:
             found[side + modality] = count(tokens)
     if found and cached is not None:
         part = view(cached)
-        for modality in _MODALITIES:
-            tokens = part.get(f"{modality}_tokens")
+        for modality, key in _MODALITIES:
+            tokens = part.get(key)
             if tokens is not None:
                 found[f"cache_read_{modality}"] = count(tokens)
     return found

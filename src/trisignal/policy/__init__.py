@@ -62,8 +62,14 @@ _FROM_DRAFT = (
 )  # fmt: skip
 """Fields of a record that are those of its draft, by the same names."""
 _READ = attrgetter(*_FROM_DRAFT)
-_IN_ORDER = itemgetter(*Call._fields)
-"""The values of a record in its own order, out of those by name."""
+_BESIDE = (
+    "span_name", "outcome", "error_message", "error_stack", "duration_s", "cost", "unpriced", "list_cost", "tokens",
+    "model_call", "retries", "rate_limits", "closing", "content", "dimensions", "trace_id", "span_id", "sampled",
+    "vendor_request_id", "server_tools", "batch",
+)  # fmt: skip
+"""The other ones, in the order of `Policy._record`."""
+_IN_ORDER = itemgetter(*[(*_FROM_DRAFT, *_BESIDE).index(name) for name in Call._fields])
+"""The values of a record in its own order."""
 _NO_TOOLS: Mapping[str, int] = MappingProxyType({})
 _CONVERSATION_OPERATIONS = names.INFERENCE | {
     names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW, names.REALTIME_SESSION, names.REALTIME_TURN,
@@ -219,32 +225,27 @@ class Policy(Cleaning):
         request_id = draft.vendor_request_id
         if request_id and not (request_id.__class__ is str and self._is_harmless(request_id)):
             request_id = self.clean(request_id)
-        values = dict(zip(_FROM_DRAFT, _READ(draft)))
-        values.update(
-            span_name=self.span_name(draft),
-            outcome=draft.outcome or "ok",
-            error_message=error_text[0],
-            error_stack=error_text[1],
-            duration_s=(draft.end_ns - draft.start_ns) / 1e9,
-            cost=charged[0],
-            unpriced=charged[1],
-            list_cost=charged[2],
-            tokens=charged[3],
-            model_call=model_call,
-            retries=tuple(draft.retries),
-            rate_limits=_bounded(draft.rate_limits) if draft.rate_limits else (),
-            closing=closing,
-            content=content,
-            dimensions=dimensions,
-            trace_id=trace_id,
-            span_id=span_id,
-            sampled=sampled,
-            vendor_request_id=request_id or "",
-            server_tools=draft.server_tools or _NO_TOOLS,
-            batch="",
+        beside = (
+            self.span_name(draft),
+            draft.outcome or "ok",
+            *error_text,
+            (draft.end_ns - draft.start_ns) / 1e9,
+            *charged,
+            model_call,
+            tuple(draft.retries),
+            _bounded(draft.rate_limits) if draft.rate_limits else (),
+            closing,
+            content,
+            dimensions,
+            trace_id,
+            span_id,
+            sampled,
+            request_id or "",
+            draft.server_tools or _NO_TOOLS,
+            "",
         )
         # The constructor of a named tuple is a Python function; this is the same without it.
-        return tuple.__new__(Call, _IN_ORDER(values))
+        return tuple.__new__(Call, _IN_ORDER(_READ(draft) + beside))
 
     def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Charge:
         text = draft.response_id
@@ -305,7 +306,12 @@ class Policy(Cleaning):
             duration_s = (draft.end_ns - draft.start_ns) / 1e9
             closing[serving.NETWORK_S] = round(max(0.0, duration_s - float(served_s)), 6)  # type: ignore[arg-type]
         for field, given in tuple(draft.fields.items()):
-            if field not in opening and (fact := self._field(field, given)) is not None:
+            if field in opening:
+                continue
+            if given.__class__ is str:
+                # A tier, a fingerprint, a reason: of few different values, as in requests.
+                closing[field] = self._remembered.get(given) or self.known(given)
+            elif (fact := self._field(field, given)) is not None:
                 closing[field] = fact
         model, provider = draft.request_model, draft.provider
         if model.__class__ is not str:

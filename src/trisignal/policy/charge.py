@@ -14,6 +14,9 @@ from trisignal.call import AttributeValue, Cost, Draft, TokenBuckets, UnpricedRe
 
 USD_DIGITS = 12
 """Below a millionth of a cent floats only show their noise."""
+_SCALE = 10.0**USD_DIGITS
+_EXACT = 1000
+"""US dollars up to which their product with that scale is an exact integer after rounding."""
 
 _PARTS = (
     (names.USAGE_INPUT_AUDIO, "input_audio"),
@@ -148,9 +151,15 @@ def charge(pricer: Priced, draft: Draft, closing: dict[str, AttributeValue], pro
     else:
         cost = price
     table = names.COST_ATTRIBUTES
-    closing[table["input"]] = round(cost.input_usd, USD_DIGITS)
-    closing[table["output"]] = round(cost.output_usd, USD_DIGITS)
-    closing[table["total"]] = closing[names.USAGE_COST] = total = round(cost.total_usd, USD_DIGITS)
+    sent, replied, total = cost.input_usd, cost.output_usd, cost.total_usd
+    if 0 <= sent < _EXACT and 0 <= replied < _EXACT and 0 <= total < _EXACT:
+        # What `round` gives, in a tenth of its time: an integer of that size, divided, is the nearest float.
+        sent, replied = int(sent * _SCALE + 0.5) / _SCALE, int(replied * _SCALE + 0.5) / _SCALE
+        total = int(total * _SCALE + 0.5) / _SCALE
+    else:
+        sent, replied, total = [round(usd, USD_DIGITS) for usd in (sent, replied, total)]
+    closing[table["input"]], closing[table["output"]] = sent, replied
+    closing[table["total"]] = closing[names.USAGE_COST] = total
     closing[names.COST_SOURCE] = cost.source
     if proposed:
         table = names.PROPOSED_COST
