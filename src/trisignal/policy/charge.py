@@ -153,7 +153,7 @@ def charge(pricer: Priced, draft: Draft, closing: dict[str, AttributeValue], pro
     table = names.COST_ATTRIBUTES
     sent, replied, total = cost.input_usd, cost.output_usd, cost.total_usd
     if 0 <= sent < _EXACT and 0 <= replied < _EXACT and 0 <= total < _EXACT:
-        # What `round` gives, in a tenth of its time: an integer of that size, divided, is the nearest float.
+        # `round` takes ten times as long. Divided, an integer of that size gives the nearest float to its decimal.
         sent, replied = int(sent * _SCALE + 0.5) / _SCALE, int(replied * _SCALE + 0.5) / _SCALE
         total = int(total * _SCALE + 0.5) / _SCALE
     else:

@@ -134,6 +134,7 @@ class JsonLogSink:
 
     def _fields(self, call: Call, parent: Any) -> Mapping[str, Any]:
         fields: dict[str, Any] = {**call.opening, **call.closing}
+        cost_usd = fields.get(names.COST_ATTRIBUTES["total"])
         for name in _SAID_OTHERWISE:
             fields.pop(name, None)
         if self._service:
@@ -149,8 +150,8 @@ class JsonLogSink:
         usage = call.usage
         if usage is not None and (usage.input is not None or usage.output is not None):
             fields[names.TOTAL_TOKENS] = (usage.input or 0) + (usage.output or 0)
-        if call.cost is not None:
-            fields[names.COST_USD] = round(call.cost.total_usd, 12)
+        if cost_usd is not None:
+            fields[names.COST_USD] = cost_usd
         if call.trace_id and call.trace_id != _NO_TRACE:
             fields["trace_id"] = call.trace_id
             fields["span_id"] = call.span_id
