@@ -116,6 +116,19 @@ SHAPES = (
 UNCOMMON = ("_mmk", ".atlasv1.", "JQQJ99", ".acc_", ".acc-", "hook")
 """Marks of what `SHAPES` and webhooks match, in texts of letters, digits and ``_-./`` only."""
 
+STARTS = frozenset({prefix for prefix, *_ in FORMATS} | {"A3-", "4b1d", "s.", "pat", "1/", "ey"})
+"""Beginnings of whatever can be a key, where a word begins."""
+
+
+def is_open_head(head: str) -> bool:
+    """Whether a key may begin in the first part of an id, and end in what follows.
+
+    Args:
+        head: Letters, digits and ``_-``, the last of which is no letter or digit.
+    """
+    words = [at for at in range(len(head)) if at == 0 or head[at - 1] in "_-"]
+    return any(start.startswith(head[at:]) and len(start) > len(head) - at for at in words for start in STARTS)
+
 
 def any_prefix(*more: str) -> str:
     """Pattern of any prefix in `FORMATS`, and of some more."""
@@ -139,7 +152,7 @@ def hints() -> tuple[Search, Search, Search]:
     Returns:
         Beginnings of keys, in a text with ``_`` put before it; marks of other keys; these where the text has a dot.
     """
-    prefix = any_prefix("A3-", "4b1d", "s.", "pat", "1/", "ey")
+    prefix = any_prefix(*STARTS)
     return (
         re.compile(rf"[_\-./]{prefix}").search,
         re.compile("|".join(map(re.escape, UNCOMMON))).search,
