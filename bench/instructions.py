@@ -93,7 +93,8 @@ def count(contender: str) -> dict[str, float]:
         # No export happens while calls are counted, and sets have the same order every time.
         env = {**os.environ, "PYTHONHASHSEED": "0", "OTEL_BSP_SCHEDULE_DELAY": "600000"}
         command = [*valgrind, sys.executable, "-m", "bench.instructions", contender]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=900)
+        root = Path(__file__).parents[1]
+        done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False, timeout=900)
         dumps = [_total(Path(f"{out}.{number}")) for number, _ in enumerate(FIGURES, 1)]
         if done.returncode or None in dumps:
             raise RuntimeError(done.stderr[-2000:])

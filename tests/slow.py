@@ -21,6 +21,7 @@ SLOW = {
     "test_docs.py": "the blocks of the documentation",
     "test_docs_operations.py": "the operators' pages",
     "test_examples.py": "the examples",
+    "test_instructions.py": "calls under Callgrind",
     "test_typing.py": "three type checkers",
 }
 """Files and folders that ``--fast`` leaves out, beside single tests with the marker ``slow``."""

@@ -1,0 +1,29 @@
+"""How many machine instructions a recorded call runs, against a hand-written floor: a gate that no noise hides from."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from bench import contenders, instructions
+
+TOLERANCE = 1.03
+"""A figure may be this much over the best one."""
+BEST = {"call": 1.29, "async call": 1.29, "chunk": 2.6}
+"""What a call, and a chunk of a stream, adds to the bare client on the calling thread, in units of the floor."""
+PYTHON = (3, 11)
+"""The version that the figures are from: others compile to other instructions."""
+
+
+@pytest.mark.skipif(not instructions.is_possible(), reason="needs Valgrind on Linux with an x86-64 processor")
+@pytest.mark.skipif(sys.version_info[:2] != PYTHON, reason="figures are of one version of Python")
+def test_a_call_takes_few_instructions() -> None:
+    """Span and metrics of a call take at most 3 % more instructions than they once did, in units of the floor."""
+    added = instructions.added([contenders.FLOOR, contenders.PLAIN])
+    floor, ours = added[contenders.FLOOR], added[contenders.PLAIN]
+
+    ratios = {figure: ours[figure] / floor[figure] for figure in BEST}
+
+    over = {figure: ratio for figure, ratio in ratios.items() if ratio > BEST[figure] * TOLERANCE}
+    assert not over, f"instructions in units of the floor: {ratios}; the best were {BEST}"
