@@ -150,8 +150,9 @@ class JsonLogSink:
         usage = call.usage
         if usage is not None and (usage.input is not None or usage.output is not None):
             fields[names.TOTAL_TOKENS] = (usage.input or 0) + (usage.output or 0)
-        if cost_usd is not None:
-            fields[names.COST_USD] = cost_usd
+        if call.cost is not None:
+            # As on the span, to the last digit.
+            fields[names.COST_USD] = round(call.cost.total_usd, 12) if cost_usd is None else cost_usd
         if call.trace_id and call.trace_id != _NO_TRACE:
             fields["trace_id"] = call.trace_id
             fields["span_id"] = call.span_id
