@@ -208,7 +208,7 @@ def test_piped_output_has_no_codes() -> None:
 def test_terminals_without_unicode_are_served() -> None:
     """Where a character is lacking another stands for it."""
     process = start(PYTHONIOENCODING="ascii", PYTHONUTF8="0", COLUMNS="100")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (0, "")
     assert out.isascii()
     assert "|- stage retrieve" in out
@@ -246,7 +246,7 @@ def test_the_page_is_served_until_interrupted() -> None:
             page = answer.read().decode()
         assert set(told["metrics"]) <= set(page.splitlines())
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=240) == 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
@@ -264,7 +264,7 @@ def test_the_provider_answers_other_programs_until_interrupted() -> None:
         reply = client.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Where is it?"}])
         assert reply.choices[0].message.content
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=240) == 0
 
 
 @pytest.mark.parametrize("what", ["--serve", "--provider"])
