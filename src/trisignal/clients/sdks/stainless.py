@@ -135,10 +135,7 @@ class Stainless:
         draft = _context.current.get()
         if draft is not None and isinstance(draft.exchange, StainlessExchange):
             try:
-                response = draft.exchange.response = kwargs["response"]
-                read_headers(draft, response.headers)
-                if draft.exchange.streaming or not response.is_closed:
-                    self._attach(draft, draft.exchange, response)
+                self._attach(draft, draft.exchange, kwargs["response"])
             except Exception as error:
                 _guard.contain(f"{self.package}.response", error)
         options: Any = kwargs.get("options")
@@ -235,7 +232,11 @@ class Stainless:
     # --- response --------------------------------------------------------------------
 
     def _attach(self, draft: Draft, exchange: StainlessExchange, response: Any) -> None:
-        """Tap the body of a response that is still to be read."""
+        """See the HTTP response before the SDK wraps it; tap a body that is still to be read."""
+        exchange.response = response
+        read_headers(draft, response.headers)
+        if response.is_closed and not exchange.streaming:
+            return
         policy = state.STATE.policy
         keep = policy is not None and policy.captures
         if exchange.fold is not None:
