@@ -109,13 +109,17 @@ def only_asked(rules: dict[str, Any], world: World) -> dict[str, Any]:
     """
     every = {metric.prometheus_name for metric in names.profile("1.41").values()}
     missing = every - {re.sub(r"_(bucket|count|sum)$", "", name.partition("{")[0]) for name in world.series}
-    gone: set[str] = set()
+    gone: set[tuple[str, str]] = set()
 
     def says_something(rule: dict[str, Any]) -> bool:
+        # Objectives record under the same names: which one is meant stands in a label.
+        about = re.search(r'slo="(\w+)"', rule["expr"])
+        slo = rule.get("labels", {}).get("slo", about[1] if about else "")
         read = set(re.findall(r"[a-z_][\w:]*", rule["expr"]))
-        silent = {re.sub(r"_(bucket|count|sum)$", "", name) for name in read} & missing or read & gone
+        silent = {re.sub(r"_(bucket|count|sum)$", "", name) for name in read} & missing
+        silent |= {name for name in read if (name, slo) in gone or (name, "") in gone}
         if silent and "record" in rule:
-            gone.add(rule["record"])
+            gone.add((rule["record"], slo))
         return not silent
 
     groups = [
