@@ -97,6 +97,8 @@ def _row(name: str, program: Program, ours: Report, bridge: Report | None) -> li
     sent = sum(one["sent"]["calls"] + one["sent"]["embeddings"] + one["sent"]["refused"] for one in runs.values())
     counted = sum(one["counted"]["calls"] for one in runs.values())
     paths = path_of(list(runs.values()))
+    if program.bridged:
+        paths["model"] = "native span, by the bridge"
     right = sum(not faults(one) for one in runs.values())
     alone = "-"
     if bridge is not None and "failed" not in bridge:

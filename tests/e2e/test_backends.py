@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(400)]
 
 FOLDER = os.environ.get("TRISIGNAL_BACKENDS", "")
+FRAMEWORKS = os.environ.get("TRISIGNAL_FRAMEWORKS", "")
+FRAMEWORK_NAMES = ("strands", "google_adk", "agent_framework")
 START_S = 240.0
 CALLS = (("gpt-4o", "plain"), ("gpt-4o", "stream"), ("gpt-4o-mini", "plain"), ("gpt-4.1", "retried"))
 FAST = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
@@ -79,6 +82,61 @@ def figures(address: str) -> tuple[float, float]:
     for model, kind in CALLS:
         assert one_call(address, model, kind)["outcome"] == "ok"
     return total(address, "gen_ai_client_token_usage_sum"), total(address, "llm_cost_usd_total")
+
+
+def ran(name: str, backend: str) -> tuple[int, float, int]:
+    """Tokens and US dollars that the model server says of a framework whose spans went to a backend, and how many."""
+    if not FRAMEWORKS:
+        pytest.skip("needs the environments of make frameworks (TRISIGNAL_FRAMEWORKS)")
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [str(Path(FRAMEWORKS) / name / "bin" / "python"), "-m", "matrix.program", name, "ours"],
+        env=clean_environ(PYTHONPATH=f"{root / 'src'}{os.pathsep}{root / 'tests'}", MATRIX_BACKEND=backend),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("REPORT ")]
+    runs = json.loads(line[7:])["scenarios"].values()
+    sent = [one["sent"] for one in runs]
+    tokens = sum(one["input"] + one["output"] for one in sent)
+    return tokens, sum(one["cost_usd"] for one in sent), sum(len(one["spans"]) for one in runs)
+
+
+@pytest.mark.parametrize("name", FRAMEWORK_NAMES)
+def test_phoenix_adds_up_what_a_framework_used(tmp_path: Path, name: str) -> None:
+    """Frameworks with spans of their own: the project's total is what the model server sent, no multiple of it."""
+    asked = "{projects{edges{node{recordCount tokenCountTotal costSummary{total{cost}}}}}}"
+    with Phoenix(tmp_path / "phoenix") as phoenix:
+        tokens, cost_usd, spans = ran(name, phoenix.url)
+
+        def project() -> dict[str, Any] | None:
+            edges = post(phoenix.url + "/graphql", query=asked)["data"]["projects"]["edges"]
+            found = [edge["node"] for edge in edges if edge["node"]["recordCount"] == spans]
+            return found[0] if found and found[0]["costSummary"]["total"]["cost"] else None
+
+        seen = wait_for(project, "a project with all spans and their cost", 60)
+    assert seen["tokenCountTotal"] == tokens
+    assert seen["costSummary"]["total"]["cost"] == pytest.approx(cost_usd)
+
+
+@pytest.mark.parametrize("name", FRAMEWORK_NAMES)
+def test_mlflow_adds_up_what_a_framework_used(tmp_path: Path, name: str) -> None:
+    """The same in the totals of MLflow's traces."""
+    with Mlflow(tmp_path / "mlflow") as mlflow:
+        experiment = post(mlflow.url + "/api/2.0/mlflow/experiments/create", name="e2e")["experiment_id"]
+        tokens, _, _ = ran(name, f"{mlflow.url}#{experiment}")
+        where = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]
+
+        def counted() -> int | None:
+            path = "/api/3.0/mlflow/traces/search"
+            found = post(mlflow.url + path, locations=where, max_results=100).get("traces", [])
+            used = [trace.get("trace_metadata", {}).get("mlflow.trace.tokenUsage", "{}") for trace in found]
+            total = sum(json.loads(one).get("total_tokens", 0) for one in used)
+            return total if total >= tokens else None
+
+        seen = wait_for(counted, "all tokens", 60)
+    assert seen == tokens
 
 
 def test_phoenix_shows_tokens_and_cost(tmp_path: Path) -> None:

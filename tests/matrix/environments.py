@@ -23,6 +23,11 @@ ENVIRONMENTS: dict[str, list[str]] = {
     "autogen": ["autogen-agentchat", "autogen-ext[openai]"],
     "instructor": ["instructor", "openai"],
     "mem0": ["mem0ai"],
+    "mcp": ["mcp", "openai"],
+    "azure_ai": ["azure-ai-inference", "azure-ai-projects", "azure-core-tracing-opentelemetry", "aiohttp"],
+    "pipecat": ["pipecat-ai[openai]"],
+    "livekit": ["livekit-agents", "livekit-plugins-openai"],
+    "browser_use": ["browser-use"],
 }
 
 
@@ -34,6 +39,8 @@ class Program(NamedTuple):
     """Key of `ENVIRONMENTS`, where it is not the program's name."""
     native: bool = False
     """Whether the framework writes spans itself, so that the bridge alone can see it."""
+    bridged: bool = False
+    """Whether no client of ours makes its calls, so that its spans are all there is."""
 
 
 PROGRAMS = {
@@ -57,9 +64,16 @@ PROGRAMS = {
     "autogen": Program("AutoGen"),
     "instructor": Program("Instructor"),
     "mem0": Program("Mem0"),
+    "mcp": Program("MCP"),
+    "azure_projects": Program("azure-ai-projects", "azure_ai"),
+    "azure_inference": Program("azure-ai-inference", "azure_ai", bridged=True),
+    "pipecat": Program("Pipecat"),
+    "livekit": Program("LiveKit Agents"),
+    "browser_use": Program("browser-use"),
 }
 KNOWN: dict[tuple[str, str], tuple[str, ...]] = {
     # Its spans do not say which tokens were cached.
     ("semantic_kernel", "bridge"): ("cached tokens", "cost:"),
+    ("azure_inference", "ours"): ("cached tokens", "cost:"),
 }
 """Parts of the faults that are known, by program and mode; each stands on the page, too."""

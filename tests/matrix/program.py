@@ -25,6 +25,8 @@ from prometheus_client import CollectorRegistry
 
 import trisignal
 
+BACKEND = "MATRIX_BACKEND"
+"""Variable with the address of a server that takes OTLP over HTTP; behind a ``#`` an experiment's id."""
 MODES = ("ours", "bridge")
 USAGE = (
     "gen_ai.usage.input_tokens",
@@ -115,6 +117,16 @@ def main(name: str, mode: str) -> dict[str, Any]:
     kept = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
+    backend = os.environ.get(BACKEND)
+    if backend:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        address, _, experiment = backend.partition("#")
+        provider.add_span_processor(
+            SimpleSpanProcessor(
+                OTLPSpanExporter(f"{address}/v1/traces", headers={"x-mlflow-experiment-id": experiment})
+            )
+        )
     trace.set_tracer_provider(provider)
     registry = CollectorRegistry()
     telemetry = trisignal.setup(service_name="frameworks", registry=registry)
@@ -135,7 +147,12 @@ def main(name: str, mode: str) -> dict[str, Any]:
         telemetry.force_flush(10.0)
         after = Counted(registry).facts()
         reports[title] = {
-            "expected": {"agents": scenario.agents, "tools": scenario.tools, "fails": scenario.fails},
+            "expected": {
+                "agents": scenario.agents,
+                "tools": scenario.tools,
+                "fails": scenario.fails or scenario.tool_fails,
+                "tool": scenario.tool_fails,
+            },
             "sent": {key: value - sent[key] for key, value in vars(server.sent).items()},
             "counted": {key: value - before[key] for key, value in after.items()},
             "active": Counted(registry).sum("llm_active_requests"),

@@ -19,5 +19,5 @@ class Scenario:
     """Names of the tools that run, each once."""
     fails: bool = False
     """Whether the model server refuses, which the framework may raise."""
-    calls: int | None = None
-    """Inferences that the framework makes, where that is known."""
+    tool_fails: bool = False
+    """Whether a tool fails, and nothing else."""

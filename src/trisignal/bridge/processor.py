@@ -125,7 +125,7 @@ class BridgeSpanProcessor(SpanProcessor):
             call = self._record_call(span, ids, node, operation)
             if call is None or operation != names.INVOKE_AGENT:
                 nesting.credit(node.parent, node.agent_calls, node.tool_calls)
-            if _calls_a_model(operation):
+            if call is not None or _calls_a_model(operation):
                 sums.settle(span, node, call)
         except Exception as error:
             _guard.contain("bridge.on_end", error)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import Any
 
 from trisignal.call import Draft
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper
 from trisignal.clients.frameworks._framework import Around, keep, tool
+from trisignal.engine import state
+
+
+def _writes_spans() -> bool:
+    """Whether the SDK writes spans of tool calls itself, as later versions do, and the bridge reads them.
+
+    These have no content: where that is captured, ours are made.
+    """
+    return state.NESTING.watchers > 0 and not state.captures() and find_spec("mcp.shared._otel") is not None
 
 
 def _tool(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+    if _writes_spans():
+        return None
     name = args[0] if args else kwargs["name"]
     return tool(str(name), arguments=args[1] if len(args) > 1 else kwargs.get("arguments"))
 
