@@ -7,6 +7,8 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from trisignal.policy.key_formats import any_of
+
 Span = tuple[int, int]
 
 MOST_TRIED = 2000
@@ -74,7 +76,7 @@ _AFTER_VENDOR = re.compile(
     rf"[\w. \t\-]{{0,24}}(?:{_QUOTE})?\s{{0,3}}(?:[:=]{{1,3}}>?|\|\||\?=|,|\bis\b)\s{{0,5}}(?:{_QUOTE})?[\s=]{{0,3}}"
     r"([\w.=+/\-%]{0,48})$"
 )
-_NAMES = re.compile(f"(?<![a-z])(?:{'|'.join(sorted((*VENDORS, *_COMMON), key=len, reverse=True))})")
+_NAMES = re.compile(f"(?<![a-z]){any_of((*VENDORS, *_COMMON))}")
 _MOST_NAMED = 1000
 """Values after a name in one text; the rest is one hit."""
 _VALUE_AFTER = re.compile(r"[\w.=+/\-%]{14,}")

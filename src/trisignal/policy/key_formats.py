@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 BODIES = {
@@ -132,8 +132,13 @@ def is_open_head(head: str) -> bool:
 
 def any_prefix(*more: str) -> str:
     """Pattern of any prefix in `FORMATS`, and of some more."""
+    return any_of({prefix for prefix, *_ in FORMATS} | set(more))
+
+
+def any_of(texts: Iterable[str]) -> str:
+    """Pattern of any of many texts; of those that begin alike the longest is tried first."""
     by_first: dict[str, list[str]] = {}
-    for start in sorted({prefix for prefix, *_ in FORMATS} | set(more)):
+    for start in sorted(texts, reverse=True):
         by_first.setdefault(start[0], []).append(re.escape(start[1:]))
     # Grouped by their first character: a few comparisons, in place of some hundred, where a word begins.
     grouped = "|".join(f"{re.escape(first)}(?:{'|'.join(rests)})" for first, rests in by_first.items())
