@@ -85,7 +85,7 @@ class Ledger:
                 self._accounts[where.provider, file] = account
             if job.results is not None:
                 self._count_all(account, job.results)
-            elif job.model and account.claims(f"requests {job.id}"):
+            elif job.model:
                 self._count_requests(account)
             if not job.files and (job.results is not None or not job.succeeded):
                 self._record(account)
@@ -136,10 +136,11 @@ class Ledger:
             if len(account.keys) < MOST_KEYS:
                 account.keys.add(number)
             draft = self._draft(account, line)
+            mine = account.claims(f"requests {file}")
             known = account.credit[draft.outcome or "ok"]
             if known:
                 account.credit[draft.outcome or "ok"] -= 1
-            call = emit(draft, "spent" if known else "line")
+            call = emit(draft, "spent" if known or not mine else "line")
             if call is None:
                 return
             if known and call.error_kind is not None:
@@ -182,7 +183,9 @@ class Ledger:
         )  # fmt: skip
         for outcome, reported in counts:
             more = reported - read[outcome] - account.credit[outcome]
-            if more <= 0:
+            # Who counts the requests of a file is asked by its name: another process may not know the job.
+            files = job.files or (job.id,)
+            if more <= 0 or not account.claims(f"requests {files[-1 if outcome == 'error' else 0]}"):
                 continue
             draft = new_draft(account, batches.format_of(None, job.endpoint)[0])
             draft.request_model, draft.outcome, draft.pending = account.model, outcome, True
@@ -242,8 +245,7 @@ class Ledger:
     def _give_up(self, account: Account) -> None:
         job = account.job
         assert job is not None
-        if account.claims(f"requests {job.id}"):
-            self._count_requests(account)
+        self._count_requests(account)
         self._count_stated(account)
         failed = account.credit["error"]
         if failed:

@@ -13,7 +13,8 @@ import pytest
 from loopback import Loopback, Reply, json_reply
 
 import trisignal
-from trisignal.engine import state
+from trisignal.engine import batch_jobs, state
+from trisignal.formats import batches
 from trisignal.testing import Seen, capture
 
 openai: Any = pytest.importorskip("openai")
@@ -269,3 +270,22 @@ def test_two_processes_count_once(server: Loopback, tmp_path: Path) -> None:
     for process in running:
         process.join(120)
     assert tuple(map(sum, zip(*results, strict=True))) == (3, 3300)
+
+
+def test_one_process_polls_and_another_reads(tmp_path: Path) -> None:
+    """Whoever is first with either counts the requests; whoever reads counts the tokens."""
+    where = batch_jobs.Where("openai", "127.0.0.1", 1)
+    with capture(store=str(tmp_path / "store")) as seen:
+        polls, reads = batch_jobs.Ledger(), batch_jobs.Ledger()
+        job = batches.read_job(DONE)
+        assert job is not None
+        polls.retrieved(where, job)
+        for ledger in (reads, polls):
+            results = ledger.results(where, "file-out")
+            assert isinstance(OUTPUT.body, bytes)
+            results.feed(OUTPUT.body)
+            results.exhausted()
+        polls.settle(everything=True)
+        assert seen.value("llm_requests_total") == 3
+        assert seen.value("llm_errors_total") == 1
+        assert seen.value("gen_ai_client_token_usage_sum") == 3300
