@@ -20,7 +20,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import faiss
 import httpx
+import numpy
 import openai
 from loopback import Loopback, Recorded, Reply, json_reply, sse
 from opentelemetry.sdk.trace import TracerProvider
@@ -43,6 +45,8 @@ TENANTS = ("acme", "globex", "initech")
 PROMPTS = (("order-status", "3"), ("order-status", "4"), ("refund", "1"))
 BUDGET_TOKENS = 5_000_000
 CHANCE = random.Random(7)
+HANDBOOK: Any = faiss.IndexFlatIP(4)
+HANDBOOK.add(numpy.eye(4, dtype="float32"))
 
 
 class ToolError(Exception):
@@ -188,6 +192,7 @@ class App:
             await self.client.embeddings.create(model="text-embedding-3-small", input="where")
             with trisignal.retrieval("handbook", top_k=3):
                 await asyncio.sleep(CHANCE.uniform(0.01, 0.15))
+                HANDBOOK.search(numpy.random.default_rng().random((1, 4), dtype="float32"), 3)
 
     async def agent(self, prompt: str) -> None:
         """Calls, a tool that fails sometimes, and an answer."""
@@ -360,7 +365,7 @@ def main() -> None:
         service_name="load", tracer_provider=provider, metric_profile=told.profile, metric_dimensions=["tenant"],
         capture_content=True, redactor=censor, price_source=Misfiled(),
     )  # fmt: skip
-    trisignal.instrument("openai")
+    trisignal.instrument("openai", "faiss")
     with Loopback() as loopback:
         loopback.handle(Provider().answer)
         trisignal.health({"openai": trisignal.http_probe(f"{loopback.url}/v1/models")}, every_s=3)
