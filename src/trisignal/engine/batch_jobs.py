@@ -89,7 +89,7 @@ class Ledger:
                 self._count_requests(account)
             if not job.files and (job.results is not None or not job.succeeded):
                 self._record(account)
-            elif not account.recorded:
+            else:
                 self._waiting.append((self.clock() + PATIENCE_S, account))
 
     def _count_all(self, account: Account, results: tuple[Any, ...]) -> None:
@@ -232,8 +232,6 @@ class Ledger:
             while self._waiting and (everything or self._waiting[0][0] <= now):
                 account = self._waiting.popleft()[1]
                 try:
-                    if account.recorded:
-                        continue
                     token = _context.bound.set(account.bound)
                     try:
                         self._give_up(account)
