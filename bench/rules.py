@@ -133,7 +133,7 @@ def world(models: int, workers: int) -> list[Series]:
             where = {**what, "instance": f"worker-{worker}", label(names.OPERATION): "chat"}
             found += _calls(table, where, bad=model % 7 == 0)
         short = {"job": "chat-api", "provider": f"provider-{model % 5}", "model": f"m-{model}"}
-        for slo in slos.slos(objectives.Plan()):
+        for slo in slos.slos(objectives.RulesPlan()):
             for part in ("events", "bad"):
                 found.append(Series(_labels(f"llm:slo_{part}:rate30m", slo=slo.name, **short), 6, RECORDED_S, SLOW_S))
         found.append(Series(_labels("llm:cost:hourly_usd", **short), 6, RECORDED_S, SLOW_S))
@@ -311,7 +311,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--rules", default="", metavar="FILE", help="a rule file in JSON instead of the default plan's")
     given = parser.parse_args()
-    rules = json.loads(Path(given.rules).read_text()) if given.rules else rule_files.plain(objectives.Plan())
+    rules = json.loads(Path(given.rules).read_text()) if given.rules else rule_files.plain(objectives.RulesPlan())
     missed = [n for n in given.models if run(n, given.workers, rules) > GOALS.get(n, float("inf"))]
     return 1 if missed else 0
 

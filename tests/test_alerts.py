@@ -22,9 +22,9 @@ from trisignal import Alert, AlertRule
 from trisignal.errors import ConfigError
 from trisignal.testing import Seen, capture
 from trisignal.watch import alert_handlers, alert_rules, alerts
-from trisignal.watch.alert_rules import Sample, Watch
+from trisignal.watch.alert_rules import RuleState, Sample
 from trisignal.watch.alerts import _Sender
-from trisignal.watch.sliding_windows import SLOTS, Window
+from trisignal.watch.sliding_windows import SLOTS, SlidingWindow
 
 FAST: dict[str, Any] = {"every_s": 0.02}
 
@@ -65,7 +65,7 @@ def test_a_window_holds_what_is_young_and_nothing_that_is_old(
     samples: list[tuple[float, float, bool]], length_s: float, later_s: float
 ) -> None:
     """All samples younger than 19/20 of the length are in it, and none older than the length."""
-    window, now_s = Window(length_s), 200 + later_s
+    window, now_s = SlidingWindow(length_s), 200 + later_s
     for at_s, value, marked in samples:
         window.add(at_s, value, marked)
     got = window.recent(now_s)
@@ -81,7 +81,7 @@ def test_a_window_holds_what_is_young_and_nothing_that_is_old(
 
 def test_a_window_has_as_many_slots_as_it_says() -> None:
     """It holds the slot of this moment and those before it, up to its length and no further."""
-    window = Window(SLOTS, before=1)
+    window = SlidingWindow(SLOTS, before=1)
     for second in range(3 * SLOTS):
         window.add(second + 0.5, 1.0)
     now_s = 3 * SLOTS - 0.5
@@ -91,7 +91,7 @@ def test_a_window_has_as_many_slots_as_it_says() -> None:
 @given(TIMES, st.floats(0.5, 60), st.integers(1, 6))
 def test_forgetting_changes_nothing(samples: list[tuple[float, float, bool]], length_s: float, before: int) -> None:
     """What is dropped is in no sum; window and the time before it share no sample; memory is bounded."""
-    window = Window(length_s, before)
+    window = SlidingWindow(length_s, before)
     for at_s, value, marked in samples:
         window.add(at_s, value, marked)
     told = window.recent(200), window.earlier(200)
@@ -106,7 +106,7 @@ def test_forgetting_changes_nothing(samples: list[tuple[float, float, bool]], le
 @given(st.lists(st.floats(0.001, 10_000), min_size=1, max_size=80), st.sampled_from([0.5, 0.95, 0.99]))
 def test_a_quantile_is_within_five_percent(values: list[float], share: float) -> None:
     """It is the value at that rank, but for the width of a bucket."""
-    window = Window(60)
+    window = SlidingWindow(60)
     for value in values:
         window.add(1.0, value)
     exact = sorted(values)[max(0, -int(-share * len(values) // 1) - 1)]
@@ -118,12 +118,12 @@ def test_a_quantile_is_within_five_percent(values: list[float], share: float) ->
 
 def test_samples_of_another_source_are_ignored() -> None:
     """A rule about scores sees no calls."""
-    watch = Watch(AlertRule("quality", 0.7, min_samples=1))
+    watch = RuleState(AlertRule("quality", 0.7, min_samples=1))
     watch.add(Sample("call", 0.0, ("m", "p"), 1.0, True))
     assert watch.look(1.0, 1.0) == []
 
 
-def feed(watch: Watch, at_s: float, n: int, source: str = "call", **facts: Any) -> list[Alert]:
+def feed(watch: RuleState, at_s: float, n: int, source: str = "call", **facts: Any) -> list[Alert]:
     """Samples, and a look at the same moment."""
     groups = {"call": ("gpt-4o", "openai"), "cache": ("answers",), "score": ("faithfulness",)}[source]
     for _ in range(n):
@@ -133,7 +133,7 @@ def feed(watch: Watch, at_s: float, n: int, source: str = "call", **facts: Any) 
 
 def test_it_is_told_once_and_resolved_once() -> None:
     """While a rule holds nothing more is told; when it ceases to, one alert says so, with both times."""
-    watch = Watch(AlertRule("error_rate", 0.2, window_s=100, min_samples=10))
+    watch = RuleState(AlertRule("error_rate", 0.2, window_s=100, min_samples=10))
     assert feed(watch, 0, 10) == []
     [fired] = feed(watch, 10, 10, marked=True)
     assert fired[:9] == ("error_rate", "firing", "error_rate", "", 0.5, 0.2, 20, 100.0, 1_000_010)
@@ -147,7 +147,7 @@ def test_it_is_told_once_and_resolved_once() -> None:
 
 def test_nothing_begins_with_little_traffic_nor_ends_before_it_is_gone() -> None:
     """Under the least number of samples an alert neither begins nor ends; with an empty window it ends."""
-    watch = Watch(AlertRule("error_rate", 0.2, window_s=100, min_samples=10))
+    watch = RuleState(AlertRule("error_rate", 0.2, window_s=100, min_samples=10))
     assert feed(watch, 0, 9, marked=True) == []
     assert [a.status for a in feed(watch, 1, 1, marked=True)] == ["firing"]
     assert feed(watch, 102, 1) == []
@@ -157,7 +157,7 @@ def test_nothing_begins_with_little_traffic_nor_ends_before_it_is_gone() -> None
 
 def test_latency_is_that_of_successful_calls() -> None:
     """Slow errors do not count, slow answers do."""
-    watch = Watch(AlertRule("latency_p95_s", 5, min_samples=10))
+    watch = RuleState(AlertRule("latency_p95_s", 5, min_samples=10))
     assert feed(watch, 0, 90, value=1.0) == []
     assert feed(watch, 1, 90, value=60.0, ok=False, marked=True) == []
     [fired] = feed(watch, 2, 10, value=20.0)
@@ -166,7 +166,7 @@ def test_latency_is_that_of_successful_calls() -> None:
 
 def test_a_cost_spike_is_measured_by_the_time_before() -> None:
     """Twice the usual is one; a process that has just begun, or is steady, is none."""
-    watch = Watch(AlertRule("cost_spike", 2, window_s=20, min_samples=1))
+    watch = RuleState(AlertRule("cost_spike", 2, window_s=20, min_samples=1))
     for at_s in range(100):
         assert feed(watch, at_s, 1, cost_usd=0.01) == []
     [fired] = [alert for at_s in range(100, 120) for alert in feed(watch, at_s, 5, cost_usd=0.01)]
@@ -177,7 +177,7 @@ def test_a_cost_spike_is_measured_by_the_time_before() -> None:
 @pytest.mark.parametrize(("signal", "source"), [("cache_hit_rate", "cache"), ("quality", "score")])
 def test_some_signals_are_bad_when_low(signal: Any, source: str) -> None:
     """Hit rate and quality alert below their limit."""
-    watch = Watch(AlertRule(signal, 0.5, min_samples=4))
+    watch = RuleState(AlertRule(signal, 0.5, min_samples=4))
     assert feed(watch, 0, 4, source, value=0.9, marked=True) == []
     [fired] = feed(watch, 1, 40, source, value=0.1, marked=False)
     assert fired.value < 0.5
@@ -186,7 +186,7 @@ def test_some_signals_are_bad_when_low(signal: Any, source: str) -> None:
 def test_groups_are_judged_apart_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each model has a window, until there are too many: they share one."""
     monkeypatch.setattr(alert_rules, "MAX_GROUPS", 2)
-    watch = Watch(AlertRule("error_rate", 0.5, min_samples=2, by="model"))
+    watch = RuleState(AlertRule("error_rate", 0.5, min_samples=2, by="model"))
     feed(watch, 0, 2, groups=("good", "openai"))
     assert [a.group for a in feed(watch, 0, 2, groups=("bad", "openai"), marked=True)] == ["bad"]
     assert feed(watch, 0, 1, groups=("third", "openai"), marked=True) == []

@@ -14,7 +14,7 @@ import pytest
 from loopback import Loopback, json_reply
 
 import trisignal
-from trisignal.recorded_calls import Bill, RecordedCalls, bill_lines, recorded
+from trisignal.recorded_calls import CallsBill, RecordedCalls, bill_lines, recorded
 
 REPLY = {
     "id": "chatcmpl-1",
@@ -199,7 +199,7 @@ def test_errors_have_a_kind() -> None:
 
 def test_unpriced_calls_are_named_in_the_bill() -> None:
     """A sum that lacks something says so."""
-    lines = list(bill_lines({"a": Bill(2, 30, 0.5, 0), "b": Bill(1, 10, 0.0, 1), "c": Bill()}))
+    lines = list(bill_lines({"a": CallsBill(2, 30, 0.5, 0), "b": CallsBill(1, 10, 0.0, 1), "c": CallsBill()}))
     assert [line.split() for line in lines[1:3]] == [["2", "30", "0.500000", "a"], ["1", "10", "0.000000", "b"]]
     assert lines[-1] == "1 calls have no known price, and are not in the sum"
     assert isinstance(RecordedCalls, type)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from trisignal.recorded_calls import Bill, Meter, RecordedCalls
+    from trisignal.recorded_calls import CallMeter, CallsBill, RecordedCalls
 
 _PROPERTY = "trisignal"
 """Name under which the bill of a test travels with its report, also from the workers of pytest-xdist."""
 _MARKER = "llm_max_usd"
-_meter = pytest.StashKey["Meter"]()
-_bills = pytest.StashKey[dict[str, "Bill"]]()
+_meter = pytest.StashKey["CallMeter"]()
+_bills = pytest.StashKey[dict[str, "CallsBill"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,15 +49,15 @@ def _counts(config: pytest.Config) -> bool:
     return bool(config.getoption("--llm-report")) or config.getoption("--llm-max-usd") is not None
 
 
-def _meter_of(item: pytest.Item) -> Meter | None:
+def _meter_of(item: pytest.Item) -> CallMeter | None:
     """What counts the calls of this test; None where nobody asks."""
     config = item.config
     if not _counts(config) and item.get_closest_marker(_MARKER) is None:
         return None
     if _meter not in config.stash:
-        from trisignal.recorded_calls import Meter
+        from trisignal.recorded_calls import CallMeter
 
-        config.stash[_meter] = Meter()
+        config.stash[_meter] = CallMeter()
     return config.stash[_meter]
 
 
@@ -114,10 +114,10 @@ class _Total:
             return
         for name, value in report.user_properties:
             if name == _PROPERTY:
-                from trisignal.recorded_calls import Bill
+                from trisignal.recorded_calls import CallsBill
 
                 bills = self._config.stash[_bills]
-                bills[report.nodeid] = bills.get(report.nodeid, Bill()).plus(Bill(*value))  # type: ignore[misc]
+                bills[report.nodeid] = bills.get(report.nodeid, CallsBill()).plus(CallsBill(*value))  # type: ignore[misc]
         if exceeded(self._config):
             self._session.shouldfail = exceeded(self._config)
 

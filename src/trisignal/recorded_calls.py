@@ -19,7 +19,7 @@ from trisignal.engine import state
 _INPUTS = (names.SYSTEM_INSTRUCTIONS, names.INPUT_MESSAGES, names.TOOL_CALL_ARGUMENTS, names.RETRIEVAL_QUERY)
 
 
-class Bill(NamedTuple):
+class CallsBill(NamedTuple):
     """What model calls have used."""
 
     calls: int = 0
@@ -28,13 +28,13 @@ class Bill(NamedTuple):
     unpriced: int = 0
     """Calls whose price is not known: they cost something that is not in ``usd``."""
 
-    def plus(self, other: Bill) -> Bill:
+    def plus(self, other: CallsBill) -> CallsBill:
         """Both together."""
         usd, unpriced = self.usd + other.usd, self.unpriced + other.unpriced
-        return Bill(self.calls + other.calls, self.tokens + other.tokens, usd, unpriced)
+        return CallsBill(self.calls + other.calls, self.tokens + other.tokens, usd, unpriced)
 
     @classmethod
-    def of(cls, call: Call) -> Bill:
+    def of(cls, call: Call) -> CallsBill:
         """Of one call; nothing of what is no model call."""
         if not call.model_call or not call.counted:
             return cls()
@@ -43,7 +43,7 @@ class Bill(NamedTuple):
         return cls(1, tokens, usd, int(call.unpriced is not None))
 
 
-def bill_lines(bills: Mapping[str, Bill]) -> Iterator[str]:
+def bill_lines(bills: Mapping[str, CallsBill]) -> Iterator[str]:
     """A table of the tests that made calls, the dearest first, and their sum.
 
     Args:
@@ -55,7 +55,7 @@ def bill_lines(bills: Mapping[str, Bill]) -> Iterator[str]:
     yield f"{'calls':>7} {'tokens':>10} {'USD':>12}"
     for name, bill in made:
         yield f"{bill.calls:>7} {bill.tokens:>10} {bill.usd:>12.6f}  {name}"
-    total = Bill()
+    total = CallsBill()
     for _, bill in made:
         total = total.plus(bill)
     yield f"{total.calls:>7} {total.tokens:>10} {total.usd:>12.6f}  in all, of {len(bills)} tests"
@@ -63,7 +63,7 @@ def bill_lines(bills: Mapping[str, Bill]) -> Iterator[str]:
         yield f"{total.unpriced} calls have no known price, and are not in the sum"
 
 
-class Meter:
+class CallMeter:
     """Counts the calls of the running test, wherever they are recorded.
 
     The application's own setup() is used where it has one; else there is one of ours, which gives way to it.
@@ -72,13 +72,13 @@ class Meter:
     name = "pytest"
 
     def __init__(self) -> None:
-        self.bill = Bill()
+        self.bill = CallsBill()
         self._telemetry: telemetry.Telemetry | None = None
         self._instrumented = False
 
     def begin(self) -> None:
         """A test begins."""
-        self.bill = Bill()
+        self.bill = CallsBill()
         testing.observers.append(self.take)
         self.watch()
 
@@ -105,7 +105,7 @@ class Meter:
 
     def take(self, call: Call) -> None:
         """Add a call."""
-        self.bill = self.bill.plus(Bill.of(call))
+        self.bill = self.bill.plus(CallsBill.of(call))
 
     def end(self) -> None:
         """A test has ended."""
@@ -152,10 +152,10 @@ class RecordedCalls:
         return self._bill.tokens
 
     @property
-    def _bill(self) -> Bill:
-        bill = Bill()
+    def _bill(self) -> CallsBill:
+        bill = CallsBill()
         for call in self.all:
-            bill = bill.plus(Bill.of(call))
+            bill = bill.plus(CallsBill.of(call))
         return bill
 
     def clear(self) -> None:

@@ -15,7 +15,7 @@ from trisignal.cli import _terminal, top
 from trisignal.cli import doctor as doctor_command
 from trisignal.operate import markdown
 from trisignal.operate.doctor.findings import Finding
-from trisignal.operate.top import Rates
+from trisignal.operate.top import ModelRates
 
 NASTY = [
     "m\x1b]0;pwned\x07\x1b[2J", "a[/b]c", "x[red]y", ":smile:", "\x9b31m", "a\rb", "a\nb", "a\x08\x08b", "\u202egpj.exe", "\u2028x",
@@ -24,9 +24,9 @@ NASTY = [
 ]  # fmt: skip
 
 
-def row(model: str, provider: str) -> Rates:
+def row(model: str, provider: str) -> ModelRates:
     """One row of a model."""
-    return Rates(provider, model, 1.0, 0.5, 1.0, 1.0, None, None, 1.0, 1.0, 1.0, 0.0)
+    return ModelRates(provider, model, 1.0, 0.5, 1.0, 1.0, None, None, 1.0, 1.0, 1.0, 0.0)
 
 
 def acts(text: str) -> list[str]:

@@ -48,7 +48,7 @@ def faster(text: str, times: int) -> str:
 
 def fast_rules() -> dict[str, Any]:
     """The rules that trisignal writes, for a world that goes 60 times as fast, and alerts that do not wait."""
-    rules = rule_files.plain(objectives.Plan())
+    rules = rule_files.plain(objectives.RulesPlan())
     for group in rules["groups"]:
         group.pop("interval", None)
         for rule in group["rules"]:

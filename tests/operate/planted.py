@@ -233,7 +233,7 @@ def matches(matchers: list[str], firing: Firing) -> bool:
     return True
 
 
-def alert_labels(plan: objectives.Plan) -> list[tuple[str, dict[str, str]]]:
+def alert_labels(plan: objectives.RulesPlan) -> list[tuple[str, dict[str, str]]]:
     """Every alert of a plan with the labels that its rule gives it."""
     rules = [rule for group in rule_files.plain(plan)["groups"] for rule in group["rules"] if "alert" in rule]
     return [(rule["alert"], rule["labels"]) for rule in rules]

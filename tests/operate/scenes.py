@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries
 
 Series = tuple[str, str]
@@ -42,7 +42,7 @@ def then(before: tuple[float, int], after: tuple[float, int]) -> str:
 class Stage:
     """Writes series under the names of one plan, with the labels of one model."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RulesPlan) -> None:
         self._queries = Queries(plan)
         self.plan = plan
 
@@ -383,7 +383,7 @@ def telemetry_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     )
 
 
-def all_scenes(plan: Plan) -> dict[str, Scene]:
+def all_scenes(plan: RulesPlan) -> dict[str, Scene]:
     """The scene of every alert of a plan."""
     stage = Stage(plan)
     makers = (

@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from trisignal.operate import rule_files
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 
 PROMETHEUS = shutil.which("prometheus")
 APP, OTHERS = (Path(__file__).parent / name for name in ("load_app.py", "other_exporters.py"))
@@ -73,7 +73,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(plan: Plan, folder: Path) -> Iterator[Stand]:
+def running(plan: RulesPlan, folder: Path) -> Iterator[Stand]:
     """Start application and Prometheus.
 
     Args:
@@ -112,7 +112,7 @@ def _serving(script: Path, *arguments: str) -> Iterator[str]:
         yield page
 
 
-def _arguments(plan: Plan, folder: Path, pages: list[str], port: int) -> list[str]:
+def _arguments(plan: RulesPlan, folder: Path, pages: list[str], port: int) -> list[str]:
     rules, config = folder / "rules.json", folder / "prometheus.json"
     rules.write_text(json.dumps(rule_files.plain(plan)))
     targets = [page.removeprefix("http://").partition("/")[0] for page in pages]

@@ -15,18 +15,18 @@ from operate.test_rules import needs_promtool, promtool
 
 from trisignal.errors import ConfigError
 from trisignal.operate import objectives, rule_files
-from trisignal.operate.rules import Alert
+from trisignal.operate.rules import Rule
 
 MINUTES = 40
 OFF_UNTIL_GIVEN = {"LlmBudgetBurn", "LlmCacheHitRatioLow"}
 
 
-def alerts(values: dict[str, Any]) -> dict[str, list[Alert]]:
+def alerts(values: dict[str, Any]) -> dict[str, list[Rule]]:
     """The alerts of a plan by name."""
-    found: dict[str, list[Alert]] = {}
+    found: dict[str, list[Rule]] = {}
     for group in rule_files.groups(objectives.of(values)):
         for rule in group.rules:
-            if isinstance(rule, Alert):
+            if isinstance(rule, Rule):
                 found.setdefault(rule.alert, []).append(rule)
     return found
 
@@ -64,7 +64,7 @@ def firing(values: dict[str, Any], alert: str, series: list[Series], expected: I
 
 def failing(job: str, model: str = "gpt-4o", share: float = 0.2) -> list[Series]:
     """Calls of a service, of which a share fails."""
-    stage = Stage(objectives.Plan())
+    stage = Stage(objectives.RulesPlan())
     ok, error = growing(100 * (1 - share), 60), growing(100 * share, 60)
     return stage.requests(ok, error, job=job, gen_ai_request_model=model)
 
@@ -136,7 +136,7 @@ def test_an_objective_may_be_lower_for_one_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("leave_out", [[], ["invalid_request", "context_length"]])
 def test_what_callers_cause_can_be_left_out_of_availability(leave_out: list[str], tmp_path: Path) -> None:
     """Refused and too long requests are no failures where the plan says so, and failures otherwise."""
-    stage = Stage(objectives.Plan())
+    stage = Stage(objectives.RulesPlan())
     wrong = stage.series("errors", growing(10, 60), llm_error_kind="invalid_request")
     long = stage.series("errors", growing(10, 60), llm_error_kind="other", error_type="context_length_exceeded")
     plan = {"objectives": {"availability": {"target": 0.999, "leave_out": leave_out}}}
@@ -171,7 +171,7 @@ def test_an_evaluation_has_a_direction(alert: str, tmp_path: Path) -> None:
         "evaluations": {"toxicity": {"higher_is_better": False}, "helpfulness": {"limit": 0.5}},
         "alerts": {alert: {"overrides": [labelled]}},
     }
-    stage = Stage(objectives.Plan())
+    stage = Stage(objectives.RulesPlan())
     bare = {"gen_ai_operation_name": "", "gen_ai_provider_name": ""}
 
     def scored(evaluation: str, score: float, model: str) -> list[Series]:

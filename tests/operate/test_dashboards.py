@@ -26,7 +26,7 @@ from trisignal import cli  # noqa: E402
 from trisignal import semconv as names  # noqa: E402
 from trisignal.operate import dashboards, objectives, rule_files  # noqa: E402
 from trisignal.operate.dashboards import grafana  # noqa: E402
-from trisignal.operate.dashboards.pages import Page, Panel, Query  # noqa: E402
+from trisignal.operate.dashboards.pages import DashboardPage, Expr, Panel  # noqa: E402
 from trisignal.operate.rules import Record  # noqa: E402
 from trisignal.testing import capture  # noqa: E402
 
@@ -53,7 +53,7 @@ LABEL = re.compile(r"\{\{(\w+)\}\}")
 VALUES = re.compile(r"label_values\((.*), (\w+)\)")
 
 
-def plan_of(profile: str, *dimensions: str) -> objectives.Plan:
+def plan_of(profile: str, *dimensions: str) -> objectives.RulesPlan:
     """The defaults of a profile."""
     return objectives.of({"metric_profile": profile, "dimensions": dimensions})
 
@@ -65,7 +65,7 @@ def filled(expr: str, **chosen: str) -> str:
     return VARIABLE.sub(lambda match: chosen.get(match[1], ".*"), expr)
 
 
-def rendered(plan: objectives.Plan) -> dict[str, dict[str, Any]]:
+def rendered(plan: objectives.RulesPlan) -> dict[str, dict[str, Any]]:
     """All dashboards as JSON, by their ids."""
     variables = dashboards.Selection(plan).variables()
     return {page.uid: grafana.render(page, variables) for page in dashboards.pages(plan)}
@@ -91,7 +91,7 @@ def sent(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{told['uid']}: ${variable['name']}", match[1]
 
 
-def in_promql(panel: Panel) -> Iterator[Query]:
+def in_promql(panel: Panel) -> Iterator[Expr]:
     """A panel's queries of metrics."""
     return (query for query in panel.queries if query.language == "promql")
 
@@ -111,7 +111,7 @@ def metrics_of(expr: str) -> set[str]:
     return (found - {None}) | set(re.findall(r'__name__=~"([^"]+)"', expr))
 
 
-def known(plan: objectives.Plan) -> set[str]:
+def known(plan: objectives.RulesPlan) -> set[str]:
     """All names that a query may ask for."""
     ours: set[str] = set()
     for metric in names.profile(plan.metric_profile).values():
@@ -282,7 +282,7 @@ def empty(stand: Stand, wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(where, expr) for where, expr in wanted if not stand.vector(expr)]
 
 
-def asked(pages: list[Page]) -> list[tuple[str, str]]:
+def asked(pages: list[DashboardPage]) -> list[tuple[str, str]]:
     """All queries, without what stands in for no data."""
     return [
         (f"{page.uid}: {panel.title}", filled(query.expr))
@@ -325,14 +325,14 @@ def test_every_panel_has_data_under_load(profile: str, tmp_path: Path) -> None:
         check_exemplars(stand, pages)
 
 
-def check_variables(stand: Stand, plan: objectives.Plan) -> None:
+def check_variables(stand: Stand, plan: objectives.RulesPlan) -> None:
     """Every variable has values to choose from."""
     for variable in dashboards.Selection(plan).variables():
         found = stand.ask(f"label/{variable.label}/values", **{"match[]": filled(variable.series)})
         assert [value for value in found if value], variable.name
 
 
-def check_choice(stand: Stand, pages: list[Page]) -> None:
+def check_choice(stand: Stand, pages: list[DashboardPage]) -> None:
     """A chosen model is the only one shown."""
     [panel] = [panel for panel in pages[0].panels if panel.title == "Calls by model"]
     [query] = panel.queries
@@ -344,10 +344,10 @@ def check_choice(stand: Stand, pages: list[Page]) -> None:
     assert stand.vector(filled(query.expr, service="another")) == []
 
 
-def check_exemplars(stand: Stand, pages: list[Page]) -> None:
+def check_exemplars(stand: Stand, pages: list[DashboardPage]) -> None:
     """Dots on the latency panel carry the id of a trace."""
     [panel] = [panel for page in pages for panel in page.panels if panel.title == "Latency"]
-    query: Query = panel.queries[0]
+    query: Expr = panel.queries[0]
     found = stand.ask("query_exemplars", query=filled(query.expr), start=stand.began, end=time.time() + 1)
     ids = [exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]]
     assert ids

@@ -20,8 +20,8 @@ import trisignal
 from trisignal.operate import scrape
 from trisignal.operate.doctor import examine, export, install, machine, metrics, readers
 from trisignal.operate.doctor.findings import Finding
-from trisignal.operate.objectives import Plan
-from trisignal.operate.scrape import Answer, Page
+from trisignal.operate.objectives import RulesPlan
+from trisignal.operate.scrape import Answer, Scrape
 from trisignal.testing import capture
 
 PROFILES = ("1.41", "2026-10")
@@ -51,7 +51,7 @@ def exposed(profile: str = "1.41", **settings: Any) -> str:
         return generate_latest(seen.registry).decode()
 
 
-def page_of(text: str) -> Page:
+def page_of(text: str) -> Scrape:
     """A text as a page."""
     return scrape.parse(Answer(200, scrape.OPENMETRICS, None, text.encode()))
 
@@ -164,7 +164,7 @@ def test_queries_are_read_as_a_parser_reads_them(profile: str) -> None:
         for inner in getattr(node, "args", None) or ():
             yield from selected(inner)
 
-    for query in readers.of_plan(Plan(metric_profile=profile, dimensions=("tenant",))):  # type: ignore[arg-type]
+    for query in readers.of_plan(RulesPlan(metric_profile=profile, dimensions=("tenant",))):  # type: ignore[arg-type]
         assert {one.metric for one in readers.asked(query)} == set(selected(parser.parse(query))), query
 
 
@@ -182,10 +182,10 @@ def test_our_rules_fit_a_page_of_their_profile(profile: str, prefix: str) -> Non
 def test_rules_of_another_profile_and_prefix_are_errors() -> None:
     """The line names what the page has instead."""
     with served(exposed("2026-10")) as server:
-        found = list(examine(url=server.url, plan=Plan()))
+        found = list(examine(url=server.url, plan=RulesPlan()))
     assert any("it is of profile 1.41" in said for said in texts(found, "error"))
     with served(exposed(metric_prefix="shop_")) as server:
-        found = list(examine(url=server.url, plan=Plan()))
+        found = list(examine(url=server.url, plan=RulesPlan()))
     [said] = [one for one in texts(found, "error") if "there it is shop_llm_" in one]
     assert said.endswith(" more"), "one cause is one finding"
 
@@ -215,7 +215,7 @@ def test_dashboards_that_fit() -> None:
         'histogram_quantile(0.95, sum by (le) (rate(llm_time_to_first_token_seconds_bucket{instance!=""}[5m] offset 1d)))',
         "llm:latency:p95 > 1.5 and on (model) llm:errors:ratio",
     ]
-    series = readers.recorded(Plan())
+    series = readers.recorded(RulesPlan())
     found = list(readers.check(page_of(exposed()), queries, series, "board.json"))
     assert [one.level for one in found] == ["ok", "info"]
     [old] = readers.check(page_of(exposed()), ["llm:no_such:series"], series, "board.json")

@@ -13,7 +13,7 @@ import pytest
 from operate.serving import served
 
 from trisignal.operate import markdown, report
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.report import Kept, Prometheus, Review, review
 from trisignal.operate.scrape import Unreachable
 
@@ -92,7 +92,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 @pytest.fixture(scope="module")
 def reviewed(prometheus: Prometheus) -> Review:
     """The review of the last week with the default plan."""
-    return review(prometheus, Plan(), END_S)
+    return review(prometheus, RulesPlan(), END_S)
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_objectives_are_those_of_the_data(reviewed: Review) -> None:
 
 def test_both_profiles_are_reviewed(prometheus: Prometheus, reviewed: Review) -> None:
     """The latency objective of the other profile has the same figure."""
-    other = review(prometheus, Plan(metric_profile="2026-10"), END_S)
+    other = review(prometheus, RulesPlan(metric_profile="2026-10"), END_S)
     one, two = ({o.slo.name: o.week for o in found.objectives}["chat_latency"] for found in (reviewed, other))
     assert one.events > 0
     assert two.attained == pytest.approx(one.attained)
@@ -156,7 +156,7 @@ def test_the_page_says_so(reviewed: Review) -> None:
 
 def test_a_week_without_traffic(prometheus: Prometheus) -> None:
     """No division by zero: every figure is a dash, and the page says that nothing was seen."""
-    empty = review(prometheus, Plan(), END_S - 60 * DAY_S)
+    empty = review(prometheus, RulesPlan(), END_S - 60 * DAY_S)
     assert [one.week.attained for one in empty.objectives] == [None] * len(empty.objectives)
     text = markdown.page(empty)
     assert "No call to a model was seen" in text
@@ -166,7 +166,7 @@ def test_a_week_without_traffic(prometheus: Prometheus) -> None:
 
 def test_the_first_week(prometheus: Prometheus) -> None:
     """With nothing before it, the comparison is left out and nothing fails."""
-    text = markdown.page(review(prometheus, Plan(), END_S - WEEK_S))
+    text = markdown.page(review(prometheus, RulesPlan(), END_S - WEEK_S))
     assert "| Calls | " in text
     assert "new" in text or "–" in text
 

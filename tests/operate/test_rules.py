@@ -16,14 +16,14 @@ import pytest
 from operate.scenes import Scene, Series, all_scenes
 
 from trisignal.operate import objectives, rule_files
-from trisignal.operate.rules import Alert, Record
+from trisignal.operate.rules import Record, Rule
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 PROFILES = ("1.41", "2026-10")
 
 
-def plan_of(profile: str) -> objectives.Plan:
+def plan_of(profile: str) -> objectives.RulesPlan:
     """The plan that is tested: the defaults, with one dimension, two evaluations, and what is off without a number."""
     return objectives.of(
         {
@@ -42,12 +42,12 @@ def promtool(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 
-def alerts_of(plan: objectives.Plan) -> dict[str, Alert]:
+def alerts_of(plan: objectives.RulesPlan) -> dict[str, Rule]:
     """All alerts by name."""
-    return {rule.alert: rule for group in rule_files.groups(plan) for rule in group.rules if isinstance(rule, Alert)}
+    return {rule.alert: rule for group in rule_files.groups(plan) for rule in group.rules if isinstance(rule, Rule)}
 
 
-def needed(plan: objectives.Plan, alert: str) -> dict[str, Any]:
+def needed(plan: objectives.RulesPlan, alert: str) -> dict[str, Any]:
     """The rule file with nothing in it but an alert and the series that it is made of."""
     records = [rule for group in rule_files.groups(plan) for rule in group.rules if isinstance(rule, Record)]
     wanted: list[Record] = []

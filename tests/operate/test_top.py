@@ -14,7 +14,7 @@ import trisignal
 from trisignal.assembly import telemetry
 from trisignal.errors import ConfigError
 from trisignal.operate import scrape, top
-from trisignal.operate.scrape import Page, Unreachable, quantile, read
+from trisignal.operate.scrape import Scrape, Unreachable, quantile, read
 from trisignal.testing import FakeClock, Seen, capture
 from trisignal.web.metrics_page import serve_metrics
 
@@ -34,7 +34,7 @@ def calls(clock: FakeClock, model: str, seconds: float, count: int, error: bool 
             pass
 
 
-def page(seen: Seen, at_s: float) -> Page:
+def page(seen: Seen, at_s: float) -> Scrape:
     """The metrics as they are, scraped at a time of ours."""
     answer = scrape.Answer(200, scrape.OPENMETRICS, None, generate_latest(seen.registry))
     found = scrape.parse(answer)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from trisignal import semconv as names
 from trisignal.operate import rule_files
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries
 
 Over = Callable[[float], float]
@@ -60,7 +60,7 @@ class World:
         step_s: Seconds from one scrape to the next.
     """
 
-    def __init__(self, plan: Plan, minutes: float, step_s: int = 15) -> None:
+    def __init__(self, plan: RulesPlan, minutes: float, step_s: int = 15) -> None:
         self.plan = plan
         self.minutes = minutes
         self.step_s = step_s

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 
 import trisignal
 from trisignal.sinks import console
-from trisignal.sinks.console import Line, plain, render
+from trisignal.sinks.console import ConsoleLine, plain, render
 
 
 class Terminal(io.StringIO):
@@ -142,7 +142,7 @@ def test_colours_on_a_terminal_only(
 @given(name=st.text(), facts=st.text())
 def test_nothing_from_outside_is_interpreted(name: str, facts: str) -> None:
     """Whatever a model is called, a line is one line of printable characters."""
-    text = render([Line(0, 1, "ok", "12:00:00", name, facts)], color=False)
+    text = render([ConsoleLine(0, 1, "ok", "12:00:00", name, facts)], color=False)
     assert text.isprintable()
     assert len(text.splitlines()) == 1
     assert plain(name) == name or not name.isprintable()

@@ -165,13 +165,13 @@ def test_a_flush_holds_the_lock_of_calls_for_one_row_at_a_time(monkeypatch: pyte
     lock: Any = Counted()
     scraped.sink._lock = lock
     taken: list[int] = []
-    take = _rows.Row.take
+    take = _rows.LabelSet.take
 
-    def counting(row: _rows.Row) -> _rows.Added:
+    def counting(row: _rows.LabelSet) -> _rows.Added:
         taken.append(lock.times)
         return take(row)
 
-    monkeypatch.setattr(_rows.Row, "take", counting)
+    monkeypatch.setattr(_rows.LabelSet, "take", counting)
     scraped.sink.flush()
     assert len(taken) == len(set(taken)) == 1000
     assert scraped.sum("llm_requests_total", llm_outcome="ok") == 1000

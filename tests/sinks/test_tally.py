@@ -15,7 +15,7 @@ from trisignal import testing
 from trisignal.call import OUTCOMES, Call, Cost, Draft, Usage
 from trisignal.errors import ConfigError
 from trisignal.sinks import tally as tally_module
-from trisignal.sinks.tally import MAX_MODELS, ModelTotals, TallySink, Totals
+from trisignal.sinks.tally import MAX_MODELS, ModelTotals, TalliedTotals, TallySink
 
 
 def dollars(total_usd: float) -> Cost:
@@ -178,7 +178,7 @@ def test_the_process_is_the_sum_of_its_models(groups: list[tuple[str, int, list[
         for duration_s in durations
     ]
     summary = tally(*calls).summary()
-    for at, field in enumerate(Totals._fields):
+    for at, field in enumerate(TalliedTotals._fields):
         if not field.startswith("p"):
             parts = sum(_part(row, at) for row in summary.models)
             assert summary.total[at] == pytest.approx(parts), field

@@ -21,7 +21,7 @@ import trisignal
 from trisignal.errors import BudgetExceeded, ConfigError, MissingExtraError
 from trisignal.testing import capture
 from trisignal.watch.limits import redis_accounts, shared_accounts
-from trisignal.watch.limits.accounts import MARK, SECONDS, Accounts, Ask, MemoryAccounts, Unavailable
+from trisignal.watch.limits.accounts import MARK, SECONDS, Accounts, Demand, MemoryAccounts, Unavailable
 from trisignal.watch.limits.file_accounts import FileAccounts
 from trisignal.watch.limits.periods import Period, period_of
 from trisignal.watch.limits.redis_accounts import RedisAccounts
@@ -269,7 +269,7 @@ def test_all_backends_answer_alike(redis: RedisServer, tmp_path_factory: pytest.
         RedisAccounts(redis.url, "one", "month"),
     ]
     for limits, amounts, expected, used in steps:
-        asked = Ask({resource: limit + 1 for resource, limit in limits.items()}, amounts, expected)
+        asked = Demand({resource: limit + 1 for resource, limit in limits.items()}, amounts, expected)
         answers = [backend.reserve("a", asked) for backend in backends]
         assert _plain(answers[1]) == _plain(answers[2]) == _plain(answers[0])
         if answers[0].over is None:
@@ -314,7 +314,7 @@ def test_periods_in_redis_are_those_of_the_calendar(redis: RedisServer, per: Per
 def test_seconds_begin_with_the_first_call_of_a_shared_account(redis: RedisServer) -> None:
     """The age of an account is counted by the server from the first call that any process makes."""
     accounts = RedisAccounts(redis.url, "aged", None)
-    ask_for = Ask({SECONDS: 1e-6}, {"calls": 1.0})
+    ask_for = Demand({SECONDS: 1e-6}, {"calls": 1.0})
     assert accounts.reserve("a", ask_for).over is None
     over = until(lambda: accounts.reserve("a", ask_for).over, "time to pass")
     assert over.resource == SECONDS
@@ -326,16 +326,16 @@ def test_a_lost_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "limits.sqlite").mkdir()
     accounts = FileAccounts(tmp_path, "one", None)
     with pytest.raises(Unavailable, match="unable to open"):
-        accounts.reserve("a", Ask({}, {}))
+        accounts.reserve("a", Demand({}, {}))
 
 
 def test_accounts_are_forgotten(tmp_path: Path) -> None:
     """Accounts that nobody uses are deleted from the file."""
     now = [1_700_000_000.0]
     accounts = FileAccounts(tmp_path, "one", None, forget_after_s=60, now_s=lambda: now[0])
-    accounts.reserve("a", Ask({}, {"calls": 1.0}))
+    accounts.reserve("a", Demand({}, {"calls": 1.0}))
     now[0] += 3600
-    accounts.reserve("b", Ask({}, {"calls": 1.0}))
+    accounts.reserve("b", Demand({}, {"calls": 1.0}))
     assert _calls(accounts.used("a", ("calls",))) == 0
     assert _calls(accounts.used("b", ("calls",))) == 1
     accounts.close()

@@ -183,7 +183,7 @@ class TraceAnalyzer:
         step_s: float | None = None,
         limit: int | None = None,
         **where: object,
-    ) -> answers.Cost:
+    ) -> answers.CostAnswer:
         """Who spent what: cost, waste, cache savings and tokens by group.
 
         Args:
@@ -205,7 +205,7 @@ class TraceAnalyzer:
             whole = rows.items
         groups = tuple(sorted(rows.items, key=lambda one: (one.step_unix_s or 0.0, -one.cost_usd, one.key)))
         shown = groups[:limit] if few else groups
-        return answers.Cost(shown, folding.add_up(whole), names, step_s, self._coverage(span, rows))
+        return answers.CostAnswer(shown, folding.add_up(whole), names, step_s, self._coverage(span, rows))
 
     def totals(
         self,
@@ -319,7 +319,7 @@ class TraceAnalyzer:
                 kind and prompt version.
             **where: Dimensions and their wanted values, in both windows.
         """
-        asked = comparison.Asked(query.window(*before), query.window(*after), query.conditions(where), measure)
+        asked = comparison.Question(query.window(*before), query.window(*after), query.conditions(where), measure)
         compared = comparison.compare(self.source, asked, query.dimensions(by) or comparison.DIMENSIONS)
         spans = Rows[SpanRow]((), compared.partial)
         earlier, later = (self._coverage(window, spans) for window in (asked.before, asked.after))

@@ -37,7 +37,7 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class CostShare:
     """Time of one kind of work inside a request."""
 
     name: str
@@ -58,7 +58,7 @@ class SlowSpan:
     span: SpanRow
     root: SpanRow | None
     """First span of its request; None when it is the span itself."""
-    breakdown: tuple[Share, ...]
+    breakdown: tuple[CostShare, ...]
     """Largest first."""
 
 
@@ -141,7 +141,7 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class CostAnswer:
     """Answer of `TraceAnalyzer.cost`, highest cost first."""
 
     groups: tuple[Total, ...]
@@ -251,7 +251,7 @@ class Trace:
     start_unix_s: float
     duration_s: float
     """First start to last end."""
-    breakdown: tuple[Share, ...]
+    breakdown: tuple[CostShare, ...]
     """Self times by kind of work, largest first."""
     calls: int
     errors: int

@@ -34,7 +34,7 @@ _LEAST = 0.02
 """Share of the change below which a group is no cause."""
 
 
-class Asked(NamedTuple):
+class Question(NamedTuple):
     """What is to be compared."""
 
     before: Window
@@ -101,7 +101,7 @@ _PART_COUNTS = 0.5
 class Comparing:
     """Asks the source for totals of both windows, once per question."""
 
-    def __init__(self, source: TraceSource, asked: Asked) -> None:
+    def __init__(self, source: TraceSource, asked: Question) -> None:
         self.source = source
         self.asked = asked
         self.partial = False
@@ -125,7 +125,7 @@ class Comparing:
         return definition.read(folding.add_up(self.totals(definition.of, (), late=late)))
 
 
-def compare(source: TraceSource, asked: Asked, dimensions: Sequence[str]) -> Compared:
+def compare(source: TraceSource, asked: Question, dimensions: Sequence[str]) -> Compared:
     """Explain what changed.
 
     Args:

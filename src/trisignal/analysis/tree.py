@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from trisignal.analysis.answers import Coverage, Node, Share, Trace
+from trisignal.analysis.answers import CostShare, Coverage, Node, Trace
 from trisignal.analysis.rows import Score, SpanRow, TraceRecord
 
 STAGE = "stage"
@@ -78,7 +78,7 @@ def covered(intervals: Iterable[tuple[float, float]], start: float, end: float) 
     return total
 
 
-def breakdown(nodes: Iterable[Node]) -> tuple[Share, ...]:
+def breakdown(nodes: Iterable[Node]) -> tuple[CostShare, ...]:
     """Self times by kind of work, largest first."""
     sums: dict[tuple[str, str], list[float]] = {}
     for _, node in walk(nodes):
@@ -88,7 +88,7 @@ def breakdown(nodes: Iterable[Node]) -> tuple[Share, ...]:
         row[1] += node.self_s
     whole = sum(row[1] for row in sums.values())
     shares = [
-        Share(name, operation, int(count), self_s, self_s / whole if whole else 0.0)
+        CostShare(name, operation, int(count), self_s, self_s / whole if whole else 0.0)
         for (name, operation), (count, self_s) in sums.items()
     ]
     return tuple(sorted(shares, key=lambda share: (-share.self_s, share.name)))

@@ -13,7 +13,7 @@ from trisignal.export.log_file import LogFile, check_writable
 from trisignal.export.log_stream import LogStream, write_line
 from trisignal.export.losses import lost
 from trisignal.sinks import Sink
-from trisignal.sinks.console import ConsoleSink, Line, render
+from trisignal.sinks.console import ConsoleLine, ConsoleSink, render
 from trisignal.sinks.json_log import JsonLogSink
 
 CALL_LOGGER = "trisignal.calls"
@@ -89,7 +89,7 @@ def _attach(made: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
     made.undo.append(undo)
 
 
-def _print(lines: list[Line]) -> None:
+def _print(lines: list[ConsoleLine]) -> None:
     write_line("stderr", render(lines, color=_is_terminal()))
 
 

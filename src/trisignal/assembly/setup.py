@@ -141,10 +141,10 @@ def redacting(exporter: SpanExporter) -> SpanExporter:
 
     from trisignal.export.redaction_gate import RedactingExporter
 
-    return RedactingExporter(exporter, _Current())
+    return RedactingExporter(exporter, _CurrentSettings())
 
 
-class _Current:
+class _CurrentSettings:
     """Redacts by the policy in force; before setup() and after shutdown() with the built-in detectors."""
 
     @staticmethod

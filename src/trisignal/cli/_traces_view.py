@@ -153,7 +153,7 @@ def quality(answer: answers.LowestQuality, spread: answers.Quality) -> Renderabl
     return Group(head, "", tenths, "", groups, "", worst) if answer.judged else head
 
 
-def cost(answer: answers.Cost) -> RenderableType:
+def cost(answer: answers.CostAnswer) -> RenderableType:
     """Who spent what."""
     right = ("calls", "in", "out", "cost", "wasted", "cache saved", "unpriced")
     step = ("from",) if answer.step_s is not None else ()

@@ -10,7 +10,7 @@ import click
 
 from trisignal.errors import ConfigError, MissingExtraError
 from trisignal.operate import dashboards, objectives
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 
 
 @click.command(name="dashboards", short_help="Write dashboards for Grafana.")
@@ -37,7 +37,7 @@ def command(path: str, profile: str | None, output: str) -> None:
     click.echo(f"{output}: {len(made)} dashboards", err=True)
 
 
-def _rendered(plan: Plan) -> dict[str, dict[str, Any]]:
+def _rendered(plan: RulesPlan) -> dict[str, dict[str, Any]]:
     try:
         from trisignal.operate.dashboards import grafana
     except ImportError:

@@ -78,14 +78,14 @@ def command(
     _watch(url, sent, first, interval_s, window_s, sort)
 
 
-def _ours(url: str, headers: Mapping[str, str]) -> scrape.Page:
+def _ours(url: str, headers: Mapping[str, str]) -> scrape.Scrape:
     page = scrape.read(url, headers)
     if not page.ours:
         raise scrape.Unreachable(url, "the page has no metric of trisignal")
     return page
 
 
-SORTS: dict[str, Callable[[top.Rates], float]] = {
+SORTS: dict[str, Callable[[top.ModelRates], float]] = {
     "calls": lambda row: row.requests_per_s,
     "errors": lambda row: row.requests_per_s * (row.error_ratio or 0.0),
     "latency": lambda row: row.p95_s or 0.0,
@@ -95,12 +95,12 @@ SORTS: dict[str, Callable[[top.Rates], float]] = {
 """What rows of a metrics page are sorted by, under the names that a store has."""
 
 
-def _sorted(rows: list[top.Rates], sort: str) -> list[top.Rates]:
+def _sorted(rows: list[top.ModelRates], sort: str) -> list[top.ModelRates]:
     return sorted(rows, key=lambda row: (-SORTS[sort](row), row.model, row.provider))
 
 
 def _watch(
-    url: str, headers: Mapping[str, str], first: scrape.Page, interval_s: float, window_s: float, sort: str
+    url: str, headers: Mapping[str, str], first: scrape.Scrape, interval_s: float, window_s: float, sort: str
 ) -> None:
     from rich.live import Live
 
@@ -141,7 +141,7 @@ def _console() -> Any:
 
 
 def _frame(
-    url: str, pages: deque[scrape.Page], foot: str, columns: int, sort: str, *, bad: bool = False
+    url: str, pages: deque[scrape.Scrape], foot: str, columns: int, sort: str, *, bad: bool = False
 ) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
@@ -153,7 +153,7 @@ def _frame(
     return Group(head, "", _table(rows, columns), "", Text(plain(foot), "bold red" if bad else "dim"))
 
 
-def _table(rows: list[top.Rates], columns: int) -> RenderableType:
+def _table(rows: list[top.ModelRates], columns: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
@@ -187,7 +187,7 @@ def _table(rows: list[top.Rates], columns: int) -> RenderableType:
     return table
 
 
-def _sums(rows: list[top.Rates], roomy: bool) -> list[str]:
+def _sums(rows: list[top.ModelRates], roomy: bool) -> list[str]:
     fields = {
         "calls/s": f"{sum(row.requests_per_s for row in rows):.2f}",
         "in tok/s": f"{sum(row.input_tokens_per_s for row in rows):,.0f}",

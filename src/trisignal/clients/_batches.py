@@ -12,7 +12,7 @@ from typing import Any
 from trisignal import _guard
 from trisignal.clients._provider import Place
 from trisignal.engine import batch_jobs, state
-from trisignal.engine.batch_jobs import Results, Where
+from trisignal.engine.batch_jobs import JobPlace, Results
 from trisignal.formats import batches, text, view
 from trisignal.streams.decoders import BodyDecoder, inflater
 from trisignal.streams.tap import tap
@@ -24,9 +24,9 @@ _PATH = re.compile(
 )
 
 
-def where(place: Place) -> Where:
+def where(place: Place) -> JobPlace:
     """Who runs a job, by where its requests go."""
-    return Where(place.provider, place.host, place.port)
+    return JobPlace(place.provider, place.host, place.port)
 
 
 class _JobBody:
@@ -54,7 +54,7 @@ def see(place: Callable[[], Place], method: str, url: str, body: Any, response: 
     """Look at an answer before the client parses it; never raises.
 
     Args:
-        place: Where the request went.
+        place: JobPlace the request went.
         method: HTTP method.
         url: Path or absolute URL of the request.
         body: Its JSON body.
@@ -92,7 +92,7 @@ def downloaded(place: Callable[[], Place], arguments: Mapping[str, Any], data: A
     """Look at a file that a client has downloaded; never raises.
 
     Args:
-        place: Where the request went.
+        place: JobPlace the request went.
         arguments: Those of the client's method: ``file``, and ``destination`` where it was written to one.
         data: The file, unless it was written.
     """
@@ -116,13 +116,13 @@ def downloaded(place: Callable[[], Place], arguments: Mapping[str, Any], data: A
         _guard.contain("batches.downloaded", error)
 
 
-def _retrieved(at: Where, given: Any) -> None:
+def _retrieved(at: JobPlace, given: Any) -> None:
     job = batches.read_job(given)
     if job is not None:
         batch_jobs.ledger().retrieved(at, job)
 
 
-def _created(at: Where, given: Any, body: Any) -> None:
+def _created(at: JobPlace, given: Any, body: Any) -> None:
     """Note which model the requests of a new job are for, where all are for one."""
     requests = view(body).get("requests") if isinstance(body, dict) else None
     models = {text(view(view(request).get("params")).get("model")) for request in requests or ()}

@@ -26,7 +26,7 @@ def _private(manager: Any, name: str) -> Any:
     return next((value for key, value in vars(manager).items() if key.endswith(f"__{name}")), None)
 
 
-class Connections:
+class RealtimeConnections:
     """Opens sessions for the connections of one SDK.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trisignal.call import Draft, Usage
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import amount, listed, text, view
 
 _URL = "https://api.assemblyai.com"
@@ -34,7 +34,7 @@ def _heard(draft: Draft, result: Any) -> None:
 
 
 _METHODS = tuple(
-    Method(owner, "transcribe", "transcription", _hear, _heard)
+    SdkMethod(owner, "transcribe", "transcription", _hear, _heard)
     for owner in (
         "assemblyai.transcriber:Transcriber",
         "assemblyai.prerecorded.v2.client:Transcriber",

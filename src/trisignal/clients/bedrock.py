@@ -30,7 +30,7 @@ from trisignal.clients._provider import (
     retried,
     sync_wrapper,
 )
-from trisignal.clients.sdks.botocore import Watch, mark, patch_reading
+from trisignal.clients.sdks.botocore import ServiceCalls, mark, patch_reading
 from trisignal.engine import state
 from trisignal.formats import Format, StreamState, text, view
 from trisignal.formats.bedrock_converse import CONVERSE, usage
@@ -141,7 +141,7 @@ class Bedrock:
         fold.before_end = partial(_settle, draft, fold.state, exchange, counts, decoder)
         parse = _whole if exchange.whole else partial(_unwrap, counts)
         read = result.get("stream" if exchange.whole else "body")
-        return not mark(read, Watch(draft, fold, parse, decoder, _number(headers.get("content-length"))))
+        return not mark(read, ServiceCalls(draft, fold, parse, decoder, _number(headers.get("content-length"))))
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A client error carries the reply's metadata."""

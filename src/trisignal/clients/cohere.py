@@ -46,7 +46,7 @@ _CLOUDS: dict[str, Callable[[Any, dict[str, Any]], str]] = {
 """The address that a module's hook sends requests to, from what the hook closes over."""
 
 
-class Ask(NamedTuple):
+class CohereRequest(NamedTuple):
     """What one patched method asks for."""
 
     operation: str
@@ -54,20 +54,24 @@ class Ask(NamedTuple):
     streaming: bool = False
 
 
-_CHAT = {"chat": Ask(names.CHAT, COHERE), "chat_stream": Ask(names.CHAT, COHERE, streaming=True)}
-_SHARED = {"embed": Ask(names.EMBEDDINGS), "rerank": Ask("rerank")}
+_CHAT = {"chat": CohereRequest(names.CHAT, COHERE), "chat_stream": CohereRequest(names.CHAT, COHERE, streaming=True)}
+_SHARED = {"embed": CohereRequest(names.EMBEDDINGS), "rerank": CohereRequest("rerank")}
 _OLD = {
-    "generate": Ask(names.TEXT_COMPLETION, COHERE),
-    "generate_stream": Ask(names.TEXT_COMPLETION, COHERE, streaming=True),
-    "classify": Ask("request"),
-    "summarize": Ask("request"),
+    "generate": CohereRequest(names.TEXT_COMPLETION, COHERE),
+    "generate_stream": CohereRequest(names.TEXT_COMPLETION, COHERE, streaming=True),
+    "classify": CohereRequest("request"),
+    "summarize": CohereRequest("request"),
 }
-_METHODS: tuple[tuple[str, str, dict[str, Ask]], ...] = (
-    ("cohere.v2.raw_client", "RawV2Client", {**_CHAT, **_SHARED, "parse": Ask("request")}),
+_METHODS: tuple[tuple[str, str, dict[str, CohereRequest]], ...] = (
+    ("cohere.v2.raw_client", "RawV2Client", {**_CHAT, **_SHARED, "parse": CohereRequest("request")}),
     ("cohere.raw_base_client", "RawBaseCohere", {**_CHAT, **_SHARED, **_OLD}),
 )
 """Module, class and methods; the asynchronous class has the same name behind ``Async``."""
-_AUDIO = ("cohere.audio.transcriptions.raw_client", "RawTranscriptionsClient", {"create": Ask("transcription")})
+_AUDIO = (
+    "cohere.audio.transcriptions.raw_client",
+    "RawTranscriptionsClient",
+    {"create": CohereRequest("transcription")},
+)
 
 
 class _Carried(dict[str, Any]):
@@ -83,7 +87,7 @@ class Cohere:
         ask: The kind.
     """
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: CohereRequest) -> None:
         self._ask = ask
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
@@ -224,7 +228,7 @@ def _see_response(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> An
     return again
 
 
-def _patch_raw(patches: Patches, module: str, name: str, methods: dict[str, Ask]) -> None:
+def _patch_raw(patches: Patches, module: str, name: str, methods: dict[str, CohereRequest]) -> None:
     raw = importlib.import_module(module)
     for method, ask in methods.items():
         reader = Cohere(ask)
@@ -233,7 +237,7 @@ def _patch_raw(patches: Patches, module: str, name: str, methods: dict[str, Ask]
         patches.wrap(getattr(raw, f"Async{name}"), method, async_(async_wrapper(reader)))
 
 
-class Client:
+class CohereClient:
     """The provider: patches the raw clients and the HTTP client below them."""
 
     def patch(self, patches: Patches) -> None:
@@ -253,6 +257,6 @@ class Client:
         patches.wrap(http, "_should_retry", _see_response)
 
 
-def provider() -> Client:
+def provider() -> CohereClient:
     """The reader of Cohere's SDK."""
-    return Client()
+    return CohereClient()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trisignal.call import Draft, Usage
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import amount, listed, text, view
 from trisignal.formats.units import CHARACTERS
 
@@ -42,12 +42,12 @@ def _url(client: Any) -> str:
 
 _METHODS = (
     *(
-        Method(f"deepgram.listen.v1.media.client:{prefix}MediaClient", name, "transcription", _hear, _heard)
+        SdkMethod(f"deepgram.listen.v1.media.client:{prefix}MediaClient", name, "transcription", _hear, _heard)
         for prefix in ("", "Async")
         for name in ("transcribe_url", "transcribe_file")
     ),
-    Method("deepgram.speak.v1.audio.client:AudioClient", "generate", "speech", _speak),
-    Method("deepgram.speak.v1.audio.client:AsyncAudioClient", "generate", "speech", _speak),
+    SdkMethod("deepgram.speak.v1.audio.client:AudioClient", "generate", "speech", _speak),
+    SdkMethod("deepgram.speak.v1.audio.client:AsyncAudioClient", "generate", "speech", _speak),
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trisignal.call import Draft, Usage
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import amount, listed, text, view
 from trisignal.formats.units import CHARACTERS
 
@@ -48,7 +48,7 @@ def _url(client: Any) -> str:
 _SPEECH_METHODS = ("convert", "convert_with_timestamps", "stream", "stream_with_timestamps")
 _METHODS = (
     *(
-        Method(
+        SdkMethod(
             f"elevenlabs.text_to_speech.client:{prefix}TextToSpeechClient", name, "speech", _speak,
             streaming=name.startswith("stream"),
         )
@@ -56,11 +56,13 @@ _METHODS = (
         for name in _SPEECH_METHODS
     ),
     *(
-        Method(f"elevenlabs.text_to_sound_effects.client:{prefix}TextToSoundEffectsClient", "convert", "speech", _sound)
+        SdkMethod(
+            f"elevenlabs.text_to_sound_effects.client:{prefix}TextToSoundEffectsClient", "convert", "speech", _sound
+        )
         for prefix in ("", "Async")
     ),
     *(
-        Method(f"elevenlabs.speech_to_text.client:{cls}", "convert", "transcription", _hear, _heard)
+        SdkMethod(f"elevenlabs.speech_to_text.client:{cls}", "convert", "transcription", _hear, _heard)
         for cls in ("SpeechToTextClient", "AsyncSpeechToTextClient")
     ),
 )  # fmt: skip

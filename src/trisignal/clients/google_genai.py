@@ -42,7 +42,7 @@ from trisignal.streams.fold import Fold, aiterate, iterate
 _MAX_KNOWN = 256
 
 
-class Turn(NamedTuple):
+class GoogleTurn(NamedTuple):
     """What one patched method does."""
 
     operation: str
@@ -53,11 +53,11 @@ class Turn(NamedTuple):
 
 
 _TURNS = (
-    Turn(names.GENERATE_CONTENT, GENERATE_CONTENT, ("_generate_content",)),
-    Turn(names.GENERATE_CONTENT, GENERATE_CONTENT, ("_generate_content_stream",), streaming=True),
-    Turn(names.EMBEDDINGS, EMBED_CONTENT, ("_embed_content", "embed_content")),
-    Turn(names.COUNT_TOKENS, COUNT_TOKENS, ("count_tokens",)),
-    Turn(names.COUNT_TOKENS, COUNT_TOKENS, ("compute_tokens",)),
+    GoogleTurn(names.GENERATE_CONTENT, GENERATE_CONTENT, ("_generate_content",)),
+    GoogleTurn(names.GENERATE_CONTENT, GENERATE_CONTENT, ("_generate_content_stream",), streaming=True),
+    GoogleTurn(names.EMBEDDINGS, EMBED_CONTENT, ("_embed_content", "embed_content")),
+    GoogleTurn(names.COUNT_TOKENS, COUNT_TOKENS, ("count_tokens",)),
+    GoogleTurn(names.COUNT_TOKENS, COUNT_TOKENS, ("compute_tokens",)),
 )
 
 
@@ -91,7 +91,7 @@ class GoogleGenAI:
         known: Host, port and provider per base URL and kind of client, shared by all readers.
     """
 
-    def __init__(self, turn: Turn, known: dict[tuple[str, bool], Place]) -> None:
+    def __init__(self, turn: GoogleTurn, known: dict[tuple[str, bool], Place]) -> None:
         self._turn = turn
         self._known = known
 
@@ -265,7 +265,7 @@ async def _asee_file(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) ->
     return data
 
 
-class Client:
+class GoogleClient:
     """The provider: patches the resource classes and the API client below them."""
 
     def patch(self, patches: Patches) -> None:
@@ -291,6 +291,6 @@ class Client:
         _ = patches.wrap(base, "_async_request_once", _aattempt) or patches.wrap(base, "_async_request", _aattempt)
 
 
-def provider() -> Client:
+def provider() -> GoogleClient:
     """The reader of Google's SDK."""
-    return Client()
+    return GoogleClient()

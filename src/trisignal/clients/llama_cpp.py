@@ -8,7 +8,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import Format, StreamState, text, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_embeddings import EMBEDDINGS
@@ -39,7 +39,7 @@ def _end(draft: Draft, state: StreamState) -> None:
 
 _CHAT = CHAT._replace(end=_end)
 _METHODS = tuple(
-    Method("llama_cpp.llama:Llama", name, operation, _ask(format), _answer(format), format=format)
+    SdkMethod("llama_cpp.llama:Llama", name, operation, _ask(format), _answer(format), format=format)
     for name, operation, format in (
         ("create_chat_completion", names.CHAT, _CHAT),
         ("create_completion", names.TEXT_COMPLETION, _CHAT),

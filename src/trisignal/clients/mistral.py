@@ -144,7 +144,7 @@ def _object(raw: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-class Reader:
+class MistralReader:
     """Reader of one method.
 
     Args:
@@ -210,7 +210,7 @@ class Reader:
 # --- the SDK's own spans --------------------------------------------------------------
 
 
-class _Shadow(trace.NonRecordingSpan):
+class _MistralShadow(trace.NonRecordingSpan):
     """Our span as the SDK sees it: has its context, so that it propagates, and takes facts."""
 
     def __init__(self, draft: Draft, span: trace.Span, name: str) -> None:
@@ -231,7 +231,7 @@ class _Shadow(trace.NonRecordingSpan):
             self.set_attribute(key, value)
 
 
-class _StandIn:
+class _MistralStandIn:
     """Given to the SDK in place of its tracer while a call of ours sends its request."""
 
     def __init__(self, make: Callable[..., trace.Span]) -> None:
@@ -255,10 +255,10 @@ def _start_span(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     hook, exchange.hook = exchange.hook, None
     provider = getattr(hook, "tracer_provider", None) or trace.get_tracer_provider()
     if provider is state.STATE.tracer_provider:
-        tracer = _StandIn(partial(_Shadow, draft, draft.span))
+        tracer = _MistralStandIn(partial(_MistralShadow, draft, draft.span))
     else:
         around = trace.set_span_in_context(exchange.around)
-        tracer = _StandIn(partial(tracer.start_span, context=around))
+        tracer = _MistralStandIn(partial(tracer.start_span, context=around))
     return wrapped(*args, **{**kwargs, "tracer": tracer})
 
 
@@ -288,7 +288,7 @@ class Mistral:
             module = _module(f"{package}.{method.module}")
             cls = getattr(module, method.cls, None)
             if cls is not None:
-                reader = Reader(method, fallback)
+                reader = MistralReader(method, fallback)
                 patches.wrap(cls, method.name, sync_wrapper(reader))
                 patches.wrap(cls, f"{method.name}_async", async_wrapper(reader))
         speakeasy.watch(patches, package, fallback)

@@ -9,7 +9,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients._openai_realtime import Connections
+from trisignal.clients._openai_realtime import RealtimeConnections
 from trisignal.clients._patch import Patches
 from trisignal.clients.sdks.stainless import Endpoint, Stainless
 from trisignal.engine import state
@@ -59,7 +59,7 @@ class OpenAI(Stainless):
         """Patch the base clients, and the realtime connections that are imported."""
         super().patch(patches)
         if self.package == "openai":
-            Connections(self._resolve).patch(patches)
+            RealtimeConnections(self._resolve).patch(patches)
 
     def endpoint_of(self, method: str, path: str, body: Any) -> Endpoint | None:
         """The endpoint of a request: an unknown path that names a model is a model call."""

@@ -10,7 +10,7 @@ from trisignal import _guard
 from trisignal.call import Draft, Usage
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, ClientExchange, Kwargs, exchanging
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import count, text, view
 
 _DEFAULT_URL = "https://api.replicate.com"
@@ -60,7 +60,7 @@ class Replicate(Methods):
             patches.wrap(importlib.import_module(f"replicate.{name}"), "_json_to_prediction", _prediction)
 
 
-_METHODS = tuple(Method("replicate.client:Client", name, "request", _ask) for name in ("run", "async_run"))
+_METHODS = tuple(SdkMethod("replicate.client:Client", name, "request", _ask) for name in ("run", "async_run"))
 
 
 def provider() -> Replicate:

@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import count, text
 
 
@@ -38,10 +38,10 @@ def _answer(draft: Draft, result: Any) -> None:
 
 _METHODS = (
     *(
-        Method(f"sentence_transformers:{cls}", "encode", names.EMBEDDINGS, _ask, _answer)
+        SdkMethod(f"sentence_transformers:{cls}", "encode", names.EMBEDDINGS, _ask, _answer)
         for cls in ("SentenceTransformer", "SparseEncoder", "MultiVectorEncoder")
     ),
-    Method("sentence_transformers:CrossEncoder", "predict", "rerank", _ask),
+    SdkMethod("sentence_transformers:CrossEncoder", "predict", "rerank", _ask),
 )
 
 

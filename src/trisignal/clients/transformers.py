@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import listed, text
 
 _OPERATIONS = {
@@ -40,7 +40,7 @@ def _ask(draft: Draft, given: Mapping[str, Any]) -> None:
     draft.operation = names.CHAT if operation == names.TEXT_COMPLETION and _is_chat(given.get("inputs")) else operation
 
 
-_METHODS = (Method("transformers.pipelines.base:Pipeline", "__call__", "request", _ask),)
+_METHODS = (SdkMethod("transformers.pipelines.base:Pipeline", "__call__", "request", _ask),)
 
 
 def provider() -> Methods:

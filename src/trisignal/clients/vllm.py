@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft, Usage
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import count, listed, text
 
 
@@ -34,7 +34,7 @@ def _answer(draft: Draft, result: Any) -> None:
 
 
 _METHODS = tuple(
-    Method("vllm.entrypoints.llm:LLM", name, operation, _ask, _answer)
+    SdkMethod("vllm.entrypoints.llm:LLM", name, operation, _ask, _answer)
     for name, operation in (
         ("generate", names.TEXT_COMPLETION),
         ("chat", names.CHAT),

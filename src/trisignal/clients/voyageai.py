@@ -12,7 +12,7 @@ from trisignal.call import Draft, Usage
 from trisignal.clients._headers import read_request_id
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, ClientExchange, Kwargs, exchanging
-from trisignal.clients.sdks.methods import Method, Methods
+from trisignal.clients.sdks.methods import Methods, SdkMethod
 from trisignal.formats import count, listed, text, view
 from trisignal.outcomes import classify
 
@@ -94,7 +94,7 @@ def _url(client: Any) -> str:
 
 
 _METHODS = tuple(
-    Method(owner, name, operation, _ask, _answer)
+    SdkMethod(owner, name, operation, _ask, _answer)
     for owner in ("voyageai.client:Client", "voyageai.client_async:AsyncClient")
     for name, operation in (
         ("embed", names.EMBEDDINGS),

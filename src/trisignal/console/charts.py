@@ -19,7 +19,7 @@ MOST_SERIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """One line of a chart."""
 
     name: str
@@ -36,7 +36,7 @@ def top_of(most: float) -> float:
 
 
 def lines(
-    series: Sequence[Line],
+    series: Sequence[ChartLine],
     starts: Sequence[float],
     text: Callable[[float | None], str],
     *,
@@ -85,7 +85,9 @@ def lines(
     return Markup("".join(parts))
 
 
-def both(series: Sequence[Line], starts: Sequence[float], text: Callable[[float | None], str], *, title: str) -> Markup:
+def both(
+    series: Sequence[ChartLine], starts: Sequence[float], text: Callable[[float | None], str], *, title: str
+) -> Markup:
     """The same chart for broad and for narrow windows, of which one is shown: its text has one size in both."""
     broad = lines(series, starts, text, title=title, width=BROAD)
     return Markup('<div class="roomy">{}</div><div class="narrow">{}</div>').format(

@@ -31,7 +31,7 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: rest.Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(endpoint: rest.Route, schemas: dict[str, Any]) -> dict[str, Any]:
     parameters = [
         {"name": name, "in": "query", "description": text, "schema": schema, "required": False}
         for name, text, schema in endpoint.parameters

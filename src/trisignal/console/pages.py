@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from trisignal import semconv as names
 from trisignal.analysis.analyzer import TraceAnalyzer
-from trisignal.analysis.answers import Comparison, Contribution, Share, SlowSpan
+from trisignal.analysis.answers import Comparison, Contribution, CostShare, SlowSpan
 from trisignal.analysis.rows import SpanRow, Total
 from trisignal.console import asked, charts, display, series
 from trisignal.console.asked import Asked
@@ -245,7 +245,7 @@ def _sum(values: Sequence[N | None]) -> N | None:
     return sum(known[1:], known[0]) if known else None
 
 
-def _parts(breakdown: Sequence[Share]) -> list[tuple[str, float]]:
+def _parts(breakdown: Sequence[CostShare]) -> list[tuple[str, float]]:
     parts: dict[str, float] = {}
     for share in breakdown:
         kind = kind_of(share.operation)

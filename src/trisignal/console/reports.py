@@ -23,7 +23,7 @@ MOST_GROUPS = 200
 """Rows of one table; the CSV file has all."""
 
 
-class Group(NamedTuple):
+class Linked(NamedTuple):
     """A row of a table: its key, and where its calls are."""
 
     key: tuple[str, ...]
@@ -55,7 +55,7 @@ def cost(analyzer: TraceAnalyzer, request: Request) -> Context | Response:
         text = found.to_csv() if form == "csv" else found.to_focus()
         name = f'attachment; filename="trisignal-cost-{"-".join(by).replace(".", "-")}.csv"'
         return PlainTextResponse(text, media_type="text/csv; charset=utf-8", headers={"content-disposition": name})
-    groups = [Group(total.key, _link(query, by, total.key), total) for total in found.groups[:MOST_GROUPS]]
+    groups = [Linked(total.key, _link(query, by, total.key), total) for total in found.groups[:MOST_GROUPS]]
     dearest = max((group.row.cost_usd for group in groups), default=0.0) or 1.0
     return {
         "asked": query,
@@ -97,7 +97,7 @@ def quality(analyzer: TraceAnalyzer, request: Request) -> Context:
         "histogram": charts.bars(found.histogram, tenths, title="Scores per tenth", marked=round(threshold * 10)),
         "judged": sum(found.histogram),
         "groups": [
-            Group(one.key, _link(query, by, one.key, order="quality", direction="asc"), one) for one in found.groups
+            Linked(one.key, _link(query, by, one.key, order="quality", direction="asc"), one) for one in found.groups
         ],
         "worst": worst,
         "coverage": found.coverage,
@@ -112,7 +112,7 @@ def errors(analyzer: TraceAnalyzer, request: Request) -> Context:
     query = asked.read(request.query_params, since="24h")
     by = _by(request, "provider,error_kind")
     found = analyzer.errors(by, limit=MOST_GROUPS, of=query.of, **query.arguments())
-    groups = [Group(one.key, _link(query, by, one.key, outcome="error"), one) for one in found.groups]
+    groups = [Linked(one.key, _link(query, by, one.key, outcome="error"), one) for one in found.groups]
     steps = analyzer.totals(("error_kind",), step_s=query.step_s, **{**query.arguments(), "outcome": "error"}).groups
     return {
         "asked": query,
@@ -151,7 +151,7 @@ def _compared(query: asked.Asked, row: rest.AlertRow) -> str:
 # --- compare ---------------------------------------------------------------------------------------------------
 
 
-class Change(NamedTuple):
+class Moved(NamedTuple):
     """One group's part of a change, as text."""
 
     name: str
@@ -199,11 +199,11 @@ def compare(analyzer: TraceAnalyzer, request: Request) -> Context:
     }
 
 
-def _change(query: asked.Asked, found: Comparison, one: Contribution, text: Callable[[float | None], str]) -> Change:
+def _change(query: asked.Asked, found: Comparison, one: Contribution, text: Callable[[float | None], str]) -> Moved:
     largest = max((abs(other.total) for _, groups in found.by_dimension for other in groups), default=0.0)
     counted = one.calls_before or one.calls_after
     largest = largest or max((abs(other.total) for other in found.causes), default=1.0) or 1.0
-    return Change(
+    return Moved(
         pages.cause_text(one),
         one.value or pages.cause_text(one),
         text(one.before),

@@ -31,7 +31,7 @@ class Parameter(NamedTuple):
     schema: dict[str, Any]
 
 
-class Endpoint(NamedTuple):
+class Route(NamedTuple):
     """One path and method."""
 
     path: str
@@ -50,7 +50,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class HealthReport:
     """Whether the source answers, and what it holds."""
 
     status: str
@@ -91,14 +91,14 @@ class AlertRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Alerts:
+class AlertList:
     """Alerts of the window, newest first; active ones whenever they began."""
 
     alerts: tuple[AlertRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Spans:
+class SpanList:
     """Spans of one page, and the page that follows."""
 
     rows: tuple[SpanRow, ...]
@@ -141,7 +141,7 @@ def _asked(request: Request) -> asked.Asked:
     return asked.read(request.query_params, since="24h")
 
 
-def _rows(analyzer: TraceAnalyzer, request: Request, of: Subject | None) -> Spans:
+def _rows(analyzer: TraceAnalyzer, request: Request, of: Subject | None) -> SpanList:
     wanted = _asked(request)
     found = analyzer.spans(
         of=of or wanted.of,
@@ -152,14 +152,14 @@ def _rows(analyzer: TraceAnalyzer, request: Request, of: Subject | None) -> Span
         offset=(wanted.page - 1) * wanted.limit,
         **wanted.arguments(),
     )
-    return Spans(found.rows, wanted.page + 1 if len(found) == wanted.limit else None, found.coverage)
+    return SpanList(found.rows, wanted.page + 1 if len(found) == wanted.limit else None, found.coverage)
 
 
-def _traces(analyzer: TraceAnalyzer, request: Request) -> Spans:
+def _traces(analyzer: TraceAnalyzer, request: Request) -> SpanList:
     return _rows(analyzer, request, "requests")
 
 
-def _calls(analyzer: TraceAnalyzer, request: Request) -> Spans:
+def _calls(analyzer: TraceAnalyzer, request: Request) -> SpanList:
     return _rows(analyzer, request, None)
 
 
@@ -167,7 +167,7 @@ def _trace(analyzer: TraceAnalyzer, request: Request) -> answers.Trace:
     return analyzer.trace(request.path_params["trace_id"])
 
 
-def _cost(analyzer: TraceAnalyzer, request: Request) -> answers.Cost:
+def _cost(analyzer: TraceAnalyzer, request: Request) -> answers.CostAnswer:
     parameters = request.query_params
     by = asked.names("by", parameters.get("by"), "model")
     return analyzer.cost(by, step_s=_step(request), **_asked(request).arguments())
@@ -250,18 +250,18 @@ def _logs(analyzer: TraceAnalyzer, request: Request) -> Logs:
     return Logs(found.items, found.partial)
 
 
-def alerts(analyzer: TraceAnalyzer, request: Request) -> Alerts:
+def alerts(analyzer: TraceAnalyzer, request: Request) -> AlertList:
     """Active alerts, and those that ended in the window."""
     history: History | None = request.app.state.history
     since = _asked(request).window.since_unix_s
     kept = history.alerts(since) if history is not None else []
-    return Alerts(tuple(AlertRow(**one._asdict()) for one in kept))
+    return AlertList(tuple(AlertRow(**one._asdict()) for one in kept))
 
 
-def health(analyzer: TraceAnalyzer, request: Request) -> Health:
+def health(analyzer: TraceAnalyzer, request: Request) -> HealthReport:
     """What the source holds."""
     held = analyzer.holding()
-    return Health("ok", held.name, held.spans, held.size_bytes, held.notes)
+    return HealthReport("ok", held.name, held.spans, held.size_bytes, held.notes)
 
 
 _BEFORE = (
@@ -270,18 +270,18 @@ _BEFORE = (
     Parameter("measure", "What to explain; what changed most when omitted.", {"enum": list(MEASURES)}),
 )
 ENDPOINTS = (
-    Endpoint("/v1/traces", "Requests: the first span of each", _traces, Spans, _ROWS),
-    Endpoint("/v1/traces/{trace_id}", "One trace as a tree with self times", _trace, answers.Trace),
-    Endpoint("/v1/calls", "Calls to models", _calls, Spans, (*_ROWS, _OF)),
-    Endpoint("/v1/cost", "Cost, waste, savings and tokens by group", _cost, answers.Cost, (*_GROUPS, _BY, _STEP)),
-    Endpoint("/v1/errors", "Failed calls by group", _errors, answers.Errors, (*_GROUPS, _BY, _OF, _LIMIT)),
-    Endpoint("/v1/quality", "Scores by group", _quality, answers.Quality, (*_GROUPS, _BY, *_SCORES)),
-    Endpoint("/v1/compare", "What changed between two windows", _compare, answers.Comparison, (*_GROUPS, *_BEFORE)),
-    Endpoint("/v1/metrics", "Totals by group", _metrics, answers.Totals, (*_GROUPS, _BY, _OF, _STEP, _SOURCE)),
-    Endpoint("/v1/metrics/prometheus", "Totals of the window in Prometheus' text format", _prometheus, str, _GROUPS),
-    Endpoint("/v1/alerts", "Alerts over the store, active and past", alerts, Alerts, _WINDOW),
-    Endpoint("/v1/logs", "Log lines that were bound to a trace", _logs, Logs, (*_WINDOW, _LIMIT, _REQUEST)),
-    Endpoint("/health", "Whether the source answers", health, Health),
+    Route("/v1/traces", "Requests: the first span of each", _traces, SpanList, _ROWS),
+    Route("/v1/traces/{trace_id}", "One trace as a tree with self times", _trace, answers.Trace),
+    Route("/v1/calls", "Calls to models", _calls, SpanList, (*_ROWS, _OF)),
+    Route("/v1/cost", "Cost, waste, savings and tokens by group", _cost, answers.CostAnswer, (*_GROUPS, _BY, _STEP)),
+    Route("/v1/errors", "Failed calls by group", _errors, answers.Errors, (*_GROUPS, _BY, _OF, _LIMIT)),
+    Route("/v1/quality", "Scores by group", _quality, answers.Quality, (*_GROUPS, _BY, *_SCORES)),
+    Route("/v1/compare", "What changed between two windows", _compare, answers.Comparison, (*_GROUPS, *_BEFORE)),
+    Route("/v1/metrics", "Totals by group", _metrics, answers.Totals, (*_GROUPS, _BY, _OF, _STEP, _SOURCE)),
+    Route("/v1/metrics/prometheus", "Totals of the window in Prometheus' text format", _prometheus, str, _GROUPS),
+    Route("/v1/alerts", "Alerts over the store, active and past", alerts, AlertList, _WINDOW),
+    Route("/v1/logs", "Log lines that were bound to a trace", _logs, Logs, (*_WINDOW, _LIMIT, _REQUEST)),
+    Route("/health", "Whether the source answers", health, HealthReport),
 )  # fmt: skip
 
 
@@ -311,11 +311,11 @@ def problem(error: Exception, request: Request) -> Response:
         return as_json(Problem, Problem(refusal(error)), 400)
     assert isinstance(error, SourceError)
     if request.url.path == "/health":
-        return as_json(Health, Health("failing", error.source, notes=(error.problem,)), 503)
+        return as_json(HealthReport, HealthReport("failing", error.source, notes=(error.problem,)), 503)
     return as_json(Problem, Problem(error.problem), 404 if "trace_id" in request.path_params else 503)
 
 
-def _check_names(endpoint: Endpoint, request: Request) -> None:
+def _check_names(endpoint: Route, request: Request) -> None:
     """A misspelt filter would answer with everything."""
     known = [parameter.name for parameter in endpoint.parameters]
     filtered = "model" in known
@@ -327,7 +327,7 @@ def _check_names(endpoint: Endpoint, request: Request) -> None:
             raise ConfigError(name[:40], value[:40], f"these parameters: {allowed}" if allowed else "no parameter")
 
 
-def serve(endpoint: Endpoint, analyzer: TraceAnalyzer, request: Request) -> Response:
+def serve(endpoint: Route, analyzer: TraceAnalyzer, request: Request) -> Response:
     """Answer one request."""
     try:
         _check_names(endpoint, request)

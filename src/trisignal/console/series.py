@@ -19,8 +19,8 @@ def latency(query: Asked, steps: Sequence[Total]) -> Markup:
     """Median and 95th percentile of the duration per step."""
     starts, found = _by_step(query, steps)
     lines = [
-        charts.Line("p50", [found[at].p50_s if at in found else None for at in starts]),
-        charts.Line("p95", [found[at].p95_s if at in found else None for at in starts]),
+        charts.ChartLine("p50", [found[at].p50_s if at in found else None for at in starts]),
+        charts.ChartLine("p95", [found[at].p95_s if at in found else None for at in starts]),
     ]
     return charts.lines(lines, starts, _axis_seconds, title="Latency, p50 and p95")
 
@@ -37,7 +37,7 @@ def _by_step(query: Asked, steps: Sequence[Total]) -> tuple[list[float], dict[fl
     return [first + step * index for index in range(min(number, 1_000))], found
 
 
-class Series(NamedTuple):
+class StepSeries(NamedTuple):
     """A chart with its legend."""
 
     chart: Markup
@@ -52,7 +52,7 @@ def by_series(
     title: str,
     width: int = charts.WIDTH,
     largest: Sequence[Total] | None = None,
-) -> Series:
+) -> StepSeries:
     """The largest groups over time: calls per second by model, or cost per hour by whatever is given.
 
     Args:
@@ -76,10 +76,10 @@ def by_series(
     ordered = sorted(sums, key=lambda name: -sums[name])
     shown = ordered[: charts.MOST_SERIES - 1] if len(ordered) > charts.MOST_SERIES else ordered
     starts, _ = _by_step(query, groups)
-    lines = [charts.Line(name or "none", [values[name].get(at, 0.0) for at in starts]) for name in shown]
+    lines = [charts.ChartLine(name or "none", [values[name].get(at, 0.0) for at in starts]) for name in shown]
     if len(ordered) > len(shown):
         rest = [sum(values[name].get(at, 0.0) for name in ordered[len(shown) :]) for at in starts]
-        lines.append(charts.Line("other", rest))
+        lines.append(charts.ChartLine("other", rest))
     return _series(lines, starts, by, title, width)
 
 
@@ -94,7 +94,7 @@ def _by_first(totals: Sequence[Total], cost: bool) -> dict[str, float]:
     return sums
 
 
-def _of_largest(analyzer: TraceAnalyzer, query: Asked, by: str, title: str, known: Mapping[str, float]) -> Series:
+def _of_largest(analyzer: TraceAnalyzer, query: Asked, by: str, title: str, known: Mapping[str, float]) -> StepSeries:
     """Hour by hour, as sums by users are kept; a window of less has one line per group in its hours."""
     cost = title.startswith("Cost")
     hourly = replace(query, shortest_step_s=3600.0)
@@ -106,12 +106,12 @@ def _of_largest(analyzer: TraceAnalyzer, query: Asked, by: str, title: str, know
     for total in groups:
         values[total.key[0]][total.step_unix_s or 0.0] = _rate(total, hourly.covered_s, cost)
     starts, found = _by_step(hourly, whole)
-    lines = [charts.Line(name or "none", [values[name].get(at, 0.0) for at in starts]) for name in shown]
+    lines = [charts.ChartLine(name or "none", [values[name].get(at, 0.0) for at in starts]) for name in shown]
     rest = []
     for at in starts:
         total_rate = _rate(found[at], hourly.covered_s, cost) if at in found else 0.0
         rest.append(max(0.0, total_rate - sum(values[name].get(at, 0.0) for name in shown)))
-    return _series([*lines, charts.Line("other", rest)], starts, by, title, charts.BROAD)
+    return _series([*lines, charts.ChartLine("other", rest)], starts, by, title, charts.BROAD)
 
 
 def _rate(total: Total, covered_s: Callable[[float | None], float], cost: bool) -> float:
@@ -119,10 +119,10 @@ def _rate(total: Total, covered_s: Callable[[float | None], float], cost: bool) 
     return total.cost_usd / seconds * 3600 if cost else total.spans / seconds
 
 
-def _series(lines: Sequence[charts.Line], starts: Sequence[float], by: str, title: str, width: int) -> Series:
+def _series(lines: Sequence[charts.ChartLine], starts: Sequence[float], by: str, title: str, width: int) -> StepSeries:
     text = _axis_dollars if title.startswith("Cost") else _axis_number
     draw = charts.both if width == charts.BROAD else charts.lines
-    return Series(draw(lines, starts, text, title=title), tuple(line.name for line in lines), by)
+    return StepSeries(draw(lines, starts, text, title=title), tuple(line.name for line in lines), by)
 
 
 def _axis_dollars(value: float | None) -> str:
@@ -133,15 +133,15 @@ def _axis_number(value: float | None) -> str:
     return f"{value or 0:g}"
 
 
-def errors_over_time(query: Asked, steps: Sequence[Total]) -> Series:
+def errors_over_time(query: Asked, steps: Sequence[Total]) -> StepSeries:
     """Failed calls per step, by kind."""
     starts, _ = _by_step(query, steps)
     sums: dict[str, dict[float, int]] = {}
     for total in steps:
         sums.setdefault(total.key[0] or "other", {})[total.step_unix_s or 0.0] = total.spans
     shown = sorted(sums, key=lambda kind: -sum(sums[kind].values()))[: charts.MOST_SERIES]
-    lines = [charts.Line(kind, [float(sums[kind].get(at, 0)) for at in starts]) for kind in shown]
-    return Series(
+    lines = [charts.ChartLine(kind, [float(sums[kind].get(at, 0)) for at in starts]) for kind in shown]
+    return StepSeries(
         charts.both(lines, starts, _axis_number, title="Failed calls by kind"),
         tuple(shown),
         "error_kind",

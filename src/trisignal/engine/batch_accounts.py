@@ -15,7 +15,7 @@ from trisignal.engine import claims, meters, state
 from trisignal.formats.batches import Job
 
 
-class Where(NamedTuple):
+class JobPlace(NamedTuple):
     """Who runs a job."""
 
     provider: str
@@ -31,7 +31,7 @@ class Account:
         "outcomes", "readers", "recorded", "unpriced", "usage", "where",
     )  # fmt: skip
 
-    def __init__(self, where: Where, name: str) -> None:
+    def __init__(self, where: JobPlace, name: str) -> None:
         self.where = where
         self.name = name
         """Id of the job; of the file with results where the job is not known."""

@@ -21,10 +21,10 @@ from trisignal import semconv as names
 from trisignal.call import Draft, Outcome
 from trisignal.engine import lifecycle, state
 from trisignal.engine.batch_accounts import Account as Account
-from trisignal.engine.batch_accounts import Where as Where
+from trisignal.engine.batch_accounts import JobPlace as JobPlace
 from trisignal.engine.batch_accounts import added, count_errors, emit, new_draft
 from trisignal.formats import batches, view
-from trisignal.formats.batches import Job, Line
+from trisignal.formats.batches import BatchLine, Job
 from trisignal.policy.charge import describe, summed
 from trisignal.semconv import batch
 
@@ -56,7 +56,7 @@ class Ledger:
         self._lock = threading.RLock()
         self._waiting.clear()
 
-    def created(self, where: Where, job: Job | None, model: str) -> None:
+    def created(self, where: JobPlace, job: Job | None, model: str) -> None:
         """Remember the model of a job that has just been created."""
         if job is not None and job.id and (model or job.model):
             with self._lock:
@@ -64,7 +64,7 @@ class Ledger:
                 if len(self._models) > MOST_JOBS:
                     self._models.popitem(last=False)
 
-    def retrieved(self, where: Where, job: Job) -> None:
+    def retrieved(self, where: JobPlace, job: Job) -> None:
         """Note a job as its vendor reports it; one that has ended is counted once.
 
         Args:
@@ -98,7 +98,7 @@ class Ledger:
             reading.take(result, position)
         reading.exhausted()
 
-    def results(self, where: Where, name: str, job_id: str = "") -> Results:
+    def results(self, where: JobPlace, name: str, job_id: str = "") -> Results:
         """What takes the results of a job as they are read.
 
         Args:
@@ -113,7 +113,7 @@ class Ledger:
                 account.readers.append(reader)
             return Results(self, account, name)
 
-    def _account(self, where: Where, name: str, files: tuple[str, ...]) -> Account:
+    def _account(self, where: JobPlace, name: str, files: tuple[str, ...]) -> Account:
         for known in (name, *files):
             account = self._accounts.get((where.provider, known))
             if account is not None:
@@ -127,7 +127,7 @@ class Ledger:
 
     # --- counting --------------------------------------------------------------------
 
-    def line(self, account: Account, file: str, key: object, line: Line) -> None:
+    def line(self, account: Account, file: str, key: object, line: BatchLine) -> None:
         """Count one result, unless it was counted before."""
         with self._lock:
             number = hash((file, key))
@@ -159,7 +159,7 @@ class Ledger:
             if call.cost is not None:
                 account.cost = call.cost if account.cost is None else summed(account.cost, call.cost)
 
-    def _draft(self, account: Account, line: Line) -> Draft:
+    def _draft(self, account: Account, line: BatchLine) -> Draft:
         job = account.job
         operation, format = batches.format_of(line.body, "" if job is None else job.endpoint)
         if line.body is None and job is None:

@@ -24,7 +24,7 @@ _SAMPLERS = (
 )  # fmt: skip
 
 
-class Variable(NamedTuple):
+class StandardVariable(NamedTuple):
     """One standard variable."""
 
     name: str
@@ -126,7 +126,7 @@ def _sampler_argument(value: str) -> None:
         values.share(value)
 
 
-def _otlp() -> Iterator[Variable]:
+def _otlp() -> Iterator[StandardVariable]:
     parts: tuple[tuple[str, Callable[[Any], Any] | None, str], ...] = (
         ("ENDPOINT", _url, "Where {whose} are sent."),
         ("PROTOCOL", _protocol, "`grpc` (default) or `http/protobuf`."),
@@ -139,11 +139,11 @@ def _otlp() -> Iterator[Variable]:
         ("INSECURE", _true_or_false, "gRPC without TLS."),
     )
     for end, read, meaning in parts:
-        yield Variable(f"OTEL_EXPORTER_OTLP_{end}", read, meaning.format(whose="traces, metrics and logs"))
+        yield StandardVariable(f"OTEL_EXPORTER_OTLP_{end}", read, meaning.format(whose="traces, metrics and logs"))
     for signal in SIGNALS:
         for end, read, meaning in parts:
             name = f"OTEL_EXPORTER_OTLP_{signal}_{end}"
-            yield Variable(name, read, f"{meaning.format(whose=signal.lower())} For {signal.lower()} only.")
+            yield StandardVariable(name, read, f"{meaning.format(whose=signal.lower())} For {signal.lower()} only.")
 
 
 def _protocol(value: str) -> str:
@@ -154,12 +154,18 @@ def _compression(value: str) -> str:
     return _words(value, "gzip", "deflate", "none")
 
 
-def _batches() -> Iterator[Variable]:
+def _batches() -> Iterator[StandardVariable]:
     for start, what in (("OTEL_BSP", "spans"), ("OTEL_BLRP", "log events")):
-        yield Variable(f"{start}_SCHEDULE_DELAY", _milliseconds, f"Milliseconds between two exports of {what}.")
-        yield Variable(f"{start}_EXPORT_TIMEOUT", _milliseconds, f"Milliseconds that an export of {what} may take.")
-        yield Variable(f"{start}_MAX_QUEUE_SIZE", values.whole(1), f"Number of {what} that wait; more are dropped.")
-        yield Variable(f"{start}_MAX_EXPORT_BATCH_SIZE", partial(_batch, start), f"Number of {what} in one export.")
+        yield StandardVariable(f"{start}_SCHEDULE_DELAY", _milliseconds, f"Milliseconds between two exports of {what}.")
+        yield StandardVariable(
+            f"{start}_EXPORT_TIMEOUT", _milliseconds, f"Milliseconds that an export of {what} may take."
+        )
+        yield StandardVariable(
+            f"{start}_MAX_QUEUE_SIZE", values.whole(1), f"Number of {what} that wait; more are dropped."
+        )
+        yield StandardVariable(
+            f"{start}_MAX_EXPORT_BATCH_SIZE", partial(_batch, start), f"Number of {what} in one export."
+        )
 
 
 def _batch(start: str, value: str) -> int:
@@ -173,75 +179,81 @@ def _batch(start: str, value: str) -> int:
     return size
 
 
-def _limits() -> Iterator[Variable]:
+def _limits() -> Iterator[StandardVariable]:
     for whose in ("ATTRIBUTE", "SPAN_ATTRIBUTE", "LOGRECORD_ATTRIBUTE"):
         what = {"ATTRIBUTE": "spans and log events", "SPAN_ATTRIBUTE": "spans"}.get(whose, "log events")
-        yield Variable(f"OTEL_{whose}_COUNT_LIMIT", values.whole(0), f"Most attributes of {what}.")
-        yield Variable(f"OTEL_{whose}_VALUE_LENGTH_LIMIT", values.whole(0), f"Longest attribute of {what}.")
+        yield StandardVariable(f"OTEL_{whose}_COUNT_LIMIT", values.whole(0), f"Most attributes of {what}.")
+        yield StandardVariable(f"OTEL_{whose}_VALUE_LENGTH_LIMIT", values.whole(0), f"Longest attribute of {what}.")
     for whose, what in (
         ("SPAN_EVENT", "events of a span"), ("SPAN_LINK", "links of a span"),
         ("EVENT_ATTRIBUTE", "attributes of an event"), ("LINK_ATTRIBUTE", "attributes of a link"),
     ):  # fmt: skip
-        yield Variable(f"OTEL_{whose}_COUNT_LIMIT", values.whole(0), f"Most {what}.")
+        yield StandardVariable(f"OTEL_{whose}_COUNT_LIMIT", values.whole(0), f"Most {what}.")
 
 
-VARIABLES: tuple[Variable, ...] = (
-    Variable("OTEL_SDK_DISABLED", _true_or_false, "`true`: do nothing at all, as the setting `disabled`."),
-    Variable("OTEL_SERVICE_NAME", None, "`service.name` of the resource, as the setting `service_name`."),
-    Variable("OTEL_RESOURCE_ATTRIBUTES", _pairs, "Attributes of the resource that setup() builds."),
-    Variable(
+VARIABLES: tuple[StandardVariable, ...] = (
+    StandardVariable("OTEL_SDK_DISABLED", _true_or_false, "`true`: do nothing at all, as the setting `disabled`."),
+    StandardVariable("OTEL_SERVICE_NAME", None, "`service.name` of the resource, as the setting `service_name`."),
+    StandardVariable("OTEL_RESOURCE_ATTRIBUTES", _pairs, "Attributes of the resource that setup() builds."),
+    StandardVariable(
         "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
         partial(_listed, group="opentelemetry_resource_detector"),
         "Detectors that add to the resource.",
     ),
-    Variable("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", None, "Where content goes, as `capture_content`."),
-    Variable(
+    StandardVariable(
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", None, "Where content goes, as `capture_content`."
+    ),
+    StandardVariable(
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
         None,
         "Clients that `instrument()` leaves alone, by our name, the package's, `trisignal` or `*` for all.",
     ),
-    Variable(
+    StandardVariable(
         "OTEL_PROPAGATORS",
         None,  # each is tried by itself
         "What `inject()` writes and `continue_from()` reads; vendors get W3C trace context only.",
     ),
-    Variable("OTEL_TRACES_EXPORTER", None, "Where spans go: `otlp`, `console`, `none`, or names of entry points."),
-    Variable(
+    StandardVariable(
+        "OTEL_TRACES_EXPORTER", None, "Where spans go: `otlp`, `console`, `none`, or names of entry points."
+    ),
+    StandardVariable(
         "OTEL_METRICS_EXPORTER",
         None,
         "The same for pushed metrics; `prometheus` means the page, which has all of them.",
     ),
-    Variable("OTEL_LOGS_EXPORTER", None, "The same for the conventions' log events."),
+    StandardVariable("OTEL_LOGS_EXPORTER", None, "The same for the conventions' log events."),
     *_otlp(),
-    Variable(
+    StandardVariable(
         "OTEL_TRACES_SAMPLER", _sampler, "Sampler of the provider that setup() builds, if `trace_sample_ratio` is 1."
     ),
-    Variable("OTEL_TRACES_SAMPLER_ARG", _sampler_argument, "Its argument, e.g. a share from 0 to 1."),
+    StandardVariable("OTEL_TRACES_SAMPLER_ARG", _sampler_argument, "Its argument, e.g. a share from 0 to 1."),
     *_batches(),
-    Variable("OTEL_METRIC_EXPORT_INTERVAL", _milliseconds, "Milliseconds between two exports of metrics."),
-    Variable("OTEL_METRIC_EXPORT_TIMEOUT", _milliseconds, "Milliseconds that an export of metrics may take."),
-    Variable(
+    StandardVariable("OTEL_METRIC_EXPORT_INTERVAL", _milliseconds, "Milliseconds between two exports of metrics."),
+    StandardVariable("OTEL_METRIC_EXPORT_TIMEOUT", _milliseconds, "Milliseconds that an export of metrics may take."),
+    StandardVariable(
         "OTEL_METRICS_EXEMPLAR_FILTER",
         lambda value: _words(value, "trace_based", "always_on", "always_off"),
         "Which pushed measurements have exemplars.",
     ),
-    Variable(
+    StandardVariable(
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
         lambda value: _words(value, "cumulative", "delta", "lowmemory"),
         "Temporality of pushed metrics.",
     ),
-    Variable(
+    StandardVariable(
         "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
         lambda value: _words(value, "explicit_bucket_histogram", "base2_exponential_bucket_histogram"),
         "Form of pushed histograms.",
     ),
     *_limits(),
-    Variable(
+    StandardVariable(
         "OTEL_PYTHON_TRACER_PROVIDER",
         partial(_listed, group="opentelemetry_tracer_provider"),
         "Global tracer provider of the host: it is used, and not replaced.",
     ),
-    Variable("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", _true_or_false, "Metrics of the SDK about itself; not ours."),
+    StandardVariable(
+        "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", _true_or_false, "Metrics of the SDK about itself; not ours."
+    ),
 )
 """Every standard variable that has an effect here, through us or through the SDK."""
 

@@ -101,7 +101,7 @@ class Job(NamedTuple):
         return self.outcome is not None and not self.succeeded and bool(self.failed or self.cancelled)
 
 
-class Line(NamedTuple):
+class BatchLine(NamedTuple):
     """The result of one request."""
 
     key: str
@@ -209,7 +209,7 @@ def is_result(given: Any) -> bool:
     return keyed and ("response" in line or "error" in line) and "body" not in line
 
 
-def read_line(given: Any) -> Line:
+def read_line(given: Any) -> BatchLine:
     """Read one result.
 
     Args:
@@ -225,30 +225,30 @@ def read_line(given: Any) -> Line:
     status = count(held.get("status_code"))
     body = held.get("body", response) if status is not None or "body" in held else response
     if response and (status is None or status // 100 == 2) and not line.get("error"):
-        return Line(key, "ok", body)
+        return BatchLine(key, "ok", body)
     problem = view(line.get("error") or view(body).get("error") or body)
     code = text(problem.get("code")) or text(problem.get("type")) or text(problem.get("status")) or str(status or "")
     if code in _LOST:
-        return Line(key, _LOST[code])
+        return BatchLine(key, _LOST[code])
     if code in _EXPIRED:
-        return Line(key, "error", None, code, "timeout")
+        return BatchLine(key, "error", None, code, "timeout")
     failure = classify_names(code, status)
-    return Line(key, "error", None, failure.error_type, failure.kind if status is None else kind_of_status(status))
+    return BatchLine(key, "error", None, failure.error_type, failure.kind if status is None else kind_of_status(status))
 
 
-def _message_line(key: str, result: View) -> Line:
+def _message_line(key: str, result: View) -> BatchLine:
     """A line of Anthropic's."""
     kind = text(result.get("type"))
     if kind == "succeeded":
-        return Line(key, "ok", result.get("message"))
+        return BatchLine(key, "ok", result.get("message"))
     if kind in _LOST:
-        return Line(key, _LOST[kind])
+        return BatchLine(key, _LOST[kind])
     if kind in _EXPIRED:
-        return Line(key, "error", None, "expired", "timeout")
+        return BatchLine(key, "error", None, "expired", "timeout")
     problem = view(result.get("error"))
     problem = view(problem.get("error") or problem)
     failure = classify_names(text(problem.get("type")), None)
-    return Line(key, "error", None, failure.error_type, failure.kind)
+    return BatchLine(key, "error", None, failure.error_type, failure.kind)
 
 
 def format_of(body: Any, endpoint: str) -> tuple[str, Format]:

@@ -27,7 +27,7 @@ from pythonjsonlogger.json import JsonFormatter as _JsonFormatter
 from trisignal._context import REQUEST_ID, bound
 from trisignal._context import USER_ID as BOUND_USER_ID
 from trisignal._guard import contain
-from trisignal.logs.values import OUR_KEYS, SPAN_ID, TRACE_FLAGS, TRACE_ID, Gate, clean, text_of
+from trisignal.logs.values import OUR_KEYS, SPAN_ID, TRACE_FLAGS, TRACE_ID, ValueGate, clean, text_of
 from trisignal.semconv import RECORD_CLEAN, RECORD_COMPLETE, USER_ID
 from trisignal.semconv.values import scalar
 
@@ -134,7 +134,7 @@ def structlog_redactor(redactor: Callable[[str], str]) -> StructlogProcessor:
     Returns:
         The processor.
     """
-    gate = Gate(redactor)
+    gate = ValueGate(redactor)
 
     def redact(logger: Any, method_name: str, event_dict: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return gate.fields(event_dict)
@@ -169,7 +169,7 @@ class JsonFormatter(_JsonFormatter):
     def __init__(self, *args: Any, redactor: Callable[[str], str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._redactor = redactor
-        self._gate = Gate(redactor, self._told, _SAFE_KEYS)
+        self._gate = ValueGate(redactor, self._told, _SAFE_KEYS)
         self._preset = {**self.defaults, **self.static_fields}
         self._skip = frozenset({*self.reserved_attrs, *OUR_KEYS})
         self._moved = OUR_KEYS - self.reserved_attrs

@@ -28,7 +28,7 @@ _DEEPEST = 64
 _LONGEST_DECIMAL = 64
 
 
-class Gate:
+class ValueGate:
     """What every text of a record passes.
 
     Args:

@@ -10,13 +10,13 @@ from trisignal.operate.alerting.requests import latency, requests
 from trisignal.operate.alerting.retrieval import retrieval
 from trisignal.operate.alerting.spec import Spec, alerts, check
 from trisignal.operate.alerting.telemetry import telemetry
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries
 from trisignal.operate.recordings import MINUTE, SLOW
-from trisignal.operate.rules import Group
+from trisignal.operate.rules import RuleGroup
 
 
-def specs(plan: Plan) -> dict[str, list[Spec]]:
+def specs(plan: RulesPlan) -> dict[str, list[Spec]]:
     """Every alert that a plan may have, by group, whether it is on or not."""
     queries, objectives = Queries(plan), slos.specs(plan)
     return {
@@ -32,7 +32,7 @@ def specs(plan: Plan) -> dict[str, list[Spec]]:
     }
 
 
-def alert_groups(plan: Plan) -> list[Group]:
+def alert_groups(plan: RulesPlan) -> list[RuleGroup]:
     """The alerts that are on, as the plan wants them.
 
     Args:
@@ -49,5 +49,5 @@ def alert_groups(plan: Plan) -> list[Group]:
         pages = tuple(alert for spec in group for alert in alerts(plan, spec))
         interval = plan.evaluation_interval if name in at_once else SLOW if name in seldom else MINUTE
         if pages:
-            found.append(Group(name, pages, interval))
+            found.append(RuleGroup(name, pages, interval))
     return found

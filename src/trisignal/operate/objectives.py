@@ -22,7 +22,7 @@ GENERATION_OPERATIONS = (names.GENERATE_CONTENT, names.TEXT_COMPLETION)
 _MODEL = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
-class Share(BaseModel):
+class ShareObjective(BaseModel):
     """A share of good events that is promised."""
 
     model_config = _MODEL
@@ -36,7 +36,7 @@ class Share(BaseModel):
 Cause = Literal["invalid_request", "content_filter", "context_length", "auth", "rate_limit"]
 
 
-class Availability(Share):
+class Availability(ShareObjective):
     """A share of requests that do not fail."""
 
     leave_out: tuple[Cause, ...] = Field(
@@ -44,19 +44,19 @@ class Availability(Share):
     )
 
 
-class Latency(Share):
+class Latency(ShareObjective):
     """A share of successful requests under a bucket bound."""
 
     seconds: float = Field(gt=0, description="A good request ends within this; a bucket bound of the histogram.")
 
 
-class Cost(Share):
+class CostObjective(ShareObjective):
     """A share of requests that cost no more than a bucket bound."""
 
     usd: float = Field(gt=0, description="A good request costs no more; a bucket bound of the histogram.")
 
 
-class Score(Share):
+class ScoreObjective(ShareObjective):
     """A share of evaluations with a good score."""
 
     score: float = Field(gt=0, lt=1, description="Scores above (hallucination: up to) this are good; a bucket bound.")
@@ -88,10 +88,10 @@ class Objectives(BaseModel):
     chat_latency: Latency | None = Latency(target=0.95, seconds=5.0)
     generation_latency: Latency | None = Latency(target=0.95, seconds=30.0)
     first_token: Latency | None = Latency(target=0.95, seconds=2.56)
-    request_cost: Cost | None = Cost(target=0.95, usd=0.05)
-    quality: Score | None = Score(target=0.9, score=0.8)
-    hallucination: Score | None = Score(target=0.95, score=0.5, evaluation="hallucination")
-    rate_limit: Share | None = Share(target=0.999)
+    request_cost: CostObjective | None = CostObjective(target=0.95, usd=0.05)
+    quality: ScoreObjective | None = ScoreObjective(target=0.9, score=0.8)
+    hallucination: ScoreObjective | None = ScoreObjective(target=0.95, score=0.5, evaluation="hallucination")
+    rate_limit: ShareObjective | None = ShareObjective(target=0.999)
 
 
 class Thresholds(BaseModel):
@@ -130,7 +130,7 @@ class Thresholds(BaseModel):
     price_table_days: float = Field(default=60.0, gt=0)
 
 
-class Plan(BaseModel):
+class RulesPlan(BaseModel):
     """Everything that rules and dashboards are made from."""
 
     model_config = _MODEL
@@ -191,7 +191,7 @@ class Plan(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _on_bounds(self) -> Plan:
+    def _on_bounds(self) -> RulesPlan:
         objectives = self.objectives
         seconds = tuple(sorted({*names.LONG_SECONDS, *self.slo_thresholds}))
         for name in ("chat_latency", "generation_latency", "first_token"):
@@ -222,13 +222,13 @@ class Plan(BaseModel):
         limit = quality.score if quality is not None else self.thresholds.quality_score
         return limit if evaluation.higher_is_better else round(1 - limit, 6)
 
-    def minimum_of(self, share: Share | None = None) -> float:
+    def minimum_of(self, share: ShareObjective | None = None) -> float:
         """Bad events that an alert needs."""
         own = share.minimum_bad if share is not None else None
         return self.minimum_bad_events if own is None else own
 
 
-def load(path: str) -> Plan:
+def load(path: str) -> RulesPlan:
     """Load a plan.
 
     Args:
@@ -239,7 +239,7 @@ def load(path: str) -> Plan:
         MissingExtraError: YAML needs a package that is not installed.
     """
     if not path:
-        return Plan()
+        return RulesPlan()
     try:
         content = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -263,7 +263,7 @@ def _parsed(path: str, content: str) -> Any:
         raise ConfigError("config", path, f"YAML ({' '.join(str(error).split())})") from None
 
 
-def of(values: Any, origin: str = "config") -> Plan:
+def of(values: Any, origin: str = "config") -> RulesPlan:
     """A plan of given values.
 
     Args:
@@ -274,7 +274,7 @@ def of(values: Any, origin: str = "config") -> Plan:
         ConfigError: A value is wrong.
     """
     try:
-        return Plan.model_validate(values)
+        return RulesPlan.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "config"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from trisignal import semconv as names
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 
 SHORT = {"model": names.REQUEST_MODEL, "provider": names.PROVIDER}
 """Labels of recorded series, and the attributes they stand for."""
@@ -74,7 +74,7 @@ class Queries:
         plan: Profile, prefix, dimensions and labels of services.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RulesPlan) -> None:
         self._prefix = plan.metric_prefix
         self._metrics = names.profile(plan.metric_profile)
         self.dimensions = plan.dimensions

@@ -7,9 +7,9 @@ recorded series, so that no rule reads a day of samples of every process.
 from __future__ import annotations
 
 from trisignal import semconv as names
-from trisignal.operate.objectives import CHAT_OPERATIONS, GENERATION_OPERATIONS, Plan
+from trisignal.operate.objectives import CHAT_OPERATIONS, GENERATION_OPERATIONS, RulesPlan
 from trisignal.operate.queries import Queries, label, matcher
-from trisignal.operate.rules import Group, Record
+from trisignal.operate.rules import Record, RuleGroup
 
 W = "5m"
 """Window of the recorded series: four scrapes and more at the usual intervals."""
@@ -31,16 +31,16 @@ _LATENCIES = {
 """Recorded quantiles: key of the histogram, and what alerts read."""
 
 
-def recording_groups(plan: Plan) -> list[Group]:
+def recording_groups(plan: RulesPlan) -> list[RuleGroup]:
     """All recording rules but those of objectives."""
     queries = Queries(plan)
     return [
-        Group("llm-clock", tuple(_clock()), SLOW),
-        Group("llm-requests", tuple(_requests(queries)), plan.evaluation_interval),
-        Group("llm-traffic", tuple(_traffic(queries)), MINUTE),
-        Group("llm-latency", tuple(_latency(plan, queries)), MINUTE),
-        Group("llm-tokens-and-cost", tuple(_tokens(plan, queries) + _cost(queries)), SLOW),
-        Group("llm-quality", tuple(_quality(plan, queries)), MINUTE),
+        RuleGroup("llm-clock", tuple(_clock()), SLOW),
+        RuleGroup("llm-requests", tuple(_requests(queries)), plan.evaluation_interval),
+        RuleGroup("llm-traffic", tuple(_traffic(queries)), MINUTE),
+        RuleGroup("llm-latency", tuple(_latency(plan, queries)), MINUTE),
+        RuleGroup("llm-tokens-and-cost", tuple(_tokens(plan, queries) + _cost(queries)), SLOW),
+        RuleGroup("llm-quality", tuple(_quality(plan, queries)), MINUTE),
     ]
 
 
@@ -98,7 +98,7 @@ def _traffic(queries: Queries) -> list[Record]:
     return [*found, Record("llm:traffic:usual_calls1h", usual)]
 
 
-def _latency(plan: Plan, queries: Queries) -> list[Record]:
+def _latency(plan: RulesPlan, queries: Queries) -> list[Record]:
     found = []
     for series, (key, read) in _LATENCIES.items():
         also = f"{INFERENCE},{_OK}" if key == "inference_duration" else INFERENCE
@@ -109,7 +109,7 @@ def _latency(plan: Plan, queries: Queries) -> list[Record]:
     return found
 
 
-def _tokens(plan: Plan, queries: Queries) -> list[Record]:
+def _tokens(plan: RulesPlan, queries: Queries) -> list[Record]:
     kind = label(names.TOKEN_TYPE)
     found = []
     for side in ("input", "output"):
@@ -151,7 +151,7 @@ def _cost(queries: Queries) -> list[Record]:
     return found
 
 
-def _quality(plan: Plan, queries: Queries) -> list[Record]:
+def _quality(plan: RulesPlan, queries: Queries) -> list[Record]:
     prompt = (label(names.PROMPT_NAME), label(names.PROMPT_VERSION))
     hits = queries.short(queries.rate("cache_requests", "30m", 'result="hit"'), "cache", by=())
     lookups = queries.short(queries.rate("cache_requests", "30m"), "cache", by=())

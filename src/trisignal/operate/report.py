@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from trisignal import semconv as names
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, label
 from trisignal.operate.scrape import Unreachable, fetch
 from trisignal.operate.slos import Slo, slos
@@ -133,7 +133,7 @@ class Review(NamedTuple):
     fired: list[Fired]
 
 
-def review(prometheus: Prometheus, plan: Plan, end_s: float) -> Review:
+def review(prometheus: Prometheus, plan: RulesPlan, end_s: float) -> Review:
     """Ask for everything.
 
     Args:
@@ -192,7 +192,7 @@ def _sum(slo: Slo, kept: list[Kept]) -> Kept:
     return Kept({}, sum(one.events for one in kept), sum(one.bad for one in kept), slo.target)
 
 
-def _changes(prometheus: Prometheus, queries: Queries, plan: Plan, end_s: float) -> list[Change]:
+def _changes(prometheus: Prometheus, queries: Queries, plan: RulesPlan, end_s: float) -> list[Change]:
     # Label values are summed away: a ratio of two sums has one value or none.
     def total(key: str, matcher: str = "", suffix: str = "") -> str:
         return f"sum({queries.rate(key, '7d', matcher, suffix)})"

@@ -9,20 +9,20 @@ from urllib.parse import quote
 from trisignal.errors import ConfigError
 from trisignal.operate.alert_settings import label_problem
 from trisignal.operate.alerts import alert_groups
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.recordings import recording_groups
-from trisignal.operate.rules import Alert, Group, Record
+from trisignal.operate.rules import Record, Rule, RuleGroup
 from trisignal.operate.slos import slo_groups
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
-def groups(plan: Plan) -> list[Group]:
+def groups(plan: RulesPlan) -> list[RuleGroup]:
     """All groups of a plan, recorded series before the alerts on them."""
     return [*recording_groups(plan), *slo_groups(plan), *alert_groups(plan)]
 
 
-def labelled(plan: Plan, labels: dict[str, str]) -> Plan:
+def labelled(plan: RulesPlan, labels: dict[str, str]) -> RulesPlan:
     """A plan with further labels on every alert.
 
     Args:
@@ -37,17 +37,17 @@ def labelled(plan: Plan, labels: dict[str, str]) -> Plan:
     return plan.model_copy(update={"labels": {**plan.labels, **labels}})
 
 
-def anchor(rule: Alert) -> str:
+def anchor(rule: Rule) -> str:
     """Anchor of an alert's runbook on its page."""
     return _HUMP.sub("-", rule.runbook or rule.alert).lower()
 
 
-def plain(plan: Plan) -> dict[str, Any]:
+def plain(plan: RulesPlan) -> dict[str, Any]:
     """The content of a Prometheus rule file."""
     return {"groups": [_group(plan, group) for group in groups(plan)]}
 
 
-def operator(plan: Plan, name: str, labels: dict[str, str]) -> list[dict[str, Any]]:
+def operator(plan: RulesPlan, name: str, labels: dict[str, str]) -> list[dict[str, Any]]:
     """PrometheusRule and ServiceMonitor of the Prometheus operator.
 
     Args:
@@ -67,7 +67,7 @@ def operator(plan: Plan, name: str, labels: dict[str, str]) -> list[dict[str, An
     ]
 
 
-def _group(plan: Plan, group: Group) -> dict[str, Any]:
+def _group(plan: RulesPlan, group: RuleGroup) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": group.name}
     if group.interval:
         entry["interval"] = group.interval
@@ -82,7 +82,7 @@ def _record(rule: Record) -> dict[str, Any]:
     return entry
 
 
-def _alert(plan: Plan, rule: Alert) -> dict[str, Any]:
+def _alert(plan: RulesPlan, rule: Rule) -> dict[str, Any]:
     entry: dict[str, Any] = {"alert": rule.alert, "expr": rule.expr}
     if rule.hold:
         entry["for"] = rule.hold
@@ -96,7 +96,7 @@ def _alert(plan: Plan, rule: Alert) -> dict[str, Any]:
     return entry
 
 
-def dashboard_url(plan: Plan, rule: Alert) -> str:
+def dashboard_url(plan: RulesPlan, rule: Rule) -> str:
     """Link to the dashboard that shows an alert, with its service, provider, model and dimensions chosen."""
     chosen = {"service": "job", "provider": "provider", "model": "model"} | {name: name for name in plan.dimensions}
     # What the alert has no label for is left to the reader: an empty choice would show nothing.

@@ -15,7 +15,7 @@ class Record(NamedTuple):
     labels: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
-class Alert(NamedTuple):
+class Rule(NamedTuple):
     """An alerting rule."""
 
     alert: str
@@ -32,10 +32,10 @@ class Alert(NamedTuple):
     """Name of the dashboard that shows it."""
 
 
-class Group(NamedTuple):
+class RuleGroup(NamedTuple):
     """Rules that are evaluated together, in their order."""
 
     name: str
-    rules: tuple[Union[Record, Alert], ...]
+    rules: tuple[Union[Record, Rule], ...]
     interval: str = ""
     """How often; "": as Prometheus is configured."""

@@ -122,7 +122,7 @@ def _answer(status: int, headers: Any, body: bytes) -> Answer:
     return Answer(status, headers.get("Content-Type") or "", ahead, body, headers.get(PROCESS_HEADER) or "")
 
 
-class Series(NamedTuple):
+class Scraped(NamedTuple):
     """One sample."""
 
     name: str
@@ -130,7 +130,7 @@ class Series(NamedTuple):
     value: float
 
 
-class Page:
+class Scrape:
     """What a scrape brought.
 
     Attributes:
@@ -144,12 +144,12 @@ class Page:
     def __init__(self, families: Iterable[Any], at_s: float) -> None:
         self.at_s = at_s
         self.families: dict[str, str] = {}
-        self.samples: dict[str, list[Series]] = {}
+        self.samples: dict[str, list[Scraped]] = {}
         for family in families:
             counter = family.type == "counter" and not family.name.endswith("_total")
             self.families[f"{family.name}_total" if counter else family.name] = family.type
             for sample in family.samples:
-                self.samples.setdefault(sample.name, []).append(Series(sample.name, sample.labels, sample.value))
+                self.samples.setdefault(sample.name, []).append(Scraped(sample.name, sample.labels, sample.value))
         self.prefix, self.profile = self._spelling()
 
     def _spelling(self) -> tuple[str, str]:
@@ -177,7 +177,7 @@ class Page:
         metric = names.profile(self.profile).get(key)
         return "" if metric is None else self.prefix + metric.prometheus_name
 
-    def series(self, key: str, suffix: str = "") -> list[Series]:
+    def series(self, key: str, suffix: str = "") -> list[Scraped]:
         """Samples of one of our metrics."""
         return self.samples.get(self.name(key) + suffix, [])
 
@@ -190,7 +190,7 @@ class Page:
         return sum(map(len, self.samples.values()))
 
 
-def parse(answer: Answer) -> Page:
+def parse(answer: Answer) -> Scrape:
     """Parse a page in the format that its content type names.
 
     Raises:
@@ -205,10 +205,10 @@ def parse(answer: Answer) -> Page:
         from prometheus_client.parser import text_string_to_metric_families as of_text
 
         families = of_text(answer.body.decode())  # type: ignore[no-untyped-call,unused-ignore]
-    return Page(families, time.monotonic())
+    return Scrape(families, time.monotonic())
 
 
-def read(url: str, headers: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> Page:
+def read(url: str, headers: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> Scrape:
     """Fetch and parse a metrics page.
 
     Raises:

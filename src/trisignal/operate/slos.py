@@ -18,15 +18,15 @@ from trisignal.operate.objectives import (
     CHAT_OPERATIONS,
     GENERATION_OPERATIONS,
     Availability,
-    Cost,
+    CostObjective,
     Latency,
-    Plan,
-    Score,
-    Share,
+    RulesPlan,
+    ScoreObjective,
+    ShareObjective,
 )
 from trisignal.operate.queries import Queries, Where, bound, enough, label, matcher, one_of
 from trisignal.operate.recordings import SLOW, STEP
-from trisignal.operate.rules import Group, Record
+from trisignal.operate.rules import Record, RuleGroup
 
 FAST, MIDDLE, LONG = ("5m", "1h"), ("30m", "6h"), ("2h", "1d", "3d")
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
@@ -61,7 +61,7 @@ class Slo(NamedTuple):
     minimum_bad: float
 
 
-def slos(plan: Plan) -> list[Slo]:
+def slos(plan: RulesPlan) -> list[Slo]:
     """The objectives of a plan that are not left out."""
     queries, objectives = Queries(plan), plan.objectives
     found = [
@@ -82,7 +82,7 @@ def _requests(queries: Queries) -> str:
     return queries.short(queries.rate("requests", "{w}", f'{label(names.OUTCOME)}=~"ok|error"'))
 
 
-def _availability(plan: Plan, queries: Queries, share: Availability | None) -> Slo | None:
+def _availability(plan: RulesPlan, queries: Queries, share: Availability | None) -> Slo | None:
     if share is None:
         return None
     bad = queries.short(queries.rate("requests", "{w}", f'{label(names.OUTCOME)}="error"'))
@@ -105,7 +105,7 @@ def _caused(queries: Queries, causes: tuple[str, ...]) -> str:
     return " or ".join(parts)
 
 
-def _rate_limit(plan: Plan, queries: Queries, share: Share | None) -> Slo | None:
+def _rate_limit(plan: RulesPlan, queries: Queries, share: ShareObjective | None) -> Slo | None:
     if share is None:
         return None
     bad = queries.short(queries.rate("errors", "{w}", f'{label(names.ERROR_KIND)}="rate_limit"'))
@@ -122,7 +122,7 @@ def _over(queries: Queries, key: str, limit: str, matcher: str = "") -> tuple[st
 
 
 def _latency(
-    plan: Plan, queries: Queries, name: str, share: Latency | None, operations: tuple[str, ...]
+    plan: RulesPlan, queries: Queries, name: str, share: Latency | None, operations: tuple[str, ...]
 ) -> Slo | None:  # fmt: skip
     if share is None:
         return None
@@ -132,7 +132,7 @@ def _latency(
     return Slo(name, title, share.target, queries.by, bad, events, plan.minimum_of(share))
 
 
-def _first_token(plan: Plan, queries: Queries, share: Latency | None) -> Slo | None:
+def _first_token(plan: RulesPlan, queries: Queries, share: Latency | None) -> Slo | None:
     if share is None:
         return None
     bad, events = _over(queries, "first_token", bound(share.seconds))
@@ -140,7 +140,7 @@ def _first_token(plan: Plan, queries: Queries, share: Latency | None) -> Slo | N
     return Slo("first_token", title, share.target, queries.by, bad, events, plan.minimum_of(share))
 
 
-def _cost(plan: Plan, queries: Queries, share: Cost | None) -> Slo | None:
+def _cost(plan: RulesPlan, queries: Queries, share: CostObjective | None) -> Slo | None:
     if share is None:
         return None
     bad, events = _over(queries, "request_cost", bound(share.usd))
@@ -158,7 +158,7 @@ def _scores(queries: Queries, evaluation: str, score: float, higher_is_better: b
     return (under if higher_is_better else f"({events} - {under})"), events
 
 
-def _quality(plan: Plan, queries: Queries, share: Score | None) -> Slo | None:
+def _quality(plan: RulesPlan, queries: Queries, share: ScoreObjective | None) -> Slo | None:
     if share is None:
         return None
     chosen = {name: (plan.limit_of(one), one.higher_is_better) for name, one in plan.evaluations.items()}
@@ -172,7 +172,7 @@ def _quality(plan: Plan, queries: Queries, share: Score | None) -> Slo | None:
     return Slo("quality", title, share.target, by, bad, events, plan.minimum_of(share))
 
 
-def _hallucination(plan: Plan, queries: Queries, share: Score | None) -> Slo | None:
+def _hallucination(plan: RulesPlan, queries: Queries, share: ScoreObjective | None) -> Slo | None:
     if share is None:
         return None
     bad, events = _scores(queries, share.evaluation, share.score, False)
@@ -180,7 +180,7 @@ def _hallucination(plan: Plan, queries: Queries, share: Score | None) -> Slo | N
     return Slo("hallucination", title, share.target, by, bad, events, plan.minimum_of(share))
 
 
-def slo_groups(plan: Plan) -> list[Group]:
+def slo_groups(plan: RulesPlan) -> list[RuleGroup]:
     """Recorded ratios of every objective; those that pages need at once in a group of their own."""
     groups = []
     for slo in slos(plan):
@@ -196,8 +196,8 @@ def slo_groups(plan: Plan) -> list[Group]:
         for window in ("1d", "3d"):
             many = f"sum_over_time({events}[{window}]) * {STEP} / {SECONDS[window]} > 0"
             slow.append(Record(f"llm:slo_events:rate{window}", many, about))
-        groups.append(Group(name, tuple(fast), plan.evaluation_interval))
-        groups.append(Group(f"{name}-long", tuple(slow), SLOW))
+        groups.append(RuleGroup(name, tuple(fast), plan.evaluation_interval))
+        groups.append(RuleGroup(f"{name}-long", tuple(slow), SLOW))
     return groups
 
 
@@ -216,14 +216,14 @@ def _window(slo: Slo, window: str) -> list[Record]:
     return [*found, Record(f"llm:slo_errors:ratio_rate{window}", ratio, about)]
 
 
-def specs(plan: Plan) -> list[Spec]:
+def specs(plan: RulesPlan) -> list[Spec]:
     """Two alerts for each objective."""
     return [
         spec for slo in slos(plan) for spec in (_alert(plan, slo, "page", PAGE), _alert(plan, slo, "ticket", TICKET))
     ]
 
 
-def _alert(plan: Plan, slo: Slo, kind: str, burns: tuple[Burn, ...]) -> Spec:
+def _alert(plan: RulesPlan, slo: Slo, kind: str, burns: tuple[Burn, ...]) -> Spec:
     def expr(where: Where, target: float) -> str:
         parts = []
         for burn in burns:

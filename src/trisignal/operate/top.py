@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from trisignal import semconv as names
 from trisignal.operate.queries import label
-from trisignal.operate.scrape import Page, Series, quantile
+from trisignal.operate.scrape import Scrape, Scraped, quantile
 
 _HOUR_S = 3600.0
 _PROVIDER, _MODEL, _OUTCOME = label(names.PROVIDER), label(names.REQUEST_MODEL), label(names.OUTCOME)
@@ -16,7 +16,7 @@ _TYPE = label(names.TOKEN_TYPE)
 Key = tuple[str, str]
 
 
-class Rates(NamedTuple):
+class ModelRates(NamedTuple):
     """One model between two scrapes; None where nothing was observed."""
 
     provider: str
@@ -37,7 +37,7 @@ class Rates(NamedTuple):
     """Calls that are open at the later scrape."""
 
 
-def rates(before: Page, after: Page) -> list[Rates]:
+def rates(before: Scrape, after: Scrape) -> list[ModelRates]:
     """Per model and provider, most calls first.
 
     Args:
@@ -57,7 +57,7 @@ def rates(before: Page, after: Page) -> list[Rates]:
     for series in after.series("active"):
         active[_key(series)] = active.get(_key(series), 0.0) + series.value
     found = [
-        Rates(
+        ModelRates(
             *key,
             requests_per_s=ended.get(key, 0.0) / passed_s,
             error_ratio=failed.get(key, 0.0) / settled[key] if settled.get(key) else None,
@@ -75,17 +75,17 @@ def rates(before: Page, after: Page) -> list[Rates]:
     return sorted(found, key=lambda row: (-row.requests_per_s, row.provider, row.model))
 
 
-def _key(series: Series) -> Key:
+def _key(series: Scraped) -> Key:
     return series.labels.get(_PROVIDER, ""), series.labels.get(_MODEL, "")
 
 
 class _Moved:
     """How far counters went between two pages."""
 
-    def __init__(self, before: Page, after: Page) -> None:
+    def __init__(self, before: Scrape, after: Scrape) -> None:
         self._before, self._after = before, after
 
-    def series(self, key: str, suffix: str = "") -> Iterable[Series]:
+    def series(self, key: str, suffix: str = "") -> Iterable[Scraped]:
         """Samples with their increase; after a restart all of the later value is new."""
         earlier = {_identity(series): series.value for series in self._before.series(key, suffix)}
         for series in self._after.series(key, suffix):
@@ -93,7 +93,7 @@ class _Moved:
             yield series._replace(value=series.value - was if series.value >= was else series.value)
 
     def by_key(
-        self, key: str, suffix: str = "", keep: Callable[[Series], bool] = lambda series: True
+        self, key: str, suffix: str = "", keep: Callable[[Scraped], bool] = lambda series: True
     ) -> dict[Key, float]:
         """Increase per provider and model."""
         found: dict[Key, float] = {}
@@ -102,7 +102,7 @@ class _Moved:
                 found[_key(series)] = found.get(_key(series), 0.0) + series.value
         return found
 
-    def buckets(self, key: str, keep: Callable[[Series], bool] = lambda series: True) -> dict[Key, dict[float, float]]:
+    def buckets(self, key: str, keep: Callable[[Scraped], bool] = lambda series: True) -> dict[Key, dict[float, float]]:
         """Increase of a histogram's buckets per provider and model."""
         found: dict[Key, dict[float, float]] = {}
         for series in self.series(key, "_bucket"):
@@ -118,5 +118,5 @@ class _Moved:
         return self.by_key(f"{side}_tokens", "_sum")
 
 
-def _identity(series: Series) -> tuple[tuple[str, str], ...]:
+def _identity(series: Scraped) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(series.labels.items()))

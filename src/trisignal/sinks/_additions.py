@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from trisignal import semconv as names
 from trisignal.call import Call
 from trisignal.sinks._measures import TOKENED, bounds, modalities, spending
-from trisignal.sinks._rows import Exemplified, Row
+from trisignal.sinks._rows import Exemplified, LabelSet
 from trisignal.sinks._series import Accumulator
 
 
@@ -29,7 +29,7 @@ class Additions:
         self._input = "input_tokens" if self._split_by_modality else "tokens:input"
         self._output = "output_tokens" if self._split_by_modality else "tokens:output"
 
-    def add(self, row: Row, call: Call, ended: bool, exemplar: Exemplified | None) -> None:
+    def add(self, row: LabelSet, call: Call, ended: bool, exemplar: Exemplified | None) -> None:
         """Add a call, or the late tokens of one that was counted before.
 
         Args:
@@ -69,20 +69,20 @@ class Additions:
         if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
             self._add_stream(row, call, exemplar)
 
-    def _series(self, row: Row, key: str) -> Accumulator:
+    def _series(self, row: LabelSet, key: str) -> Accumulator:
         series = row.histograms.get(key)
         if series is None:
             series = row.histograms[key] = Accumulator(self.bounds[key.partition(":")[0]])
         return series
 
-    def _mark(self, row: Row, key: str, value: float, exemplar: Exemplified | None) -> None:
+    def _mark(self, row: LabelSet, key: str, value: float, exemplar: Exemplified | None) -> None:
         series = self._series(row, key)
         index = series.add(value)
         if exemplar is not None:
             trace_id, span_id, at_unix_s = exemplar
             series.mark(index, (trace_id, span_id, value, at_unix_s))
 
-    def _add_spending(self, row: Row, call: Call, observed: list[tuple[str, float, bool]]) -> None:
+    def _add_spending(self, row: LabelSet, call: Call, observed: list[tuple[str, float, bool]]) -> None:
         usage, cost = call.usage, call.cost
         if usage is not None:
             if usage.input is not None:
@@ -101,7 +101,7 @@ class Additions:
                 buckets[bucket] = buckets.get(bucket, 0.0) + amount
             observed.append(("request_cost", cost.total_usd, True))
 
-    def _add_stream(self, row: Row, call: Call, exemplar: Exemplified | None) -> None:
+    def _add_stream(self, row: LabelSet, call: Call, exemplar: Exemplified | None) -> None:
         times = call.chunk_times
         assert times is not None
         start = call.start_ns

@@ -30,7 +30,7 @@ class Added(NamedTuple):
     histograms: dict[str, Accumulator]
 
 
-class Row:
+class LabelSet:
     """Gathers what the calls of one label set add."""
 
     __slots__ = ("calls", "children", "cost", "counters", "duration", "histograms", "labels")

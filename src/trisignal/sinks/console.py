@@ -19,10 +19,10 @@ MOST_OPEN = 10_000
 _NAME_WIDTH = 36
 _COLORS = {"ok": "32", "error": "31", "cancelled": "33", "abandoned": "33"}
 
-Write = Callable[[list["Line"]], None]
+Write = Callable[[list["ConsoleLine"]], None]
 
 
-class Line(NamedTuple):
+class ConsoleLine(NamedTuple):
     """One line before it is coloured."""
 
     start_ns: int
@@ -42,7 +42,7 @@ class _Root:
     def __init__(self, name: str, start_ns: int) -> None:
         self.name = name
         self.start_ns = start_ns
-        self.waiting: list[Line] = []
+        self.waiting: list[ConsoleLine] = []
         self.oldest_s = 0.0
         self.heading = False
         """A heading has been written."""
@@ -102,14 +102,14 @@ class ConsoleSink:
         if call.operation == names.STAGE:
             return
         trace_id = int(call.trace_id or "0", 16)
-        lines: list[Line] = []
+        lines: list[ConsoleLine] = []
         with self._lock:
             root, depth = self._open.pop(int(call.span_id or "0", 16), (None, -1))
             if root is None:
                 root = self._by_trace.get(trace_id)
                 depth = 0 if root is None else 1
             if call.outcome != "ok" or self._ratio >= 1.0 or keep(call.trace_id, self._ratio):
-                line = Line(call.start_unix_ns, depth, call.outcome, _time(), call.span_name, _facts(call))
+                line = ConsoleLine(call.start_unix_ns, depth, call.outcome, _time(), call.span_name, _facts(call))
                 lines = self._due(root, line)
             if root is not None and depth == 0:
                 if self._by_trace.get(trace_id) is root:
@@ -119,7 +119,7 @@ class ConsoleSink:
         if lines:
             self._write(lines)
 
-    def _due(self, root: _Root | None, line: Line) -> list[Line]:
+    def _due(self, root: _Root | None, line: ConsoleLine) -> list[ConsoleLine]:
         """What is to be written now that a line has come."""
         if root is None or line.depth == 0:
             return [line]
@@ -132,7 +132,7 @@ class ConsoleSink:
         due, root.waiting = sorted(root.waiting), []
         if not root.heading:
             root.heading = True
-            due.insert(0, Line(root.start_ns, 0, "", _time(), root.name, "..."))
+            due.insert(0, ConsoleLine(root.start_ns, 0, "", _time(), root.name, "..."))
         return due
 
     def flush(self) -> None:
@@ -142,7 +142,7 @@ class ConsoleSink:
             self._open, self._by_trace = {}, {}
         for root in roots:
             if root.waiting:
-                heading = Line(root.start_ns, 0, "", _time(), root.name, "...")
+                heading = ConsoleLine(root.start_ns, 0, "", _time(), root.name, "...")
                 self._write([heading, *sorted(root.waiting)])
 
 
@@ -169,7 +169,7 @@ def _count(tokens: int | None) -> str:
     return "?" if tokens is None else str(tokens)
 
 
-def render(lines: list[Line], *, color: bool) -> str:
+def render(lines: list[ConsoleLine], *, color: bool) -> str:
     """Lines as text.
 
     Args:
@@ -179,7 +179,7 @@ def render(lines: list[Line], *, color: bool) -> str:
     return "\n".join(_render(line, color) for line in lines)
 
 
-def _render(line: Line, color: bool) -> str:
+def _render(line: ConsoleLine, color: bool) -> str:
     name = "  " * line.depth + plain(line.name)
     outcome = f"{line.outcome or 'runs':<9}"
     if color:

@@ -1,6 +1,6 @@
 """Prometheus metrics through prometheus_client, in single and multiprocess mode.
 
-One `Row` per label set of a model call accumulates what calls add; it is flushed into the labelled children when
+One `LabelSet` per label set of a model call accumulates what calls add; it is flushed into the labelled children when
 the metrics are collected. In multiprocess mode, where another process may collect, that is done at most every
 `MOVE_S`: by the call itself if it is the first for a while, else by a thread, for all calls since. So a call costs
 one dictionary look-up and a few additions. All outcomes of a label set are created together, at 0, so that no ratio
@@ -28,7 +28,7 @@ from trisignal.semconv.values import text_of
 from trisignal.sinks._additions import Additions
 from trisignal.sinks._measures import LabelSets, empty_queries, entity_measures
 from trisignal.sinks._mover import Mover
-from trisignal.sinks._rows import Active, Added, Row, row_key
+from trisignal.sinks._rows import Active, Added, LabelSet, row_key
 from trisignal.sinks._series import BulkHistogram, CallCollector, PlainCounter
 from trisignal.sinks._workers import Membership
 
@@ -91,8 +91,8 @@ class PrometheusSink:
         self._mover = Mover(self.flush, MOVE_S if self.multiprocess else 0.0)
         self._membership = Membership() if self.multiprocess else None
         self._metrics: dict[str, Any] = {}
-        self._rows: dict[tuple[Any, ...], Row] = {}
-        self._retired: list[dict[tuple[Any, ...], Row]] = []
+        self._rows: dict[tuple[Any, ...], LabelSet] = {}
+        self._retired: list[dict[tuple[Any, ...], LabelSet]] = []
         """Rows that there was no room for, to be freed where no call waits for it."""
         self._active: dict[tuple[Any, ...], Active] = {}
         self._shown: dict[Any, int] = {}  # children of the in-flight gauge, and what they show
@@ -185,7 +185,7 @@ class PrometheusSink:
             self._children[key, labels] = child
         return child
 
-    def _requests(self, row: Row) -> Any:
+    def _requests(self, row: LabelSet) -> Any:
         """The child of a row's outcome; those of the other outcomes are created with it."""
         labels = row.labels
         label_sets = [(*labels.model, outcome, *labels.dimensions) for outcome in OUTCOMES]
@@ -251,7 +251,7 @@ class PrometheusSink:
                 if len(self._rows) >= self._most_rows:
                     self._retired.append(self._rows)
                     self._rows = {}
-                row = self._rows[key] = Row(call)
+                row = self._rows[key] = LabelSet(call)
             exemplar = None
             if self._exemplars and call.sampled:
                 exemplar = (call.trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
@@ -313,7 +313,7 @@ class PrometheusSink:
                 (key, labels), value = self._limits.popitem()
                 self._child(key, labels).set(value)
 
-    def _flush_all(self, rows: Iterable[Row]) -> None:
+    def _flush_all(self, rows: Iterable[LabelSet]) -> None:
         flushed = 0
         for row in tuple(rows):
             try:
@@ -340,7 +340,7 @@ class PrometheusSink:
                 child.set(calls)
                 self._shown[child] = calls
 
-    def _flush_row(self, row: Row) -> bool:
+    def _flush_row(self, row: LabelSet) -> bool:
         if row.is_empty:
             return False
         with self._lock:
@@ -361,7 +361,7 @@ class PrometheusSink:
         self._flush_counters(row, added)
         return True
 
-    def _flush_counters(self, row: Row, added: Added) -> None:
+    def _flush_counters(self, row: LabelSet, added: Added) -> None:
         children, labels = row.children, row.labels
         for bucket, amount in added.cost.items():
             child = children.get(("cost", bucket))

@@ -32,7 +32,7 @@ _OFFSET = -log(_SHORTEST_S) * _SCALE
 _BUCKETS = ceil(log(_LONGEST_S / _SHORTEST_S) * _SCALE)
 
 
-class Totals(NamedTuple):
+class TalliedTotals(NamedTuple):
     """Sums over ended model calls."""
 
     calls: int
@@ -69,7 +69,7 @@ class ModelTotals(NamedTuple):
     operation: str
     provider: str
     request_model: str
-    totals: Totals
+    totals: TalliedTotals
 
 
 class GroupTotals(NamedTuple):
@@ -77,13 +77,13 @@ class GroupTotals(NamedTuple):
 
     values: tuple[str, ...]
     """In the order of `Summary.by`; ``_OTHER`` where there were too many, "" where a call had none."""
-    totals: Totals
+    totals: TalliedTotals
 
 
 class Summary(NamedTuple):
     """Totals of this process since `setup()`; printed, and shown in notebooks, as a table."""
 
-    total: Totals
+    total: TalliedTotals
     models: tuple[ModelTotals, ...]
     """By cost, then by number of calls, highest first."""
     by: tuple[str, ...] = ()
@@ -126,10 +126,10 @@ class _Row:
         self.usage_missing += other.usage_missing
         self.durations = [a + b for a, b in zip(self.durations, other.durations, strict=True)]
 
-    def totals(self) -> Totals:
+    def totals(self) -> TalliedTotals:
         """What the row says."""
         outcomes, durations = self.outcomes, self.durations
-        return Totals(
+        return TalliedTotals(
             sum(outcomes.values()),
             outcomes["ok"],
             outcomes["error"],

@@ -58,7 +58,7 @@ FOREIGN_ATTRIBUTES = 128
 Word = Mapping[str, int]
 
 
-class Row(NamedTuple):
+class StoredRow(NamedTuple):
     """One span, ready to be written."""
 
     values: tuple[Any, ...]
@@ -76,7 +76,7 @@ def bucket_middle_s(number: int) -> float:
     return float(_SHORTEST_NS * 1e-9 * _GROWTH ** (number - 0.5)) if number > 0 else _SHORTEST_NS * 1e-9
 
 
-def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) -> Row:
+def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) -> StoredRow:
     """The row of a call.
 
     Args:
@@ -134,7 +134,7 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
         well_formed(bound["request_id"]) if bound.get("request_id") else None,
         well_formed(str(conversation)) if conversation else None,
     )
-    return Row(values, attributes)
+    return StoredRow(values, attributes)
 
 
 def _attributes(call: Call, known: Iterable[str]) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def _saved(usage: Usage, cost: Cost) -> int | None:
     return max(0, round((paid_usd / uncached * read - read_usd) * 1e9))
 
 
-def span_row(span: Any, service: str, word: Word, facts: Mapping[str, str]) -> Row:
+def span_row(span: Any, service: str, word: Word, facts: Mapping[str, str]) -> StoredRow:
     """The row of a redacted span of another instrumentation.
 
     Args:
@@ -227,7 +227,7 @@ def span_row(span: Any, service: str, word: Word, facts: Mapping[str, str]) -> R
         *([None] * 8),
         *(well_formed(facts[name]) if facts.get(name) else None for name in schema.TEXTS),
     )
-    return Row(values, attributes)
+    return StoredRow(values, attributes)
 
 
 def _service(span: Any, service: str) -> str:
@@ -237,7 +237,7 @@ def _service(span: Any, service: str) -> str:
     return str(_cut(own)) if own and not own.startswith("unknown_service") else service
 
 
-def merged(call: Row, span: Row) -> Row:
+def merged(call: StoredRow, span: StoredRow) -> StoredRow:
     """One row of a call and the span of another instrumentation that it was read from."""
     at = {name: index for index, name in enumerate(schema.COLUMNS)}
     values = list(call.values)
@@ -245,7 +245,7 @@ def merged(call: Row, span: Row) -> Row:
         values[at[name]] = span.values[at[name]]
     root = span.values[at["flags"]] & schema.ROOT
     values[at["flags"]] = values[at["flags"]] & ~schema.ROOT | root
-    return Row(tuple(values), {**span.attributes, **call.attributes})
+    return StoredRow(tuple(values), {**span.attributes, **call.attributes})
 
 
 def well_formed(text: str) -> str:

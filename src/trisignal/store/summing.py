@@ -26,7 +26,7 @@ GroupKey = tuple[tuple[str, ...], int]
 
 
 @dataclass(slots=True)
-class Group:
+class SummedGroup:
     """Sums of one group and step while files are read."""
 
     sums: list[Any] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Summing:
         self._by = tuple(by)
         self._step_ns = 0 if step_s is None else max(1, round(step_s * 1e9))
         self._quantiles = quantiles
-        self.groups: dict[GroupKey, Group] = {}
+        self.groups: dict[GroupKey, SummedGroup] = {}
         plain = query.min_duration_s is None and query.max_quality is None and not query.text
         used = {column for name in (*by, *query.where) for column in conditions.columns_of(name)}
         self.cubes: dict[str, str] = {}
@@ -164,14 +164,14 @@ class Summing:
             values = (first, last) * (self._rows.count("?") // 2)
         rows = db.execute(sql, (*values, *condition.values)).fetchall()
         for group, row in self._keyed(db, rows, 3):
-            spread = self.groups.setdefault(group, Group()).spread
+            spread = self.groups.setdefault(group, SummedGroup()).spread
             spread[row[2]] = spread.get(row[2], 0) + row[1]
 
     def _collect(self, db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> None:
         rows = db.execute(sql, values).fetchall()
         width = len(_SUMS)
         for key, row in self._keyed(db, rows, width + 3):
-            self.groups.setdefault(key, Group()).add(row[1 : width + 1], row[width + 1], row[width + 2])
+            self.groups.setdefault(key, SummedGroup()).add(row[1 : width + 1], row[width + 1], row[width + 2])
 
     def _keyed(self, db: sqlite3.Connection, rows: list[Any], at: int) -> Iterator[tuple[GroupKey, Any]]:
         """Rows with the texts of their groups."""
@@ -189,7 +189,7 @@ class Summing:
 
     # --- result ----------------------------------------------------------------------
 
-    def _total(self, key: GroupKey, group: Group) -> Total:
+    def _total(self, key: GroupKey, group: SummedGroup) -> Total:
         (
             spans, errors, cancelled, abandoned, duration, first_token, first_tokens, read_in, cache_read, cache_write,
             output, reasoning, cost, wasted, saved, unpriced, judged, quality,

@@ -11,7 +11,7 @@ from trisignal.call import Call
 from trisignal.sinks import Verdict
 from trisignal.store import attributes, records, schema, sums
 from trisignal.store.folder import DayFile, identity
-from trisignal.store.records import Row
+from trisignal.store.records import StoredRow
 
 MOST_WORDS = 50_000
 """Interned texts that one process remembers."""
@@ -149,9 +149,9 @@ class OpenFile:
 
     # --- spans -----------------------------------------------------------------------
 
-    def _rows(self, batch: Batch) -> list[Row]:
+    def _rows(self, batch: Batch) -> list[StoredRow]:
         word, service = self._words, self._service
-        rows: list[Row] = []
+        rows: list[StoredRow] = []
         halves = {}
         for item in batch.spans:
             half = records.span_row(item.span, service, word, item.facts)
@@ -168,7 +168,7 @@ class OpenFile:
             rows.append(half if other is None else records.merged(other, half))
         return rows
 
-    def _take_back(self, key: tuple[Any, Any]) -> Row | None:
+    def _take_back(self, key: tuple[Any, Any]) -> StoredRow | None:
         """Remember a span that may have another half, and remove the row of that half if it is there.
 
         A bridged call and the span that it was read from arrive one after the other, in any order.
@@ -187,7 +187,7 @@ class OpenFile:
         db.execute("UPDATE score SET row = NULL WHERE row = ?", (row,))
         for table in ("span", "attrs"):
             db.execute(f"DELETE FROM {table} WHERE id = ?", (row,))
-        return Row(tuple(values), attributes.unpack(body[0]) if body else {})
+        return StoredRow(tuple(values), attributes.unpack(body[0]) if body else {})
 
     def _find(self, key: tuple[Any, Any]) -> int | None:
         return find(self.db, key)

@@ -8,7 +8,7 @@ from trisignal.config.checks import SECONDS, positive
 from trisignal.errors import ConfigError
 from trisignal.policy.cardinality import OTHER
 from trisignal.watch.alert_handlers import Alert
-from trisignal.watch.sliding_windows import Sums, Window
+from trisignal.watch.sliding_windows import SlidingWindow, Sums
 
 Signal = Literal["error_rate", "latency_p95_s", "cost_spike", "cache_hit_rate", "quality"]
 
@@ -94,14 +94,14 @@ class _Group:
     __slots__ = ("began_s", "since_unix_s", "value", "window")
 
     def __init__(self, rule: AlertRule, at_s: float) -> None:
-        self.window = Window(rule.window_s, BEFORE if rule.signal == "cost_spike" else 0)
+        self.window = SlidingWindow(rule.window_s, BEFORE if rule.signal == "cost_spike" else 0)
         self.began_s = at_s
         self.since_unix_s: float | None = None
         """When it began to fire; None while it does not."""
         self.value = 0.0
 
 
-class Watch:
+class RuleState:
     """Windows and state of one rule; used by one thread."""
 
     def __init__(self, rule: AlertRule) -> None:

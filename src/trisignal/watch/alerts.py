@@ -21,7 +21,7 @@ from trisignal.engine import state
 from trisignal.engine.meters import count
 from trisignal.errors import ConfigError
 from trisignal.watch.alert_handlers import Alert, Handler, alert_to_log
-from trisignal.watch.alert_rules import AlertRule, Sample, Watch
+from trisignal.watch.alert_rules import AlertRule, RuleState, Sample
 
 logger = logging.getLogger("trisignal.alerts")
 
@@ -143,7 +143,7 @@ class _Watcher:
         self._pid = os.getpid()
         self._lock = RLock()
         self._samples: deque[Sample] = deque()
-        self._watches = [Watch(rule) for rule in self._rules]
+        self._watches = [RuleState(rule) for rule in self._rules]
         self._senders = [_Sender(handler) for handler in self._handlers]
         self._stopping = Event()
         self._thread: Thread | None = None

@@ -17,7 +17,7 @@ from trisignal.call import Call, Content, Draft
 from trisignal.engine import state
 from trisignal.engine.meters import clean, count
 from trisignal.errors import UNAVAILABLE, GuardExceeded
-from trisignal.watch.limits.accounts import MARK, SECONDS, Accounts, Answer, Ask, MemoryAccounts, Unavailable
+from trisignal.watch.limits.accounts import MARK, SECONDS, Accounts, Demand, MemoryAccounts, Ruling, Unavailable
 from trisignal.watch.limits.shared_accounts import account_of
 from trisignal.watch.loops import Loops, Match, Repeated, Repeats, content_of
 
@@ -49,7 +49,7 @@ class Rules(NamedTuple):
         return self.repeats is not None or TOOL_CALLS in self.limits
 
 
-class Run:
+class GuardedRun:
     """One run of guarded work."""
 
     __slots__ = ("_account", "_outer", "loops", "rules", "stopped")
@@ -74,7 +74,7 @@ class Run:
         """The clock of the run starts."""
         if SECONDS in self.rules.limits:
             try:
-                self.rules.accounts.reserve(self.account()[0], Ask({}, {}))
+                self.rules.accounts.reserve(self.account()[0], Demand({}, {}))
             except Unavailable:
                 return
 
@@ -156,23 +156,23 @@ class Run:
             return ""
         return self.loops.tool_mark(draft.name, draft.content) if tool else self.loops.prompt_mark(content)
 
-    def _question(self, tool: bool, mark: str) -> Ask:
+    def _question(self, tool: bool, mark: str) -> Demand:
         own, others = (TOOL_CALLS, CALLS) if tool else (CALLS, TOOL_CALLS)
         limits = {resource: limit for resource, limit in self.rules.limits.items() if resource != others}
         amounts = {own: 1.0}
         if mark and self.rules.repeats is not None:
             limits[MARK + mark] = self.rules.repeats
             amounts[MARK + mark] = 1.0
-        return Ask(limits, amounts, {} if tool else {USD: 0.0, TOKENS: 0.0})
+        return Demand(limits, amounts, {} if tool else {USD: 0.0, TOKENS: 0.0})
 
 
 class _Reserved(NamedTuple):
     """What a call holds in one account until it ends."""
 
-    run: Run
+    run: GuardedRun
     account: str
-    answer: Answer
-    ask: Ask
+    answer: Ruling
+    ask: Demand
 
     def settle(self, used: Mapping[str, float] | None, counted: bool) -> None:
         """The call has ended, or has not begun.
@@ -191,14 +191,14 @@ class _Reserved(NamedTuple):
             self.run.rules.accounts.settle(self.account, self.answer.stamp, changes, used)
 
 
-class Entry(NamedTuple):
+class RunEntry(NamedTuple):
     """A run that work is in, and how often its guard was entered for that."""
 
-    run: Run
+    run: GuardedRun
     entries: int
 
 
-entered: ContextVar[tuple[Entry, ...]] = ContextVar("trisignal_guarded", default=())
+entered: ContextVar[tuple[RunEntry, ...]] = ContextVar("trisignal_guarded", default=())
 """The runs around this moment, the outermost first."""
 
 
@@ -269,7 +269,7 @@ class RunGate:
             own = TOOL_CALLS if call.operation == names.EXECUTE_TOOL else CALLS
             for run, _ in entered.get():
                 try:
-                    run.rules.accounts.reserve(run.account()[0], Ask({}, {own: 1.0, **(used or {})}))
+                    run.rules.accounts.reserve(run.account()[0], Demand({}, {own: 1.0, **(used or {})}))
                 except Unavailable:  # which has been counted
                     continue
 

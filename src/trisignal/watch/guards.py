@@ -24,9 +24,9 @@ from trisignal.watch.guarded_runs import (
     TOKENS,
     TOOL_CALLS,
     USD,
-    Entry,
+    GuardedRun,
     Rules,
-    Run,
+    RunEntry,
     attached,
     entered,
 )
@@ -56,24 +56,24 @@ class Guard:
 
     # --- runs ----------------------------------------------------------------------------
 
-    def _begin(self) -> Run:
+    def _begin(self) -> GuardedRun:
         rules = self.rules
         if not attached(rules.compares) and state.STATE.policy is None:
             _guard.warn("trisignal.guard() limits nothing: trisignal.setup() was not called", contained=True)
         around = entered.get()
         outer = next((entry for entry in reversed(around) if entry.run.rules is rules), None)
         if outer is None:
-            run, entries = Run(rules), 1
+            run, entries = GuardedRun(rules), 1
             run.begin()
         else:
             # The guarded function has called itself: that is the same run, one level deeper.
             run, entries = outer.run, outer.entries + 1
             around = tuple(entry for entry in around if entry is not outer)
             self._check_depth(run, entries)
-        entered.set((*around, Entry(run, entries)))
+        entered.set((*around, RunEntry(run, entries)))
         return run
 
-    def _check_depth(self, run: Run, entries: int) -> None:
+    def _check_depth(self, run: GuardedRun, entries: int) -> None:
         if state.is_off():
             return
         draft = Draft(INVOKE_WORKFLOW, name=self._name, kind="internal")
@@ -89,12 +89,12 @@ class Guard:
             return
         rest = tuple(other for other in around if other is not entry)
         if entry.entries > 1:
-            rest = (*rest, Entry(entry.run, entry.entries - 1))
+            rest = (*rest, RunEntry(entry.run, entry.entries - 1))
         else:
             entry.run.end()
         entered.set(rest)
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> GuardedRun:
         return self._begin()
 
     def __exit__(
@@ -102,7 +102,7 @@ class Guard:
     ) -> None:
         self._end()
 
-    async def __aenter__(self) -> Run:
+    async def __aenter__(self) -> GuardedRun:
         return self._begin()
 
     async def __aexit__(
@@ -190,7 +190,7 @@ class _Steps:
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._inside: tuple[Entry, ...] = ()
+        self._inside: tuple[RunEntry, ...] = ()
 
     def __enter__(self) -> _Steps:
         around = entered.get()
@@ -233,8 +233,8 @@ def guard(
 ) -> Guard:
     """Stop a run before its next model or tool call, once it has reached a limit.
 
-    Decorator and context manager; ``with`` answers the `Run`. Applies to what runs in the block's context: tasks of
-    asyncio and `ContextThreadPoolExecutor` take it along, plain threads do not.
+    Decorator and context manager; ``with`` answers the `GuardedRun`. Applies to what runs in the block's context:
+    tasks of asyncio and `ContextThreadPoolExecutor` take it along, plain threads do not.
 
     Args:
         usd: US dollars; calls without a known price use nothing of it.

@@ -19,7 +19,7 @@ from trisignal.engine.meters import clean
 from trisignal.errors import ConfigError
 from trisignal.semconv.values import text_of
 from trisignal.watch.health import Health
-from trisignal.watch.sliding_windows import Window
+from trisignal.watch.sliding_windows import SlidingWindow
 
 WINDOW_S = 120.0
 """How far back calls count, in seconds."""
@@ -59,8 +59,8 @@ class _Observed:
     __slots__ = ("calls", "limits", "limits_s", "successes")
 
     def __init__(self) -> None:
-        self.calls = Window(WINDOW_S)
-        self.successes = Window(WINDOW_S)
+        self.calls = SlidingWindow(WINDOW_S)
+        self.successes = SlidingWindow(WINDOW_S)
         self.limits: float | None = None
         self.limits_s = 0.0
 

@@ -16,7 +16,7 @@ from trisignal.engine import state
 from trisignal.engine.meters import clean, count, gauge
 from trisignal.errors import UNAVAILABLE, BudgetExceeded
 from trisignal.policy.cardinality import OTHER
-from trisignal.watch.limits.accounts import Answer, Ask, Over, Unavailable
+from trisignal.watch.limits.accounts import Demand, Over, Ruling, Unavailable
 from trisignal.watch.limits.keys import UNBOUNDED, Amounts, value_of
 from trisignal.watch.limits.periods import Period
 from trisignal.watch.limits.shared_accounts import SharedAccounts, account_of, open_shared
@@ -33,7 +33,7 @@ class _Held(NamedTuple):
 
     value: str
     account: str
-    answer: Answer
+    answer: Ruling
 
 
 class SharedLedger:
@@ -71,7 +71,7 @@ class SharedLedger:
         account = account_of(value)
         expected = {resource: self._expected.get(resource, 0.0) for resource in self._limits}
         try:
-            answer = self._accounts.reserve(account, Ask(self._limits, {}, expected))
+            answer = self._accounts.reserve(account, Demand(self._limits, {}, expected))
         except Unavailable:
             return self._refused(value, Over(UNAVAILABLE, 0.0, 0.0), 0.0)
         if answer.over is not None:
@@ -123,20 +123,20 @@ class SharedLedger:
 
     def _add(self, value: str, used: Mapping[str, float]) -> None:
         try:
-            answer = self._accounts.reserve(account_of(value), Ask({}, used))
+            answer = self._accounts.reserve(account_of(value), Demand({}, used))
             used = self._accounts.used(account_of(value), self._resources())
         except Unavailable:  # which has been counted
             return
         self._note(value, answer._replace(used=used))
 
-    def _note(self, value: str, answer: Answer) -> None:
+    def _note(self, value: str, answer: Ruling) -> None:
         self._show(value, answer)
         for resource, limit in self._limits.items():
             if answer.used.get(resource, 0.0) >= limit:
                 self._warn(value, Over(resource, answer.used[resource], limit), answer)
                 return
 
-    def _warn(self, value: str, over: Over, answer: Answer) -> None:
+    def _warn(self, value: str, over: Over, answer: Ruling) -> None:
         with self._lock:
             mark = (value, answer.stamp)
             if mark in self._warned or len(self._warned) >= _MOST_WARNED:
@@ -160,7 +160,7 @@ class SharedLedger:
                 self._labelled.add(value)
         return value
 
-    def _show(self, value: str, answer: Answer) -> None:
+    def _show(self, value: str, answer: Ruling) -> None:
         label = self._label(value)
         if label == OTHER and value != OTHER:
             return

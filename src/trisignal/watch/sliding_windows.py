@@ -51,7 +51,7 @@ class _Slot:
         self.buckets: Counter[int] = Counter()
 
 
-class Window:
+class SlidingWindow:
     """Keeps a window and, when asked to, some windows' length of what was before it.
 
     Not thread-safe.

@@ -28,7 +28,7 @@ INCOMPLETE = "incomplete_response"
 """``error.type`` of a request to which the application sent no complete response."""
 
 
-class Endpoint(NamedTuple):
+class ServedEndpoint(NamedTuple):
     """What a path stands for."""
 
     operation: str
@@ -38,11 +38,11 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS = {
-    "chat/completions": Endpoint(names.CHAT, CHAT, "openai"),
-    "completions": Endpoint(names.TEXT_COMPLETION, CHAT, "openai"),
-    "embeddings": Endpoint(names.EMBEDDINGS, EMBEDDINGS, "openai"),
-    "responses": Endpoint(names.CHAT, RESPONSES, "openai"),
-    "v1/messages": Endpoint(names.CHAT, MESSAGES, "anthropic"),
+    "chat/completions": ServedEndpoint(names.CHAT, CHAT, "openai"),
+    "completions": ServedEndpoint(names.TEXT_COMPLETION, CHAT, "openai"),
+    "embeddings": ServedEndpoint(names.EMBEDDINGS, EMBEDDINGS, "openai"),
+    "responses": ServedEndpoint(names.CHAT, RESPONSES, "openai"),
+    "v1/messages": ServedEndpoint(names.CHAT, MESSAGES, "anthropic"),
 }
 """Last one or two segments of the path of a POST request to what it asks for."""
 
@@ -100,7 +100,7 @@ class ServerMiddleware:
             current.deactivate(tokens)
             arrived.leave()
 
-    def _begin(self, endpoint: Endpoint, scope: Scope) -> Draft:
+    def _begin(self, endpoint: ServedEndpoint, scope: Scope) -> Draft:
         draft = Draft(endpoint.operation, provider=self._provider or endpoint.protocol, request_model=self._model)
         draft.role = "server"
         host, port = scope.get("server") or ("", None)
@@ -111,7 +111,7 @@ class ServerMiddleware:
         return draft
 
 
-def _endpoint(scope: Scope) -> Endpoint | None:
+def _endpoint(scope: Scope) -> ServedEndpoint | None:
     if scope["type"] != "http" or scope["method"] != "POST":
         return None
     segments = scope["path"].rstrip("/").rsplit("/", 2)
@@ -126,7 +126,7 @@ class _Served:
         "_status", "draft",
     )  # fmt: skip
 
-    def __init__(self, draft: Draft, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, draft: Draft, endpoint: ServedEndpoint, scope: Scope, receive: Receive, send: Send) -> None:
         self.draft = draft
         self._endpoint = endpoint
         self._receive = receive

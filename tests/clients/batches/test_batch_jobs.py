@@ -274,7 +274,7 @@ def test_two_processes_count_once(server: Loopback, tmp_path: Path) -> None:
 
 def test_one_process_polls_and_another_reads(tmp_path: Path) -> None:
     """Whoever is first with either counts the requests; whoever reads counts the tokens."""
-    where = batch_jobs.Where("openai", "127.0.0.1", 1)
+    where = batch_jobs.JobPlace("openai", "127.0.0.1", 1)
     with capture(store=str(tmp_path / "store")) as seen:
         polls, reads = batch_jobs.Ledger(), batch_jobs.Ledger()
         job = batches.read_job(DONE)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from trisignal.call import Bill, Usage
-from trisignal.clients.frameworks._claude_run import Run, Turn
+from trisignal.clients.frameworks._claude_run import ClaudeRun, ClaudeTurn
 from trisignal.formats import amount, count, text, view
 from trisignal.formats.anthropic_messages import usage as message_usage
 
@@ -14,20 +14,20 @@ _LEAST_USD = 1e-9
 """Less than that is what rounding leaves."""
 
 
-class Sums(NamedTuple):
+class BillSums(NamedTuple):
     """What a result reports of one model."""
 
     usage: Usage
     cost_usd: float | None
 
 
-def sums(result: Mapping[str, Any]) -> dict[str, Sums]:
+def sums(result: Mapping[str, Any]) -> dict[str, BillSums]:
     """Sums by model; empty where the CLI does not report them.
 
     Args:
         result: The result message.
     """
-    found: dict[str, Sums] = {}
+    found: dict[str, BillSums] = {}
     reported = result.get("modelUsage")
     for key, value in reported.items() if isinstance(reported, dict) else ():
         counts = view(value)
@@ -40,7 +40,7 @@ def sums(result: Mapping[str, Any]) -> dict[str, Sums]:
         if known is not None:
             usage = _plus(known.usage, usage)
             cost_usd = None if cost_usd is None or known.cost_usd is None else cost_usd + known.cost_usd
-        found[model] = Sums(usage, cost_usd)
+        found[model] = BillSums(usage, cost_usd)
     return found
 
 
@@ -49,7 +49,7 @@ def plain(model: str) -> str:
     return model.partition("[")[0]
 
 
-def since(now: dict[str, Sums], before: dict[str, Sums], run: Run) -> dict[str, Sums]:
+def since(now: dict[str, BillSums], before: dict[str, BillSums], run: ClaudeRun) -> dict[str, BillSums]:
     """What a run added to sums that go on over the runs of one session, if these do.
 
     Args:
@@ -57,18 +57,20 @@ def since(now: dict[str, Sums], before: dict[str, Sums], run: Run) -> dict[str, 
         before: Sums of the result before it.
         run: The run, whose replies say how much input there was.
     """
-    if not before or any(_less(now.get(model, Sums(Usage(), 0.0)).usage, kept.usage) for model, kept in before.items()):
+    if not before or any(
+        _less(now.get(model, BillSums(Usage(), 0.0)).usage, kept.usage) for model, kept in before.items()
+    ):
         return now
     added = {model: _minus(sums, before.get(model)) for model, sums in now.items()}
     seen = sum((turn.usage.input or 0) for turn in run.turns.values() if turn.usage is not None)
 
-    def off(taken: dict[str, Sums]) -> int:
+    def off(taken: dict[str, BillSums]) -> int:
         return abs(sum(sums.usage.input or 0 for sums in taken.values()) - seen)
 
     return added if off(added) < off(now) else now
 
 
-def settle(run: Run, by_model: dict[str, Sums], result: Mapping[str, Any], cost_usd: float | None) -> None:
+def settle(run: ClaudeRun, by_model: dict[str, BillSums], result: Mapping[str, Any], cost_usd: float | None) -> None:
     """Complete the tokens of the replies, and split the cost over them.
 
     Args:
@@ -82,7 +84,7 @@ def settle(run: Run, by_model: dict[str, Sums], result: Mapping[str, Any], cost_
     stated = message_usage(result.get("usage"))
     if not by_model and stated is not None and stated.total:
         main = [turn.model for turn in run.turns.values() if not turn.thread]
-        by_model = {main[0] if main else plain(run.draft.request_model): Sums(stated, None)}
+        by_model = {main[0] if main else plain(run.draft.request_model): BillSums(stated, None)}
     rest_usd = cost_usd
     for model, reported in by_model.items():
         turns = [turn for turn in run.turns.values() if turn.model == model]
@@ -100,7 +102,7 @@ def settle(run: Run, by_model: dict[str, Sums], result: Mapping[str, Any], cost_
         _spread(run, rest_usd)
 
 
-def _spread(run: Run, rest_usd: float) -> None:
+def _spread(run: ClaudeRun, rest_usd: float) -> None:
     """Put what no model was billed for on the replies, else on the tokens that no reply explains."""
     turns = [turn for turn in run.turns.values() if turn.bill is None] or list(run.turns.values())
     if turns:
@@ -113,7 +115,7 @@ def _spread(run: Run, rest_usd: float) -> None:
         run.unseen.append((plain(run.draft.request_model), Usage(), Bill(rest_usd)))
 
 
-def _complete(turns: list[Turn], reported: Usage) -> Usage:
+def _complete(turns: list[ClaudeTurn], reported: Usage) -> Usage:
     """Give the output that is still missing to the last reply without a final count; returns what no reply explains."""
     seen = Usage(0, 0, 0, 0)
     for turn in turns:
@@ -127,7 +129,7 @@ def _complete(turns: list[Turn], reported: Usage) -> Usage:
     return Usage(*left)
 
 
-def _split(turns: list[Turn], cost_usd: float | None) -> None:
+def _split(turns: list[ClaudeTurn], cost_usd: float | None) -> None:
     """Split a stated cost over replies, by their tokens."""
     whole = sum(turn.weight for turn in turns)
     for turn in turns if cost_usd else ():
@@ -142,9 +144,9 @@ def _less(one: Usage, other: Usage) -> bool:
     return any((a or 0) < (b or 0) for a, b in zip(one[:4], other[:4], strict=True))
 
 
-def _minus(one: Sums, other: Sums | None) -> Sums:
+def _minus(one: BillSums, other: BillSums | None) -> BillSums:
     if other is None:
         return one
     usage = Usage(*[(a or 0) - (b or 0) for a, b in zip(one.usage[:4], other.usage[:4], strict=True)])
     known = one.cost_usd is not None and other.cost_usd is not None
-    return Sums(usage, max((one.cost_usd or 0.0) - (other.cost_usd or 0.0), 0.0) if known else None)
+    return BillSums(usage, max((one.cost_usd or 0.0) - (other.cost_usd or 0.0), 0.0) if known else None)

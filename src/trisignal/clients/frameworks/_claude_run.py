@@ -32,7 +32,7 @@ _WEIGHTS = (1.0, 0.1, 1.25, 5.0)
 """Price of uncached input, cache reads, cache writes and output, relative to each other: they split a stated cost."""
 
 
-class Turn:
+class ClaudeTurn:
     """One reply of a model."""
 
     __slots__ = ("bill", "end_ns", "first_ns", "id", "model", "settled", "start_ns", "stop", "thread", "usage")
@@ -77,7 +77,7 @@ class Marks:
         return self._times.pop((edge, id_), 0)
 
 
-class Run:
+class ClaudeRun:
     """A run, from its first message to its result.
 
     Args:
@@ -87,7 +87,7 @@ class Run:
 
     def __init__(self, asked_ns: int, marks: Marks) -> None:
         self._marks = marks
-        self.turns: dict[str, Turn] = {}
+        self.turns: dict[str, ClaudeTurn] = {}
         self.unseen: list[tuple[str, Usage, Bill | None]] = []
         """Tokens of models that no message showed."""
         self._tools: dict[str, Draft] = {}
@@ -120,11 +120,11 @@ class Run:
             return True
         return False
 
-    def _turn(self, thread: str, id_: str) -> Turn | None:
+    def _turn(self, thread: str, id_: str) -> ClaudeTurn | None:
         turn = self.turns.get(id_)
         if turn is None and id_ and len(self.turns) < _MOST:
             now = state.STATE.perf_ns()
-            turn = self.turns[id_] = Turn(id_, thread, self._since.get(thread) or now)
+            turn = self.turns[id_] = ClaudeTurn(id_, thread, self._since.get(thread) or now)
         return turn
 
     def _agent(self, thread: str) -> Draft:
@@ -255,7 +255,7 @@ class Run:
             lifecycle.close_call(agent, error or (None if agent.end_ns else GeneratorExit()))
         lifecycle.close_call(self.draft, error)
 
-    def _emit(self, turn: Turn, error: BaseException | None) -> None:
+    def _emit(self, turn: ClaudeTurn, error: BaseException | None) -> None:
         draft = Draft(names.CHAT, provider=PROVIDER, request_model=turn.model)
         draft.response_model, draft.response_id, draft.usage = turn.model, turn.id, turn.usage
         draft.bill, draft.leaf = turn.bill, True

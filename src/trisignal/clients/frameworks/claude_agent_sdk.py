@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 from trisignal import _guard
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.frameworks._claude_bill import Sums, settle, since, sums
-from trisignal.clients.frameworks._claude_run import Marks, Run
+from trisignal.clients.frameworks._claude_bill import BillSums, settle, since, sums
+from trisignal.clients.frameworks._claude_run import ClaudeRun, Marks
 from trisignal.engine import state
 from trisignal.formats import amount, text, view
 
@@ -30,9 +30,9 @@ class Session:
         """When the last prompt was sent."""
         self.answered = False
         """Its result has come: the exit of the CLI, which may fail after one, ends nothing."""
-        self.run: Run | None = None
+        self.run: ClaudeRun | None = None
         self.marks = Marks()
-        self.before: dict[str, Sums] = {}
+        self.before: dict[str, BillSums] = {}
         """Sums of the last result: newer ones may go on from there."""
         self.cost_usd = 0.0
 
@@ -45,7 +45,7 @@ class Session:
                     return
                 if kind == "system" and message.get("subtype") != "init":
                     return
-                self.run = Run(self.asked_ns, self.marks)
+                self.run = ClaudeRun(self.asked_ns, self.marks)
             run = self.run
             if kind == "result":
                 self._settle(run, message)
@@ -55,7 +55,7 @@ class Session:
         except Exception as error:
             _guard.contain("claude_agent_sdk.message", error)
 
-    def _settle(self, run: Run, result: Any) -> None:
+    def _settle(self, run: ClaudeRun, result: Any) -> None:
         reported, total_usd = sums(result), amount(result.get("total_cost_usd"))
         added = since(reported, self.before, run)
         spent_usd = total_usd
@@ -69,7 +69,7 @@ class Session:
         run, self.run = self.run, None
         try:
             if run is None and not self.answered and isinstance(error, Exception) and not state.is_off():
-                run = Run(self.asked_ns, self.marks)
+                run = ClaudeRun(self.asked_ns, self.marks)
                 self.answered = True
             if run is not None:
                 run.failed(error or GeneratorExit())

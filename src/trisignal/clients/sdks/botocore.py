@@ -26,7 +26,7 @@ _MARK = "_self_trisignal"
 """Under a name that begins so, wrapt's proxies (bodies of old aiobotocore) keep an attribute themselves."""
 
 
-class Watch:
+class ServiceCalls:
     """One event stream or body that the application reads.
 
     Args:
@@ -90,7 +90,7 @@ class Watch:
         self.fold.closed()
 
 
-def mark(read: Any, watch: Watch) -> bool:
+def mark(read: Any, watch: ServiceCalls) -> bool:
     """Let a stream or body be watched; False where it is no such object."""
     try:
         setattr(read, _MARK, watch)
@@ -130,7 +130,7 @@ def _patch_body(patches: Patches, body: type, see_read: Wrapper) -> None:
 # --- event streams -------------------------------------------------------------------
 
 
-def _see_events(watched: Callable[[Any, Watch], Any]) -> Wrapper:
+def _see_events(watched: Callable[[Any, ServiceCalls], Any]) -> Wrapper:
     def see(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         events = wrapped(*args, **kwargs)
         watch = getattr(instance, _MARK, None)
@@ -139,7 +139,7 @@ def _see_events(watched: Callable[[Any, Watch], Any]) -> Wrapper:
     return see
 
 
-def _watched(events: Iterator[Any], watch: Watch) -> Iterator[Any]:
+def _watched(events: Iterator[Any], watch: ServiceCalls) -> Iterator[Any]:
     try:
         for event in events:
             watch.event(event)
@@ -153,7 +153,7 @@ def _watched(events: Iterator[Any], watch: Watch) -> Iterator[Any]:
     watch.fold.exhausted()
 
 
-async def _awatched(events: AsyncIterator[Any], watch: Watch) -> AsyncIterator[Any]:
+async def _awatched(events: AsyncIterator[Any], watch: ServiceCalls) -> AsyncIterator[Any]:
     try:
         async for event in events:
             watch.event(event)
@@ -205,7 +205,7 @@ async def _asee_read(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) ->
     return got
 
 
-def _note(watch: Watch, got: Any, args: Args, kwargs: Kwargs) -> None:
+def _note(watch: ServiceCalls, got: Any, args: Args, kwargs: Kwargs) -> None:
     """Take what a read returned, or what it wrote into the buffer that it was given."""
     if watch.below:
         return
@@ -250,7 +250,7 @@ async def _asee_leave(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -
             watch.closed()
 
 
-def _look_below(watch: Watch, body: Any, raw: Any) -> None:
+def _look_below(watch: ServiceCalls, body: Any, raw: Any) -> None:
     """As a context manager a body may give the raw response: its reads are seen on that object itself."""
     if raw is body or watch.below:
         return

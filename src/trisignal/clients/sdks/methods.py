@@ -31,7 +31,7 @@ def _nothing(draft: Draft, given: Any) -> None:
     """There is nothing to read."""
 
 
-class Method(NamedTuple):
+class SdkMethod(NamedTuple):
     """One public method of a class."""
 
     owner: str
@@ -58,7 +58,7 @@ class MethodExchange(ClientExchange):
         self.vendor = vendor
 
 
-class Reader:
+class MethodReader:
     """Reads the calls of one method.
 
     Args:
@@ -67,7 +67,7 @@ class Reader:
         signature: That of the patched function.
     """
 
-    def __init__(self, method: Method, vendor: Methods, signature: inspect.Signature) -> None:
+    def __init__(self, method: SdkMethod, vendor: Methods, signature: inspect.Signature) -> None:
         self._method = method
         self._vendor = vendor
         self._signature = signature
@@ -130,7 +130,7 @@ class Methods:
         url: Base URL of an object's requests; "" where none are sent.
     """
 
-    def __init__(self, provider: str, methods: tuple[Method, ...], url: Callable[[Any], str] | None = None) -> None:
+    def __init__(self, provider: str, methods: tuple[SdkMethod, ...], url: Callable[[Any], str] | None = None) -> None:
         self.provider = provider
         self._methods = methods
         self.url = url or (lambda instance: "")
@@ -146,7 +146,7 @@ class Methods:
             function = getattr(owner, method.name, None)
             if owner is None or function is None:
                 continue
-            reader = Reader(method, self, inspect.signature(function))
+            reader = MethodReader(method, self, inspect.signature(function))
             plain = inspect.unwrap(function)
             wrapper = async_wrapper if inspect.iscoroutinefunction(plain) else sync_wrapper
             patches.wrap(owner, method.name, wrapper(reader))

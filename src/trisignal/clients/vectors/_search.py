@@ -19,7 +19,7 @@ from trisignal.semconv import search
 from trisignal.semconv.values import count, number
 
 
-class Asked(NamedTuple):
+class Search(NamedTuple):
     """What a search asks for, or where vectors are written."""
 
     provider: str
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     port: int = 0
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """What one query has found."""
 
     results: int
@@ -45,8 +45,8 @@ class Found(NamedTuple):
     """Ids, scores and texts, while content is captured."""
 
 
-Ask = Callable[[Any, Args, Kwargs], "Asked | None"]
-Read = Callable[[Any], Iterable[Found]]
+Ask = Callable[[Any, Args, Kwargs], "Search | None"]
+Read = Callable[[Any], Iterable[SearchResult]]
 
 
 def argument(args: Args, kwargs: Kwargs, at: int, name: str, default: Any = None) -> Any:
@@ -54,7 +54,7 @@ def argument(args: Args, kwargs: Kwargs, at: int, name: str, default: Any = None
     return args[at] if len(args) > at else kwargs.get(name, default)
 
 
-def _draft(operation: str, asked: Asked) -> Draft | None:
+def _draft(operation: str, asked: Search) -> Draft | None:
     around = _context.current.get()
     if around is not None and around.leaf and (around.operation, around.provider) == (operation, asked.provider):
         return None  # one method of the store calls another: this is the same search or write
@@ -82,7 +82,7 @@ def _begin(ask: Ask) -> Callable[[Any, Args, Kwargs], Draft | None]:
     return begin
 
 
-def note(draft: Draft, found: Iterable[Found], better: str = "") -> None:
+def note(draft: Draft, found: Iterable[SearchResult], better: str = "") -> None:
     """Put what was found on a retrieval.
 
     Args:

@@ -9,24 +9,24 @@ from typing import Any
 
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.vectors._search import Asked, Found, Searches, Writes, argument, document, kept, wrap
+from trisignal.clients.vectors._search import Search, Searches, SearchResult, Writes, argument, document, kept, wrap
 from trisignal.formats import listed, text, view
 from trisignal.semconv import search
 
 PROVIDER = "chroma"
 
 
-def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     filtered = bool(argument(args, kwargs, 6, "where") or argument(args, kwargs, 7, "where_document"))
     words = argument(args, kwargs, 1, "query_texts")
-    return Asked(PROVIDER, text(instance.name), argument(args, kwargs, 5, "n_results", 10), filtered, words)
+    return Search(PROVIDER, text(instance.name), argument(args, kwargs, 5, "n_results", 10), filtered, words)
 
 
-def _place(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
-    return Asked(PROVIDER, text(instance.name))
+def _place(instance: Any, args: Args, kwargs: Kwargs) -> Search:
+    return Search(PROVIDER, text(instance.name))
 
 
-def _found(result: Any) -> Iterator[Found]:
+def _found(result: Any) -> Iterator[SearchResult]:
     fields = view(result)
     distances, texts = listed(fields.get("distances")), listed(fields.get("documents"))
     for at, ids in enumerate(listed(fields.get("ids"))):
@@ -36,7 +36,7 @@ def _found(result: Any) -> Iterator[Found]:
             words = texts[at] if at < len(texts) and texts[at] is not None else [None] * len(ids)
             given = scores or [None] * len(ids)
             documents = [document(*row) for row in zip(ids, given, words, strict=False)]
-        yield Found(len(ids), scores, documents)
+        yield SearchResult(len(ids), scores, documents)
 
 
 class Chroma:

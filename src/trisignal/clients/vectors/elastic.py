@@ -8,7 +8,7 @@ from typing import Any
 
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.vectors._search import Asked, Found, Searches, argument, document, kept, wrap
+from trisignal.clients.vectors._search import Search, Searches, SearchResult, argument, document, kept, wrap
 from trisignal.formats import listed, view
 from trisignal.semconv import search
 
@@ -52,7 +52,7 @@ class _Asks:
         self._provider = provider
         self._index_at = index_at
 
-    def __call__(self, instance: Any, args: Args, kwargs: Kwargs) -> Asked | None:
+    def __call__(self, instance: Any, args: Args, kwargs: Kwargs) -> Search | None:
         body = kwargs.get("body") or (args[0] if args and isinstance(args[0], Mapping) else None)
         body = body if isinstance(body, Mapping) else {}
         knn, query = kwargs.get("knn", body.get("knn")), kwargs.get("query", body.get("query"))
@@ -65,7 +65,7 @@ class _Asks:
         words = found.get("query_text")
         host, port = _node(instance)
         top_k = found.get("k") if size is None else size
-        return Asked(self._provider, source, top_k, found.get("filter") is not None, words, host, port)
+        return Search(self._provider, source, top_k, found.get("filter") is not None, words, host, port)
 
 
 def _node(client: Any) -> tuple[str, int]:
@@ -79,11 +79,11 @@ def _node(client: Any) -> tuple[str, int]:
     return str(known.get("host") or ""), port if isinstance(port, int) else 0
 
 
-def _found(result: Any) -> Iterator[Found]:
+def _found(result: Any) -> Iterator[SearchResult]:
     hits = listed(result["hits"]["hits"])
     scores = [hit.get("_score") for hit in hits]
     documents = [document(hit.get("_id"), hit.get("_score"), hit.get("_source")) for hit in hits] if kept() else None
-    yield Found(len(hits), scores, documents)
+    yield SearchResult(len(hits), scores, documents)
 
 
 class Elastic:

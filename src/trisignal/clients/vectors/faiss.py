@@ -8,21 +8,21 @@ from typing import Any
 
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.vectors._search import Asked, Found, Searches, Writes, argument, document, kept, wrap
+from trisignal.clients.vectors._search import Search, Searches, SearchResult, Writes, argument, document, kept, wrap
 
 PROVIDER = "faiss"
 
 
-def _place(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
-    return Asked(PROVIDER, type(instance).__name__)
+def _place(instance: Any, args: Args, kwargs: Kwargs) -> Search:
+    return Search(PROVIDER, type(instance).__name__)
 
 
-def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     selected = getattr(kwargs.get("params"), "sel", None) is not None
     return _place(instance, args, kwargs)._replace(top_k=argument(args, kwargs, 1, "k"), filtered=selected)
 
 
-def _found(result: Any) -> Iterator[Found]:
+def _found(result: Any) -> Iterator[SearchResult]:
     scores, ids = result[0], result[1]
     for query, row in enumerate(ids):
         hits = int((row >= 0).sum())  # what is not found is -1, after all that is
@@ -30,7 +30,7 @@ def _found(result: Any) -> Iterator[Found]:
         documents = None
         if kept():
             documents = [document(id_, float(score)) for id_, score in zip(row[:hits], scores[query], strict=False)]
-        yield Found(hits, ends, documents)
+        yield SearchResult(hits, ends, documents)
 
 
 class Faiss:

@@ -8,7 +8,7 @@ from typing import Any
 
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.vectors._search import Asked, Found, Searches, Writes, argument, document, kept, wrap
+from trisignal.clients.vectors._search import Search, Searches, SearchResult, Writes, argument, document, kept, wrap
 from trisignal.formats import text
 
 PROVIDER = "lancedb"
@@ -18,10 +18,10 @@ _SCORES = ("_relevance_score", "_distance", "_score")
 _WORDS = "text"
 
 
-def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     table = getattr(instance, "_table", None)
     words = getattr(instance, "_str_query", None) or getattr(instance, "_query", None)
-    return Asked(
+    return Search(
         PROVIDER,
         text(getattr(table, "name", None)),
         getattr(instance, "_limit", None),
@@ -30,17 +30,17 @@ def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
     )
 
 
-def _asked_later(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _asked_later(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     try:
         request = instance._inner.to_query_request()
     except Exception:  # what the builder asks for is known to its engine only
         request = None
     table = getattr(instance, "_table", None)
     filtered = getattr(request, "filter", None) is not None
-    return Asked(PROVIDER, text(getattr(table, "name", None)), getattr(request, "limit", None), filtered)
+    return Search(PROVIDER, text(getattr(table, "name", None)), getattr(request, "limit", None), filtered)
 
 
-def _found(table: Any) -> Iterator[Found]:
+def _found(table: Any) -> Iterator[SearchResult]:
     rows = table.num_rows
     column = next((name for name in _SCORES if name in table.column_names), None)
     ends: tuple[Any, ...] = ()
@@ -51,11 +51,11 @@ def _found(table: Any) -> Iterator[Found]:
         if kept():
             words = table[_WORDS].to_pylist() if _WORDS in table.column_names else [None] * rows
             documents = [document(None, *row) for row in zip(scores.to_pylist(), words, strict=True)]
-    yield Found(rows, ends, documents)
+    yield SearchResult(rows, ends, documents)
 
 
-def _place(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
-    return Asked(PROVIDER, text(getattr(instance, "name", None)))
+def _place(instance: Any, args: Args, kwargs: Kwargs) -> Search:
+    return Search(PROVIDER, text(getattr(instance, "name", None)))
 
 
 def _rows(args: Args, kwargs: Kwargs) -> Any:

@@ -8,30 +8,30 @@ from typing import Any
 
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.vectors._search import Asked, Found, Searches, Writes, argument, document, kept, wrap
+from trisignal.clients.vectors._search import Search, Searches, SearchResult, Writes, argument, document, kept, wrap
 from trisignal.formats import text, view
 
 PROVIDER = "milvus"
 
 
-def _place(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
-    return Asked(PROVIDER, text(argument(args, kwargs, 0, "collection_name")))
+def _place(instance: Any, args: Args, kwargs: Kwargs) -> Search:
+    return Search(PROVIDER, text(argument(args, kwargs, 0, "collection_name")))
 
 
-def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     filtered = bool(argument(args, kwargs, 2, "filter"))
     return _place(instance, args, kwargs)._replace(top_k=argument(args, kwargs, 3, "limit", 10), filtered=filtered)
 
 
-def _asked_hybrid(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _asked_hybrid(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     return _place(instance, args, kwargs)._replace(top_k=argument(args, kwargs, 3, "limit", 10))
 
 
-def _found(result: Any) -> Iterator[Found]:
+def _found(result: Any) -> Iterator[SearchResult]:
     for query in result:
         hits = list(query)
         ends = (_score(hits[0]), _score(hits[-1])) if hits else ()
-        yield Found(len(hits), ends, [_document(hit) for hit in hits] if kept() else None)
+        yield SearchResult(len(hits), ends, [_document(hit) for hit in hits] if kept() else None)
 
 
 def _score(hit: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, place_of
-from trisignal.clients.vectors._search import Asked, Found, Searches, Writes, argument, document, kept, wrap
+from trisignal.clients.vectors._search import Search, Searches, SearchResult, Writes, argument, document, kept, wrap
 from trisignal.formats import listed, text, view
 
 PROVIDER = "pinecone"
@@ -24,7 +24,7 @@ _CLASSES = (
 _HOSTS = ("host", "_host")
 
 
-def _place(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _place(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     held = next((found for name in _HOSTS if (found := text(getattr(instance, name, None)))), "")
     configured = text(getattr(getattr(instance, "_config", None), "host", None))
     url = held or configured
@@ -32,10 +32,10 @@ def _place(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
     # The host of an index begins with its name and the project's id.
     name = host.partition(".")[0] if host.endswith(".pinecone.io") else ""
     namespace = text(kwargs.get("namespace"))
-    return Asked(PROVIDER, "/".join(part for part in (name, namespace) if part), host=host, port=port)
+    return Search(PROVIDER, "/".join(part for part in (name, namespace) if part), host=host, port=port)
 
 
-def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
+def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     query = view(kwargs.get("query"))
     top_k = kwargs.get("top_k", query.get("top_k"))
     filtered = bool(kwargs.get("filter") or query.get("filter"))
@@ -43,7 +43,7 @@ def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Asked:
     return _place(instance, args, kwargs)._replace(top_k=top_k, filtered=filtered, text=words)
 
 
-def _found(result: Any) -> Iterator[Found]:
+def _found(result: Any) -> Iterator[SearchResult]:
     fields = _mapping(result)
     matches = listed(fields.get("matches"))
     if not matches and (inner := fields.get("result")) is not None:
@@ -55,7 +55,7 @@ def _found(result: Any) -> Iterator[Found]:
         words = [row.get("metadata") or row.get("fields") for row in rows]
         ids = [row.get("id", row.get("_id", row.get("id_"))) for row in rows]
         documents = [document(*row) for row in zip(ids, scores, words, strict=True)]
-    yield Found(len(rows), scores, documents)
+    yield SearchResult(len(rows), scores, documents)
 
 
 class _Members:

@@ -14,7 +14,7 @@ from typing import Any
 from trisignal.call import Draft
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
-from trisignal.clients.vectors._search import Asked, Found, Searches, argument, note, wrap
+from trisignal.clients.vectors._search import Search, Searches, SearchResult, argument, note, wrap
 from trisignal.semconv.values import count
 
 PROVIDER = "pgvector"
@@ -26,7 +26,7 @@ _MOST_SQL = 100_000
 """Characters of a statement that is looked at."""
 
 
-def asked(statement: Any, parameters: Any) -> Asked | None:
+def asked(statement: Any, parameters: Any) -> Search | None:
     """What a statement asks for; None where it does not look for neighbours.
 
     Args:
@@ -44,7 +44,7 @@ def asked(statement: Any, parameters: Any) -> Asked | None:
         return None
     table = _TABLE.search(statement)
     source = "" if table is None else table[1].replace('"', "")
-    return Asked(PROVIDER, source, _limit(statement, parameters), _FILTER.search(statement) is not None)
+    return Search(PROVIDER, source, _limit(statement, parameters), _FILTER.search(statement) is not None)
 
 
 def _limit(statement: str, parameters: Any) -> Any:
@@ -72,7 +72,7 @@ class _Statements(Searches):
     def __init__(self, is_cursor: bool) -> None:
         at = 0 if is_cursor else 1
 
-        def ask(instance: Any, args: Args, kwargs: Kwargs) -> Asked | None:
+        def ask(instance: Any, args: Args, kwargs: Kwargs) -> Search | None:
             statement = argument(args, kwargs, at, "query" if is_cursor else "statement")
             return asked(statement, argument(args, kwargs, at + 1, "params" if is_cursor else "parameters"))
 
@@ -90,7 +90,7 @@ class _Statements(Searches):
         """How many rows the cursor has."""
         rows = count(getattr(draft.exchange, "rowcount", None))
         if rows is not None:
-            note(draft, [Found(rows)])
+            note(draft, [SearchResult(rows)])
         return True
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from trisignal import semconv as names
 from trisignal.operate.alerting.requests import SECONDS, SHARE, WHO
 from trisignal.operate.alerting.spec import Spec
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, Where, bound, enough, raw, too_few
 from trisignal.operate.recordings import W_S, W
 
 
-def capacity(plan: Plan, queries: Queries) -> list[Spec]:
+def capacity(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """What runs short, or helps less than it did."""
     return [_headroom(plan, queries), *_queues(plan, queries), *_caches(plan, queries)]
 
 
-def _headroom(plan: Plan, queries: Queries) -> Spec:
+def _headroom(plan: RulesPlan, queries: Queries) -> Spec:
     by = ("provider", "model")
 
     def expr(where: Where, limit: float) -> str:
@@ -35,7 +35,7 @@ def _headroom(plan: Plan, queries: Queries) -> Spec:
     )  # fmt: skip
 
 
-def _queues(plan: Plan, queries: Queries) -> list[Spec]:
+def _queues(plan: RulesPlan, queries: Queries) -> list[Spec]:
     limits, depth, queue = plan.thresholds, "llm:queue:depth", ("queue",)
     shared = ", ".join(name for name in (*queries.source, "queue") if name != "job")
 
@@ -65,7 +65,7 @@ def _queues(plan: Plan, queries: Queries) -> list[Spec]:
     ]  # fmt: skip
 
 
-def _caches(plan: Plan, queries: Queries) -> list[Spec]:
+def _caches(plan: RulesPlan, queries: Queries) -> list[Spec]:
     limits, hits = plan.thresholds, "llm:cache_hits:ratio"
     missed = f"(1 - {hits}) * llm:cache_lookups:rate30m * 1800 {enough(plan.minimum_bad_events)}"
 

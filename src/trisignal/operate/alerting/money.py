@@ -5,19 +5,19 @@ from __future__ import annotations
 from trisignal import semconv as names
 from trisignal.operate.alerting.requests import SHARE, WHO
 from trisignal.operate.alerting.spec import Spec
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, Where, enough, label, too_few
 
 HOURLY = "llm:cost:hourly_usd"
 
 
-def money(plan: Plan, queries: Queries) -> list[Spec]:
+def money(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """Unusual costs, budgets, waste, and gaps in the figures."""
     cohorts = (_cohort(plan, queries, one) for one in plan.dimensions)
     return [*_unusual(plan, queries), *cohorts, *_budgets(plan, queries), *_gaps(plan, queries)]
 
 
-def _unusual(plan: Plan, queries: Queries) -> list[Spec]:
+def _unusual(plan: RulesPlan, queries: Queries) -> list[Spec]:
     limits, by = plan.thresholds, queries.by
     dear = f"{HOURLY} > {limits.cost_anomaly_floor_usd_per_hour:g}"
     calls = f"llm:cost:calls1h >= {plan.minimum_requests:g}"
@@ -55,7 +55,7 @@ def _unusual(plan: Plan, queries: Queries) -> list[Spec]:
     ]  # fmt: skip
 
 
-def _cohort(plan: Plan, queries: Queries, dimension: str) -> Spec:
+def _cohort(plan: RulesPlan, queries: Queries, dimension: str) -> Spec:
     series, about = "llm:cohort_cost:hourly_usd", f'dimension="{dimension}"'
     camel = "".join(word.capitalize() for word in dimension.split("_"))
     floor = plan.thresholds.cost_anomaly_floor_usd_per_hour
@@ -73,7 +73,7 @@ def _cohort(plan: Plan, queries: Queries, dimension: str) -> Spec:
     )  # fmt: skip
 
 
-def _budgets(plan: Plan, queries: Queries) -> list[Spec]:
+def _budgets(plan: RulesPlan, queries: Queries) -> list[Spec]:
     def refused(where: Where, _: float) -> str:
         return grew(queries, "budget_refused", where, "budget", "key")
 
@@ -104,7 +104,7 @@ def grew(queries: Queries, key: str, where: Where, *by: str) -> str:
     return f"{over} (increase({name}[15m])) > 0 or {over} ({name} unless {name} offset 15m) > 0"
 
 
-def _gaps(plan: Plan, queries: Queries) -> list[Spec]:
+def _gaps(plan: RulesPlan, queries: Queries) -> list[Spec]:
     limits, by, bad = plan.thresholds, queries.by, enough(plan.minimum_bad_events)
     outcome = label(names.OUTCOME)
 

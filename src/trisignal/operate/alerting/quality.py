@@ -6,7 +6,7 @@ from math import isnan, nan
 
 from trisignal import semconv as names
 from trisignal.operate.alerting.spec import Spec
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, Where, enough, label, matcher
 
 EACH_ITS_OWN = nan
@@ -14,7 +14,7 @@ EACH_ITS_OWN = nan
 MEAN, BY_PROMPT = "llm:quality:mean", "llm:quality_by_prompt:mean"
 
 
-def quality(plan: Plan, queries: Queries) -> list[Spec]:
+def quality(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """Scores that are bad, or get worse; none if the plan names no evaluation."""
     if not plan.evaluations:
         return []

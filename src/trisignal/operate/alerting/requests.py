@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.operate.alerting.spec import Spec
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, Where, enough, label, too_few
 from trisignal.operate.recordings import INFERENCE, LONG, W_S, W
 
@@ -14,7 +14,7 @@ SECONDS = "{{ $value | humanizeDuration }}"
 _ENDED = f"llm:requests:ended_rate5m * {W_S}"
 
 
-def requests(plan: Plan, queries: Queries) -> list[Spec]:
+def requests(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """Failures of calls."""
     limits, by = plan.thresholds, queries.by
     bad = enough(plan.minimum_bad_events)
@@ -53,7 +53,7 @@ def requests(plan: Plan, queries: Queries) -> list[Spec]:
     return [*found, *_providers(plan, queries), *(_cohort(plan, queries, one) for one in plan.dimensions)]
 
 
-def _providers(plan: Plan, queries: Queries) -> list[Spec]:
+def _providers(plan: RulesPlan, queries: Queries) -> list[Spec]:
     def down(where: Where, limit: float) -> str:
         tiers = (_none_succeeds(queries, where, windows, limit) for windows in (("1m", "2m"), ("5m",)))
         return "\nor\n".join(f"({tier})" for tier in tiers)
@@ -87,7 +87,7 @@ def _none_succeeds(queries: Queries, where: Where, windows: tuple[str, ...], lim
     return f"{failed} {enough(limit)} unless {succeeded} > 0"
 
 
-def _cohort(plan: Plan, queries: Queries, dimension: str) -> Spec:
+def _cohort(plan: RulesPlan, queries: Queries, dimension: str) -> Spec:
     about = f'dimension="{dimension}"'
     ratio, by = f"llm:cohort_availability:ratio{{{about}}}", queries.labels()
     on = f"on ({by}) group_left ()"
@@ -106,7 +106,7 @@ def _cohort(plan: Plan, queries: Queries, dimension: str) -> Spec:
     )  # fmt: skip
 
 
-def latency(plan: Plan, queries: Queries) -> list[Spec]:
+def latency(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """Slow calls that generate text; embeddings and retrievals are left out."""
     limits, by = plan.thresholds, queries.by
     ok = f'{INFERENCE},{label(names.OUTCOME)}="ok"'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trisignal import semconv as names
 from trisignal.operate.alerting.requests import SHARE
 from trisignal.operate.alerting.spec import Spec
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, Where, enough, label
 from trisignal.semconv.search import DISTANCE, SIMILARITY
 
@@ -14,7 +14,7 @@ _WHAT = f"{{{{ $labels.provider }}}} {{{{ $labels.{SOURCE} }}}}"
 _WEEK_BEFORE = " offset 7d"
 
 
-def retrieval(plan: Plan, queries: Queries) -> list[Spec]:
+def retrieval(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """Empty results, and scores that fell against the week before."""
     limits, by = plan.thresholds, ("provider", SOURCE)
 

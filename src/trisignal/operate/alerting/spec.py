@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from trisignal.errors import ConfigError
 from trisignal.operate.alert_settings import AlertSetting, Override, Setting
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Where
-from trisignal.operate.rules import Alert, Severity
+from trisignal.operate.rules import Rule, Severity
 
 
 class Spec(NamedTuple):
@@ -31,7 +31,7 @@ class Spec(NamedTuple):
     dashboard: str = "overview"
 
 
-def check(plan: Plan, specs: Iterable[Spec]) -> None:
+def check(plan: RulesPlan, specs: Iterable[Spec]) -> None:
     """Refuse settings for alerts that do not exist, and matches of labels that an alert lacks.
 
     Args:
@@ -55,7 +55,7 @@ def check(plan: Plan, specs: Iterable[Spec]) -> None:
                     raise ConfigError(where, label, f"labels of this alert: {', '.join(labels)}", "file")
 
 
-def alerts(plan: Plan, spec: Spec) -> list[Alert]:
+def alerts(plan: RulesPlan, spec: Spec) -> list[Rule]:
     """The alerts that a spec becomes: one, and one more for each override.
 
     Args:
@@ -74,8 +74,8 @@ def alerts(plan: Plan, spec: Spec) -> list[Alert]:
 
 
 def _alert(
-    plan: Plan, spec: Spec, settings: tuple[Setting, ...], where: Where, others: tuple[Override, ...]
-) -> Alert | None:
+    plan: RulesPlan, spec: Spec, settings: tuple[Setting, ...], where: Where, others: tuple[Override, ...]
+) -> Rule | None:
     """One alert, without the series that other entries decide; the first setting that says something counts."""
 
     def first(name: str) -> object:
@@ -93,7 +93,7 @@ def _alert(
     for one in reversed(settings):
         labels |= one.labels
     hold, severity = first("hold"), first("severity")
-    return Alert(
+    return Rule(
         spec.name,
         expr,
         severity if severity in ("critical", "warning", "info") else spec.severity,

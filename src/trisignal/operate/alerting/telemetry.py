@@ -5,7 +5,7 @@ from __future__ import annotations
 from trisignal.operate.alerting.money import grew
 from trisignal.operate.alerting.requests import SECONDS
 from trisignal.operate.alerting.spec import Spec
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, Where
 from trisignal.operate.rules import Severity
 
@@ -13,7 +13,7 @@ CERTAIN_CALLS = 10
 """Calls that should have come: with as many expected, none comes by chance once in 20,000 times."""
 
 
-def telemetry(plan: Plan, queries: Queries) -> list[Spec]:
+def telemetry(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """What says that the figures are not the whole truth."""
 
     def stopped(where: Where, _: float) -> str:

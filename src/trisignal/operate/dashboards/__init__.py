@@ -16,13 +16,13 @@ from trisignal.operate.dashboards import (
     slo,
     tenants,
 )
-from trisignal.operate.dashboards.pages import Page
+from trisignal.operate.dashboards.pages import DashboardPage
 from trisignal.operate.dashboards.selection import Selection
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 
-__all__ = ["DASHBOARDS", "Page", "Selection", "pages"]
+__all__ = ["DASHBOARDS", "DashboardPage", "Selection", "pages"]
 
-DASHBOARDS: tuple[Callable[[Selection], Page], ...] = (
+DASHBOARDS: tuple[Callable[[Selection], DashboardPage], ...] = (
     overview.page,
     slo.page,
     latency.page,
@@ -37,7 +37,7 @@ DASHBOARDS: tuple[Callable[[Selection], Page], ...] = (
 """All of them, in the order in which a reader needs them."""
 
 
-def pages(plan: Plan) -> list[Page]:
+def pages(plan: RulesPlan) -> list[DashboardPage]:
     """All dashboards of a plan; one without rows has nothing to show."""
     made = (page(Selection(plan)) for page in DASHBOARDS)
     return [page for page in made if page.rows]

@@ -6,7 +6,7 @@ Needs the call log in Loki, and traces in Tempo; without these data sources the 
 from __future__ import annotations
 
 from trisignal import semconv as names
-from trisignal.operate.dashboards.pages import Column, Page, Panel, Query, Row
+from trisignal.operate.dashboards.pages import Column, DashboardPage, Expr, Panel, PanelRow
 from trisignal.operate.dashboards.selection import RANGE, Selection
 from trisignal.operate.queries import label
 
@@ -17,14 +17,14 @@ TITLES = (("trace_id", "Trace"), ("service_name", "Service"), (PROVIDER, "Provid
 MOST = 20
 
 
-def page(chosen: Selection) -> Page:
+def page(chosen: Selection) -> DashboardPage:
     """The dashboard."""
     rows = (
-        Row("From the call log (Loki)", _from_logs()),
-        Row("Traces (Tempo)", _from_traces(chosen)),
-        Row("Failed calls", (_failed(),)),
+        PanelRow("From the call log (Loki)", _from_logs()),
+        PanelRow("Traces (Tempo)", _from_traces(chosen)),
+        PanelRow("Failed calls", (_failed(),)),
     )
-    return Page("calls", "LLM calls", "Which calls were slow, dear, or failed?", rows)
+    return DashboardPage("calls", "LLM calls", "Which calls were slow, dear, or failed?", rows)
 
 
 def _lines(*conditions: str) -> str:
@@ -36,7 +36,7 @@ def _lines(*conditions: str) -> str:
 def _highest(title: str, field: str, column: Column, description: str) -> Panel:
     """Calls with the highest value of a field, each with its trace."""
     each = f"max by ({', '.join(SHOWN)}) (max_over_time({_lines()} | unwrap {field} | __error__=``[{RANGE}]))"
-    query = Query(f"topk({MOST}, {each})", language="logql")
+    query = Expr(f"topk({MOST}, {each})", language="logql")
     return Panel(title, "table", column.unit, (query,), description, 12, columns=(column,), titles=TITLES)
 
 
@@ -52,7 +52,7 @@ def _from_traces(chosen: Selection) -> tuple[Panel, ...]:
     which = f'span.{names.REQUEST_MODEL} =~ "${{model:regex}}"'
 
     def found(title: str, condition: str, description: str) -> Panel:
-        query = Query(f"{{ {which} && {condition} }}", language="traceql")
+        query = Expr(f"{{ {which} && {condition} }}", language="traceql")
         return Panel(title, "traces", "short", (query,), description)
 
     return (
@@ -65,5 +65,5 @@ def _from_traces(chosen: Selection) -> tuple[Panel, ...]:
 
 
 def _failed() -> Panel:
-    query = Query(_lines('llm_outcome=~"error|cancelled|abandoned"'), language="logql")
+    query = Expr(_lines('llm_outcome=~"error|cancelled|abandoned"'), language="logql")
     return Panel("Lines of failed calls", "logs", "short", (query,), "The newest first; details have all fields.", 24)

@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from trisignal import semconv as names
 from trisignal.operate.dashboards.grafana_panels import PROMETHEUS, explore, panel_of
-from trisignal.operate.dashboards.pages import Page, Variable
+from trisignal.operate.dashboards.pages import DashboardPage, Variable
 from trisignal.operate.dashboards.selection import SERVICE
 from trisignal.operate.queries import label
 
@@ -21,7 +21,7 @@ TAG = "trisignal"
 _GRAFANA = models.DataSourceRef(type_val="grafana", uid="-- Grafana --")
 
 
-def render(page: Page, variables: tuple[Variable, ...]) -> dict[str, Any]:
+def render(page: DashboardPage, variables: tuple[Variable, ...]) -> dict[str, Any]:
     """A dashboard as Grafana reads it from a file.
 
     Args:

@@ -29,7 +29,7 @@ from grafana_foundation_sdk.models import heatmap as heatmap_models
 from grafana_foundation_sdk.models import prometheus as prometheus_models
 
 from trisignal import semconv as names
-from trisignal.operate.dashboards.pages import Kind, Language, Panel, Query
+from trisignal.operate.dashboards.pages import Expr, Kind, Language, Panel
 
 PROMETHEUS = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _SOURCES: dict[Language, models.DataSourceRef] = {
@@ -76,7 +76,7 @@ def panel_of(panel: Panel) -> Any:
     return made
 
 
-def _promql(kind: Kind, query: Query, name: str) -> Any:
+def _promql(kind: Kind, query: Expr, name: str) -> Any:
     made = prometheus.Dataquery().expr(query.shown).ref_id(name).legend_format(query.legend)
     made = made.instant() if kind in _AT_ONCE else made.range().exemplar(query.exemplars)
     if kind == "table":
@@ -86,12 +86,12 @@ def _promql(kind: Kind, query: Query, name: str) -> Any:
     return made
 
 
-def _logql(kind: Kind, query: Query, name: str) -> Any:
+def _logql(kind: Kind, query: Expr, name: str) -> Any:
     made = loki.Dataquery().expr(query.expr).ref_id(name)
     return made.query_type("range").max_lines(_ROWS) if kind == "logs" else made.query_type("instant")
 
 
-def _traceql(kind: Kind, query: Query, name: str) -> Any:
+def _traceql(kind: Kind, query: Expr, name: str) -> Any:
     return tempo.TempoQuery().query(query.expr).ref_id(name).query_type("traceql").limit(_ROWS)
 
 
@@ -215,4 +215,4 @@ _STYLES: dict[Kind, Callable[[Panel], Any]] = {
     "logs": _logs,
     "traces": _traces,
 }
-_TARGETS: dict[Language, Callable[[Kind, Query, str], Any]] = {"promql": _promql, "logql": _logql, "traceql": _traceql}
+_TARGETS: dict[Language, Callable[[Kind, Expr, str], Any]] = {"promql": _promql, "logql": _logql, "traceql": _traceql}

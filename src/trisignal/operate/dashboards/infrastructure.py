@@ -7,7 +7,7 @@ Text Generation Inference, Triton, kube-state-metrics and cAdvisor.
 from __future__ import annotations
 
 from trisignal import semconv as names
-from trisignal.operate.dashboards.pages import Page, Panel, Query, Row, Variable
+from trisignal.operate.dashboards.pages import DashboardPage, Expr, Panel, PanelRow, Variable
 from trisignal.operate.dashboards.selection import NAMED, RATE, Selection, legend
 
 MODEL = names.REQUEST_MODEL
@@ -16,22 +16,22 @@ _GPU = "GPU {{gpu}} {{Hostname}}"
 _MIB = 1024 * 1024
 
 
-def page(chosen: Selection) -> Page:
+def page(chosen: Selection) -> DashboardPage:
     """The dashboard."""
     rows = (
-        Row("Served and waiting", _ours(chosen)),
-        Row("Model servers (vLLM, TGI, Triton)", _servers(chosen)),
-        Row("GPUs (DCGM exporter)", _gpus()),
-        Row("Pods (kube-state-metrics, cAdvisor)", _pods()),
-        Row("Autoscalers (kube-state-metrics)", _scalers()),
-        Row("Telemetry itself", _telemetry(chosen)),
+        PanelRow("Served and waiting", _ours(chosen)),
+        PanelRow("Model servers (vLLM, TGI, Triton)", _servers(chosen)),
+        PanelRow("GPUs (DCGM exporter)", _gpus()),
+        PanelRow("Pods (kube-state-metrics, cAdvisor)", _pods()),
+        PanelRow("Autoscalers (kube-state-metrics)", _scalers()),
+        PanelRow("Telemetry itself", _telemetry(chosen)),
     )
     namespace = Variable("namespace", "Namespace", "kube_pod_info", "namespace")
-    return Page("infrastructure", "LLM infrastructure", "Is it the machine?", rows, (namespace,))
+    return DashboardPage("infrastructure", "LLM infrastructure", "Is it the machine?", rows, (namespace,))
 
 
-def _theirs(*queries: tuple[str, str]) -> tuple[Query, ...]:
-    return tuple(Query(expr, shown, foreign=True) for expr, shown in queries)
+def _theirs(*queries: tuple[str, str]) -> tuple[Expr, ...]:
+    return tuple(Expr(expr, shown, foreign=True) for expr, shown in queries)
 
 
 def _vllm(name: str) -> str:
@@ -46,24 +46,24 @@ def _p95(buckets: str, by: str) -> str:
 def _ours(chosen: Selection) -> tuple[Panel, ...]:
     served = chosen.sum("server_duration", MODEL, suffix="_count")
     waiting = (
-        Query(chosen.gauge("active", MODEL, matcher=NAMED, within="avg"), legend(MODEL)),
-        Query(chosen.gauge("queue_depth", "queue", within="max"), "queue {{queue}}"),
+        Expr(chosen.gauge("active", MODEL, matcher=NAMED, within="avg"), legend(MODEL)),
+        Expr(chosen.gauge("queue_depth", "queue", within="max"), "queue {{queue}}"),
     )
     return (
         Panel("In flight and queued", "lines", "short", waiting, "On the side of the application.", 6),
-        Panel("Served requests", "stack", "reqps", (Query(served, legend(MODEL)),),
+        Panel("Served requests", "stack", "reqps", (Expr(served, legend(MODEL)),),
               "By `ServerMiddleware`, where this application is the server.", 6),
         Panel("Served: p95 to first token", "lines", "s",
-              (Query(chosen.quantile(0.95, "server_first_token", MODEL), legend(MODEL)),), width=6),
+              (Expr(chosen.quantile(0.95, "server_first_token", MODEL), legend(MODEL)),), width=6),
         Panel("Served: p95 per output token", "lines", "s",
-              (Query(chosen.quantile(0.95, "server_per_token", MODEL), legend(MODEL)),), width=6),
+              (Expr(chosen.quantile(0.95, "server_per_token", MODEL), legend(MODEL)),), width=6),
     )  # fmt: skip
 
 
 def _servers(chosen: Selection) -> tuple[Panel, ...]:
     queued = _p95(_vllm("request_queue_time_seconds_bucket"), "model_name")
     first = (
-        Query(chosen.quantile(0.95, "first_token", MODEL), f"client {legend(MODEL)}"),
+        Expr(chosen.quantile(0.95, "first_token", MODEL), f"client {legend(MODEL)}"),
         *_theirs((_p95(_vllm("time_to_first_token_seconds_bucket"), "model_name"), "vLLM {{model_name}}"),
                  (queued, "vLLM {{model_name}}, of that queued")),
     )  # fmt: skip
@@ -140,7 +140,7 @@ def _scalers() -> tuple[Panel, ...]:
 def _telemetry(chosen: Selection) -> tuple[Panel, ...]:
     def count(title: str, key: str, description: str, colour: str = "red") -> Panel:
         limits = ((1, colour),) if colour else ()
-        return Panel(title, "stat", "short", (Query(chosen.grown(key), or_zero=True),), description, 4, limits)
+        return Panel(title, "stat", "short", (Expr(chosen.grown(key), or_zero=True),), description, 4, limits)
 
     age = f"time() - max({chosen.series('price_table_timestamp')})"
     days = chosen.plan.thresholds.price_table_days
@@ -150,5 +150,5 @@ def _telemetry(chosen: Selection) -> tuple[Panel, ...]:
         count("Dropped", "dropped", "Telemetry that was lost; its label `queue` says where."),
         count("Redacted", "redactions", "Texts that the redactor replaced.", ""),
         count("Redaction failed", "redaction_failures", "Contents dropped as the redactor raised."),
-        Panel("Age of the prices", "stat", "s", (Query(age),), "Of the price table.", 4, ((days * 86400, "orange"),)),
+        Panel("Age of the prices", "stat", "s", (Expr(age),), "Of the price table.", 4, ((days * 86400, "orange"),)),
     )  # fmt: skip

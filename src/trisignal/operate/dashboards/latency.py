@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from trisignal import semconv as names
-from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
+from trisignal.operate.dashboards.pages import DashboardPage, Expr, Panel, PanelRow
 from trisignal.operate.dashboards.selection import ANSWERED, HOUR, Selection, legend
 
 MODEL = names.REQUEST_MODEL
 QUANTILES = (0.5, 0.95, 0.99)
 
 
-def page(chosen: Selection) -> Page:
+def page(chosen: Selection) -> DashboardPage:
     """The dashboard."""
     rows = (
-        Row("Whole calls", _calls(chosen)),
-        Row("Streaming", _streaming(chosen)),
-        Row("Around the calls", _around(chosen)),
+        PanelRow("Whole calls", _calls(chosen)),
+        PanelRow("Streaming", _streaming(chosen)),
+        PanelRow("Around the calls", _around(chosen)),
     )
-    return Page("latency", "LLM latency and streaming", "Where does the time go?", rows)
+    return DashboardPage("latency", "LLM latency and streaming", "Where does the time go?", rows)
 
 
-def _quantiles(chosen: Selection, key: str, matcher: str = "", name: str = "") -> tuple[Query, ...]:
+def _quantiles(chosen: Selection, key: str, matcher: str = "", name: str = "") -> tuple[Expr, ...]:
     return tuple(
-        Query(chosen.quantile(q, key, matcher=matcher), f"{name} p{q * 100:g}".strip(), exemplars=True)
+        Expr(chosen.quantile(q, key, matcher=matcher), f"{name} p{q * 100:g}".strip(), exemplars=True)
         for q in QUANTILES
     )
 
 
 def _by_model(chosen: Selection, title: str, key: str, matcher: str = "", unit: str = "s") -> Panel:
-    query = Query(chosen.quantile(0.95, key, MODEL, matcher=matcher), legend(MODEL), exemplars=unit == "s")
+    query = Expr(chosen.quantile(0.95, key, MODEL, matcher=matcher), legend(MODEL), exemplars=unit == "s")
     return Panel(title, "lines", unit, (query,))
 
 
 def _heatmap(chosen: Selection, title: str, key: str, matcher: str = "", unit: str = "s") -> Panel:
     buckets = chosen.sum(key, "le", matcher=matcher, suffix="_bucket")
-    return Panel(title, "heatmap", unit, (Query(buckets, "{{le}}"),), "Calls per second in each bucket.")
+    return Panel(title, "heatmap", unit, (Expr(buckets, "{{le}}"),), "Calls per second in each bucket.")
 
 
 def _calls(chosen: Selection) -> tuple[Panel, ...]:
@@ -45,18 +45,18 @@ def _calls(chosen: Selection) -> tuple[Panel, ...]:
         _heatmap(chosen, "Latency distribution", "inference_duration", ANSWERED),
         _by_model(chosen, "p95 latency by model", "inference_duration", ANSWERED),
         Panel("p95 latency by endpoint", "lines", "s",
-              (Query(chosen.quantile(0.95, "inference_duration", names.SERVER_ADDRESS, matcher=ANSWERED),
+              (Expr(chosen.quantile(0.95, "inference_duration", names.SERVER_ADDRESS, matcher=ANSWERED),
                      legend(names.SERVER_ADDRESS)),),
               "By the address that calls went to: regions and deployments of one model.", 12),
         Panel("p95 latency, and the same hour of last week", "lines", "s",
-              (Query(hourly, "now"), Query(chosen.earlier(hourly, HOUR, 1), "1 w ago", later=True)),
+              (Expr(hourly, "now"), Expr(chosen.earlier(hourly, HOUR, 1), "1 w ago", later=True)),
               "Successful calls of an hour.", 12),
     )  # fmt: skip
 
 
 def _streaming(chosen: Selection) -> tuple[Panel, ...]:
     first = tuple(
-        Query(chosen.quantile(q, key), f"{name} p{q * 100:g}", exemplars=True)
+        Expr(chosen.quantile(q, key), f"{name} p{q * 100:g}", exemplars=True)
         for key, name in (("first_token", "token"), ("first_answer", "answer"))
         for q in (0.5, 0.95)
     )
@@ -71,7 +71,7 @@ def _streaming(chosen: Selection) -> tuple[Panel, ...]:
               "Time between two chunks of a stream; long gaps are seen as stutter."),
         Panel("First chunk", "lines", "s", _quantiles(chosen, "first_chunk"),
               "Time to the first chunk of any kind, as the conventions measure it."),
-        Panel("Output speed by model", "lines", "suffix: tok/s", (Query(speed, legend(MODEL)),),
+        Panel("Output speed by model", "lines", "suffix: tok/s", (Expr(speed, legend(MODEL)),),
               "Tokens per second of one stream after its first token, on average."),
         _by_model(chosen, "p95 output length by model", length, side, "short"),
         _heatmap(chosen, "Output length in tokens", length, side, "short"),
@@ -83,8 +83,8 @@ def _streaming(chosen: Selection) -> tuple[Panel, ...]:
 def _around(chosen: Selection) -> tuple[Panel, ...]:
     share = f"{chosen.sum('stage_duration', 'stage', suffix='_sum')}"
     return (
-        Panel("Time in stages", "stack", "s", (Query(share, "{{stage}}"),),
+        Panel("Time in stages", "stack", "s", (Expr(share, "{{stage}}"),),
               "Seconds spent in each stage, per second of the clock.", 12),
         Panel("p95 by stage", "lines", "s",
-              (Query(chosen.quantile(0.95, "stage_duration", "stage"), "{{stage}}", exemplars=True),), width=12),
+              (Expr(chosen.quantile(0.95, "stage_duration", "stage"), "{{stage}}", exemplars=True),), width=12),
     )  # fmt: skip

@@ -16,7 +16,7 @@ STAT_HEIGHT, HEIGHT = 4, 8
 """Heights in units of Grafana's grid, which is 24 units wide."""
 
 
-class Query(NamedTuple):
+class Expr(NamedTuple):
     """One query of a panel."""
 
     expr: str
@@ -51,7 +51,7 @@ class Panel(NamedTuple):
     kind: Kind
     unit: str
     """Id of a unit in Grafana."""
-    queries: tuple[Query, ...]
+    queries: tuple[Expr, ...]
     description: str = ""
     width: int = 8
     limits: tuple[tuple[float, str], ...] = ()
@@ -79,7 +79,7 @@ class Panel(NamedTuple):
         return STAT_HEIGHT if self.kind == "stat" and not self.tall else HEIGHT
 
 
-class Row(NamedTuple):
+class PanelRow(NamedTuple):
     """Panels under one heading."""
 
     title: str
@@ -96,13 +96,13 @@ class Variable(NamedTuple):
     label: str
 
 
-class Page(NamedTuple):
+class DashboardPage(NamedTuple):
     """One dashboard."""
 
     name: str
     title: str
     description: str
-    rows: tuple[Row, ...]
+    rows: tuple[PanelRow, ...]
     variables: tuple[Variable, ...] = ()
     """Beyond those that all dashboards have."""
 

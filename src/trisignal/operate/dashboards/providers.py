@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trisignal import semconv as names
-from trisignal.operate.dashboards.pages import Page, Panel, Query, Row
+from trisignal.operate.dashboards.pages import DashboardPage, Expr, Panel, PanelRow
 from trisignal.operate.dashboards.selection import ENDED, Selection, legend
 from trisignal.operate.queries import label
 
@@ -13,24 +13,24 @@ THEIRS = f'{label(KIND)}=~"connection|server|overloaded|timeout|rate_limit"'
 PERCENT = "percentunit"
 
 
-def page(chosen: Selection) -> Page:
+def page(chosen: Selection) -> DashboardPage:
     """The dashboard."""
     rows = (
-        Row("Health", _health(chosen)),
-        Row("Rate limits and retries", _limits(chosen)),
-        Row("Queues and caches", _before(chosen)),
+        PanelRow("Health", _health(chosen)),
+        PanelRow("Rate limits and retries", _limits(chosen)),
+        PanelRow("Queues and caches", _before(chosen)),
     )
-    return Page("providers", "LLM providers", "Is it us, or is it them?", rows)
+    return DashboardPage("providers", "LLM providers", "Is it us, or is it them?", rows)
 
 
 def _health(chosen: Selection) -> tuple[Panel, ...]:
     ended = chosen.sum("requests", PROVIDER, matcher=ENDED)
     theirs = chosen.ratio(chosen.sum("errors", PROVIDER, matcher=THEIRS), ended)
-    errors = Query(chosen.sum("errors", PROVIDER, KIND), legend(PROVIDER, KIND))
-    up = Query(chosen.gauge("provider_up", PROVIDER, over="min"), legend(PROVIDER))
-    slow = Query(chosen.quantile(0.95, "probe_duration", PROVIDER), legend(PROVIDER))
+    errors = Expr(chosen.sum("errors", PROVIDER, KIND), legend(PROVIDER, KIND))
+    up = Expr(chosen.gauge("provider_up", PROVIDER, over="min"), legend(PROVIDER))
+    slow = Expr(chosen.quantile(0.95, "probe_duration", PROVIDER), legend(PROVIDER))
     return (
-        Panel("Health", "history", PERCENT, (Query(f"1 - ({theirs})", legend(PROVIDER)),),
+        Panel("Health", "history", PERCENT, (Expr(f"1 - ({theirs})", legend(PROVIDER)),),
               "Share of the calls without an error of the provider, the network or a limit.", 12,
               top=1, good_is_high=True),
         Panel("Errors by provider and kind", "stack", "cps", (errors,), width=12),
@@ -51,20 +51,20 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
     refused = chosen.ratio(limited, chosen.sum("requests", MODEL, matcher=ENDED))
     each = legend(MODEL, "resource")
     return (
-        Panel("Headroom", "lines", PERCENT, (Query(room, each),),
+        Panel("Headroom", "lines", PERCENT, (Expr(room, each),),
               "Part of the rate limit that is left, as last reported by the provider.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
-        Panel("Headroom in an hour", "lines", PERCENT, (Query(soon, each),),
+        Panel("Headroom in an hour", "lines", PERCENT, (Expr(soon, each),),
               "The line of the last half hour, continued: at 0 calls are refused.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
-        Panel("Refused by rate limits", "lines", PERCENT, (Query(refused, legend(MODEL)),),
+        Panel("Refused by rate limits", "lines", PERCENT, (Expr(refused, legend(MODEL)),),
               "Share of the calls that ended so, retries and all.", 12, ((thresholds.rate_limited_ratio, "red"),)),
         Panel("Retries per call", "lines", "short",
-              (Query(chosen.ratio(chosen.sum("retries", MODEL), chosen.sum("requests", MODEL, matcher=ENDED)),
+              (Expr(chosen.ratio(chosen.sum("retries", MODEL), chosen.sum("requests", MODEL, matcher=ENDED)),
                      legend(MODEL)),),
               "Hidden in the client: they add to latency before they show as errors.", 12,
               ((thresholds.retries_per_request, "red"),)),
-        Panel("Retries by kind", "stack", "cps", (Query(chosen.sum("retries", KIND), legend(KIND)),), width=12),
+        Panel("Retries by kind", "stack", "cps", (Expr(chosen.sum("retries", KIND), legend(KIND)),), width=12),
     )  # fmt: skip
 
 
@@ -72,14 +72,14 @@ def _before(chosen: Selection) -> tuple[Panel, ...]:
     hits, all_of_them = (
         chosen.sum("cache_requests", "cache", matcher=which) for which in ('result="hit"', "")
     )  # fmt: skip
-    waits = tuple(Query(chosen.quantile(q, "queue_wait", "queue"), f"{{{{queue}}}} p{q * 100:g}") for q in (0.5, 0.95))
+    waits = tuple(Expr(chosen.quantile(q, "queue_wait", "queue"), f"{{{{queue}}}} p{q * 100:g}") for q in (0.5, 0.95))
     return (
         Panel("Queue depth", "lines", "short",
-              (Query(chosen.gauge("queue_depth", "queue", within="max"), "{{queue}}"),),
+              (Expr(chosen.gauge("queue_depth", "queue", within="max"), "{{queue}}"),),
               "The highest between two points.", 6),
         Panel("Wait in the queue", "lines", "s", waits, width=6),
-        Panel("Cache hits", "lines", PERCENT, (Query(chosen.ratio(hits, all_of_them), "{{cache}}"),),
+        Panel("Cache hits", "lines", PERCENT, (Expr(chosen.ratio(hits, all_of_them), "{{cache}}"),),
               "Of the application's own caches.", 6, top=1),
         Panel("Cache look-ups", "stack", "cps",
-              (Query(chosen.sum("cache_requests", "cache", "result"), "{{cache}} {{result}}"),), width=6),
+              (Expr(chosen.sum("cache_requests", "cache", "result"), "{{cache}} {{result}}"),), width=6),
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trisignal import semconv as names
 from trisignal.operate.dashboards.pages import Variable
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, label, one_of
 
 RATE = "$__rate_interval"
@@ -38,7 +38,7 @@ class Selection:
         plan: Profile, prefix, dimensions and objectives.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: RulesPlan) -> None:
         self.plan = plan
         self._queries = Queries(plan)
         self._metrics = names.profile(plan.metric_profile)

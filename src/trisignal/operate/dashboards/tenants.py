@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from trisignal.operate.dashboards.pages import Column, Page, Panel, Query, Row
+from trisignal.operate.dashboards.pages import Column, DashboardPage, Expr, Panel, PanelRow
 from trisignal.operate.dashboards.selection import ANSWERED, ENDED, ERROR, HOUR, RANGE, Selection
 
 USD, PERCENT = "currencyUSD", "percentunit"
 MOST = 50
 
 
-def page(chosen: Selection) -> Page:
+def page(chosen: Selection) -> DashboardPage:
     """The dashboard; a plan has it if it has dimensions."""
-    rows = tuple(Row(f"By {name.replace('_', ' ')}", _dimension(chosen, name)) for name in chosen.plan.dimensions)
-    return Page("tenants", "LLM tenants", "Who uses it, who pays for it, and for whom does it fail?", rows)
+    rows = tuple(PanelRow(f"By {name.replace('_', ' ')}", _dimension(chosen, name)) for name in chosen.plan.dimensions)
+    return DashboardPage("tenants", "LLM tenants", "Who uses it, who pays for it, and for whom does it fail?", rows)
 
 
 def _dimension(chosen: Selection, name: str) -> tuple[Panel, ...]:
@@ -31,8 +31,8 @@ def _dimension(chosen: Selection, name: str) -> tuple[Panel, ...]:
     hourly = f"{chosen.sum('cost', name, window=HOUR)} * 3600"
     return (
         Panel(f"{title}: calls and money", "table", "short",
-              tuple(Query(expr) for _, expr in columns),
+              tuple(Expr(expr) for _, expr in columns),
               "In this time range.", 24, columns=tuple(column for column, _ in columns), titles=((name, title),)),
-        Panel(f"Cost per hour by {title.lower()}", "stack", USD, (Query(hourly, shown),), "Over the last hour.", 12),
-        Panel(f"Failing by {title.lower()}", "lines", PERCENT, (Query(chosen.failing(name), shown),), width=12),
+        Panel(f"Cost per hour by {title.lower()}", "stack", USD, (Expr(hourly, shown),), "Over the last hour.", 12),
+        Panel(f"Failing by {title.lower()}", "lines", PERCENT, (Expr(chosen.failing(name), shown),), width=12),
     )  # fmt: skip

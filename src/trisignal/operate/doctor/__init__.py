@@ -12,8 +12,8 @@ from trisignal.engine import state
 from trisignal.errors import ConfigError, TrisignalError
 from trisignal.operate.doctor import application, export, install, machine, metrics, readers, settings, store, workers
 from trisignal.operate.doctor.findings import Finding, grouped, verdict
-from trisignal.operate.objectives import Plan
-from trisignal.operate.scrape import Page
+from trisignal.operate.objectives import RulesPlan
+from trisignal.operate.scrape import Scrape
 
 __all__ = ["Finding", "examine", "verdict"]
 
@@ -22,7 +22,7 @@ def examine(
     *,
     url: str = "",
     headers: Mapping[str, str] | None = None,
-    plan: Plan | None = None,
+    plan: RulesPlan | None = None,
     queries: Mapping[str, Sequence[str]] | None = None,
     timeout_s: float = 5.0,
     imported: bool = False,
@@ -68,12 +68,12 @@ def _tracer_provider() -> object:
 
 
 def _page(
-    url: str, headers: Mapping[str, str], plan: Plan | None, queries: Mapping[str, Sequence[str]], timeout_s: float
+    url: str, headers: Mapping[str, str], plan: RulesPlan | None, queries: Mapping[str, Sequence[str]], timeout_s: float
 ) -> Iterator[Finding]:
     if url:
         yield from workers.check(url, headers, timeout_s)
         for found in metrics.check(url, headers, _max_label_sets(), timeout_s):
-            if isinstance(found, Page):
+            if isinstance(found, Scrape):
                 yield from _readers(found, plan, queries)
             else:
                 yield found
@@ -89,9 +89,9 @@ def _max_label_sets() -> int:
         return config.Settings().max_label_sets
 
 
-def _readers(page: Page, plan: Plan | None, queries: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+def _readers(page: Scrape, plan: RulesPlan | None, queries: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     if plan is None:
-        plan = Plan.model_validate({"metric_profile": page.profile, "metric_prefix": page.prefix})
+        plan = RulesPlan.model_validate({"metric_profile": page.profile, "metric_prefix": page.prefix})
     series = readers.recorded(plan)
     yield from readers.check(page, readers.of_plan(plan), series, "the rules of trisignal rules")
     for source, readings in queries.items():

@@ -11,7 +11,7 @@ from trisignal import semconv as names
 from trisignal.operate.doctor import machine
 from trisignal.operate.doctor.findings import Finding
 from trisignal.operate.queries import label
-from trisignal.operate.scrape import ACCEPT, OPENMETRICS, Answer, Page, Unreachable, fetch, parse
+from trisignal.operate.scrape import ACCEPT, OPENMETRICS, Answer, Scrape, Unreachable, fetch, parse
 
 CHECK = "metrics"
 CARDINALITY = "cardinality"
@@ -20,7 +20,7 @@ _NEARLY = 0.8
 _MANY_SAMPLES = 50_000
 
 
-def check(url: str, headers: Mapping[str, str], max_label_sets: int, timeout_s: float) -> Iterator[Finding | Page]:
+def check(url: str, headers: Mapping[str, str], max_label_sets: int, timeout_s: float) -> Iterator[Finding | Scrape]:
     """Look at a page; it comes last, where it can be read and has metrics of ours.
 
     Args:
@@ -59,7 +59,7 @@ def check(url: str, headers: Mapping[str, str], max_label_sets: int, timeout_s: 
     yield page
 
 
-def _form(url: str, answer: Answer, page: Page, took_s: float) -> Finding:
+def _form(url: str, answer: Answer, page: Scrape, took_s: float) -> Finding:
     size = f"{page.count()} samples in {took_s:.2f} s"
     if answer.content_type.startswith(OPENMETRICS):
         return Finding(CHECK, "ok", f"{url} is valid OpenMetrics: {size}")
@@ -67,7 +67,7 @@ def _form(url: str, answer: Answer, page: Page, took_s: float) -> Finding:
                    "serve trisignal.metrics_app(), which speaks OpenMetrics")  # fmt: skip
 
 
-def _content(page: Page, max_label_sets: int) -> Iterator[Finding]:
+def _content(page: Scrape, max_label_sets: int) -> Iterator[Finding]:
     prefix = f", prefix {page.prefix}" if page.prefix else ""
     yield Finding(CHECK, "ok", f"metrics of trisignal are there: profile {page.profile}{prefix}")
     if not page.total("requests"):
@@ -81,7 +81,7 @@ def _content(page: Page, max_label_sets: int) -> Iterator[Finding]:
         yield machine.age(days, f"the price table in use there is of {time.strftime('%Y-%m-%d', time.gmtime(made_s))}")
 
 
-def _size(page: Page, max_label_sets: int) -> Iterator[Finding]:
+def _size(page: Scrape, max_label_sets: int) -> Iterator[Finding]:
     sets: dict[str, int] = {}
     for metric in names.profile(page.profile).values():
         name = page.prefix + metric.prometheus_name
@@ -108,7 +108,7 @@ def _size(page: Page, max_label_sets: int) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _pairs(page: Page) -> str:
+def _pairs(page: Scrape) -> str:
     """What the limit means for models: each has a label set per outcome."""
     known = {
         tuple(sorted((k, v) for k, v in one.labels.items() if k != label(names.OUTCOME)))
@@ -117,7 +117,7 @@ def _pairs(page: Page) -> str:
     return f"{_SETS_OF_A_MODEL} for each model with its provider and dimensions, of which there are {len(known)}"
 
 
-def _remedy(page: Page, name: str) -> str:
+def _remedy(page: Scrape, name: str) -> str:
     """What to do about a metric with too many label sets: it depends on the label that has most values."""
     values: dict[str, set[str]] = {}
     for one in page.samples.get(name) or page.samples.get(f"{name}_count", []):
@@ -153,7 +153,7 @@ _COUNTED: tuple[tuple[str, str, str, str], ...] = (
 _TITLES = {"unpriced": "every call with usage has a price", "usage_missing": "every successful call has token usage"}
 
 
-def _counted(page: Page) -> Iterator[Finding]:
+def _counted(page: Scrape) -> Iterator[Finding]:
     for key, by, said, do in _COUNTED:
         found: Counter[str] = Counter()
         for series in page.series(key):

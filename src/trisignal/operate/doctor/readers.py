@@ -13,10 +13,10 @@ from trisignal import semconv as names
 from trisignal.errors import ConfigError, MissingExtraError
 from trisignal.operate import rule_files
 from trisignal.operate.doctor.findings import Finding
-from trisignal.operate.objectives import Plan
+from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import SHORT, label
 from trisignal.operate.rules import Record
-from trisignal.operate.scrape import Page
+from trisignal.operate.scrape import Scrape
 
 CHECK = "rules"
 _SUFFIXES = ("_bucket", "_sum", "_count", "_created")
@@ -32,7 +32,7 @@ _GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\b\s*(
 _WORDS = frozenset({"and", "or", "unless", "bool", "offset", "inf", "nan", "atan2", "start", "end"})
 
 
-class Asked(NamedTuple):
+class ReadPages(NamedTuple):
     """One metric in a query."""
 
     metric: str
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
     """Labels that it is selected by."""
 
 
-def asked(query: str) -> list[Asked]:
+def asked(query: str) -> list[ReadPages]:
     """The metrics that a query selects; what Grafana fills in (``$name``) is passed over.
 
     Args:
@@ -51,16 +51,16 @@ def asked(query: str) -> list[Asked]:
     found = []
     for name, follows in _NAME.findall(bare):
         if follows != "(" and name.lower() not in _WORDS:  # else it is a function or an operator
-            found.append(Asked(name, frozenset(_MATCHER.findall(follows))))
+            found.append(ReadPages(name, frozenset(_MATCHER.findall(follows))))
     return found
 
 
-def of_plan(plan: Plan) -> list[str]:
+def of_plan(plan: RulesPlan) -> list[str]:
     """Queries of the rules that `trisignal rules` writes."""
     return [rule.expr for group in rule_files.groups(plan) for rule in group.rules]
 
 
-def recorded(plan: Plan) -> frozenset[str]:
+def recorded(plan: RulesPlan) -> frozenset[str]:
     """Series that these rules record."""
     return frozenset(
         rule.record for group in rule_files.groups(plan) for rule in group.rules if isinstance(rule, Record)
@@ -106,7 +106,7 @@ def _expressions(node: Any) -> Iterator[str]:
             yield from _expressions(value)
 
 
-def check(page: Page, queries: Iterable[str], series: frozenset[str], source: str) -> Iterator[Finding]:
+def check(page: Scrape, queries: Iterable[str], series: frozenset[str], source: str) -> Iterator[Finding]:
     """Compare what queries ask for with what a page has.
 
     Args:
@@ -142,11 +142,11 @@ def _base(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
 
 
-def _has_samples(page: Page, name: str) -> bool:
+def _has_samples(page: Scrape, name: str) -> bool:
     return any(name + suffix in page.samples for suffix in ("", "_count"))
 
 
-def _missing(name: str, page: Page, known: Iterable[str], source: str) -> Finding:
+def _missing(name: str, page: Scrape, known: Iterable[str], source: str) -> Finding:
     said = f"{source} read {name}, which the page has not"
     for profile in names.PROFILES:
         if profile != page.profile:
@@ -164,7 +164,9 @@ def _missing(name: str, page: Page, known: Iterable[str], source: str) -> Findin
     return Finding(CHECK, "info", said, f"did you mean {close[0]}?" if close else "nothing, if another target has it")
 
 
-def _labels(page: Page, wanted: dict[str, set[str]], known: dict[str, names.Metric], source: str) -> Iterator[Finding]:
+def _labels(
+    page: Scrape, wanted: dict[str, set[str]], known: dict[str, names.Metric], source: str
+) -> Iterator[Finding]:
     for name, used in sorted(wanted.items()):
         if name not in known:
             continue
@@ -178,11 +180,11 @@ def _labels(page: Page, wanted: dict[str, set[str]], known: dict[str, names.Metr
             yield Finding(CHECK, "error" if likely else "warning", said, do)
 
 
-def _seen(page: Page, name: str) -> set[str]:
+def _seen(page: Scrape, name: str) -> set[str]:
     return {key for suffix in ("", "_count") for series in page.samples.get(name + suffix, []) for key in series.labels}
 
 
-def foreign(page: Page) -> Iterator[Finding]:
+def foreign(page: Scrape) -> Iterator[Finding]:
     """Metrics of others on the page that call the model by another label."""
     ours = tuple(page.prefix + start for start in ("llm_", "gen_ai_", "trisignal_"))
     found: dict[str, str] = {}

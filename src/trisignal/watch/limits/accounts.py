@@ -36,7 +36,7 @@ class Over(NamedTuple):
     limit: float
 
 
-class Ask(NamedTuple):
+class Demand(NamedTuple):
     """What one call asks an account for."""
 
     limits: Mapping[str, float]
@@ -47,7 +47,7 @@ class Ask(NamedTuple):
     """Known when the call has ended (money, tokens): what is to be reserved where the account knows no average yet."""
 
 
-class Answer(NamedTuple):
+class Ruling(NamedTuple):
     """What an account says."""
 
     over: Over | None
@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 class Accounts(Protocol):
     """Where accounts are kept. Thread-safe."""
 
-    def reserve(self, account: str, ask: Ask) -> Answer:
+    def reserve(self, account: str, ask: Demand) -> Ruling:
         """Admit a call and reserve what it will use, or refuse it.
 
         Raises:
@@ -121,7 +121,7 @@ def settled(resource: str) -> str:
     return f"settled:{resource}"
 
 
-def admit(fields: Fields, ask: Ask, now_s: float) -> tuple[Over | None, dict[str, float], dict[str, float]]:
+def admit(fields: Fields, ask: Demand, now_s: float) -> tuple[Over | None, dict[str, float], dict[str, float]]:
     """Compare an account with limits, and reserve.
 
     Returns:
@@ -189,13 +189,13 @@ class MemoryAccounts:
     def _period(self, now_s: float) -> tuple[int, float]:
         return stamp_of(self._per, now_s)
 
-    def reserve(self, account: str, ask: Ask) -> Answer:
+    def reserve(self, account: str, ask: Demand) -> Ruling:
         """See `Accounts`."""
         with self._lock:
             now_s = self._now_s()
             stamp, ends_s = self._period(now_s)
             over, used, reserved = admit(self._at(account, stamp), ask, now_s)
-        return Answer(over, used, reserved, stamp, ends_s)
+        return Ruling(over, used, reserved, stamp, ends_s)
 
     def settle(
         self, account: str, stamp: int, changes: Mapping[str, float], used: Mapping[str, float] | None
@@ -210,7 +210,7 @@ class MemoryAccounts:
             now_s = self._now_s()
             return read(self._fields.get((account, self._period(now_s)[0]), {}), resources, now_s)
 
-    def replace(self, account: str, answer: Answer) -> None:
+    def replace(self, account: str, answer: Ruling) -> None:
         """Remember what a shared account has answered, for a time when it cannot be reached."""
         with self._lock:
             fields = self._at(account, answer.stamp)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trisignal.watch.limits.accounts import KEEP_S, Answer, Ask, Unavailable, adjust, admit, read, stamp_of
+from trisignal.watch.limits.accounts import KEEP_S, Demand, Ruling, Unavailable, adjust, admit, read, stamp_of
 from trisignal.watch.limits.periods import Period
 
 FILE = "limits.sqlite"
@@ -109,7 +109,7 @@ class FileAccounts:
             return now_s + self._forget_after_s
         return stamp_of(self._per, stamp)[1] + KEEP_S
 
-    def reserve(self, account: str, ask: Ask) -> Answer:
+    def reserve(self, account: str, ask: Demand) -> Ruling:
         """See `Accounts`."""
         now_s = self._now_s()
         stamp, ends_s = stamp_of(self._per, now_s)
@@ -119,7 +119,7 @@ class FileAccounts:
             over, used, reserved = admit(fields, ask, now_s)
             if over is None:
                 self._write(connection, account, stamp, fields, self._expires_s(stamp, now_s))
-        return Answer(over, used, reserved, stamp, ends_s)
+        return Ruling(over, used, reserved, stamp, ends_s)
 
     def settle(
         self, account: str, stamp: int, changes: Mapping[str, float], used: Mapping[str, float] | None

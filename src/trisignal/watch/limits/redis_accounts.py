@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trisignal.errors import MissingExtraError
-from trisignal.watch.limits.accounts import KEEP_S, MARK, MOST_FIELDS, Answer, Ask, Over, Unavailable
+from trisignal.watch.limits.accounts import KEEP_S, MARK, MOST_FIELDS, Demand, Over, Ruling, Unavailable
 from trisignal.watch.limits.periods import FIRST_MONDAY_S, Period
 from trisignal.watch.limits.periods import SECONDS as LENGTHS
 
@@ -159,7 +159,7 @@ class RedisAccounts:
         except self._errors as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
 
-    def reserve(self, account: str, ask: Ask) -> Answer:
+    def reserve(self, account: str, ask: Demand) -> Ruling:
         """See `Accounts`."""
         limits, amounts, expected = (_pairs(one) for one in (ask.limits, ask.amounts, ask.expected))
         name, stamp, ends, reserved, *values = self._run(
@@ -167,7 +167,7 @@ class RedisAccounts:
         )
         used = {resource: float(value) for resource, value in zip(ask.limits, values)}
         over = Over(name, used[name], ask.limits[name]) if name else None
-        return Answer(over, used, _numbers(reserved), int(stamp), float(ends))
+        return Ruling(over, used, _numbers(reserved), int(stamp), float(ends))
 
     def settle(
         self, account: str, stamp: int, changes: Mapping[str, float], used: Mapping[str, float] | None

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeVar, get_args
 from trisignal.engine import state
 from trisignal.engine.meters import count
 from trisignal.errors import ConfigError, shown
-from trisignal.watch.limits.accounts import KEEP_S, Accounts, Answer, Ask, MemoryAccounts, Unavailable
+from trisignal.watch.limits.accounts import KEEP_S, Accounts, Demand, MemoryAccounts, Ruling, Unavailable
 from trisignal.watch.limits.periods import Period
 
 logger = logging.getLogger("trisignal.budgets")
@@ -79,7 +79,7 @@ class SharedAccounts:
             logger.warning("limit %r: the shared accounts in %s are back", self._name, self._where)
         return answer
 
-    def reserve(self, account: str, ask: Ask) -> Answer:
+    def reserve(self, account: str, ask: Demand) -> Ruling:
         """See `Accounts`."""
         try:
             if self._pending:
