@@ -15,6 +15,7 @@ import itertools
 import json
 import math
 import random
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -300,6 +301,14 @@ async def spend() -> None:
             call.set_usage(input_tokens=BUDGET_TOKENS, output_tokens=1)
 
 
+async def overstep() -> None:
+    """A run that is stopped before its second call."""
+    with suppress(trisignal.GuardExceeded), trisignal.guard(calls=1, name="impatient"):
+        for _ in range(2):
+            with trisignal.llm(provider="vllm", model="qwen3-8b") as call:
+                call.set_usage(input_tokens=100, output_tokens=10)
+
+
 async def strain(app: App, tracer: Tracer) -> None:
     """Errors inside of telemetry, labels without bound, spans without end, texts that cannot be redacted."""
     for rating, model, (name, version) in itertools.product((1, 0, -1), MODELS, PROMPTS):
@@ -342,6 +351,7 @@ async def load(base_url: str, tracer: Tracer, seconds: float) -> None:
                 (app.serve, 0.5),
                 (app.impatient, 4.0),
                 (spend, 3.0),
+                (overstep, 3.0),
             )
         ]
         with trisignal.context(tenant=TENANTS[0]):
@@ -366,10 +376,11 @@ def main() -> None:
         capture_content=True, redactor=censor, price_source=Misfiled(),
     )  # fmt: skip
     trisignal.instrument("openai", "faiss")
-    with Loopback() as loopback:
+    with Loopback() as loopback, tempfile.TemporaryDirectory() as accounts:
         loopback.handle(Provider().answer)
         trisignal.health({"openai": trisignal.http_probe(f"{loopback.url}/v1/models")}, every_s=3)
         trisignal.Budget(tokens=BUDGET_TOKENS, per="day", key="tenant", action="raise")
+        trisignal.Budget(usd=1000, per="day", name="all processes", shared=accounts)
         print(trisignal.serve_metrics(told.port).url, flush=True)
         asyncio.run(load(f"{loopback.url}/v1", provider.get_tracer("spans.without.end"), told.seconds))
 
