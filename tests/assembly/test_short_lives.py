@@ -124,6 +124,7 @@ def test_a_lambda_that_returns_raises_and_times_out_loses_nothing(cloud: Cloud) 
     try:
         # The last one is killed at its time-out, as the platform does; it must not need longer than it has.
         until(lambda: len(cloud.outcomes()) == 3, "three calls at the collector")
+        until(lambda: cloud.metrics.count("llm.requests") == 3, "their metrics")
     finally:
         process.kill()
         _, lines = process.communicate()

@@ -160,8 +160,8 @@ def read_response(draft: Draft, reply: View) -> None:
 def look(chunk: Any) -> int:
     """Flags of one chunk; every one reports the usage so far."""
     flags = NOTABLE
-    for candidate in view(chunk).get("candidates") or ():
-        for raw in view(view(candidate).get("content")).get("parts") or ():
+    for candidate in listed(view(chunk).get("candidates")):
+        for raw in listed(view(view(candidate).get("content")).get("parts")):
             part = view(raw)
             if part.get("thought") or get_field(part, "executable_code") or get_field(part, "tool_call"):
                 flags |= TOKEN

@@ -91,7 +91,7 @@ def _message(raw: Any) -> dict[str, Any]:
     counts = view(raw)
     message = {key: counts.get(key) for key in ("role", "content", "tool_calls")}
     message["reasoning"] = counts.get("thinking")
-    images = counts.get("images")
+    images = listed(counts.get("images"))
     if images:
         words = [{"type": "text", "text": counts.get("content")}] if counts.get("content") else []
         message["content"] = [*words, *({"type": "image"} for _ in images)]
