@@ -308,3 +308,29 @@ def test_any_status_has_a_kind(status: int) -> None:
     kind = kind_of_status(status)
     assert kind in ERROR_KINDS
     assert (kind == "other") == (status < 400)
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (("ConnectTimeout", "ServerDisconnectedError"), "connection"),
+        (("APITimeoutError", "ConnectTimeout", "ClientConnectorError"), "connection"),
+        (("ConnectTimeout", "ConnectTimeout", "TimeoutError"), "timeout"),
+        (("ReadTimeout", "SocketTimeoutError"), "timeout"),
+        (("ReadTimeout", "MaxRetryError"), "timeout"),
+        (("ReadTimeout",), "timeout"),
+    ],
+)
+def test_a_lost_connection_that_was_renamed_is_no_timeout(names: tuple[str, ...], kind: str) -> None:
+    """Transports that adapt one HTTP package to another name errors anew: the last cause decides."""
+    chain = [named(name) for name in names]
+    for error, cause in zip(chain, chain[1:]):
+        error.__cause__ = cause
+    assert classify(chain[0]).kind == kind
+
+
+def test_causes_in_a_circle_end() -> None:
+    """Exceptions that cause each other are classified all the same."""
+    one, other = named("ReadTimeout"), named("ReadTimeout")
+    one.__cause__, other.__cause__ = other, one
+    assert classify(one).kind == "timeout"

@@ -65,6 +65,8 @@ _BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
     ("api_error", "server"),
 )
 
+_MOST_CAUSES = 5
+"""Causes that are looked at: a chain of them may be a circle."""
 INCOMPLETE_STREAM = "incomplete_stream"
 """``error.type`` of a stream that the provider ended before its finish event."""
 
@@ -213,6 +215,23 @@ def _made_up(error: BaseException) -> bool:
     return type(error.__cause__).__module__ == "aiohttp.http_exceptions"
 
 
+def _is_lost(error: BaseException) -> bool:
+    """Whether what looks like a time-out was a lost connection: httpx-aiohttp makes one of the other.
+
+    The last of the causes that says either decides.
+    """
+    lost = False
+    for _ in range(_MOST_CAUSES):
+        cause = error.__cause__
+        if cause is None:
+            return lost
+        kind = _by_word(type(cause).__name__.lower())
+        if kind in ("timeout", "connection"):
+            lost = kind == "connection"
+        error = cause
+    return lost
+
+
 def _kind(error: BaseException, code: str, class_name: str) -> ErrorKind:
     words = f"{code} {_type(error)}".lower()
     if "content_filter" in words or "content_policy" in words:
@@ -224,4 +243,5 @@ def _kind(error: BaseException, code: str, class_name: str) -> ErrorKind:
         return "timeout"
     if issubclass(type(error), ConnectionError) or _made_up(error):
         return "connection"
-    return _by_word(words) or _by_word(class_name.lower()) or "other"
+    kind = _by_word(words) or _by_word(class_name.lower()) or "other"
+    return "connection" if kind == "timeout" and _is_lost(error) else kind
