@@ -36,7 +36,7 @@ from trisignal.clients._provider import (
 from trisignal.engine import current, state
 from trisignal.formats import Format, view
 from trisignal.formats.gemini import COUNT_TOKENS, EMBED_CONTENT, GENERATE_CONTENT, model_name
-from trisignal.outcomes import classify
+from trisignal.outcomes import classify, status_of
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 _MAX_KNOWN = 256
@@ -197,7 +197,7 @@ def _attempted(error: BaseException | None, response: Any) -> None:
     draft, exchange = found
     try:
         if error is not None:
-            exchange.fail(classify(error).kind, getattr(error, "code", 0))
+            exchange.fail(classify(error).kind, status_of(error) or 0)
             return
         read_request_id(draft, response.headers.items())
         inner = response.response_stream
