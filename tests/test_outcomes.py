@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import itertools
 import re
 from typing import Any, get_args
 
@@ -324,7 +325,7 @@ def test_any_status_has_a_kind(status: int) -> None:
 def test_a_lost_connection_that_was_renamed_is_no_timeout(names: tuple[str, ...], kind: str) -> None:
     """Transports that adapt one HTTP package to another name errors anew: the last cause decides."""
     chain = [named(name) for name in names]
-    for error, cause in zip(chain, chain[1:]):
+    for error, cause in itertools.pairwise(chain):
         error.__cause__ = cause
     assert classify(chain[0]).kind == kind
 
