@@ -320,3 +320,14 @@ def test_what_logging_disable_keeps_back_is_counted(logger: logging.Logger, kept
     logger._cache.clear()  # type: ignore[attr-defined]  # as `logging.disable` does
     sink.close(Draft(call.operation), call)
     assert (len(kept.records), lines) == (1, [1])
+
+
+def test_lines_that_were_disabled_before_are_not_missed(logger: logging.Logger, kept: Kept) -> None:
+    """Whoever has switched logging off before setup() has asked for no lines: none is counted as lost."""
+    logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
+    logger.manager.disable = logging.CRITICAL
+    sink, lines = JsonLogSink(logger, 1.0), []
+    sink.own, sink.silenced = kept, lambda: lines.append(1)
+    call = ended()
+    sink.close(Draft(call.operation), call)
+    assert (kept.records, lines) == ([], [])

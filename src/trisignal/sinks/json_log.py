@@ -61,10 +61,12 @@ class JsonLogSink:
         self._logger = logger
         self._ratio = ratio
         self._service = service
+        self._disabled_before = logger.manager.disable
         self.own: logging.Handler | None = None
         """The handler that setup() was asked for."""
         self.silenced: Callable[[], None] | None = None
-        """Called for each line that `logging.disable` keeps from that handler."""
+        """Called for each line that `logging.disable` keeps from that handler, where it came after setup(): before, it
+        was the host's word."""
         self.replaced: Callable[[], None] | None = None
         """Called when the logger does not lead to that handler any more."""
 
@@ -128,7 +130,7 @@ class JsonLogSink:
             self.replaced()
         if self._logger.manager.disable < level:
             return True
-        if self.silenced is not None:
+        if self.silenced is not None and self._disabled_before < level:
             self.silenced()
         return False
 
