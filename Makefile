@@ -74,7 +74,7 @@ lint: $(VENV)/.test  ## Check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 types: $(VENV)/.test  ## Check types
-	@$(BIN)/mypy && $(BIN)/pyright
+	@$(BIN)/mypy && $(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.test  ## Build the documentation into site/
 	@$(call INSTALL,--group docs)

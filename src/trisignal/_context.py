@@ -214,7 +214,7 @@ def inject(carrier: MutableMapping[str, str] | None = None) -> MutableMapping[st
     carrier = {} if carrier is None else carrier
     for propagator in _propagators(os.environ.get(_PROPAGATORS, "")):
         try:
-            propagator.inject(carrier)
+            propagator.inject(carrier)  # pyright: ignore[reportArgumentType]
         except Exception as error:
             _guard.contain("context.inject", error)
     values = dict(bound.get())

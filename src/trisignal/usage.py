@@ -197,7 +197,9 @@ class Bill(NamedTuple):
         savings = 0.0 if listed is None else listed.cache_savings_usd
         if sent is None and replied is None and listed is not None and listed.total_usd > _LEAST_USD:
             share = total / listed.total_usd
-            parts = tuple([(bucket, amount * share) for bucket, amount in listed.by_bucket])
+            parts: tuple[tuple[CostBucket, float], ...] = tuple(
+                [(bucket, amount * share) for bucket, amount in listed.by_bucket]
+            )
             return Cost(listed.input_usd * share, listed.output_usd * share, total, parts, self.source, savings)
         named: dict[CostBucket, float] = {"input": sent or 0.0, "output": replied or 0.0, "tools": tools}
         over = sum(named.values()) - total

@@ -152,10 +152,10 @@ def flush_on_return(
 def _remaining_s(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
     """Time that the platform leaves to the handler, from whichever argument knows it."""
     for argument in (*args, *kwargs.values()):
-        remaining = getattr(argument, _REMAINING, None)
+        remaining: Any = getattr(argument, _REMAINING, None)
         if callable(remaining):
             try:
-                return float(remaining()) / 1000
+                return float(remaining()) / 1000  # pyright: ignore[reportArgumentType]
             except Exception as error:
                 _guard.contain("flush.remaining", error)
     return None

@@ -136,7 +136,7 @@ def _limit(asked: int) -> int:
 
 def bounded(answer: Any) -> str:
     """An answer as JSON of at most `MOST_CHARACTERS`; what was cut is marked with ``…``."""
-    document = json.loads(_terminal.as_json(answer))
+    document, text = json.loads(_terminal.as_json(answer)), ""
     for most in _FEWER:
         text = json.dumps(_cut(document, most), ensure_ascii=False, separators=(",", ":"))
         if len(text) <= MOST_CHARACTERS:

@@ -81,7 +81,7 @@ async def _listen(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> An
 async def _handle(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     session = realtime.session_of(instance)
     if session is not None:
-        event = args[0] if args else kwargs.get("event")
+        event: Any = args[0] if args else kwargs.get("event")
         if event.__class__ is dict and event.get("type") == "response.created":
             session.agent = _speaker(instance)
         session.received(event)

@@ -80,7 +80,7 @@ def read_headers(draft: Draft, headers: Any) -> None:
     times: dict[bytes, bytes] = {}
     known = _kinds.get
     for name, value in headers.raw:
-        kind = known(name, _UNKNOWN)
+        kind: Any = known(name, _UNKNOWN)
         if kind is _UNKNOWN:
             kind = _kind_of(name)
         if kind is None:

@@ -214,7 +214,7 @@ def measure_of(request: Request) -> answers.Measure | None:
         ConfigError: There is no such measure.
     """
     given = request.query_params
-    return asked.choice("measure", given, MEASURES, MEASURES[0]) if given.get("measure") else None
+    return asked.choice("measure", given, MEASURES, MEASURES[0]) if given.get("measure") else None  # pyright: ignore[reportReturnType]
 
 
 def _compare(analyzer: TraceAnalyzer, request: Request) -> answers.Comparison:

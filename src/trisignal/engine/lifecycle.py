@@ -86,8 +86,8 @@ def open_call(draft: Draft, *, refusable: bool = True) -> None:
         except Exception as error:
             _guard.contain(site, error)
     if NESTING.watchers and draft.ids is not None:
-        draft.key = draft.ids[:2]
-        NESTING.calls[draft.key] = ref(draft)
+        draft.key = key = draft.ids[:2]
+        NESTING.calls[key] = ref(draft)
 
 
 def freed(draft: Draft) -> None:
@@ -263,8 +263,9 @@ def record_past(draft: Draft, start_unix_ns: int, duration_ns: int, links: Itera
     finally:
         otel_context.detach(outside)
         _context.current.reset(alone)
-    for link in links if draft.span is not None else ():
-        draft.span.add_link(link)
+    span = draft.span
+    for link in links if span is not None else ():
+        span.add_link(link)  # pyright: ignore[reportOptionalMemberAccess]
     return close_call(draft)
 
 

@@ -23,7 +23,7 @@ def relate(draft: Draft, parent: nesting.Outer) -> None:
     operation = draft.operation
     if NESTING.spans:
         if parent.__class__ is nesting.OpenSpan:
-            adoption.adopt(draft, parent)
+            adoption.adopt(draft, parent)  # pyright: ignore[reportArgumentType]
         nesting.began(draft)
         if operation != names.STAGE:
             nesting.entered(draft)

@@ -96,7 +96,8 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
             resource_field, resource_schema, scope_field, scope_schema = _head(resource, scope)
             body = b"".join((scope_field, *encoded, scope_schema))
             inner += (b"\x12", _varint(len(body)), body)
-        body = b"".join((resource_field, *inner, resource_schema))
+        # A resource has a scope, or it would not be here.
+        body = b"".join((resource_field, *inner, resource_schema))  # pyright: ignore[reportPossiblyUnboundVariable]
         parts += (b"\x0a", _varint(len(body)), body)
     return b"".join(parts)
 
@@ -207,7 +208,7 @@ def _links(span: ReadableSpan, parts: list[bytes]) -> None:
 
 
 def _attributes(attributes: Mapping[str, Any], tag: bytes, parts: list[bytes]) -> None:
-    held: Any = attributes._dict if attributes.__class__ is BoundedAttributes else attributes
+    held: Any = attributes._dict if attributes.__class__ is BoundedAttributes else attributes  # pyright: ignore[reportAttributeAccessIssue]
     append = parts.append
     pairs = _pairs
     for key, value in held.items():

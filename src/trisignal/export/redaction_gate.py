@@ -29,6 +29,7 @@ class Cleaner(Protocol):
 
     def known(self, value: object, /) -> str:
         """A text, redacted."""
+        ...
 
     def number(self, value: Any, /, shortest: int | None = None) -> Any:
         """A number, or the redacted text of its digits."""

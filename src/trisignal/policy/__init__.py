@@ -127,6 +127,7 @@ class Policy(Cleaning):
             entity = _ENTITY.get(operation)
             if entity:
                 opening[entity] = draft.name
+        value: Any
         fields: Mapping[str, Any] = draft.fields
         for name, value in fields.items():
             kind = value.__class__
@@ -305,6 +306,7 @@ class Policy(Cleaning):
         if (served_s := draft.fields.get(serving.TOTAL_S)) is not None:
             duration_s = (draft.end_ns - draft.start_ns) / 1e9
             closing[serving.NETWORK_S] = round(max(0.0, duration_s - float(served_s)), 6)  # type: ignore[arg-type]
+        given: Any
         for field, given in tuple(draft.fields.items()):
             if field in opening:
                 continue

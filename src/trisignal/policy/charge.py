@@ -49,6 +49,7 @@ class Priced(Protocol):
         audio_s: float = 0.0,
     ) -> Cost | UnpricedReason:
         """Cost of one call, or the reason why no price is known."""
+        ...
 
 
 class Charge(NamedTuple):

@@ -75,7 +75,7 @@ class Cleaning:
         self._is_harmless = harmless() if sure else _never
         return self._is_harmless(text)
 
-    def known(self, value: object) -> str:
+    def known(self, value: Any) -> str:
         """`clean` for strings of few different values (model names, dimensions), remembered unless it failed."""
         if value.__class__ is not str:
             # An enumeration that is a text, too, equals that text, and would be remembered in its place.
@@ -87,7 +87,7 @@ class Cleaning:
                 self._remembered[value] = done
         return done
 
-    def address(self, value: object) -> str:
+    def address(self, value: Any) -> str:
         """`known` for the address of a server; an IP address there names a machine, not a person, and stays."""
         if value.__class__ is not str:
             value = text_of(value)

@@ -170,7 +170,7 @@ class Pricer:
             try:
                 for model in models:
                     rates = source.rates(provider, host, model, tier, at_unix_s)
-                    plan = None if rates is None else plan_of(rates, at_unix_s, until, kind)
+                    plan = None if rates is None else plan_of(rates, at_unix_s, until, kind)  # pyright: ignore[reportArgumentType]
                     if plan is not None:
                         return plan
             except Exception as error:

@@ -106,7 +106,8 @@ def _compared(
                 biller, model, tier or "standard", field, ours is not None or None, theirs is not None or None
             )
             continue
-        for field in dict.fromkeys((*(ours or {}), *(theirs or {}))):
+        fields: dict[str, None] = dict.fromkeys((*(ours or {}), *(theirs or {})))
+        for field in fields:
             before, after = (ours or {}).get(field), (theirs or {}).get(field)
             if not _same(before, after):
                 yield Difference(biller, model, tier or "standard", field, before, after)

@@ -40,7 +40,7 @@ def encodable(text: str) -> str:
     return _UNFIT.sub(REPLACEMENT, text)
 
 
-def text_of(value: object) -> str:
+def text_of(value: Any) -> str:
     """Any value as a plain, encodable text.
 
     Args:
@@ -113,7 +113,7 @@ def _number(value: Any) -> int | float | None:
     return plain if plain - plain == 0.0 else None
 
 
-def count(value: object) -> int | None:
+def count(value: Any) -> int | None:
     """A usable token count, or None: booleans, negative, broken and absurd numbers are none.
 
     Args:
@@ -133,7 +133,7 @@ def scalar(value: object) -> bool | int | float | str | None:
     Args:
         value: Anything; see `number`.
     """
-    plain = number(value)
+    plain: Any = number(value)
     if plain.__class__ is int and not -INT64 <= plain < INT64:
         try:
             return float(plain)

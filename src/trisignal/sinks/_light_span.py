@@ -49,7 +49,7 @@ _ALL_ROOTS = (DEFAULT_ON, ALWAYS_ON)
 class CleanSpan(ReadableSpan):
     """A finished span in which every value has passed policy: the export gate need not look again."""
 
-    context = property(attrgetter("_context"))
+    context = property(attrgetter("_context"))  # pyright: ignore[reportIncompatibleMethodOverride]
     """As in its base, without the call of a Python function: batching reads it twice."""
 
 

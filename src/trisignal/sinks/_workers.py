@@ -94,7 +94,7 @@ def _locked(path: Path) -> int:
     hidden = path.with_suffix(f".{os.getpid()}.new")
     descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # pyright: ignore[reportOptionalMemberAccess]
         hidden.rename(path)
     except BaseException:
         os.close(descriptor)
@@ -190,7 +190,7 @@ def _bury(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDWR)
     try:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # pyright: ignore[reportOptionalMemberAccess]
         except OSError:
             return False
         if os.fstat(descriptor).st_ino != path.stat().st_ino:

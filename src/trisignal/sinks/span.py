@@ -63,7 +63,7 @@ class SpanSink:
             start_time=draft.start_unix_ns,
             **({} if draft.link is None else {"links": (Link(draft.link),)}),
         )
-        draft.ids = span._context if span.__class__ is LightSpan else span.get_span_context()
+        draft.ids = span._context if span.__class__ is LightSpan else span.get_span_context()  # pyright: ignore[reportAttributeAccessIssue]
 
     def reopen(self, draft: Draft) -> None:
         """Start the span of a call whose native span has ended already, inside of that."""

@@ -97,7 +97,7 @@ class Turns:
         self._limits: tuple[RateLimit, ...] = ()
         self._items: list[Any] = []
         self._heard: dict[str, str] = {}
-        self._counts = dict.fromkeys(_COUNTED, 0)
+        self._counts: dict[str, int] = dict.fromkeys(_COUNTED, 0)
         lifecycle.open_call(draft, refusable=False)
         self._conversation_id = draft.conversation_id or _context.active(_context.CONVERSATION_ID, "")
         self._known_conversation = bool(self._conversation_id)

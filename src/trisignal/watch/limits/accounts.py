@@ -169,7 +169,7 @@ class MemoryAccounts:
     """
 
     def __init__(self, per: Period | None, most: int = 100_000, now_s: Callable[[], float] = time.time) -> None:
-        self._per = per
+        self._per: Period | None = per
         self._most = most
         self._now_s = now_s
         self._fields: OrderedDict[tuple[str, int], dict[str, float]] = OrderedDict()

@@ -52,7 +52,7 @@ class FileAccounts:
     ) -> None:
         self._path = folder / FILE
         self._name = name
-        self._per = per
+        self._per: Period | None = per
         self._forget_after_s = forget_after_s
         self._wait_s = wait_s
         self._now_s = now_s
