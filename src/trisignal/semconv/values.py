@@ -133,8 +133,8 @@ def scalar(value: object) -> bool | int | float | str | None:
     Args:
         value: Anything; see `number`.
     """
-    plain: Any = number(value)
-    if plain.__class__ is int and not -INT64 <= plain < INT64:
+    plain = number(value)
+    if isinstance(plain, int) and plain.__class__ is int and not -INT64 <= plain < INT64:
         try:
             return float(plain)
         except OverflowError:
