@@ -195,7 +195,7 @@ class Turns:
             draft.content = ContentSource(self.format.read_content, request)
             self._items = []
             if self.format.unannounced:
-                # What is heard comes before the response, and has no ids to be told apart by.
+                # What is heard comes before the response, and has no ids to distinguish it by.
                 self._heard = {}
         self._open(draft, start_ns, turn)
         self._count(realtime.SESSION_RESPONSES)

@@ -33,7 +33,7 @@ def spent(*by: str, window: str = PERIOD) -> str:
 
 
 def left() -> str:
-    """What is left of each budget; not below "-100 %", as more is told by the table of spenders."""
+    """What is left of each budget; it ends at "-100 %": the table of spenders has the rest."""
     return f"clamp_min(1 - ({spent()} or {NOTHING}), -1)"
 
 
