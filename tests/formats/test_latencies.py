@@ -42,7 +42,7 @@ OLLAMA = {
 def times(seen: Seen) -> dict[str, float]:
     """Times of the server on the only span; the line has the same."""
     attributes = dict(seen.span.attributes or {})
-    names = (serving.QUEUE_S, serving.PREFILL_S, serving.DECODE_S, serving.LOAD_S, serving.TOTAL_S, serving.NETWORK_S)
+    names = serving.SERVING_ATTRIBUTES
     found = {name: attributes[name] for name in names if name in attributes}
     [line] = seen.logs
     assert {name: line[name] for name in names if name in line} == found
@@ -104,7 +104,68 @@ def test_headers_of_text_generation_inference() -> None:
         ask(server.url)
     found = times(seen)
     assert found.pop(serving.NETWORK_S) >= 0
-    assert found == {serving.QUEUE_S: 0.004, serving.DECODE_S: 0.002, serving.TOTAL_S: 0.007}
+    assert found == {serving.QUEUE_S: 0.004, serving.INFERENCE_S: 0.002, serving.TOTAL_S: 0.007}
+
+
+VLLM = {"time_to_first_token_ms": 4.5, "generation_time_ms": 2.25, "queue_time_ms": 1.5, "mean_itl_ms": None}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_metrics_of_vllm(stream: bool) -> None:
+    """Queue, prefill (its first token is counted from the end of the queue) and decode, whole and streamed."""
+    last = {**CHAT, "object": "chat.completion.chunk", "metrics": VLLM, "choices": []}
+    with Loopback() as server, capture() as seen:
+        server.play(
+            Reply(200, {"content-type": "text/event-stream"}, sse(last))
+            if stream
+            else json_reply({**CHAT, "metrics": VLLM})
+        )
+        ask(server.url, stream)
+    found = times(seen)
+    assert found.pop(serving.NETWORK_S) >= 0
+    assert found == {
+        serving.QUEUE_S: 0.0015, serving.PREFILL_S: 0.0045, serving.DECODE_S: 0.00225, serving.TOTAL_S: 0.00825,
+    }  # fmt: skip
+
+
+def test_metrics_of_vllm_with_the_responses_api() -> None:
+    """They stand at the top level of the response there, too."""
+    openai: Any = pytest.importorskip("openai")
+    trisignal.instrument("openai")
+    body = {"id": "resp_1", "object": "response", "model": "qwen3-8b", "status": "completed", "output": []}
+    with Loopback() as server, capture() as seen, openai.OpenAI(base_url=f"{server.url}/v1", api_key="k") as client:
+        server.play(json_reply({**body, "metrics": VLLM}))
+        client.responses.create(model="qwen3-8b", input="?")
+    assert times(seen)[serving.QUEUE_S] == 0.0015
+
+
+def test_parameters_of_triton() -> None:
+    """A model behind Triton may name its times as engines do: in seconds, over HTTP and over gRPC."""
+    over_http, over_grpc = Draft("request"), Draft("request")
+    latencies.read_parameters(over_http, {serving.QUEUE_S: 0.25, serving.E2E_S: 0.5, "other": "x"})
+    assert over_http.fields == {serving.QUEUE_S: 0.25, serving.TOTAL_S: 0.5}
+    grpc: Any = pytest.importorskip("tritonclient.grpc")
+    reply = grpc.service_pb2.ModelInferResponse()
+    reply.parameters[serving.QUEUE_S].double_param = 0.25
+    reply.parameters[serving.DECODE_S].int64_param = 1
+    reply.parameters["triton_final_response"].bool_param = True
+    latencies.read_parameters(over_grpc, reply.parameters)
+    assert over_grpc.fields == {serving.QUEUE_S: 0.25, serving.DECODE_S: 1.0, serving.TOTAL_S: 1.25}
+    assert set(reply.parameters) == {serving.QUEUE_S, serving.DECODE_S, "triton_final_response"}
+
+
+def test_waits_between_attempts_are_not_the_networks() -> None:
+    """What earlier attempts took is taken off what is left for the network."""
+    openai: Any = pytest.importorskip("openai")
+    trisignal.instrument("openai")
+    with Loopback() as server, capture() as seen:
+        server.play(Reply(503, {"retry-after-ms": "300"}, b"{}"), json_reply({**CHAT, "timings": TIMINGS}))
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=1) as client:
+            client.chat.completions.create(model="qwen3-8b", messages=[{"role": "user", "content": "?"}])
+    attributes = dict(seen.span.attributes or {})
+    lost_s, network_s = attributes["llm.retries.lost_s"], attributes[serving.NETWORK_S]
+    assert lost_s >= 0.25  # type: ignore[operator]
+    assert network_s + lost_s + 0.00175 == pytest.approx(seen.calls[0].duration_s, abs=1e-5)  # type: ignore[operator]
 
 
 def test_servers_that_report_nothing_add_nothing() -> None:
@@ -120,12 +181,13 @@ ODD = st.one_of(
 )
 
 
-@given(st.dictionaries(st.sampled_from(["prompt_ms", "predicted_ms"]), ODD), ODD)
+@given(st.dictionaries(st.sampled_from(["prompt_ms", "predicted_ms", "queue_time_ms"]), ODD), ODD)
 def test_odd_times_are_none(timings: dict[str, Any], other: Any) -> None:
     """Whatever a server sends there: times are numbers from 0 to a day."""
     draft = Draft("chat")
-    latencies.read_timings(draft, timings)
-    latencies.read_timings(draft, other)
+    latencies.read_reply(draft, {"timings": timings, "metrics": other})
+    latencies.read_reply(draft, {"timings": other, "metrics": timings})
+    latencies.read_parameters(draft, {serving.QUEUE_S: other, serving.E2E_S: other})
     latencies.read_headers(draft, {b"x-queue-time": json.dumps(other, default=str).encode()})
     assert all(isinstance(value, float) and 0 <= value <= 3 * 86_400 for value in draft.fields.values())
 

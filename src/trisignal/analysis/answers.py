@@ -228,6 +228,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class CallPart:
+    """A part of a model call's duration, as its server reported it."""
+
+    name: str
+    """``attempts`` (earlier ones, with their waits), ``network`` (proxies and the client included), ``queue``,
+    ``load``, ``prefill``, ``decode``, ``inference`` (prefill and decode, where the server has no more), ``server``
+    (whatever else it did)."""
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A span in the tree of its trace."""
 
@@ -239,6 +250,8 @@ class Node:
     offset_s: float
     """Start, counted from the start of the trace."""
     scores: tuple[Score, ...] = ()
+    parts: tuple[CallPart, ...] = ()
+    """Of a call whose server reported times, in its reply or as a span below: where its duration went."""
 
 
 @dataclass(frozen=True, slots=True)

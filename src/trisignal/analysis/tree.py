@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from trisignal.analysis.answers import CostShare, Coverage, Node, Trace
+from trisignal.analysis.call_parts import call_parts
 from trisignal.analysis.rows import Score, SpanRow, TraceRecord
 
 STAGE = "stage"
@@ -43,7 +44,8 @@ def roots(spans: Sequence[SpanRow], scores: Iterable[Score] = ()) -> tuple[Node,
                 inside = [(node.span.start_unix_s, node.span.end_unix_s) for node in nodes]
                 own = span.duration_s - covered(inside, span.start_unix_s, span.end_unix_s)
                 offset = span.start_unix_s - begin
-                built[number] = Node(span, nodes, max(0.0, own), offset, tuple(judged.get(span.span_id, ())))
+                parts = call_parts(span, nodes)
+                built[number] = Node(span, nodes, max(0.0, own), offset, tuple(judged.get(span.span_id, ())), parts)
             else:
                 waiting.append((number, True))
                 waiting.extend((child, False) for child in below)
@@ -53,7 +55,9 @@ def roots(spans: Sequence[SpanRow], scores: Iterable[Score] = ()) -> tuple[Node,
     reached = {id(node.span) for _, node in walk(trees)}
     # Parents that go round in a circle hang from no root.
     trees.extend(
-        Node(span, (), span.duration_s, span.start_unix_s - begin) for span in ordered if id(span) not in reached
+        Node(span, (), span.duration_s, span.start_unix_s - begin, parts=call_parts(span, ()))
+        for span in ordered
+        if id(span) not in reached
     )
     return tuple(trees)
 

@@ -212,6 +212,10 @@ def trace(answer: answers.Trace, *, attributes: bool) -> RenderableType:
             name, _lane(node, answer.duration_s), seconds(row.duration_s), seconds(node.self_s), tokens,
             dollars(row.cost_usd),
         )  # fmt: skip
+        for part in node.parts:
+            inset = "  " * min(depth + 1, 24)
+            filled = Text(bar(part.duration_s / row.duration_s if row.duration_s else 0.0, 32), _QUIET)
+            table.add_row(Text(inset + part.name, _QUIET), filled, Text(seconds(part.duration_s), _QUIET))
         if attributes:
             for key in sorted(row.attributes):
                 table.add_row(Text("  " * min(depth + 1, 24) + plain(f"{key}: {row.attributes[key]}", 200), _QUIET))

@@ -165,6 +165,24 @@ def shares(parts_of: Sequence[tuple[str, float]], width: float) -> Markup:
     return Markup("".join(out) + "</svg>")
 
 
+def stacked(parts_of: Sequence[tuple[str, float]], *, title: str) -> Markup:
+    """A bar as wide as its place, of parts side by side.
+
+    Args:
+        parts_of: CSS class and size of each part, in any unit.
+        title: For those who do not see the picture.
+    """
+    whole = sum(size for _, size in parts_of) or 1.0
+    out, x = [f'<svg class="stacked" viewBox="0 0 1000 16" preserveAspectRatio="none" role="img" '
+              f'aria-label="{escape(title)}"><title>{escape(title)}</title>'], 0.0  # fmt: skip
+    for kind, size in parts_of:
+        wide = 1000 * size / whole
+        # A part that is too short to be seen keeps a hairline.
+        out.append(f'<rect class="{kind}" x="{min(x, 996):.1f}" width="{max(wide, 4):.1f}" height="16"/>')
+        x += wide
+    return Markup("".join(out) + "</svg>")
+
+
 def lane(kind: str, start: float, length: float, first_token: float | None) -> Markup:
     """One bar of a waterfall.
 

@@ -59,9 +59,33 @@ def trace(analyzer: TraceAnalyzer, request: Request) -> Context:
         "ticks": [whole * part for part in (0.0, 0.25, 0.5, 0.75)],
         "chosen": chosen,
         "facts": facts_of(chosen.span),
+        "parts": parts_of(chosen),
         "messages": messages_of(chosen.span),
         "attributes": sorted(chosen.span.attributes.items()),
     }
+
+
+class PartsBar(NamedTuple):
+    """Where a call's duration went: one bar, and what its colours mean."""
+
+    picture: Markup
+    legend: list[tuple[str, str, str]]
+    """CSS class, name with duration, share."""
+
+
+def parts_of(node: Node) -> PartsBar | None:
+    """The parts of a call whose server reported times; None for all others."""
+    if not node.parts:
+        return None
+    whole = sum(part.duration_s for part in node.parts)
+    title = ", ".join(f"{part.name} {display.seconds(part.duration_s)}" for part in node.parts)
+    return PartsBar(
+        charts.stacked([(f"part-{part.name}", part.duration_s) for part in node.parts], title=title),
+        [
+            (f"part-{part.name}", f"{part.name} {display.seconds(part.duration_s)}", f"{part.duration_s / whole:.0%}")
+            for part in node.parts
+        ],
+    )
 
 
 def messages_of(span: SpanRow) -> list[tuple[str, str]]:

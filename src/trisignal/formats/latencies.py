@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trisignal.call import Draft
+from trisignal.formats import View
 from trisignal.semconv import serving
 from trisignal.semconv.values import number
 
@@ -17,14 +18,25 @@ _OLLAMA = {
 }
 """Ollama's, in nanoseconds."""
 _LLAMA_CPP = {"prompt_ms": serving.PREFILL_S, "predicted_ms": serving.DECODE_S}
-"""llama.cpp's ``timings``, in milliseconds."""
+"""llama.cpp's ``timings``, in milliseconds; how long the request waited for a slot is not among them."""
+_VLLM = {
+    "queue_time_ms": serving.QUEUE_S,
+    "time_to_first_token_ms": serving.PREFILL_S,
+    "generation_time_ms": serving.DECODE_S,
+}
+"""vLLM's ``metrics`` (``--enable-per-request-metrics``), in milliseconds; its first token is counted from the moment
+at which the request left the queue."""
 HEADERS = {
     b"x-queue-time": serving.QUEUE_S,
-    b"x-inference-time": serving.DECODE_S,
+    b"x-inference-time": serving.INFERENCE_S,
     b"x-total-time": serving.TOTAL_S,
 }
 """Those of Hugging Face's text-generation-inference, in milliseconds; its inference is prefill and decode together."""
-_PARTS = (serving.LOAD_S, serving.QUEUE_S, serving.PREFILL_S, serving.DECODE_S)
+_PARAMETERS = {
+    **{name: name for name in serving.PARAMETERS if name != serving.E2E_S},
+    serving.E2E_S: serving.TOTAL_S,
+}
+"""Parameters of a reply of Triton, in seconds."""
 _MOST_S = 86_400.0
 
 
@@ -33,10 +45,32 @@ def read_ollama(draft: Draft, reply: Any) -> None:
     _read(draft, reply, _OLLAMA, 1e-9)
 
 
-def read_timings(draft: Draft, timings: Any) -> None:
-    """Times of llama.cpp's server."""
-    if isinstance(timings, Mapping):
-        _read(draft, timings, _LLAMA_CPP, 1e-3)
+def read_reply(draft: Draft, reply: View) -> None:
+    """Times of a reply, or of a chunk, in OpenAI's form: llama.cpp's ``timings``, vLLM's ``metrics``."""
+    for name, table in (("timings", _LLAMA_CPP), ("metrics", _VLLM)):
+        given = reply.get(name)
+        if isinstance(given, Mapping):
+            _read(draft, given, table, 1e-3)
+
+
+def read_parameters(draft: Draft, parameters: Any) -> None:
+    """Times among the parameters of a reply of Triton, which a model may set.
+
+    Args:
+        draft: The call.
+        parameters: A dict (HTTP), or a map of messages with one value each (gRPC).
+    """
+    given = {name: _plain(parameters[name]) for name in _PARAMETERS if name in parameters} if parameters else {}
+    if given:
+        _read(draft, given, _PARAMETERS, 1.0)
+
+
+def _plain(parameter: Any) -> Any:
+    chosen = getattr(parameter, "WhichOneof", None)
+    if chosen is None:
+        return parameter
+    kind = chosen("parameter_choice")
+    return None if kind is None else getattr(parameter, kind)
 
 
 def read_headers(draft: Draft, headers: Mapping[bytes, bytes]) -> None:
@@ -50,11 +84,33 @@ def read_headers(draft: Draft, headers: Mapping[bytes, bytes]) -> None:
     _read(draft, given, {name.decode("latin-1"): field for name, field in HEADERS.items()}, 1e-3)
 
 
+def note(draft: Draft, times_s: Mapping[str, Any]) -> None:
+    """Put times on a call, and their sum unless the server has reported a total.
+
+    Args:
+        draft: The call.
+        times_s: Seconds by attribute; what is no number from 0 to a day is left out.
+    """
+    fields = draft.fields
+    noted = False
+    for field, given in times_s.items():
+        plain = number(given)
+        if plain is not None and not isinstance(plain, bool) and 0 <= plain < _MOST_S:
+            fields[field] = round(float(plain), 6)
+            noted = True
+    if noted and serving.TOTAL_S not in times_s:
+        parts: tuple[str, ...] = (serving.LOAD_S, serving.QUEUE_S, serving.PREFILL_S, serving.DECODE_S)
+        if serving.PREFILL_S not in fields and serving.DECODE_S not in fields:
+            parts = (serving.LOAD_S, serving.QUEUE_S, serving.INFERENCE_S)
+        known = [fields[part] for part in parts if part in fields]
+        fields[serving.TOTAL_S] = round(sum(value for value in known if isinstance(value, float)), 6)
+
+
 def _read(draft: Draft, given: Any, table: Mapping[str, str], unit_s: float) -> None:
+    times_s = {}
     for key, field in table.items():
         plain = number(given.get(key))
-        if plain is not None and not isinstance(plain, bool) and 0 <= plain * unit_s < _MOST_S:
-            draft.fields[field] = round(plain * unit_s, 6)
-    parts = [float(draft.fields[part]) for part in _PARTS if part in draft.fields]  # type: ignore[arg-type]  # set above
-    if parts and serving.TOTAL_S not in table.values():
-        draft.fields[serving.TOTAL_S] = round(sum(parts), 6)
+        if plain is not None and not isinstance(plain, bool):
+            times_s[field] = plain * unit_s
+    if times_s:
+        note(draft, times_s)

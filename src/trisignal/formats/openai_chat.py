@@ -248,8 +248,8 @@ def read_response(draft: Draft, reply: View) -> None:
         counts = view(reported)
         draft.usage = usage(counts)
         _note(draft, reply, counts, messages[0] if messages else {})
-    if (timings := reply.get("timings")) is not None:
-        latencies.read_timings(draft, timings)
+    if reply.get("timings") is not None or reply.get("metrics") is not None:
+        latencies.read_reply(draft, reply)
     for message in messages:
         if message.get("executed_tools") or message.get("annotations"):
             _note_tools(draft, message)
@@ -347,8 +347,8 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         reported = view(holder["usage"])
         draft.usage = usage(reported) or draft.usage
         _note(draft, holder, reported, _first_message(holder))
-    if (timings := chunk.get("timings")) is not None:
-        latencies.read_timings(draft, timings)
+    if chunk.get("timings") is not None or chunk.get("metrics") is not None:
+        latencies.read_reply(draft, chunk)
     for choice in listed(chunk.get("choices")):
         part = view(choice)
         index = count(part.get("index")) or 0

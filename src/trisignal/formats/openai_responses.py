@@ -20,6 +20,7 @@ from trisignal.formats import (
     View,
     bills,
     count,
+    latencies,
     listed,
     server_tools,
     text,
@@ -139,6 +140,8 @@ def read_response(draft: Draft, reply: View) -> None:
     if reported is not None:
         draft.usage = usage(reported)
         _note(draft, reply, reported)
+    if reply.get("metrics") is not None:
+        latencies.read_reply(draft, reply)
 
 
 def finish_reason(reply: View) -> str:

@@ -304,8 +304,8 @@ class Policy(Cleaning):
         """Facts that came after the start: response fields, and what the user set by hand."""
         opening = draft.opening
         if (served_s := draft.fields.get(serving.TOTAL_S)) is not None:
-            duration_s = (draft.end_ns - draft.start_ns) / 1e9
-            closing[serving.NETWORK_S] = round(max(0.0, duration_s - float(served_s)), 6)  # type: ignore[arg-type]
+            took_s = (draft.end_ns - draft.start_ns) / 1e9 - sum(_lost(draft).values())
+            closing[serving.NETWORK_S] = round(max(0.0, took_s - float(served_s)), 6)  # type: ignore[arg-type]
         given: Any
         for field, given in tuple(draft.fields.items()):
             if field in opening:
@@ -330,7 +330,7 @@ class Policy(Cleaning):
                     closing[key] = fact
 
 
-def _lost(draft: Draft) -> Mapping[str, AttributeValue]:
+def _lost(draft: Draft) -> Mapping[str, float]:
     """Time that retries took, where it is known."""
     if not draft.attempts:
         return {}

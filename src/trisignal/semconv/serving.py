@@ -5,11 +5,18 @@ from __future__ import annotations
 QUEUE_S = "gen_ai.latency.time_in_queue"
 PREFILL_S = "gen_ai.latency.time_in_model_prefill"
 DECODE_S = "gen_ai.latency.time_in_model_decode"
-"""vLLM's names, in seconds; other servers' times have the same."""
+INFERENCE_S = "gen_ai.latency.time_in_model_inference"
+"""Prefill and decode together, for servers that report no more."""
+E2E_S = "gen_ai.latency.e2e"
+"""vLLM's names, in seconds; other servers' times have the same. The last one stands on engines' own spans only."""
 LOAD_S = "llm.server.load_s"
 """Loading the model."""
 TOTAL_S = "llm.server.total_s"
 NETWORK_S = "llm.network_s"
-"""Duration of the call without what the server reports: network, proxies, the client."""
+"""Duration of the call without what the server reports and without earlier attempts: network, proxies, the client."""
+PARAMETERS = (QUEUE_S, PREFILL_S, DECODE_S, INFERENCE_S, E2E_S)
+"""Names that engines' spans have, and that a model behind Triton may give to parameters of its replies."""
 
-SERVING_ATTRIBUTES: dict[str, str] = dict.fromkeys((QUEUE_S, PREFILL_S, DECODE_S, LOAD_S, TOTAL_S, NETWORK_S), "double")
+SERVING_ATTRIBUTES: dict[str, str] = dict.fromkeys(
+    (QUEUE_S, PREFILL_S, DECODE_S, INFERENCE_S, LOAD_S, TOTAL_S, NETWORK_S), "double"
+)

@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 import trisignal
 from trisignal import testing
+from trisignal.semconv import serving
 
 WAIT_S = 60.0
 
@@ -84,6 +85,25 @@ def test_an_inference_is_one_call(seen: testing.Seen) -> None:
     assert seen.value("gen_ai_client_token_usage_count") == 0
     assert seen.value("llm_usage_missing_total") == 0
     assert seen.value("llm_active_requests") == 0
+
+
+def test_times_among_the_parameters_of_a_reply(seen: testing.Seen) -> None:
+    """A model that names its times as engines do has them on the span, and the rest is the network's."""
+
+    def answer(request: Any, context: Any) -> Any:
+        made = reply(request, final=True)
+        made.parameters[serving.QUEUE_S].double_param = 0.0005
+        made.parameters[serving.INFERENCE_S].double_param = 0.00025
+        return made
+
+    with Server(answer) as server:
+        list(_all(server.url))
+    for span in seen.spans:
+        attributes = dict(span.attributes or {})
+        assert (attributes[serving.QUEUE_S], attributes[serving.INFERENCE_S]) == (0.0005, 0.00025)
+        assert attributes[serving.TOTAL_S] == 0.00075
+        assert serving.NETWORK_S in attributes
+    assert len(seen.spans) == 3
 
 
 @pytest.mark.parametrize(

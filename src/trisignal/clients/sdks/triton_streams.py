@@ -13,7 +13,7 @@ from trisignal.clients._patch import Wrapper
 from trisignal.clients._provider import Args, Kwargs
 from trisignal.engine import lifecycle
 from trisignal.engine.state import is_off
-from trisignal.formats import NOTABLE, StreamState, View, text
+from trisignal.formats import NOTABLE, StreamState, View, latencies, text
 from trisignal.formats.openai_media import MEDIA
 from trisignal.outcomes import Failure, attribute, classify, classify_names
 from trisignal.streams import fold
@@ -25,6 +25,7 @@ def read_reply(draft: Draft, reply: View) -> None:
     """Facts of a reply: a dict over HTTP, a message over gRPC."""
     draft.response_model = text(reply.get("model_name"))
     draft.response_id = text(reply.get("id"))
+    latencies.read_parameters(draft, reply.get("parameters"))
 
 
 def _failure(error: BaseException) -> Failure:
