@@ -58,6 +58,7 @@ def test_only_base_clients_are_touched(sdk: Sdk) -> None:
         trisignal.instrument(sdk.kit.name)
         during = _attributes(package)
         trisignal.uninstrument()
+    after = _attributes(package)
     # Instrumenting may load modules of the package, as its first call would.
     changed = {key for key, value in before.items() if during[key] is not value}
     # Realtime sessions are there only if somebody has loaded them.
@@ -65,9 +66,10 @@ def test_only_base_clients_are_touched(sdk: Sdk) -> None:
     touched = {owner.rpartition(".")[2] for owner, _ in clients}
     assert touched <= {"SyncAPIClient", "AsyncAPIClient", "BaseClient", "Stream", "AsyncStream"}
     assert len(clients) <= 10
-    after = _attributes(package)
-    assert [key for key, value in during.items() if key not in changed and after[key] is not value] == []
-    assert [key for key in changed if after[key] is not before[key]] == []
+    assert [key for key, value in before.items() if after[key] is not value] == []
+    # A method that a class had from its base is its own while patched, and its base's again.
+    known = {owner for owner, _ in before}
+    assert [key for key in after if key[0] in known and key not in before] == []
 
 
 def test_patched_methods_look_the_same(sdk: Sdk) -> None:

@@ -12,7 +12,7 @@ from trisignal.policy.key_formats import any_of
 Span = tuple[int, int]
 
 MOST_TRIED = 2000
-"""Words, headers or addresses that are followed up in one text; the rest is one hit."""
+"""Words, headers or addresses that are followed up in one text, four times as many in prose; the rest is one hit."""
 
 _QUOTE = r"\\{0,7}[\"'`]"
 _SIGN = (
@@ -20,12 +20,17 @@ _SIGN = (
     r"|\s{1,4}(?:(?:is|was|has\sbeen|will\sbe|are)\s)?(?:(?:now\s)?(?:changed|set|reset|updated)\sto|is|was|will\sbe|are|to)\b:?)"
 )
 _VALUE = (
+    # First what ends a long run of word characters at once: all that follows would be tried after each of them.
+    r"(?=[\w.\-]{0,24}(?:[^\w.\-]|->))"
     rf"[\w.\-]{{0,24}}(?:{_QUOTE})?\)?(?:\s{{1,3}}(?:for|of|to|on|at)\s[\w.@\-]{{1,40}}(?:\s[\w.@\-]{{1,24}}){{0,2}})?"
     rf"(?:(?:{_SIGN})(?:\s{{0,4}}(?:{_QUOTE})?|(?:{_QUOTE})?)|\s{{1,4}}value={_QUOTE}|\s{{1,4}}(?:{_QUOTE})?)\s{{0,4}}"
     r"(?:(?:bearer|basic|token)\s{1,4})?"
-    r"(?<=[:=>\"'`,|\s\u2192])([^\s\"'`\\,;&<>{}()\[\]]{4,})"
+    r"(?<=[:=>\"'`,|\s\u2192])([^\s\"'`\\,;&<>{}()\[\]]{4,512})"
 )
-"""What may stand between a word and its secret, and the secret."""
+"""What may stand between a word and its secret, and what the secret is judged by."""
+_REST = re.compile(r"[^\s\"'`\\,;&<>{}()\[\]]*")
+"""The rest of a long secret. It is read when the first part is one: else a text of words that announce something,
+and of nothing that ends a secret, costs the square of its length."""
 _TO_SPACE = re.compile(r"[^\s\"'`\\<>]{0,256}")
 _QUOTED = re.compile(
     rf"[\w. \-]{{3,32}}(?:{_QUOTE})?\s{{0,4}}[:=]{{1,3}}>?\s{{0,4}}{_QUOTE}([^\"'`\\\r\n]{{4,256}})(?={_QUOTE})"
@@ -50,6 +55,7 @@ WORDS = {
     "contribsys": ("contribsys",),
 }  # fmt: skip
 """Words that announce a secret, in lower case, by a part that is searched first."""
+_AFTER_PROSE = (" ", "s", ".", ",", "\n", ")", "")
 _PASSWORD_WORDS = frozenset((*WORDS["pass"], "pwd", "kennwort", "contrase", "senha"))
 
 VENDORS = (
@@ -79,7 +85,7 @@ _AFTER_VENDOR = re.compile(
 _NAMES = re.compile(f"(?<![a-z]){any_of((*VENDORS, *_COMMON))}")
 _MOST_NAMED = 1000
 """Values after a name in one text; the rest is one hit."""
-_VALUE_AFTER = re.compile(r"[\w.=+/\-%]{14,}")
+_VALUE_AFTER, _REST_AFTER = re.compile(r"[\w.=+/\-%]{14,512}"), re.compile(r"[\w.=+/\-%]*")
 _BEFORE_VALUE = 56
 """Characters before a run in which the name of a vendor announces the value that it is a part of."""
 _SIGNS = re.compile(r"[:=,|]|\sis\s")
@@ -120,9 +126,8 @@ _SHORT: dict[str, tuple[re.Pattern[str], tuple[str, ...]]] = {
     "pw": (re.compile(r"pw\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,64})"), ()),
 }
 """Short words for passwords, which are parts of others, and what may follow them beside signs."""
-_MOST_SHORT = 64
+_MOST_SHORT, _SHORT_REST = 64, re.compile(r"[^\s\"'`,;&<>{}()\[\]]*")
 _DIGIT = re.compile(r"\d")
-_SHORT_REST = re.compile(r"[^\s\"'`,;&<>{}()\[\]]*")
 _AFTER_SHORT = (":", "=", " :", " =", "  ")
 _AFTER_COOKIE = (":", "=", ",", "2", " ", '"', "'", "`", "\\")
 _BLANKS = (" ", "\t", "\n")
@@ -142,18 +147,19 @@ def announced(whole: str, lowered: str) -> Iterator[Span]:
         whole: The text.
         lowered: The same in lower case, place by place.
     """
-    tried = 0
+    tried = 0.0
     for stem, words in WORDS.items():
         if stem not in lowered:
             continue
         for word in words:
             at = lowered.find(word)
             while at >= 0:
-                tried += 1
-                if tried > MOST_TRIED:
+                if tried >= MOST_TRIED:
                     yield at, len(whole)
                     return
                 span = _secret_after(word, at, whole, lowered)
+                # Prose about tokens has thousands of such words, and a blank behind each.
+                tried += 0.25 if span is None and lowered[at + len(word) : at + len(word) + 1] in _AFTER_PROSE else 1
                 if span is not None:
                     yield span
                 at = lowered.find(word, span[1] if span is not None else at + len(word))
@@ -185,11 +191,17 @@ def _secret_after(word: str, at: int, whole: str, lowered: str) -> Span | None:
             end = closing
     if not _looks_secret(word, between, whole[start:end]):
         return None
+    end = _end_of(_REST, whole, end)
     if word in _PASSWORD_WORDS and not between.endswith("="):
         # Prose has no separators inside a password; a query or a connection string has.
-        end = _TO_SPACE.match(whole, end).end()  # type: ignore[union-attr]  # matches always
+        end = _end_of(_TO_SPACE, whole, end)
         end = start + len(whole[start:end].rstrip(".,;!?)"))
     return start, end
+
+
+def _end_of(rest: re.Pattern[str], text: str, at: int) -> int:
+    match = rest.match(text, at)
+    return at if match is None else match.end()
 
 
 def _looks_secret(word: str, between: str, value: str) -> bool:
@@ -267,9 +279,7 @@ def _short(lowered: str, pattern: re.Pattern[str], at: int) -> Span | None:
     if match is None or not _DIGIT.search(lowered, *match.span(1)):
         return None
     start, end = match.span(1)
-    # A longer one is read to its end only now: else a run of such words costs the square of its length.
-    rest = _SHORT_REST.match(lowered, end) if end - start == _MOST_SHORT else None
-    return start, end if rest is None else rest.end()
+    return start, _end_of(_SHORT_REST, lowered, end) if end - start == _MOST_SHORT else end
 
 
 def _basic(whole: str, lowered: str, at: int) -> Span | None:
@@ -319,8 +329,8 @@ def of_vendors(whole: str, lowered: str, runs: Sequence[Span]) -> Iterator[Span]
             return
         value = _VALUE_AFTER.match(whole, begins)
         if value is not None and looks_random(value.group()):
-            done = value.end()
-            yield value.span()
+            done = _end_of(_REST_AFTER, whole, value.end())
+            yield begins, done
 
 
 def _announced_at(lowered: str, first: int, last: int) -> int:

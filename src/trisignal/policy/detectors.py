@@ -303,6 +303,7 @@ def _formats(text: Text, windows: Sequence[Span]) -> Iterator[Span]:
     whole, raw = text.text, text.raw
     starts = _STARTS_ESCAPED if b"\\" in raw or b"%" in raw else _STARTS
     shapes = [shape for shape in _SHAPES if shape[0] in whole]
+    ends = [0] * len(shapes)
     done = tried = 0
     for first, last in windows:
         for match in starts.finditer(raw, first, last):
@@ -316,12 +317,16 @@ def _formats(text: Text, windows: Sequence[Span]) -> Iterator[Span]:
                 if end:
                     yield at, end
                     done = end
-        for _, left, most, hint, pattern in shapes:
-            for hinted in hint.finditer(whole, first, last):
+        for number, (_, left, most, hint, pattern) in enumerate(shapes):
+            for hinted in hint.finditer(whole, max(first, ends[number]), last):
                 at = hinted.start()
+                if at < ends[number]:
+                    # Inside the hit before: to read it again from each mark would cost the square of its length.
+                    continue
                 before = whole[max(0, at - most) : at]
                 found = pattern.match(whole, at - len(before) + len(before.rstrip(left)))
                 if found is not None:
+                    ends[number] = found.end()
                     yield found.span()
 
 
