@@ -206,14 +206,17 @@ def test_calls_caches_and_scores_reach_the_rules(seen: Seen) -> None:
     ]
     with trisignal.Alerts(rules, [told.append], **FAST):
         for _ in range(2):
+            trisignal.evaluate("toxicity", 0.02, higher_is_better=False)
+            trisignal.evaluate("bias", 0.75, higher_is_better=False)
             call("gpt-4o-mini")
             fail()
             trisignal.cache("answers").miss()
             trisignal.evaluate("faithfulness", 0.2)
-        until(lambda: len(told) == 3)
+        until(lambda: len(told) == 4)
     assert sorted((a.signal, a.group, a.value, a.samples) for a in told) == [
         ("cache_hit_rate", "answers", 0.0, 2),
         ("error_rate", "gpt-4o", 1.0, 2),
+        ("quality", "bias", 0.25, 2),
         ("quality", "faithfulness", 0.2, 2),
     ]
 

@@ -172,6 +172,20 @@ def test_an_evaluation_of_the_current_call(seen: Seen) -> None:
     )
 
 
+def test_an_evaluation_of_which_low_scores_are_good(seen: Seen) -> None:
+    """Its series say so, and on the span stands the score that is bad: the high one."""
+    with trisignal.llm(model="m"):
+        trisignal.evaluate("toxicity", 0.02, higher_is_better=False)
+        trisignal.evaluate("toxicity", 0.9, higher_is_better=False)
+        trisignal.evaluate("faithfulness", 0.9)
+    assert seen.value("llm_quality_score_count", evaluation="toxicity", better="lower") == 2
+    assert seen.value("llm_quality_score_count", evaluation="faithfulness", better="higher") == 1
+    [event] = seen.span.events
+    assert (event.attributes or {})["gen_ai.evaluation.score.value"] == 0.9
+    with pytest.raises(ConfigError, match=r"higher_is_better='no'.*allowed: True, False"):
+        trisignal.evaluate("toxicity", 0.1, higher_is_better="no")  # type: ignore[arg-type]
+
+
 def test_a_verdict_in_a_later_request(seen: Seen) -> None:
     """A reference that went through JSON names model and prompt, whatever call is current by then."""
     with trisignal.context(prompt_name="greet", prompt_version="3"), trisignal.llm(model="m") as call:

@@ -245,14 +245,16 @@ def _exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Seen, InMemoryS
         yield seen, exporter
 
 
-def answer(name: str, *, tokens: int = 10, fails: bool = False, score: float | None = None) -> None:
+def answer(
+    name: str, *, tokens: int = 10, fails: bool = False, score: float | None = None, higher_is_better: bool = True
+) -> None:
     """A workflow with a call."""
     try:
         with trisignal.workflow(name), trisignal.stage("think"):
             with trisignal.llm(provider="openai", model="gpt-4o") as call:
                 call.set_usage(input_tokens=tokens, output_tokens=1)
                 if score is not None:
-                    trisignal.evaluate("faithful", score)
+                    trisignal.evaluate("rated", score, higher_is_better=higher_is_better)
                 if fails:
                     raise TimeoutError
     except TimeoutError:
@@ -267,16 +269,18 @@ def test_metrics_and_lines_are_untouched(exported: tuple[Seen, InMemorySpanExpor
     answer("dear", tokens=10_000)
     answer("bad", score=0.1)
     answer("good", score=0.9)
+    answer("rude", score=0.9, higher_is_better=False)
+    answer("kind", score=0.1, higher_is_better=False)
     with trisignal.workflow("refused"), pytest.raises(trisignal.GuardExceeded), trisignal.guard(calls=1):
         answer("inner")
         answer("inner")
     names = Counter(span.name for span in exporter.get_finished_spans())
     workflows = {name for name in names if name.startswith("invoke_workflow")}
-    assert workflows == {f"invoke_workflow {name}" for name in ("fails", "dear", "bad", "refused", "inner")}
-    assert names["chat gpt-4o"] == 4
-    assert seen.value("llm_requests_total") == 6
-    assert len([line for line in seen.logs if line.get("gen_ai.operation.name") == "chat"]) == 7
-    assert seen.value("trisignal_tail_traces_total", decision="kept") == 4
+    assert workflows == {f"invoke_workflow {name}" for name in ("fails", "dear", "bad", "rude", "refused", "inner")}
+    assert names["chat gpt-4o"] == 5
+    assert seen.value("llm_requests_total") == 8
+    assert len([line for line in seen.logs if line.get("gen_ai.operation.name") == "chat"]) == 9
+    assert seen.value("trisignal_tail_traces_total", decision="kept") == 5
 
 
 def test_a_remote_parent_that_does_not_sample_is_followed(exported: tuple[Seen, InMemorySpanExporter]) -> None:

@@ -269,7 +269,7 @@ def judge(usual: float) -> None:
     ref = {"model": CHANCE.choice(list(MODELS))}
     for name, best in (("faithfulness", usual), ("retrieval_relevance", usual - 0.1)):
         trisignal.evaluate(name, min(1.0, CHANCE.betavariate(9, 2) * best + 0.1), ref=ref)
-    trisignal.evaluate("hallucination", CHANCE.betavariate(1, 6), ref=ref)
+    trisignal.evaluate("hallucination", CHANCE.betavariate(1, 6), higher_is_better=False, ref=ref)
     if CHANCE.random() < 0.7:
         trisignal.feedback(CHANCE.choice((1, 1, 1, 0, -1)), ref=ref)
 

@@ -23,7 +23,7 @@ SLACK_S = 45
 """A fault is seen with the next scrape and the next evaluation."""
 PLAN = objectives.of(
     {
-        "evaluations": {"faithfulness": {}, "toxicity": {"higher_is_better": False}},
+        "evaluations": {"faithfulness": {}, "toxicity": {}},
         "dimensions": ["tenant"],
         "thresholds": {"budget_usd_per_day": 100, "cache_hit_ratio": 0.3},
     }
@@ -130,10 +130,15 @@ def _probe(asked: Over) -> Callable[[World, str], None]:
     return plant
 
 
-def _scores(evaluation: str, score: Over) -> Callable[[World, str], None]:
-    return lambda world, job: world.histogram(
-        "quality_score", always(2), score, evaluation=evaluation, gen_ai_request_model="gpt-4o", job=job
-    )
+def _scores(evaluation: str, score: Over, better: str = "higher") -> Callable[[World, str], None]:
+    labels = {"evaluation": evaluation, "better": better, "gen_ai_request_model": "gpt-4o"}
+    return lambda world, job: world.histogram("quality_score", always(2), score, job=job, **labels)
+
+
+def _scores_of_tenants(world: World, job: str) -> None:
+    labels = {"evaluation": "faithfulness", "better": "higher", "gen_ai_request_model": "gpt-4o", "job": job}
+    for tenant, worse in (("acme", 0.95), ("globex", 0.95), ("initech", 0.65)):
+        world.histogram("quality_score", always(2), fault(worse, 0.95, LASTS), tenant=tenant, **labels)
 
 
 def _counted(key: str, per_minute: float, /, **labels: str) -> Callable[[World, str], None]:
@@ -185,9 +190,11 @@ FAULTS: tuple[Fault, ...] = (
     Fault("probes failed last and were stopped", _probe(fault(0, 2, LASTS)), {}, ("LlmProviderProbeFails",), 1, LASTS),
     Fault("answers become unfaithful", _scores("faithfulness", fault(0.3, 0.95)), {"LlmQualityBudgetTicket": 15},
           ("LlmQualityLow", "LlmQualityBudgetPage"), 1),
-    Fault("toxicity is low, as it should be", _scores("toxicity", always(0.02))),
-    Fault("answers become toxic", _scores("toxicity", fault(0.9, 0.02)), {"LlmQualityBudgetTicket": 15},
+    Fault("toxicity is low, as it should be", _scores("toxicity", always(0.02), "lower")),
+    Fault("answers become toxic", _scores("toxicity", fault(0.9, 0.02), "lower"), {"LlmQualityBudgetTicket": 15},
           ("LlmQualityLow", "LlmQualityBudgetPage"), 1),
+    Fault("answers for one tenant score worse", _scores_of_tenants, {"LlmTenantQualityDrop": 70},
+          ("LlmQualityBudgetTicket",), ends=LASTS),
     Fault("an evaluation that is not named scores low", _scores("brevity", always(0.1))),
     Fault("a budget refuses calls", _counted("budget_refused", 6, budget="house", key="acme"), {"LlmBudgetRefuses": 2}),
     Fault("usage is missing", _counted("usage_missing", 30), {"LlmUsageMissing": 25}),

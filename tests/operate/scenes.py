@@ -342,6 +342,32 @@ def quality_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
         ),
     )
 
+    # One tenant falls; and one has always been lower, while all fall a little.
+    length = 2 * DAY // QUARTER + 16
+    names = ("a", "b", "c")
+
+    def tenants(before: tuple[float, ...], after: tuple[float, ...]) -> list[Series]:
+        return [
+            one
+            for name, first, later in zip(names, before, after)
+            for one in (
+                stage.series("quality_score", growing(150, length), "_count", **none, tenant=name),
+                stage.series(
+                    "quality_score", then((150 * first, length - 12), (150 * later, 12)), "_sum", **none, tenant=name
+                ),
+            )
+        ]
+
+    yield (
+        "LlmTenantQualityDrop",
+        Scene(
+            tenants((0.9, 0.9, 0.9), (0.9, 0.9, 0.6)),
+            tenants((0.9, 0.9, 0.6), (0.85, 0.85, 0.55)),
+            (length - 2) * QUARTER,
+            QUARTER,
+        ),
+    )
+
 
 def _slower(stage: Stage, length: int) -> list[Series]:
     quick, slow = then((100, DAY), (0, length - DAY)), growing(100, length)

@@ -163,12 +163,16 @@ def test_what_needs_a_number_is_off_without_it() -> None:
 
 
 @needs_promtool
+@pytest.mark.parametrize("said_by", ["plan", "scores"])
 @pytest.mark.parametrize("alert", ["LlmQualityLow", "LlmQualityBudgetPage"])
-def test_an_evaluation_has_a_direction(alert: str, tmp_path: Path) -> None:
+def test_an_evaluation_has_a_direction(alert: str, said_by: str, tmp_path: Path) -> None:
     """Where a low score is good, low scores are silent and high ones alert; others alert only if the plan names them."""
     labelled = {"match": {"model": "rude"}, "severity": "warning" if alert == "LlmQualityLow" else "critical"}
     plan = {
-        "evaluations": {"toxicity": {"higher_is_better": False}, "helpfulness": {"limit": 0.5}},
+        "evaluations": {
+            "toxicity": {"higher_is_better": False} if said_by == "plan" else {},
+            "helpfulness": {"limit": 0.5},
+        },
         "alerts": {alert: {"overrides": [labelled]}},
     }
     stage = Stage(objectives.RulesPlan())
@@ -178,6 +182,8 @@ def test_an_evaluation_has_a_direction(alert: str, tmp_path: Path) -> None:
         bounds = (0.2, 0.5, 0.8, 1.0)
         counts = {str(bound): 10.0 if score <= bound else 0.0 for bound in bounds}
         labels = {**bare, "gen_ai_request_model": model, "evaluation": evaluation}
+        if said_by == "scores":
+            labels["better"] = "lower" if evaluation == "toxicity" else "higher"
         return stage.histogram("quality_score", 60, counts, 10 * score, **labels)
 
     series = [

@@ -159,7 +159,7 @@ class Settings:
         True, values.switch, "Finished GenAI spans of other instrumentations become metrics, cost and log lines, too."
     )
     event_score_threshold: float = _setting(
-        0.5, values.share, "Evaluations under this score also become an event on the span."
+        0.5, values.share, "Evaluations worse than this score also become an event on the span."
     )
     store: str = _setting(
         "", values.text, "Folder of the trace store, e.g. `trisignal-store`; empty: nothing is stored."

@@ -248,7 +248,7 @@ class TailSampler(SpanProcessor):
 
     def verdict(self, verdict: Verdict) -> None:
         """A score, or a user's feedback, about a call of a trace that may still wait."""
-        low = verdict.label == "negative" if verdict.score is None else verdict.score < self._low
+        low = verdict.label == "negative" if verdict.score is None else verdict.is_bad(self._low)
         digits = verdict.ref.get("trace_id", "")
         if not low or len(digits) != 32:
             return

@@ -112,6 +112,7 @@ def evaluate(
     name: str,
     score: float,
     *,
+    higher_is_better: bool = True,
     label: str = "",
     explanation: str = "",
     ref: Mapping[str, str] | None = None,
@@ -120,24 +121,28 @@ def evaluate(
 
     Args:
         name: Name of the evaluation, e.g. ``faithfulness``.
-        score: From 0 (worst) to 1 (best).
+        score: From 0 to 1.
+        higher_is_better: False where a low score is good, as of ``toxicity``; the same in every call for one name.
         label: Verdict in one word, of few different values.
         explanation: Why; treated as content, so dropped unless content is captured.
         ref: `ActiveCall.ref` of the call; the current call when omitted.
 
     Raises:
-        ConfigError: The score is not between 0 and 1.
+        ConfigError: The score is not between 0 and 1, or ``higher_is_better`` is no boolean.
     """
     plain = number(score)
     if plain is None or not 0.0 <= plain <= 1.0:
         raise ConfigError("score", score, "a number from 0 to 1")
+    if not isinstance(higher_is_better, bool):
+        raise ConfigError("higher_is_better", higher_is_better, "True, False")
     score = float(plain)
     if state.is_off():
         return
-    verdict = _verdict(name, score, label, explanation, ref)
-    observe("quality_score", (verdict.name, *_verdict_labels(verdict)), verdict.score or 0.0)
+    verdict = _verdict(name, score, label, explanation, ref, higher_is_better)
+    better = names.HIGHER if higher_is_better else names.LOWER
+    observe("quality_score", (verdict.name, better, *_verdict_labels(verdict)), score)
     _publish(verdict)
-    if ref is None and score < state.STATE.settings.event_score_threshold:
+    if ref is None and verdict.is_bad(state.STATE.settings.event_score_threshold):
         _mark_span(verdict)
 
 
@@ -165,7 +170,14 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
     _publish(verdict)
 
 
-def _verdict(name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None) -> Verdict:
+def _verdict(
+    name: str,
+    score: float | None,
+    label: str,
+    explanation: str,
+    ref: Mapping[str, str] | None,
+    higher_is_better: bool = True,
+) -> Verdict:
     policy = state.STATE.policy
     given = current_call().ref if ref is None else ref
     # A reference comes back from wherever the application stored it: only texts are taken.
@@ -176,7 +188,7 @@ def _verdict(name: str, score: float | None, label: str, explanation: str, ref: 
     explanation = policy.clean(explanation) if policy is not None and policy.captures else ""
     # Ids are kept as they are: a hexadecimal id may look like a card number to a detector.
     cleaned = {k: v if k in ("trace_id", "span_id") else clean(v) for k, v in found.items()}
-    return Verdict(clean(name), score, clean(label), explanation, cleaned)
+    return Verdict(clean(name), score, clean(label), explanation, cleaned, higher_is_better)
 
 
 def _verdict_labels(verdict: Verdict) -> tuple[str, ...]:

@@ -68,13 +68,15 @@ class Evaluation(BaseModel):
 
     model_config = _MODEL
 
-    higher_is_better: bool = Field(default=True, description="false: a high score is bad, e.g. of toxicity.")
+    higher_is_better: bool | None = Field(
+        default=None, description="false: a high score is bad, e.g. of toxicity; null: as each score was recorded."
+    )
     limit: float | None = Field(
         default=None,
         gt=0,
         lt=1,
         description="Worse scores are bad, and so is a worse average; a bucket bound. "
-        "null: objectives.quality.score, or 1 minus that where a high score is bad.",
+        "null: objectives.quality.score, or 1 minus it where a high score is bad.",
     )
     target: float | None = Field(default=None, gt=0, lt=1, description="null: objectives.quality.target.")
 
@@ -123,6 +125,9 @@ class Thresholds(BaseModel):
     quality_score: float = Field(default=0.8, gt=0, lt=1, description="Of evaluations without a limit of their own.")
     drift_ratio: float = Field(default=0.9, gt=0, lt=1, description="Part of last week's average that is a drop.")
     cohort_gap: float = Field(default=0.05, gt=0, lt=1, description="How far a cohort may be below all together.")
+    cohort_score_gap: float = Field(
+        default=0.1, gt=0, lt=1, description="How much worse a cohort's average score may be than that of all cohorts."
+    )
     wasted_cost_ratio: float = Field(default=0.2, gt=0, lt=1)
     usage_missing_ratio: float = Field(default=0.05, gt=0, lt=1)
     retrieval_empty_ratio: float = Field(default=0.3, gt=0, lt=1)
@@ -209,23 +214,30 @@ class RulesPlan(BaseModel):
                 raise ValueError(f"objectives.{name}.score={score.score:g} is no bucket bound; there are "
                                  + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
         for name, evaluation in self.evaluations.items():
-            if self.limit_of(evaluation) not in names.SCORES:
-                raise ValueError(f"evaluations.{name}.limit={self.limit_of(evaluation):g} is no bucket bound; there "
-                                 "are " + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
+            for higher in directions(evaluation):
+                limit = self.limit_of(evaluation, higher)
+                if limit not in names.SCORES:
+                    raise ValueError(f"evaluations.{name}.limit={limit:g} is no bucket bound; there are "
+                                     + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
         return self
 
-    def limit_of(self, evaluation: Evaluation) -> float:
+    def limit_of(self, evaluation: Evaluation, higher_is_better: bool) -> float:
         """The score that separates good from bad, of an evaluation that alerts."""
         if evaluation.limit is not None:
             return evaluation.limit
         quality = self.objectives.quality
         limit = quality.score if quality is not None else self.thresholds.quality_score
-        return limit if evaluation.higher_is_better else round(1 - limit, 6)
+        return limit if higher_is_better else round(1 - limit, 6)
 
     def minimum_of(self, share: ShareObjective | None = None) -> float:
         """Bad events that an alert needs."""
         own = share.minimum_bad if share is not None else None
         return self.minimum_bad_events if own is None else own
+
+
+def directions(evaluation: Evaluation) -> tuple[bool, ...]:
+    """Whether high scores are good: what the plan says, or both where each score says it itself."""
+    return (True, False) if evaluation.higher_is_better is None else (evaluation.higher_is_better,)
 
 
 def load(path: str) -> RulesPlan:

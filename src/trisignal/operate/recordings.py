@@ -152,7 +152,6 @@ def _cost(queries: Queries) -> list[Record]:
 
 
 def _quality(plan: RulesPlan, queries: Queries) -> list[Record]:
-    prompt = (label(names.PROMPT_NAME), label(names.PROMPT_VERSION))
     hits = queries.short(queries.rate("cache_requests", "30m", 'result="hit"'), "cache", by=())
     lookups = queries.short(queries.rate("cache_requests", "30m"), "cache", by=())
     cached = queries.short(queries.rate("prompt_cache", "30m", 'result="hit"'))
@@ -164,16 +163,29 @@ def _quality(plan: RulesPlan, queries: Queries) -> list[Record]:
         Record("llm:cache_hits:ratio", queries.ratio(hits, "llm:cache_lookups:rate30m")),
         Record("llm:prompt_cache_hits:ratio", queries.ratio(cached, reported)),
     ]
-    if plan.evaluations:
-        chosen = matcher("evaluation", tuple(plan.evaluations))
-        found += [
-            Record("llm:quality:mean", queries.mean("quality_score", "1h", chosen, "evaluation", by=("model",))),
-            Record("llm:quality_by_prompt:mean",
-                   queries.mean("quality_score", "6h", chosen, "evaluation", *prompt, by=())),
-            Record("llm:quality:scores1h",
-                   queries.short(queries.increase("quality_score", "1h", chosen, suffix="_count"), "evaluation",
-                                 by=("model",))),
-        ]  # fmt: skip
+    return [*found, *_scores(plan, queries)] if plan.evaluations else found
+
+
+def _scores(plan: RulesPlan, queries: Queries) -> list[Record]:
+    """Average scores of the evaluations that alert, by model, prompt and cohort."""
+    chosen, kept = matcher("evaluation", tuple(plan.evaluations)), ("evaluation", names.BETTER)
+    prompt = (label(names.PROMPT_NAME), label(names.PROMPT_VERSION))
+
+    def mean(window: str, *more: str, by: tuple[str, ...]) -> str:
+        return queries.mean("quality_score", window, chosen, *kept, *more, by=by)
+
+    def many(*by: str) -> str:
+        return queries.short(queries.increase("quality_score", "1h", chosen, suffix="_count"), *kept, by=by)
+
+    found = [
+        Record("llm:quality:mean", mean("1h", by=("model",))),
+        Record("llm:quality_by_prompt:mean", mean("6h", *prompt, by=())),
+        Record("llm:quality:scores1h", many("model")),
+    ]
+    for dimension in plan.dimensions:
+        about = {"dimension": dimension}
+        found.append(Record("llm:cohort_quality:mean", mean("1h", by=(dimension,)), about))
+        found.append(Record("llm:cohort_quality:scores1h", many(dimension), about))
     return found
 
 

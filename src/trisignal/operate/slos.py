@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 from trisignal import semconv as names
 from trisignal.operate.alerting.spec import Spec
+from trisignal.operate.evaluations import Judged, judged
 from trisignal.operate.objectives import (
     CHAT_OPERATIONS,
     GENERATION_OPERATIONS,
     Availability,
     CostObjective,
+    Evaluation,
     Latency,
     RulesPlan,
     ScoreObjective,
@@ -148,25 +150,25 @@ def _cost(plan: RulesPlan, queries: Queries, share: CostObjective | None) -> Slo
     return Slo("request_cost", title, share.target, queries.by, bad, events, plan.minimum_of(share))
 
 
-def _scores(queries: Queries, evaluation: str, score: float, higher_is_better: bool) -> tuple[str, str]:
+def _scores(queries: Queries, one: Judged) -> tuple[str, str]:
     """Bad scores of one evaluation, and all of them."""
-    by, also = ("model",), matcher("evaluation", (evaluation,))
+    by, also = ("model",), one.matchers
     events = queries.short(queries.rate("quality_score", "{w}", also, "_count"), "evaluation", by=by)
     under = queries.short(
-        queries.rate("quality_score", "{w}", f"{also},{bound(score)}", "_bucket"), "evaluation", by=by
+        queries.rate("quality_score", "{w}", f"{also},{bound(one.limit)}", "_bucket"), "evaluation", by=by
     )  # fmt: skip
-    return (under if higher_is_better else f"({events} - {under})"), events
+    return (under if one.higher_is_better else f"({events} - {under})"), events
 
 
 def _quality(plan: RulesPlan, queries: Queries, share: ScoreObjective | None) -> Slo | None:
     if share is None:
         return None
-    chosen = {name: (plan.limit_of(one), one.higher_is_better) for name, one in plan.evaluations.items()}
+    chosen = dict(plan.evaluations)
     if share.evaluation:
-        chosen.setdefault(share.evaluation, (share.score, True))
+        chosen.setdefault(share.evaluation, Evaluation())
     if not chosen:
         return None
-    pairs = [_scores(queries, name, limit, higher) for name, (limit, higher) in chosen.items()]
+    pairs = [_scores(queries, one) for one in judged(plan, chosen)]
     bad, events = (" or ".join(parts) for parts in zip(*pairs, strict=True))
     by, title = ("model", "evaluation"), "answers score worse than the limit"
     return Slo("quality", title, share.target, by, bad, events, plan.minimum_of(share))
@@ -175,7 +177,8 @@ def _quality(plan: RulesPlan, queries: Queries, share: ScoreObjective | None) ->
 def _hallucination(plan: RulesPlan, queries: Queries, share: ScoreObjective | None) -> Slo | None:
     if share is None:
         return None
-    bad, events = _scores(queries, share.evaluation, share.score, False)
+    one = Judged(matcher("evaluation", (share.evaluation,)), share.score, False)
+    bad, events = _scores(queries, one)
     by, title = ("model", "evaluation"), f"answers score over {share.score:g}"
     return Slo("hallucination", title, share.target, by, bad, events, plan.minimum_of(share))
 

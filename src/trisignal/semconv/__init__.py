@@ -124,6 +124,10 @@ EVALUATION_NAME = "gen_ai.evaluation.name"
 EVALUATION_SCORE = "gen_ai.evaluation.score.value"
 EVALUATION_LABEL = "gen_ai.evaluation.score.label"
 EVALUATION_EXPLANATION = "gen_ai.evaluation.explanation"
+BETTER = "better"
+"""Label of scores: which ones are good."""
+HIGHER, LOWER = "higher", "lower"
+"""Its values."""
 PROMPT_NAME = "gen_ai.prompt.name"
 PROMPT_VERSION = "gen_ai.prompt.version"
 OPENAI_API_TYPE = "openai.api.type"
@@ -308,8 +312,9 @@ _SHARED: dict[str, Metric] = {
     "cache_requests": _metric(
         "llm.cache_requests", "counter", "{request}", ("cache", "result"), "Lookups in the application's caches"),
     "quality_score": _metric(
-        "llm.quality_score", "histogram", "1", ("evaluation", REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
-        "Evaluation scores, 0 to 1", SCORES, dimensioned=True),
+        "llm.quality_score", "histogram", "1",
+        ("evaluation", BETTER, REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
+        "Evaluation scores, 0 to 1; the label better says whether high or low scores are good", SCORES, dimensioned=True),
     "feedback": _metric(
         "llm.feedback", "counter", "{rating}", ("rating", REQUEST_MODEL, PROMPT_NAME, PROMPT_VERSION),
         "User feedback by rating", dimensioned=True),

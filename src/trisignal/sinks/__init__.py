@@ -50,6 +50,7 @@ class Verdict:
 
     __slots__ = (
         "explanation",
+        "higher_is_better",
         "label",
         "name",
         "prompt_name",
@@ -60,16 +61,29 @@ class Verdict:
     )
 
     def __init__(
-        self, name: str, score: float | None, label: str, explanation: str, ref: Mapping[str, str] | None
+        self,
+        name: str,
+        score: float | None,
+        label: str,
+        explanation: str,
+        ref: Mapping[str, str] | None,
+        higher_is_better: bool = True,
     ) -> None:
         self.name = name
         self.score = score
+        self.higher_is_better = higher_is_better
         self.label = label
         self.explanation = explanation
         self.ref = ref or {}
         self.request_model = self.ref.get("model", "")
         self.prompt_name = self.ref.get("prompt_name", "")
         self.prompt_version = self.ref.get("prompt_version", "")
+
+    def is_bad(self, threshold: float) -> bool:
+        """Whether the score is worse than a threshold; as far from the other end where low scores are good."""
+        if self.score is None:
+            return False
+        return self.score < threshold if self.higher_is_better else self.score > 1 - threshold
 
 
 class Refusal(NamedTuple):

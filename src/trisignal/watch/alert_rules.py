@@ -51,7 +51,8 @@ class AlertRule:
     Args:
         signal: ``error_rate`` (failed calls among all, 0 to 1), ``latency_p95_s`` (seconds, successful
             calls only), ``cost_spike`` (cost of the window by that of an average window of the six before it),
-            ``cache_hit_rate`` (0 to 1), ``quality`` (average score, 0 to 1).
+            ``cache_hit_rate`` (0 to 1), ``quality`` (average score, 0 to 1; where low scores are
+            good, 1 minus the score counts).
         limit: The rule holds above it; for ``cache_hit_rate`` and ``quality`` below it.
         window_s: Length of the sliding window in seconds.
         min_samples: Nothing begins to hold with fewer calls, look-ups or scores in the window.

@@ -15,6 +15,7 @@ from threading import Event, RLock, Thread, current_thread
 from typing import Any
 
 from trisignal import _guard
+from trisignal import semconv as names
 from trisignal.call import Call, Draft
 from trisignal.config.checks import SECONDS, positive
 from trisignal.engine import state
@@ -166,7 +167,8 @@ class _Watcher:
     def observe(self, key: str, labels: tuple[str, ...], value: float) -> None:
         """Keep the scores of evaluations."""
         if key == "quality_score":
-            self._keep("score", labels[:1], value, False)
+            evaluation, better = labels[:2]
+            self._keep("score", (evaluation,), 1 - value if better == names.LOWER else value, False)
 
     def gauge(self, key: str, labels: tuple[str, ...], value: float) -> None:
         """No rule is about a gauge."""

@@ -26,7 +26,7 @@ def page(chosen: Selection) -> DashboardPage:
 def _now(chosen: Selection) -> tuple[Panel, ...]:
     thresholds = chosen.plan.thresholds
     worse = chosen.plan.objectives.hallucination
-    good = f'evaluation!="{worse.evaluation}"' if worse else ""
+    good = f'{names.BETTER}!="{names.LOWER}"' + (f',evaluation!="{worse.evaluation}"' if worse else "")
     slow = ((thresholds.first_token_p95_seconds, ORANGE), (thresholds.latency_p95_seconds, RED))
     return (
         Panel("Calls", "stat", "reqps", (Expr(chosen.sum("requests")),), "Ended calls per second.", 3),

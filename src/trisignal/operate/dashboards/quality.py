@@ -17,7 +17,9 @@ PERCENT = "percentunit"
 def page(chosen: Selection) -> DashboardPage:
     """The dashboard."""
     hallucination = chosen.plan.objectives.hallucination
-    other = f'evaluation!="{hallucination.evaluation}"' if hallucination is not None else ""
+    # Scores of which low ones are good stand by name, and are in no average of others.
+    other = f'{names.BETTER}!="{names.LOWER}"'
+    other += f',evaluation!="{hallucination.evaluation}"' if hallucination is not None else ""
     rows = (
         PanelRow("Scores", _scores(chosen, other, hallucination)),
         PanelRow("By prompt version and cohort", _versions(chosen, other)),
@@ -73,9 +75,13 @@ def _versions(chosen: Selection, other: str) -> tuple[Panel, ...]:
         Panel("Scores by prompt version", "lines", PERCENT, (by_version,), "Average of the last hour.", top=1),
         Panel("Scores by prompt version and model", "history", PERCENT, (cohorts,),
               "Average of the last hour, one row for each.", 16, top=1, good_is_high=True),
+        *(Panel(f"Scores by {name.replace('_', ' ')}", "lines", PERCENT,
+                (Expr(_mean(chosen, name, "evaluation", matcher=other), legend(name, "evaluation")),),
+                "Average of the last hour.", 12, top=1)
+          for name in chosen.plan.dimensions),
         *(Panel(f"Successful calls by {name.replace('_', ' ')}", "history", PERCENT,
                 (Expr(f"1 - ({chosen.failing(name)})", f"{{{{{name}}}}}"),),
-                "Share of the ended calls, one row for each.", 24, top=1, good_is_high=True)
+                "Share of the ended calls, one row for each.", 12, top=1, good_is_high=True)
           for name in chosen.plan.dimensions),
     )  # fmt: skip
 
