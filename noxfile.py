@@ -145,6 +145,14 @@ def backends(session: nox.Session) -> None:
     )
 
 
+@nox.session(python="3.11")
+def frameworks(session: nox.Session) -> None:
+    """Agent frameworks on a model server of this machine, each in an environment of its own; fails on new faults."""
+    session.install("-e", ".", *TEST, "uv")
+    folder = Path(session.create_tmp(), "frameworks").resolve()
+    session.run("python", "scripts/frameworks.py", str(folder), "--check", *session.posargs)
+
+
 @nox.session
 def versions(session: nox.Session) -> None:
     """Every client from its oldest supported version to the newest; writes the table of the documentation."""

@@ -30,6 +30,9 @@ def _counts(run: Run) -> list[str]:
         ("output tokens", sent["output"], counted["output"]),
     )
     found = [f"{name}: {seen:g} of {wanted:g}" for name, wanted, seen in pairs if seen != wanted]
+    tools = len(run["expected"]["tools"])
+    if counted["tools"] != tools:
+        found.append(f"tools: {counted['tools']:g} of {tools} in the metrics")
     if abs(sent["cost_usd"] - counted["cost_usd"]) > 1e-12:
         found.append(f"cost: {counted['cost_usd']:.9f} of {sent['cost_usd']:.9f} USD")
     return found
@@ -69,7 +72,7 @@ def _tree(run: Run) -> list[str]:
         seen = Counter(
             str(span.get(f"gen_ai.{key}.name") or span["name"])
             for span in spans
-            if span.get("gen_ai.operation.name") == operation
+            if span.get("gen_ai.operation.name") == operation and not _served(span, by_id)
         )
         if seen != Counter(wanted):
             found.append(f"{key}s: {sorted(seen.elements())} instead of {sorted(wanted)}")
@@ -81,6 +84,16 @@ def _tree(run: Run) -> list[str]:
             elif kind in INFERENCE and span["usage"] and span.get("gen_ai.agent.name") not in expected["agents"]:
                 found.append(f"{span['name']} names agent {span.get('gen_ai.agent.name')!r}")
     return sorted(set(found), key=found.index)
+
+
+def _served(span: dict[str, Any], by_id: dict[str, dict[str, Any]]) -> bool:
+    """Whether a span is the server's side of a tool, inside of the span of who calls it."""
+    name, around = span.get("gen_ai.tool.name"), by_id.get(span["parent"])
+    while around is not None and name:
+        if str(around.get("gen_ai.tool.name", "")).endswith(f"__{name}"):
+            return True
+        around = by_id.get(around["parent"])
+    return False
 
 
 def _inside(span: dict[str, Any], by_id: dict[str, dict[str, Any]]) -> bool:

@@ -28,6 +28,8 @@ ENVIRONMENTS: dict[str, list[str]] = {
     "pipecat": ["pipecat-ai[openai]"],
     "livekit": ["livekit-agents", "livekit-plugins-openai"],
     "browser_use": ["browser-use"],
+    "claude_agents": ["claude-agent-sdk"],
+    "xai": ["xai-sdk"],
 }
 
 
@@ -70,6 +72,7 @@ PROGRAMS = {
     "pipecat": Program("Pipecat"),
     "livekit": Program("LiveKit Agents"),
     "browser_use": Program("browser-use"),
+    "claude_agents": Program("claude-agent-sdk"),
 }
 KNOWN: dict[tuple[str, str], tuple[str, ...]] = {
     # Its spans do not say which tokens were cached.

@@ -1,4 +1,4 @@
-"""A model server on this machine for every framework: OpenAI's chat, responses and embeddings, Gemini's protocol.
+"""A model server on this machine for every framework: the protocols of OpenAI, Anthropic and Gemini.
 
 It calls the first tool that it is offered until a result is in the conversation, refuses what asks for
 `REFUSED`, and keeps what it reported, so that a program can be held against it.
@@ -15,12 +15,18 @@ from loopback import Loopback, Recorded, Reply, json_reply, sse
 
 MODEL = "gpt-4o-mini"
 GEMINI = "gemini-2.5-flash"
+CLAUDE = "claude-sonnet-4-6"
 REFUSED = "REFUSE"
 """A prompt with this text is answered with status 400."""
 TEXT = "Three days."
 INPUT, CACHED, OUTPUT = 100, 64, 7
 """Tokens of the first reply; each further one has one more read and one more written, so that no two are alike."""
-USD_PER_MILLION = {MODEL: (0.15, 0.075, 0.6), GEMINI: (0.3, 0.03, 2.5), "text-embedding-3-small": (0.02, 0.02, 0)}
+USD_PER_MILLION = {
+    MODEL: (0.15, 0.075, 0.6),
+    GEMINI: (0.3, 0.03, 2.5),
+    CLAUDE: (3.0, 0.3, 15.0),
+    "text-embedding-3-small": (0.02, 0.02, 0),
+}
 """List prices of fresh input, cached input and output."""
 
 
@@ -70,6 +76,7 @@ class ModelServer:
             "/chat/completions": self._chat,
             "/responses": self._response,
             "/embeddings": self._embedding,
+            "/messages": self._message,
             "generateContent": self._gemini,
             "streamGenerateContent": self._gemini,
         }
@@ -180,6 +187,17 @@ class ModelServer:
         usage = {"prompt_tokens": tokens[0], "total_tokens": tokens[0]}
         return json_reply({"object": "list", "model": body["model"], "data": data, "usage": usage})
 
+    def _message(self, body: dict[str, Any], tokens: tuple[int, int], path: str) -> Reply:
+        read, written = tokens
+        part: dict[str, Any] = {"type": "text", "text": self._said(body)}
+        tool = claude_tool(body)
+        if tool is not None:
+            part = {"type": "tool_use", "id": f"toolu_{read}", "name": tool[0], "input": tool[1]}
+        usage = {"input_tokens": read - CACHED, "cache_read_input_tokens": CACHED, "output_tokens": written}
+        head = {"id": f"msg_{read}", "type": "message", "role": "assistant", "model": body["model"]}
+        stop = "end_turn" if tool is None else "tool_use"
+        return json_reply({**head, "content": [part], "stop_reason": stop, "usage": usage})
+
     def _gemini(self, body: dict[str, Any], tokens: tuple[int, int], path: str) -> Reply:
         read, written = tokens
         part: dict[str, Any] = {"text": self._said(body)}
@@ -217,6 +235,15 @@ def _is_result(message: dict[str, Any]) -> bool:
     parts = message.get("content")
     observed = isinstance(parts, list) and any(str(part.get("text", "")).startswith("Observation") for part in parts)
     return message.get("role") == "tool" or message.get("type") == "function_call_output" or observed
+
+
+def claude_tool(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """The same in Anthropic's."""
+    parts = [part for message in body["messages"] if isinstance(message["content"], list) for part in message["content"]]
+    tools = body.get("tools") or ()
+    if not tools or any(part["type"] == "tool_result" for part in parts):
+        return None
+    return str(tools[0]["name"]), arguments_for(tools[0].get("input_schema") or {})
 
 
 def gemini_tool(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:

@@ -125,7 +125,10 @@ def family_of(operation: str, name: str) -> str:
     """What may be the same call when one encloses the other; "" for what may well be nested."""
     if operation in names.INFERENCE:
         return names.CHAT
-    if operation in (names.EXECUTE_TOOL, *NESTING):
+    if operation == names.EXECUTE_TOOL:
+        # Some agents put the name of the server before that of its tool.
+        return f"{operation} {name.split('__', 2)[-1] if name.startswith('mcp__') else name}"
+    if operation in NESTING:
         return f"{operation} {name}"
     return "" if operation in names.MODEL_CALLS_EXCLUDED or operation == STEP else operation
 

@@ -177,6 +177,32 @@ def test_a_process_that_dies(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reason", "kind"),
+    [("rate_limit", "rate_limit"), ("authentication_failed", "auth"), ("server_error", "server"), ("unknown", "other")],
+)
+def test_a_reply_that_the_cli_writes_in_place_of_one_that_failed(seen: Seen, reason: str, kind: str) -> None:
+    """It is a failed call of the requested model, which took no tokens and gets no part of the cost."""
+    failed = reply("x1", said("API Error"))
+    failed["message"] |= {"model": "<synthetic>", "usage": {"input_tokens": 0, "output_tokens": 0}}
+    failed["error"] = reason
+    end = result(0.01, is_error=True, modelUsage={MODEL: sums(1, 20, 0.01)})
+    play(INIT, reply("m1", said("1")), failed, end)
+    assert seen.value("llm_requests_total", gen_ai_request_model=MODEL) == seen.value("llm_requests_total") == 2
+    assert seen.value("llm_errors_total", llm_error_kind=kind, error_type=reason) == 1
+    assert seen.value("llm_usage_missing_total") == 0
+    chats = [dict(span.attributes or {}) for span in seen.spans if span.name.startswith("chat")]
+    assert [chat.get("gen_ai.usage.cost") for chat in chats] == [0.01, None]
+
+
+def test_a_text_of_the_clis_own(seen: Seen) -> None:
+    """Without a reason it stands for no call of a model."""
+    own = reply("x1", said("No response requested."))
+    own["message"]["model"] = "<synthetic>"
+    play(INIT, reply("m1", said("1")), own, result(0.01, modelUsage={MODEL: sums(1, 20, 0.01)}))
+    assert seen.value("llm_requests_total") == 1
+
+
+@pytest.mark.parametrize(
     "message", [{}, {"type": "system", "subtype": "new"}, {"type": "rate_limit_event"}, {"type": "user"}]
 )
 def test_messages_that_are_not_known(seen: Seen, message: dict[str, Any]) -> None:

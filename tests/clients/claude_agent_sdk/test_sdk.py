@@ -139,6 +139,43 @@ def test_hooks(seen: Seen, tmp_path: Path) -> None:
     assert times[0] + 20_000_000 <= tool.end_time <= times[1] + 1_000_000
 
 
+def rpc(method: str, **params: Any) -> dict[str, Any]:
+    """A message of the CLI to a server in this process."""
+    message = {"jsonrpc": "2.0", "id": method, "method": method, "params": params}
+    request = {"subtype": "mcp_message", "server_name": "tools", "message": message}
+    return {"type": "control_request", "request_id": method, "request": request}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_tool_of_this_process(seen: Seen, tmp_path: Path, known: bool) -> None:
+    """What it does is inside of its span, whether the CLI names the call or the tool alone; it is one call."""
+
+    @sdk.tool("weather", "The weather.", {"city": str})
+    async def weather(arguments: dict[str, Any]) -> dict[str, Any]:
+        with trisignal.retrieval("forecasts"):
+            return {"content": [{"type": "text", "text": "sun"}]}
+
+    hello = rpc("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "c", "version": "1"})
+    id_ = {"_meta": {"claudecode/toolUseId": "t1"}} if known else {}
+    call = rpc("tools/call", name="weather", arguments={"city": "Lisbon"}, **id_)
+    used = reply("m1", uses("t1", "mcp__tools__weather", city="Lisbon"))
+    messages = [INIT, used, hello, call, returned("t1"), reply("m2", said("sun")), result()]
+    given = options(tmp_path, messages, mcp_servers={"tools": sdk.create_sdk_mcp_server("tools", tools=[weather])})
+
+    async def run() -> None:
+        async for _ in sdk.query(prompt="?", options=given):
+            pass
+
+    asyncio.run(run())
+    spans = {span.name: span for span in seen.spans}
+    parent = spans["retrieval forecasts"].parent
+    assert parent is not None
+    if known:
+        assert parent.span_id == spans["execute_tool mcp__tools__weather"].context.span_id
+        assert len({span.context.trace_id for span in seen.spans}) == 1
+    assert seen.value("gen_ai_execute_tool_duration_seconds_count") == 1
+
+
 class Wire(sdk.Transport):
     """A CLI in this process."""
 

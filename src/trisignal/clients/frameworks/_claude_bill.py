@@ -87,7 +87,7 @@ def settle(run: ClaudeRun, by_model: dict[str, BillSums], result: Mapping[str, A
         by_model = {main[0] if main else plain(run.draft.request_model): BillSums(stated, None)}
     rest_usd = cost_usd
     for model, reported in by_model.items():
-        turns = [turn for turn in run.turns.values() if turn.model == model]
+        turns = [turn for turn in run.turns.values() if turn.model == model and not turn.refused]
         unseen = _complete(turns, reported.usage)
         share_usd = reported.cost_usd
         if share_usd is not None and rest_usd is not None:
@@ -104,7 +104,8 @@ def settle(run: ClaudeRun, by_model: dict[str, BillSums], result: Mapping[str, A
 
 def _spread(run: ClaudeRun, rest_usd: float) -> None:
     """Put what no model was billed for on the replies, else on the tokens that no reply explains."""
-    turns = [turn for turn in run.turns.values() if turn.bill is None] or list(run.turns.values())
+    answered = [turn for turn in run.turns.values() if not turn.refused]
+    turns = [turn for turn in answered if turn.bill is None] or answered
     if turns:
         billed = [0.0 if turn.bill is None else turn.bill.total_usd for turn in turns]
         _split(turns, rest_usd + sum(billed))

@@ -19,13 +19,15 @@ from trisignal.engine.batch_accounts import emit
 from trisignal.engine.current import activate, restore
 from trisignal.formats import amount, count, listed, text, view
 from trisignal.formats.anthropic_messages import usage as message_usage
-from trisignal.outcomes import kind_of_status
+from trisignal.outcomes import classify_names, kind_of_status
 
 AGENT = "claude"
 PROVIDER = "anthropic"
 _SUB_AGENTS = ("Task", "Agent")
 """Tools that run another agent."""
 _GENERAL = "general-purpose"
+_NO_MODEL = "<synthetic>"
+"""The CLI's name for the model of a reply that it writes itself, most often in place of one that failed."""
 _MOST = 10_000
 """Replies, tools and marks that are remembered of one run."""
 _WEIGHTS = (1.0, 0.1, 1.25, 5.0)
@@ -35,7 +37,7 @@ _WEIGHTS = (1.0, 0.1, 1.25, 5.0)
 class ClaudeTurn:
     """One reply of a model."""
 
-    __slots__ = ("bill", "end_ns", "first_ns", "id", "model", "settled", "start_ns", "stop", "thread", "usage")
+    __slots__ = ("bill", "end_ns", "first_ns", "id", "model", "refused", "settled", "start_ns", "stop", "thread", "usage")
 
     def __init__(self, id_: str, thread: str, start_ns: int) -> None:
         self.id = id_
@@ -44,7 +46,8 @@ class ClaudeTurn:
         self.start_ns = self.end_ns = start_ns
         self.first_ns = 0
         """Its first token, where partial messages are on."""
-        self.model = self.stop = ""
+        self.model = self.stop = self.refused = ""
+        """`refused` says why there is no reply; it is empty where there is one."""
         self.usage: Usage | None = None
         self.bill: Bill | None = None
         self.settled = False
@@ -53,6 +56,8 @@ class ClaudeTurn:
     @property
     def weight(self) -> float:
         """Its part of a cost that is stated for several replies."""
+        if self.refused:
+            return 0.0
         usage = self.usage or Usage()
         read, write = usage.cache_read or 0, usage.cache_write or 0
         parts = (max((usage.input or 0) - read - write, 0), read, write, usage.output or 0)
@@ -106,7 +111,11 @@ class ClaudeRun:
         kind = message.get("type")
         thread = text(message.get("parent_tool_use_id"))
         if kind == "assistant":
-            self._reply(thread, view(message.get("message")))
+            reply = view(message.get("message"))
+            if reply.get("model") == _NO_MODEL:
+                self._refused(thread, text(message.get("error")))
+            else:
+                self._reply(thread, reply)
         elif kind == "stream_event":
             self._event(thread, view(message.get("event")))
         elif kind == "user":
@@ -152,6 +161,13 @@ class ClaudeRun:
             if block.get("type") == "tool_use":
                 self._open_tool(thread, text(block.get("id")), text(block.get("name")), block.get("input"))
 
+    def _refused(self, thread: str, reason: str) -> None:
+        """The API has failed; a text of the CLI's own without a reason is no call of a model."""
+        turn = self._turn(thread, f"refused-{len(self.turns)}") if reason else None
+        if turn is not None:
+            turn.end_ns, turn.refused, turn.settled = state.STATE.perf_ns(), reason, True
+            turn.model = self._agent(thread).request_model or self.draft.request_model
+
     def _event(self, thread: str, event: Any) -> None:
         kind = text(event.get("type"))
         if kind == "message_start":
@@ -189,6 +205,20 @@ class ClaudeRun:
                 lifecycle.open_call(agent, refusable=False)
             self._agents[id_] = agent
             self._since[id_] = state.STATE.perf_ns()
+
+    def called(self, id_: str, name: str, arguments: Any) -> Draft | None:
+        """The open call of a tool that is to run now.
+
+        Args:
+            id_: Its id; "" where it is not known: then it is the first of that name.
+            name: The tool, with its server.
+            arguments: What it is called with.
+        """
+        if id_ and id_ not in self._tools:
+            self._open_tool("", id_, name, arguments)
+        if id_:
+            return self._tools.get(id_)
+        return next((draft for draft in self._tools.values() if draft.name == name), None)
 
     def _results(self, thread: str, message: Any) -> None:
         for block in map(view, listed(message.get("content"))):
@@ -257,7 +287,10 @@ class ClaudeRun:
 
     def _emit(self, turn: ClaudeTurn, error: BaseException | None) -> None:
         draft = Draft(names.CHAT, provider=PROVIDER, request_model=turn.model)
-        draft.response_model, draft.response_id, draft.usage = turn.model, turn.id, turn.usage
+        if turn.refused:
+            draft.outcome, draft.error_type, draft.error_kind = classify_names(turn.refused, None)
+        else:
+            draft.response_model, draft.response_id, draft.usage = turn.model, turn.id, turn.usage
         draft.bill, draft.leaf = turn.bill, True
         if turn.stop:
             draft.finish_reasons = (turn.stop,)

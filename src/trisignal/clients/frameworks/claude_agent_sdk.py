@@ -12,12 +12,17 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from trisignal import _guard
+from trisignal.call import Draft
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
 from trisignal.clients.frameworks._claude_bill import BillSums, settle, since, sums
 from trisignal.clients.frameworks._claude_run import ClaudeRun, Marks
 from trisignal.engine import state
+from trisignal.engine.current import activate, restore
 from trisignal.formats import amount, text, view
+
+_TOOL_ID = "claudecode/toolUseId"
+"""Where the CLI puts the id of a tool's call in a message to a server."""
 
 
 class Session:
@@ -54,6 +59,21 @@ class Session:
                 self.asked_ns = state.STATE.perf_ns()
         except Exception as error:
             _guard.contain("claude_agent_sdk.message", error)
+
+    def called(self, request: Any) -> Draft | None:
+        """The call of a tool that this process has to run; None for other messages to its servers.
+
+        Args:
+            request: What the CLI sends. It may be here before the application has read the message with the call.
+        """
+        message = view(request.get("message"))
+        if message.get("method") != "tools/call" or state.is_off() or self.answered:
+            return None
+        params = view(message.get("params"))
+        name = f"mcp__{text(request.get('server_name'))}__{text(params.get('name'))}"
+        if self.run is None:
+            self.run = ClaudeRun(self.asked_ns, self.marks)
+        return self.run.called(text(view(params.get("_meta")).get(_TOOL_ID)), name, params.get("arguments"))
 
     def _settle(self, run: ClaudeRun, result: Any) -> None:
         reported, total_usd = sums(result), amount(result.get("total_cost_usd"))
@@ -143,7 +163,8 @@ class ClaudeAgents:
             self._session(instance).end(None)
 
     async def _request(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        """A request of the CLI: hooks know exactly when a tool begins and ends."""
+        """A request of the CLI: hooks know exactly when a tool begins and ends, and tools of this process run here."""
+        draft: Draft | None = None
         try:
             request = view(view(args[0] if args else kwargs.get("request")).get("request"))
             if request.get("subtype") == "hook_callback":
@@ -153,9 +174,17 @@ class ClaudeAgents:
                     self._session(instance).marks.set("start", id_)
                 elif event.startswith("PostToolUse"):
                     self._session(instance).marks.set("end", id_)
+            elif request.get("subtype") == "mcp_message":
+                draft = self._session(instance).called(request)
         except Exception as error:
-            _guard.contain("claude_agent_sdk.hook", error)
-        return await wrapped(*args, **kwargs)
+            _guard.contain("claude_agent_sdk.request", error)
+        if draft is None:
+            return await wrapped(*args, **kwargs)
+        tokens = activate(draft)
+        try:
+            return await wrapped(*args, **kwargs)
+        finally:
+            restore(draft, tokens)
 
 
 def provider() -> ClaudeAgents:
