@@ -92,10 +92,40 @@ def classify(error: BaseException) -> Failure:
         return Failure("cancelled", "", None)
     name = qualified_name(cls)
     try:
+        if any(base.__name__ == "RpcError" and base.__module__ == "grpc" for base in cls.__mro__):
+            return classify_rpc(called(error, "code"), called(error, "details"))
         code = _code(error)
         return Failure("error", code or name, _kind(error, code, cls.__name__))
     except Exception:  # an exception whose own properties raise still is an error
         return Failure("error", name, "other")
+
+
+def classify_rpc(status: str, said: str) -> Failure:
+    """The same for a status of gRPC.
+
+    Args:
+        status: Its name, maybe with that of the enumeration before it.
+        said: The text beside it: only that says whether there was a connection at all.
+    """
+    name = status.rpartition(".")[2]
+    if name == "CANCELLED":
+        return Failure("cancelled", "", None)
+    failure = classify_names(name, None)
+    return failure._replace(kind="connection") if "failed to connect" in said.lower() else failure
+
+
+def called(error: BaseException, *methods: str) -> str:
+    """What the first of these methods that an exception has returns, as text; "" where there is none.
+
+    Args:
+        error: The exception, which may hold what cannot be printed.
+        methods: Their names.
+    """
+    found = next(filter(callable, (attribute(error, name) for name in methods)), None)
+    try:
+        return str(found() or "") if found is not None else ""
+    except Exception:
+        return ""
 
 
 def classify_event(body: Any) -> Failure:

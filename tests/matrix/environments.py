@@ -68,15 +68,16 @@ PROGRAMS = {
     "mem0": Program("Mem0"),
     "mcp": Program("MCP"),
     "azure_projects": Program("azure-ai-projects", "azure_ai"),
-    "azure_inference": Program("azure-ai-inference", "azure_ai", bridged=True),
+    "azure_inference": Program("azure-ai-inference", "azure_ai", native=True),
     "pipecat": Program("Pipecat"),
     "livekit": Program("LiveKit Agents"),
     "browser_use": Program("browser-use"),
     "claude_agents": Program("claude-agent-sdk"),
+    "xai": Program("xai-sdk", native=True),
 }
 KNOWN: dict[tuple[str, str], tuple[str, ...]] = {
     # Its spans do not say which tokens were cached.
     ("semantic_kernel", "bridge"): ("cached tokens", "cost:"),
-    ("azure_inference", "ours"): ("cached tokens", "cost:"),
+    ("azure_inference", "bridge"): ("cached tokens", "cost:"),
 }
 """Parts of the faults that are known, by program and mode; each stands on the page, too."""

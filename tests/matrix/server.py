@@ -16,6 +16,7 @@ from loopback import Loopback, Recorded, Reply, json_reply, sse
 MODEL = "gpt-4o-mini"
 GEMINI = "gemini-2.5-flash"
 CLAUDE = "claude-sonnet-4-6"
+GROK = "grok-4"
 REFUSED = "REFUSE"
 """A prompt with this text is answered with status 400."""
 TEXT = "Three days."
@@ -25,6 +26,7 @@ USD_PER_MILLION = {
     MODEL: (0.15, 0.075, 0.6),
     GEMINI: (0.3, 0.03, 2.5),
     CLAUDE: (3.0, 0.3, 15.0),
+    GROK: (3.0, 0.75, 15.0),
     "text-embedding-3-small": (0.02, 0.02, 0),
 }
 """List prices of fresh input, cached input and output."""

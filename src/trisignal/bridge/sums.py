@@ -25,6 +25,8 @@ _AMOUNTS = frozenset(
 )
 _ADDED = (*_COSTS, names.COST_SOURCE, names.UNPRICED_REASON, names.AGENT_NAME, names.CONVERSATION_ID)
 """What a span of another instrumentation gets that it has not."""
+_PARTS = (names.USAGE_CACHE_READ, names.USAGE_CACHE_WRITE, names.USAGE_REASONING)
+"""Also these, where its tokens have the conventions' names, and their parts a vendor's."""
 
 
 def settle(span: Any, node: nesting.OpenSpan, call: Call | None) -> None:
@@ -42,7 +44,8 @@ def settle(span: Any, node: nesting.OpenSpan, call: Call | None) -> None:
     else:
         held = span.attributes or {}
         facts = {**call.opening, **call.closing}
-        _change(span, (), {name: facts[name] for name in _ADDED if name in facts and name not in held})
+        wanted = (*_ADDED, *_PARTS) if names.USAGE_INPUT in held else _ADDED
+        _change(span, (), {name: facts[name] for name in wanted if name in facts and name not in held})
 
 
 def move(span: Any) -> None:

@@ -16,7 +16,7 @@ from trisignal import providers
 from trisignal import semconv as names
 from trisignal.call import AttributeValue, ChunkTimes, Content, ContentSource, Draft, Usage
 from trisignal.engine import vocabularies as words
-from trisignal.formats import anthropic_messages, openai_chat, openai_responses
+from trisignal.formats import anthropic_messages, bills, openai_chat, openai_responses
 from trisignal.formats.openai_chat import CHAT
 from trisignal.outcomes import classify_names
 
@@ -80,6 +80,8 @@ def draft_of(span: Finished, operation: str, hosts: Mapping[str, str], *, conten
     if operation not in names.MODEL_CALLS_EXCLUDED:
         # Frameworks sum up on their agents and workflows what the calls inside have reported already.
         draft.usage = usage_of(attributes)
+        if words.TICKS in attributes:
+            draft.bill = bills.of_usage({"cost_in_usd_ticks": attributes[words.TICKS]})
         _read_stream(draft, span, attributes)
         if content:
             draft.content = ContentSource(_read_content, attributes)
@@ -115,6 +117,9 @@ def usage_of(fields: Mapping[str, Any]) -> Usage | None:
     total = _first_number(fields, words.TOTAL)
     if words.exclusive(found, None if total is None else int(total)):
         found["input"] += found.get("cache_read", 0) + found.get("cache_write", 0)
+    apart = found.get("reasoning", 0)
+    if apart and total == found.get("input", 0) + found.get("output", 0) + apart:
+        found["output"] = found.get("output", 0) + apart
     return Usage(**found)
 
 

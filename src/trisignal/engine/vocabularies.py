@@ -266,6 +266,7 @@ USAGE: dict[str, tuple[str, ...]] = {
         "gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cache_read_input_tokens",
         "gen_ai.usage.details.cached_tokens", "llm.token_count.prompt_details.cache_read",
         "llm.token_count.prompt_details.cache_input", "ai.usage.cachedInputTokens",
+        "gen_ai.usage.cached_prompt_text_tokens",
     ),
     "cache_write": (
         names.USAGE_CACHE_WRITE, "gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens",
@@ -284,7 +285,7 @@ USAGE: dict[str, tuple[str, ...]] = {
         names.USAGE_OUTPUT_AUDIO, "gen_ai.usage.details.output_audio_tokens",
         "llm.token_count.completion_details.audio",
     ),
-    "input_image": (names.USAGE_INPUT_IMAGE,),
+    "input_image": (names.USAGE_INPUT_IMAGE, "gen_ai.usage.prompt_image_tokens"),
     "output_image": (names.USAGE_OUTPUT_IMAGE,),
     "cache_read_audio": (names.USAGE_CACHE_READ_AUDIO,),
     "cache_read_image": (names.USAGE_CACHE_READ_IMAGE,),
@@ -297,6 +298,8 @@ RAW_USAGE = ("gen_ai.usage.raw",)
 """The vendor's own usage object as JSON text: reports more than the counts beside it."""
 TOTAL = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total")
 
+TICKS = "gen_ai.usage.cost_in_usd_ticks"
+"""Where xAI's SDK writes what the provider has charged."""
 COSTS = ("llm.cost.total", "llm.cost.prompt", "llm.cost.completion", "llm.usage.cost", "operation.cost", "gen_ai.cost")
 """Where other instrumentations write what a call has cost."""
 

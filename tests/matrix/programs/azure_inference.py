@@ -1,4 +1,4 @@
-"""azure-ai-inference, which has no client row: its spans are read, where its own instrumentation writes them."""
+"""azure-ai-inference, with its own instrumentation switched on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 os.environ["AZURE_SDK_TRACING_IMPLEMENTATION"] = "opentelemetry"
 
 from azure.ai.inference import ChatCompletionsClient
+from azure.ai.inference.aio import ChatCompletionsClient as AsyncClient
 from azure.ai.inference.tracing import AIInferenceInstrumentor
 from azure.core.credentials import AzureKeyCredential
 from azure.core.settings import settings
@@ -25,12 +26,17 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
     def ask(text: str, **more: object) -> object:
         return client.complete(model=MODEL, messages=[{"role": "user", "content": text}], **more)
 
+    async def later() -> None:
+        async with AsyncClient(f"{url}/v1", AzureKeyCredential("none"), retry_total=0) as client:
+            await client.complete(model=MODEL, messages=[{"role": "user", "content": "Which days?"}])
+
     def stream() -> None:
         for _ in ask("Which days?", stream=True, model_extras={"stream_options": {"include_usage": True}}):
             pass
 
     return {
         "plain": Scenario(lambda: ask("Which days?"), agents=()),
+        "plain, async": Scenario(later, agents=()),
         "streamed": Scenario(stream, agents=()),
         "with an error": Scenario(lambda: ask(REFUSED), agents=(), fails=True),
     }

@@ -15,7 +15,7 @@ from trisignal.engine import lifecycle
 from trisignal.engine.state import is_off
 from trisignal.formats import NOTABLE, StreamState, View, latencies, text
 from trisignal.formats.openai_media import MEDIA
-from trisignal.outcomes import Failure, attribute, classify, classify_names
+from trisignal.outcomes import Failure, called, classify, classify_rpc
 from trisignal.streams import fold
 
 _FINAL = "triton_final_response"
@@ -29,23 +29,9 @@ def read_reply(draft: Draft, reply: View) -> None:
 
 
 def _failure(error: BaseException) -> Failure:
-    # The client's methods, and gRPC's own. An exception may hold what cannot be printed.
-    status, said = _asked(error, "status", "code"), _asked(error, "message", "details")
-    if not status:
-        return classify(error)
-    name = status.rpartition(".")[2]
-    if name == "CANCELLED":
-        return Failure("cancelled", "", None)
-    failure = classify_names(name, None)
-    return failure._replace(kind="connection") if "failed to connect" in said else failure
-
-
-def _asked(error: BaseException, *methods: str) -> str:
-    found = next(filter(callable, (attribute(error, name) for name in methods)), None)
-    try:
-        return str(found() or "") if found is not None else ""
-    except Exception:
-        return ""
+    # The client's methods, and gRPC's own.
+    status = called(error, "status", "code")
+    return classify_rpc(status, called(error, "message", "details")) if status else classify(error)
 
 
 def fail(draft: Draft, error: BaseException) -> None:
