@@ -187,8 +187,8 @@ def _draw(draft: Draft, given: Mapping[str, Any]) -> None:
 
 def _drawn(draft: Draft, result: Any) -> None:
     proto = (result[0] if isinstance(result, (list, tuple)) else result)._proto
-    reply: dict[str, Any] = {"model": proto.model, "usage": _usage(proto.usage)}
-    openai_chat.read_response(draft, reply)
+    usage = getattr(proto, "usage", None)  # early versions have none
+    openai_chat.read_response(draft, {"model": proto.model, "usage": None if usage is None else _usage(usage)})
 
 
 def _methods() -> Iterable[SdkMethod]:
