@@ -241,7 +241,9 @@ def _is_result(message: dict[str, Any]) -> bool:
 
 def claude_tool(body: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """The same in Anthropic's."""
-    parts = [part for message in body["messages"] if isinstance(message["content"], list) for part in message["content"]]
+    parts = [
+        part for message in body["messages"] if isinstance(message["content"], list) for part in message["content"]
+    ]
     tools = body.get("tools") or ()
     if not tools or any(part["type"] == "tool_result" for part in parts):
         return None

@@ -69,7 +69,7 @@ def _body(client: Any, args: Args, kwargs: Kwargs) -> dict[str, Any]:
         if isinstance(body.get(name), (list, tuple)):
             body[name] = [_plain(one) for one in body[name]]
     shape = body.get("response_format")
-    body["response_format"] = {"type": shape or ""} if isinstance(shape, str) or shape is None else {"type": "json_schema"}
+    body["response_format"] = {"type": shape or "" if isinstance(shape, str) or shape is None else "json_schema"}
     return body
 
 

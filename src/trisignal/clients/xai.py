@@ -64,10 +64,8 @@ def _usage(proto: Any) -> dict[str, Any]:
 
 
 def _message(held: Any) -> dict[str, Any]:
-    calls = [
-        {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": call.function.arguments}}
-        for call in held.tool_calls
-    ]
+    named = [(call.id, call.function) for call in held.tool_calls]
+    calls = [{"id": id_, "function": {"name": one.name, "arguments": one.arguments}} for id_, one in named]
     parts = held.content
     said = parts if isinstance(parts, str) else [{"type": "text", "text": part.text} for part in parts]
     role = _named(held, "role")

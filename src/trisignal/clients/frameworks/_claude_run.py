@@ -37,7 +37,9 @@ _WEIGHTS = (1.0, 0.1, 1.25, 5.0)
 class ClaudeTurn:
     """One reply of a model."""
 
-    __slots__ = ("bill", "end_ns", "first_ns", "id", "model", "refused", "settled", "start_ns", "stop", "thread", "usage")
+    __slots__ = (
+        "bill", "end_ns", "first_ns", "id", "model", "refused", "settled", "start_ns", "stop", "thread", "usage",
+    )  # fmt: skip
 
     def __init__(self, id_: str, thread: str, start_ns: int) -> None:
         self.id = id_
