@@ -27,6 +27,8 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	@echo "Installing trisignal with what its tests need ..."
 	@$(call INSTALL,--editable . --group test)
+	@# arq asks for an older redis than Celery does, and works with the newer one.
+	@$(call INSTALL,--no-deps arq)
 	@touch $@
 
 demo: $(VENV)/.demo  ## Real calls against a loopback provider: span, metrics and log line side by side
@@ -46,7 +48,7 @@ test-all: $(VENV)/.test  ## Run every test that needs neither other environments
 
 e2e: $(VENV)/.test  ## Real servers: Prometheus, Alertmanager, gunicorn, collectors (needs the Debian packages in .ci/run)
 	@$(call INSTALL,--group e2e)
-	@$(BIN)/$(RUN) pytest -q --durations=10 -m e2e tests/e2e
+	@$(BIN)/$(RUN) pytest -q --durations=10 -m e2e tests/e2e tests/queues
 
 coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
 	@$(BIN)/python scripts/environments.py $(VENV)/environments

@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, str], ...] = (
     ("usage", "tokens and money of one call"),
     ("call", "the record of one call: `Draft` while it runs, `Call` when it has ended"),
     ("outcomes", "how a call ended, and the kind of its error"),
+    ("_carriers", "what holds a context: mappings, headers, messages"),
     ("_context", "what travels with the work: request id, bound names, suppression"),
     ("config", "settings, and where each comes from"),
     ("formats", "how vendors write requests, replies and chunks"),

@@ -28,6 +28,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_con
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from trisignal import _guard
+from trisignal._carriers import headers_of
 from trisignal.call import Draft
 from trisignal.semconv.values import plain_text
 
@@ -228,6 +229,12 @@ def inject(carrier: MutableMapping[str, str] | None = None) -> MutableMapping[st
     return carrier
 
 
+def carrier_keys() -> list[str]:
+    """All keys that `inject` may write."""
+    chosen = _propagators(os.environ.get(_PROPAGATORS, ""))
+    return [*(key for one in chosen for key in sorted(one.fields)), REQUEST_ID_KEY, BOUND_KEY]
+
+
 def _carried(carrier: Mapping[str, str]) -> dict[str, str]:
     values: dict[str, str] = {}
     text = carrier.get(BOUND_KEY)
@@ -255,15 +262,26 @@ def _traced(carrier: Mapping[str, str]) -> otel_context.Context:
     return context
 
 
+def read_carrier(carrier: object) -> Mapping[str, str]:
+    """The texts that a carrier holds; empty where it cannot be read."""
+    try:
+        return headers_of(carrier)
+    except Exception as error:
+        _guard.contain("context.carrier", error)
+        return {}
+
+
 @contextmanager
-def continue_from(carrier: Mapping[str, str]) -> Iterator[None]:
+def continue_from(carrier: object) -> Iterator[None]:
     """Continue the trace, request id and bound values that `inject` wrote, in the formats of ``OTEL_PROPAGATORS``.
 
     Args:
-        carrier: What `inject` returned, or headers that hold it (lower-case keys).
+        carrier: What `inject` returned, headers that hold it (lower-case keys, or pairs of name and value), or a
+            message: one of Kafka's clients, of NATS, of SQS, or a record of a Lambda event.
             Anything malformed in it is ignored.
     """
-    carried, traced = _carried(carrier), _traced(carrier)
+    headers = read_carrier(carrier)
+    carried, traced = _carried(headers), _traced(headers)
     token = otel_context.attach(traced)
     values = bind(carried)
     try:
@@ -271,6 +289,30 @@ def continue_from(carrier: Mapping[str, str]) -> Iterator[None]:
     finally:
         unbind(values)
         otel_context.detach(token)
+
+
+def adopt(carrier: Mapping[str, str]) -> Callable[[], None]:
+    """`continue_from` without a block, for loops whose end nobody announces.
+
+    Args:
+        carrier: As for `continue_from`, read already.
+
+    Returns:
+        Puts back what was current before; what something else has replaced meanwhile stays. It may be called in
+        another task or thread, and more than once.
+    """
+    around_before, bound_before = around(), bound.get()
+    attach(_traced(carrier))
+    bind(_carried(carrier))
+    around_now, bound_now = around(), bound.get()
+
+    def leave() -> None:
+        if around() is around_now:
+            attach(around_before)
+        if bound.get() is bound_now:
+            bound.set(bound_before)
+
+    return leave
 
 
 def carry(function: Callable[P, T]) -> Callable[P, T]:

@@ -1,6 +1,6 @@
-"""Tasks of all queues, and what sends them: ``python jobs.py QUEUE MODE REDIS_SOCKET OUT``.
+"""Tasks of all queues, and what sends them: ``python jobs.py QUEUE MODE BROKER OUT``.
 
-MODE is ``worker`` or ``send``. What is recorded goes to files in OUT.
+BROKER is the socket of a Redis, or a URL. MODE is ``worker`` or ``send``. What is recorded goes to files in OUT.
 """
 
 from __future__ import annotations
@@ -8,9 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from typing import Any
 
 kind, mode, socket, out = sys.argv[1:5]
+if os.environ.get("POOL") == "gevent" and mode == "worker":
+    from gevent import monkey
+
+    monkey.patch_all()
 
 import trisignal  # noqa: E402 - arguments first
 
@@ -28,13 +33,24 @@ def dump() -> None:
             if sample.name.startswith("llm_queue") and not sample.name.endswith(("_bucket", "_created")):
                 found[sample.name] = found.get(sample.name, 0.0) + sample.value
     name = f"{out}/{mode}-{os.getpid()}.json"
-    with open(name + "~", "w") as file:
+    # Several threads write it.
+    part = f"{name}~{threading.get_ident()}"
+    with open(part, "w") as file:
         json.dump(found, file)
-    os.replace(name + "~", name)
+    os.replace(part, name)
+
+
+def pause() -> None:
+    """Let other greenlets go on, where there are some."""
+    if os.environ.get("POOL") == "gevent":
+        import gevent
+
+        gevent.sleep(0.01)
 
 
 def answer(question: str) -> str:
     """A task with a model call."""
+    pause()
     with trisignal.llm(provider="openai", model="gpt-4o") as call:
         call.set_usage(input_tokens=10, output_tokens=1)
     with open(f"{out}/seen.jsonl", "a") as file:
@@ -72,7 +88,7 @@ def celery_app() -> Any:
     from celery import Celery
     from celery.signals import task_failure, task_postrun
 
-    app = Celery("jobs", broker=f"redis+socket://{socket}")
+    app = Celery("jobs", broker=socket if "://" in socket else f"redis+socket://{socket}")
     app.conf.update(broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
     app.task(name="answer")(answer)
     app.task(name="fail", autoretry_for=(ValueError,), retry_backoff=False, default_retry_delay=0, max_retries=1)(fail)
@@ -90,6 +106,73 @@ def celery_send() -> None:
 def celery_worker() -> None:
     pool = os.environ.get("POOL", "prefork")
     celery_app().worker_main(["worker", "--pool", pool, "--concurrency", "1", "--without-mingle", "--without-gossip"])
+
+
+# --- arq ---------------------------------------------------------------------------------------
+
+
+def arq_send() -> None:
+    import asyncio
+
+    asyncio.run(_arq_send())
+
+
+async def _arq_send() -> None:
+    pool = await _arq_pool()
+    await pool.enqueue_job("answer", "where?")
+    await pool.enqueue_job("fail", "1")
+    await pool.enqueue_job("fail", "1", _job_id="once")
+    await pool.enqueue_job("fail", "1", _job_id="once")
+    # It is there already: only the first is one more in the queue. It is taken out again, and done with.
+    await pool.delete("arq:job:once")
+    await pool.zrem("arq:queue", "once")
+    trisignal.queues._tasks.deeper("arq:queue", -1.0)
+    await pool.aclose()
+
+
+async def _arq_pool() -> Any:
+    from arq.connections import RedisSettings, create_pool
+
+    return await create_pool(RedisSettings(unix_socket_path=socket))
+
+
+async def _arq_answer(context: Any, question: str) -> str:
+    return answer(question)
+
+
+async def _arq_fail(context: Any, times: str) -> None:
+    from arq import Retry
+
+    try:
+        fail(times)
+    except ValueError:
+        if context["job_try"] == 1:
+            raise Retry() from None
+        raise
+
+
+def arq_worker() -> None:
+    import asyncio
+
+    asyncio.run(_arq_worker())
+
+
+async def _arq_worker() -> None:
+    import asyncio
+
+    from arq.worker import Worker, func
+
+    jobs = [func(_arq_answer, name="answer"), func(_arq_fail, name="fail")]
+    worker = Worker(jobs, redis_pool=await _arq_pool(), handle_signals=False, poll_delay=0.05)
+
+    async def dumping() -> None:
+        while True:
+            await asyncio.sleep(0.05)
+            dump()
+
+    task = asyncio.create_task(dumping())
+    await worker.async_run()
+    await task
 
 
 # --- rq ----------------------------------------------------------------------------------------
@@ -186,7 +269,6 @@ def huey_send() -> None:
 
 
 def huey_worker() -> None:
-    import threading
     import time
 
     huey, _ = huey_app()

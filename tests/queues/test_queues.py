@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from queues.brokers import rabbitmq_server
 from waiting import until
 from watch.redis_server import RedisServer
 
@@ -24,6 +26,8 @@ WAYS = [
     ("celery", "prefork"),
     ("celery", "solo"),
     ("celery", "threads"),
+    ("celery", "gevent"),
+    ("arq", "asyncio"),
     ("rq", "fork"),
     ("rq", "solo"),
     ("dramatiq", "threads"),
@@ -38,12 +42,19 @@ def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
-def start(kind: str, mode: str, redis: RedisServer, out: Path, pool: str = "") -> subprocess.Popen[str]:
+@pytest.fixture(scope="module", name="rabbitmq")
+def _rabbitmq() -> Iterator[str]:
+    """URL of a running server."""
+    with rabbitmq_server() as url:
+        yield url
+
+
+def start(kind: str, mode: str, broker: str, out: Path, pool: str = "") -> subprocess.Popen[str]:
     """A process of ours."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "POOL": pool}
     with (out / f"{mode}.err").open("w") as errors:
         return subprocess.Popen(
-            [sys.executable, str(HERE / "jobs.py"), kind, mode, redis.socket, str(out)],
+            [sys.executable, str(HERE / "jobs.py"), kind, mode, broker, str(out)],
             env=environ, cwd=out, stdout=errors, stderr=errors, text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -68,14 +79,27 @@ def lines(path: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("kind", "pool"), WAYS)
 def test_a_task_belongs_to_whoever_sent_it(kind: str, pool: str, redis: RedisServer, tmp_path: Path) -> None:
     """Trace, request id and bound values arrive, user ids do not; depth, waits, retries and dead letters are counted."""
-    pytest.importorskip(kind)
+    pytest.importorskip("gevent" if pool == "gevent" else kind)
     import redis as package
 
     with package.Redis(unix_socket_path=redis.socket) as client:
         client.flushall()
-    sender = start(kind, "send", redis, tmp_path)
+    send_and_work(kind, pool, redis.socket, tmp_path)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+def test_celery_over_rabbitmq(pool: str, rabbitmq: str, tmp_path: Path) -> None:
+    """The same with the broker that Celery was written for."""
+    pytest.importorskip("gevent" if pool == "gevent" else "celery")
+    send_and_work("celery", pool, rabbitmq, tmp_path)
+
+
+def send_and_work(kind: str, pool: str, broker: str, tmp_path: Path) -> None:
+    """Send both tasks in one process, run them in another, and check what both have recorded."""
+    sender = start(kind, "send", broker, tmp_path)
     assert sender.wait(120) == 0, (tmp_path / "send.err").read_text()
-    worker = start(kind, "worker", redis, tmp_path, pool)
+    worker = start(kind, "worker", broker, tmp_path, pool)
 
     def done() -> bool:
         assert worker.poll() is None, (tmp_path / "worker.err").read_text()
@@ -85,10 +109,15 @@ def test_a_task_belongs_to_whoever_sent_it(kind: str, pool: str, redis: RedisSer
     try:
         until(done, "both tasks")
     finally:
-        os.killpg(worker.pid, 9)
+        if worker.poll() is None:
+            os.killpg(worker.pid, 9)
         worker.wait()
+    check(tmp_path)
+
+
+def check(tmp_path: Path) -> None:
+    """One of the two tasks failed and was tried again, and failed."""
     found = totals(tmp_path)
-    # One task failed and was tried again, and failed.
     assert (tmp_path / "failed").read_text() == "xx"
     assert found["llm_queue_retries_total"] == 1, (tmp_path / "worker.err").read_text()
     assert found["llm_queue_dead_letters_total"] == 1
@@ -135,6 +164,32 @@ def test_eager_tasks_run_where_they_are_called() -> None:
         assert not seen.spans
 
 
+def test_scheduled_jobs_belong_to_whoever_scheduled_them(redis: RedisServer) -> None:
+    """RQ's scheduler enqueues them later, outside of any trace."""
+    rq: Any = pytest.importorskip("rq")
+    import redis as package
+    from rq.scheduler import RQScheduler
+
+    client = package.Redis(unix_socket_path=redis.socket)
+    with capture() as seen:
+        trisignal.instrument_queues("rq")
+        try:
+            queue = rq.Queue("later", connection=client)
+            with trisignal.context(request_id="order-7"):
+                job = queue.enqueue_in(datetime.timedelta(0), trisignal.request_id)
+            assert seen.value("llm_queue_depth") == 0
+            scheduler = RQScheduler(["later"], connection=client)
+            scheduler.acquire_locks()
+            scheduler.enqueue_scheduled_jobs()
+            assert seen.value("llm_queue_depth", queue="later") == 1
+            rq.SimpleWorker(["later"], connection=client).work(burst=True)
+            assert job.return_value() == "order-7"
+            assert seen.value("llm_queue_depth", queue="later") == 0
+        finally:
+            trisignal.uninstrument_queues()
+            client.close()
+
+
 def test_user_ids_travel_only_when_asked() -> None:
     """They are personal, and brokers keep messages."""
     from trisignal.queues import _settings
@@ -154,5 +209,5 @@ def test_user_ids_travel_only_when_asked() -> None:
 
 def test_unknown_queues_are_named() -> None:
     """With those that are known."""
-    with pytest.raises(ConfigError, match="celery, dramatiq, huey, rq"):
-        trisignal.instrument_queues("kafka")
+    with pytest.raises(ConfigError, match=r"aiokafka, arq, celery, .*, sqs"):
+        trisignal.instrument_queues("pigeons")

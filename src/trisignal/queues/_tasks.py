@@ -16,13 +16,16 @@ from trisignal.observe.measurements import ENQUEUED_KEY
 from trisignal.queues import _settings
 
 
-def published(queue: str, carrier: MutableMapping[str, Any], due_unix_s: float | None = None) -> None:
+def published(
+    queue: str, carrier: MutableMapping[str, Any], due_unix_s: float | None = None, *, counts: bool = True
+) -> None:
     """A task is being sent: write the context into what travels with it, and raise the depth; never raises.
 
     Args:
         queue: Name of the queue.
         carrier: Headers of the message.
         due_unix_s: When it is to run at the earliest, as Unix time in seconds; it waits from then on.
+        counts: Raise the depth; not where the depth is known from the broker.
     """
     if state.is_off():
         return
@@ -33,7 +36,8 @@ def published(queue: str, carrier: MutableMapping[str, Any], due_unix_s: float |
         _context.inject(carrier)
         enqueued_ns = max(state.STATE.unix_ns(), round((due_unix_s or 0.0) * 1e9))
         carrier[ENQUEUED_KEY] = str(enqueued_ns)
-        count("queue_depth", (clean(queue),), 1.0)
+        if counts:
+            count("queue_depth", (clean(queue),), 1.0)
     except Exception as error:
         _guard.contain("queues.published", error)
     finally:
@@ -58,18 +62,25 @@ def requeued(queue: str, carrier: MutableMapping[str, Any], due_unix_s: float | 
         _guard.contain("queues.requeued", error)
 
 
-def taken(queue: str, carrier: Mapping[str, Any]) -> None:
-    """A task is about to run: lower the depth, and record how long it has waited; never raises."""
+def taken(queue: str, carrier: Mapping[str, Any], *, counts: bool = True) -> None:
+    """A task is about to run: record how long it has waited, and lower the depth where it is counted; never raises."""
     if ENQUEUED_KEY not in carrier or state.is_off():
         return
     try:
-        count("queue_depth", (clean(queue),), -1.0)
+        if counts:
+            count("queue_depth", (clean(queue),), -1.0)
         waited_s = (state.STATE.unix_ns() - int(carrier[ENQUEUED_KEY])) * 1e-9
         # Clocks of two machines differ: a negative wait is no measurement.
         if waited_s >= 0:
             observe("queue_wait", (clean(queue),), waited_s)
     except Exception as error:
         _guard.contain("queues.taken", error)
+
+
+def deeper(queue: str, change: float) -> None:
+    """The broker has reported another depth; never raises."""
+    if change and not state.is_off():
+        count("queue_depth", (clean(queue),), change)
 
 
 def again(queue: str) -> None:
@@ -91,17 +102,19 @@ class Running:
         name: Name of the task.
         queue: Name of the queue that it came from.
         carrier: What `published` has written; empty for one that runs where it was called.
+        counts: Lower the depth; not where it is known from the broker.
     """
 
-    def __init__(self, name: str, queue: str, carrier: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, queue: str, carrier: Mapping[str, Any], *, counts: bool = True) -> None:
         self._name = name
         self._queue = queue
+        self._counts = counts
         self._carrier = {key: value for key, value in carrier.items() if isinstance(value, str)}
         self._stack = ExitStack()
         self.began_s = time.monotonic()
 
     def __enter__(self) -> Running:
-        taken(self._queue, self._carrier)
+        taken(self._queue, self._carrier, counts=self._counts)
         try:
             if self._carrier:
                 self._stack.enter_context(_context.continue_from(self._carrier))

@@ -13,8 +13,6 @@ from typing import Any
 from trisignal import _guard
 from trisignal.queues._tasks import Running, again, dead, published
 
-MODULE = "celery"
-
 
 class CeleryHooks:
     """Handlers of Celery's signals."""

@@ -11,7 +11,6 @@ from trisignal import _guard
 from trisignal.clients._patch import Patches
 from trisignal.queues._tasks import Running, again, dead, published, requeued
 
-MODULE = "dramatiq"
 _OPTION, _RETRIES = "trisignal", "trisignal_retries"
 
 

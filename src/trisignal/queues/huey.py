@@ -11,7 +11,6 @@ from trisignal import _guard
 from trisignal.clients._patch import Patches
 from trisignal.queues._tasks import Running, again, dead, published, requeued
 
-MODULE = "huey"
 _events: ContextVar[list[tuple[str, BaseException | None]] | None] = ContextVar("trisignal_huey", default=None)
 """Signals of the running task, each with what was raised."""
 

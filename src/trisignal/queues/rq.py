@@ -14,7 +14,6 @@ from trisignal.assembly.short_lives import flush
 from trisignal.clients._patch import Patches
 from trisignal.queues._tasks import Running, again, dead, published, requeued
 
-MODULE = "rq"
 _META = "trisignal"
 
 
@@ -31,6 +30,18 @@ def _enqueue(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[st
                 published(instance.name, carrier)
     except Exception as error:
         _guard.contain("rq.enqueue", error)
+    return wrapped(*args, **kwargs)
+
+
+def _schedule(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The scheduler enqueues the job later, in a process of its own: the context goes with the job."""
+    job = args[0] if args else kwargs.get("job")
+    try:
+        if job is not None and not isinstance(job.meta.get(_META), dict):
+            job.meta[_META] = {}
+            published(instance.name, job.meta[_META], counts=False)
+    except Exception as error:
+        _guard.contain("rq.schedule", error)
     return wrapped(*args, **kwargs)
 
 
@@ -56,7 +67,9 @@ def _end(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, A
 def connect() -> Callable[[], None]:
     """Patch queue, job and worker; what is returned undoes it."""
     patches = Patches()
-    patches.wrap(importlib.import_module("rq.queue").Queue, "_enqueue_job", _enqueue)
+    queue = importlib.import_module("rq.queue").Queue
+    patches.wrap(queue, "_enqueue_job", _enqueue)
+    patches.wrap(queue, "schedule_job", _schedule)
     patches.wrap(importlib.import_module("rq.job").Job, "perform", _perform)
     for name in ("Worker", "SimpleWorker"):
         patches.wrap(getattr(importlib.import_module("rq.worker"), name), "perform_job", _end)
