@@ -76,6 +76,12 @@ _SAGEMAKER = "runtime.sagemaker."
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
 
 
+_RENTED = ("amazonaws.com", "huggingface.cloud", "ovh.net")
+"""Domains of vendors that also rent out machines and endpoints, on which customers run servers of their own."""
+_VENDORS_API = ("bedrock", "sagemaker", "ai.cloud")
+"""Part of the names of these vendors' own APIs there."""
+
+
 def is_ip(host: str) -> bool:
     """Whether a text is an IP address and nothing else, maybe with brackets or a port.
 
@@ -90,6 +96,19 @@ def is_ip(host: str) -> bool:
             continue
         return True
     return False
+
+
+def is_vendor(host: str) -> bool:
+    """Whether a host is a vendor's API, so that no setting makes it the application's own.
+
+    Args:
+        host: Host name without port.
+    """
+    name = host.lower().rstrip(".")
+    if not by_host(name, 0, {}, ""):
+        return False
+    rented = any(name.endswith(f".{domain}") for domain in _RENTED)
+    return not rented or any(part in name for part in _VENDORS_API)
 
 
 def by_host(host: str, port: int, named: Mapping[str, str], fallback: str) -> str:

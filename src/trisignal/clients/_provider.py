@@ -176,11 +176,12 @@ class Provider(Reader, Protocol):
 
 
 def is_own(draft: Draft | None) -> bool:
-    """Whether a call goes to a host that the setting ``provider_hosts`` names."""
+    """Whether a call goes to a host that the setting ``provider_hosts`` names, and that is no vendor's."""
     hosts = state.STATE.settings.provider_hosts
     if not hosts or draft is None:
         return False
-    return f"{draft.server_address}:{draft.server_port}" in hosts or draft.server_address in hosts
+    host = draft.server_address
+    return (f"{host}:{draft.server_port}" in hosts or host in hosts) and not providers.is_vendor(host)
 
 
 def outgoing(given: Mapping[str, Any] | None) -> dict[str, Any] | None:

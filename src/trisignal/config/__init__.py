@@ -151,9 +151,9 @@ class Settings:
     )
     provider_hosts: dict[str, str] = _setting(
         {},
-        values.mapping('{"gpu:8000": "vllm"}'),
+        values.hosts,
         "Own hosts: `host` or `host:port` to provider id (JSON object in a variable). Requests to them carry W3C trace "
-        "context and the request id.",
+        "context and the request id, unless they are a vendor's API.",
     )
     bridge: bool = _setting(
         True, values.switch, "Finished GenAI spans of other instrumentations become metrics, cost and log lines, too."

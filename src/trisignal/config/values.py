@@ -194,6 +194,28 @@ def mapping(example: str) -> Reader:
     return read
 
 
+def hosts(value: Any) -> dict[str, str]:
+    """Provider ids by host, or by host and port, as URLs have them: in lower case, addresses without brackets."""
+    example = '{"gpu:8000": "vllm"}'
+    named = {}
+    for place, provider in mapping(example)(value).items():
+        host, port = _host_and_port(place.strip())
+        if re.fullmatch(r"[^\s/@?#\[\]]+", host) is None or not re.fullmatch(r"\d{0,5}", port):
+            raise Wrong(f"provider ids by `host` or `host:port`, without scheme and path, e.g. {example}")
+        named[f"{host}:{port}" if port else host] = provider
+    return named
+
+
+def _host_and_port(place: str) -> tuple[str, str]:
+    if place.startswith("["):
+        host, _, port = place[1:].partition("]")
+        return host.lower(), port.removeprefix(":")
+    if place.count(":") > 1 and "/" not in place:  # an IPv6 address
+        return place.lower(), ""
+    host, _, port = place.partition(":")
+    return host.lower(), port
+
+
 def prefix(value: Any) -> str:
     """The beginning of metric names."""
     given = value.strip() if isinstance(value, str) else None
