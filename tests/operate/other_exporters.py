@@ -1,6 +1,7 @@
 """A metrics page with the names and labels that other programs document, and made-up values.
 
-Stands in for the DCGM exporter, vLLM, Text Generation Inference, Triton, kube-state-metrics and cAdvisor.
+Stands in for the DCGM exporter, vLLM, SGLang, Text Generation Inference, Triton, llama.cpp, kube-state-metrics and
+cAdvisor.
 It prints its address, and runs until it is ended.
 """
 
@@ -40,12 +41,22 @@ GPUS = {
 VLLM = {name: gauge(f"vllm:{name}", MODEL) for name in ("num_requests_running", "num_requests_waiting")}
 KV_CACHE = gauge("vllm:kv_cache_usage_perc", MODEL)
 PREEMPTIONS = counter("vllm:num_preemptions", MODEL)
-VLLM_TIMES = {name: histogram(f"vllm:{name}_seconds", MODEL) for name in ("time_to_first_token", "request_queue_time")}
+USUAL_S = {
+    "time_to_first_token": 0.2, "request_queue_time": 0.05, "request_prefill_time": 0.15, "request_decode_time": 1.2,
+    "e2e_request_latency": 1.4,
+}  # fmt: skip
+VLLM_TIMES = {name: histogram(f"vllm:{name}_seconds", MODEL) for name in USUAL_S}
+SGLANG_TIMES = {
+    name: histogram(f"sglang:{name}_seconds", ("model_name", "tp_rank"))
+    for name in ("time_to_first_token", "e2e_request_latency")
+}
+LLAMA_CPP = {name: counter(f"llamacpp:{name}_seconds", ()) for name in ("prompt", "tokens_predicted")}
+LLAMA_DEFERRED = gauge("llamacpp:requests_deferred", ())
 TGI = {name: gauge(f"tgi_{name}", ()) for name in ("queue_size", "batch_current_size")}
-TGI_QUEUED = histogram("tgi_request_queue_duration", ())
+TGI_TIMES = {name: histogram(f"tgi_request_{name}_duration", ()) for name in ("queue", "inference")}
 TRITON = {
     name: gauge(f"nv_inference_{name}", ("model", "version"))
-    for name in ("pending_request_count", "queue_duration_us", "request_success")
+    for name in ("pending_request_count", "queue_duration_us", "compute_infer_duration_us", "request_success")
 }
 CPU, MEMORY = counter("container_cpu_usage_seconds", POD), gauge("container_memory_working_set_bytes", POD)
 RESTARTS = counter("kube_pod_container_status_restarts", (*POD, "uid"))
@@ -74,14 +85,21 @@ def tick(seconds: float) -> None:
     VLLM["num_requests_waiting"].labels(*model).set(max(0, round(20 * (busy - 0.7))))
     KV_CACHE.labels(*model).set(busy)
     PREEMPTIONS.labels(*model).inc(CHANCE.random() < busy / 4)
-    for name, usual in (("time_to_first_token", 0.2), ("request_queue_time", 0.05)):
+    for name, usual_s in USUAL_S.items():
         for _ in range(5):
-            VLLM_TIMES[name].labels(*model).observe(usual * busy * CHANCE.lognormvariate(0, 0.5))
+            VLLM_TIMES[name].labels(*model).observe(usual_s * busy * CHANCE.lognormvariate(0, 0.5))
+    for name, times in SGLANG_TIMES.items():
+        times.labels("qwen3-32b", "0").observe(USUAL_S[name] * busy * CHANCE.lognormvariate(0, 0.5))
+    LLAMA_CPP["prompt"].inc(0.1 * busy)
+    LLAMA_CPP["tokens_predicted"].inc(0.3 * busy)
+    LLAMA_DEFERRED.set(round(2 * busy))
     TGI["queue_size"].set(round(4 * busy))
     TGI["batch_current_size"].set(round(8 * busy))
-    TGI_QUEUED.observe(0.08 * busy * CHANCE.lognormvariate(0, 0.5))
+    for name, usual_s in (("queue", 0.08), ("inference", 0.9)):
+        TGI_TIMES[name].observe(usual_s * busy * CHANCE.lognormvariate(0, 0.5))
     TRITON["pending_request_count"].labels("reranker", "1").set(round(3 * busy))
     TRITON["queue_duration_us"].labels("reranker", "1").inc(40_000 * busy)
+    TRITON["compute_infer_duration_us"].labels("reranker", "1").inc(90_000 * busy)
     TRITON["request_success"].labels("reranker", "1").inc(4)
     for number in range(2):
         pod = f"chat-api-{number}"

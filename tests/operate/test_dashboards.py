@@ -39,6 +39,13 @@ FOREIGN = {
     "vllm[:_]kv_cache_usage_perc", "vllm[:_]num_preemptions_total", "vllm[:_]num_requests_running",
     "vllm[:_]num_requests_waiting", "vllm[:_]request_queue_time_seconds_bucket", "vllm[:_]time_to_first_token_seconds_bucket",
     "tgi_batch_current_size", "tgi_queue_size", "tgi_request_queue_duration_bucket",
+    *(f"vllm[:_]{family}_seconds_{part}" for part in ("sum", "count") for family in (
+        "request_queue_time", "request_prefill_time", "request_decode_time", "e2e_request_latency")),
+    *(f"sglang[:_]{family}_seconds_{part}" for part in ("sum", "count")
+      for family in ("time_to_first_token", "e2e_request_latency")),
+    *(f"tgi_request_{family}_duration_{part}" for part in ("sum", "count") for family in ("queue", "inference")),
+    "llamacpp[:_]prompt_seconds_total", "llamacpp[:_]tokens_predicted_seconds_total", "llamacpp[:_]requests_deferred",
+    "nv_inference_compute_infer_duration_us",
     "nv_inference_pending_request_count", "nv_inference_queue_duration_us", "nv_inference_request_success",
     "container_cpu_usage_seconds_total", "container_memory_working_set_bytes",
     "kube_horizontalpodautoscaler_spec_max_replicas", "kube_horizontalpodautoscaler_status_current_replicas",

@@ -28,6 +28,7 @@ _STYLES = {"ok": "green", "info": "blue", "warning": "yellow", "error": "bold re
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Sent to the metrics page.")
 @click.option("--config", "path", default="", metavar="FILE", help="Plan of your rules, as for trisignal rules.")
 @click.option("--queries", "files", multiple=True, metavar="FILE", help="Dashboard (JSON) or rule file to check, too.")
+@click.option("--engine", "engine_urls", multiple=True, metavar="URL", help="Metrics page of a model server it calls.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 60), default=5.0, show_default=True,
               help="Seconds to wait for each server.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
@@ -36,19 +37,19 @@ _STYLES = {"ok": "green", "info": "blue", "warning": "yellow", "error": "bold re
 @click.pass_context
 def command(
     ctx: click.Context, app: str | None, url: str, headers: tuple[str, ...], path: str, files: tuple[str, ...],
-    timeout_s: float, strict: bool, quiet: bool, as_json: bool,
+    engine_urls: tuple[str, ...], timeout_s: float, strict: bool, quiet: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Look at what is installed, at the settings of this environment, at exporters and at a metrics page.
 
     Run it where the application runs: same machine or container, same user, same variables. Settings that are
     arguments of setup() are checked with --app, which imports the module as its server does; metrics of the
-    running application with --url.
+    running application with --url, those of the model servers that it calls with --engine.
 
     Exit code: 0 nothing is wrong, 1 there is an error (with --strict also a warning), 2 wrong input.
     """
     # What it finds it says itself, better.
     warnings.simplefilter("ignore", TrisignalWarning)
-    found, code = _examined(app, url, headers, path, files, timeout_s)
+    found, code = _examined(app, url, headers, path, files, engine_urls, timeout_s)
     found = [one._replace(said=quoted(one.said, _LONGEST), do=quoted(one.do, _LONGEST)) for one in found]
     verdict = doctor.verdict(found)
     shown = [finding for finding in found if not quiet or finding.level in ("warning", "error")]
@@ -64,7 +65,13 @@ def command(
 
 
 def _examined(
-    app: str | None, url: str, headers: tuple[str, ...], path: str, files: tuple[str, ...], timeout_s: float
+    app: str | None,
+    url: str,
+    headers: tuple[str, ...],
+    path: str,
+    files: tuple[str, ...],
+    engine_urls: tuple[str, ...],
+    timeout_s: float,
 ) -> tuple[list[Finding], int]:
     """All findings, and the exit code where the input is wrong: that is a finding, too."""
     try:
@@ -73,15 +80,16 @@ def _examined(
         if files and not url:
             raise click.UsageError("--queries are compared with a metrics page: add --url")
         sent = scrape.header(headers)
-        if url:
-            scrape.check_address(url)
+        for address in filter(None, (url, *engine_urls)):
+            scrape.check_address(address)
         began, imported = _import(app) if app else ([], False)
     except TrisignalError as error:
         return [Finding("input", "error", str(error), "correct it")], WRONG_INPUT
     except click.UsageError as error:
         return [Finding("input", "error", error.format_message(), "correct it")], WRONG_INPUT
     examined = doctor.examine(
-        url=url, headers=sent, plan=plan, queries=queries, timeout_s=timeout_s, imported=imported
+        url=url, headers=sent, plan=plan, queries=queries, engine_urls=engine_urls, timeout_s=timeout_s,
+        imported=imported,
     )  # fmt: skip
     return [*began, *examined], 0
 

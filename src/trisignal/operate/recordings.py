@@ -7,6 +7,7 @@ recorded series, so that no rule reads a day of samples of every process.
 from __future__ import annotations
 
 from trisignal import semconv as names
+from trisignal.operate.engine_recordings import engine_group
 from trisignal.operate.objectives import CHAT_OPERATIONS, GENERATION_OPERATIONS, RulesPlan
 from trisignal.operate.queries import Queries, label, matcher
 from trisignal.operate.rules import Record, RuleGroup
@@ -41,6 +42,7 @@ def recording_groups(plan: RulesPlan) -> list[RuleGroup]:
         RuleGroup("llm-latency", tuple(_latency(plan, queries)), MINUTE),
         RuleGroup("llm-tokens-and-cost", tuple(_tokens(plan, queries) + _cost(queries)), SLOW),
         RuleGroup("llm-quality", tuple(_quality(plan, queries)), MINUTE),
+        engine_group(queries, MINUTE),
     ]
 
 

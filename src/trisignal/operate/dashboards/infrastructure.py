@@ -7,6 +7,7 @@ Text Generation Inference, Triton, kube-state-metrics and cAdvisor.
 from __future__ import annotations
 
 from trisignal import semconv as names
+from trisignal.operate.dashboards import server_side
 from trisignal.operate.dashboards.pages import DashboardPage, Expr, Panel, PanelRow, Variable
 from trisignal.operate.dashboards.selection import NAMED, RATE, Selection, legend
 
@@ -21,6 +22,7 @@ def page(chosen: Selection) -> DashboardPage:
     rows = (
         PanelRow("Served and waiting", _ours(chosen)),
         PanelRow("Model servers (vLLM, TGI, Triton)", _servers(chosen)),
+        PanelRow("Server side: queue, prefill, decode", server_side.panels(chosen)),
         PanelRow("GPUs (DCGM exporter)", _gpus()),
         PanelRow("Pods (kube-state-metrics, cAdvisor)", _pods()),
         PanelRow("Autoscalers (kube-state-metrics)", _scalers()),

@@ -10,7 +10,18 @@ from trisignal import config
 from trisignal.assembly.telemetry import running
 from trisignal.engine import state
 from trisignal.errors import ConfigError, TrisignalError
-from trisignal.operate.doctor import application, export, install, machine, metrics, readers, settings, store, workers
+from trisignal.operate.doctor import (
+    application,
+    engines,
+    export,
+    install,
+    machine,
+    metrics,
+    readers,
+    settings,
+    store,
+    workers,
+)
 from trisignal.operate.doctor.findings import Finding, grouped, verdict
 from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.scrape import Scrape
@@ -24,6 +35,7 @@ def examine(
     headers: Mapping[str, str] | None = None,
     plan: RulesPlan | None = None,
     queries: Mapping[str, Sequence[str]] | None = None,
+    engine_urls: Sequence[str] = (),
     timeout_s: float = 5.0,
     imported: bool = False,
 ) -> Iterator[Finding]:
@@ -34,9 +46,11 @@ def examine(
         headers: Sent to that page.
         plan: What the rules are made from; as the page is when omitted.
         queries: PromQL of dashboards and of rules of your own, by what they are from.
+        engine_urls: Metrics pages of model servers that the application calls.
         timeout_s: Longest wait for each server, in seconds.
         imported: The application has been imported into this process.
     """
+    seen: list[Scrape] = []
     checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
         (install.CHECK, install.check),
         (application.CHECK, lambda: application.check(imported=imported)),
@@ -44,7 +58,8 @@ def examine(
         (export.CHECK, lambda: export.check(_tracer_provider(), timeout_s)),
         (machine.CHECK, machine.check),
         (store.CHECK, store.check),
-        (metrics.CHECK, lambda: _page(url, headers or {}, plan, queries or {}, timeout_s)),
+        (metrics.CHECK, lambda: _page(url, headers or {}, plan, queries or {}, timeout_s, seen)),
+        (engines.CHECK, lambda: engines.check(engine_urls, seen, timeout_s)),
     ]
     yield from grouped(finding for name, act in checks for finding in _contained(name, act))
 
@@ -68,12 +83,18 @@ def _tracer_provider() -> object:
 
 
 def _page(
-    url: str, headers: Mapping[str, str], plan: RulesPlan | None, queries: Mapping[str, Sequence[str]], timeout_s: float
+    url: str,
+    headers: Mapping[str, str],
+    plan: RulesPlan | None,
+    queries: Mapping[str, Sequence[str]],
+    timeout_s: float,
+    seen: list[Scrape],
 ) -> Iterator[Finding]:
     if url:
         yield from workers.check(url, headers, timeout_s)
         for found in metrics.check(url, headers, _max_label_sets(), timeout_s):
             if isinstance(found, Scrape):
+                seen.append(found)
                 yield from _readers(found, plan, queries)
             else:
                 yield found

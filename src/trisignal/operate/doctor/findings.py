@@ -14,7 +14,8 @@ class Finding(NamedTuple):
     """One thing that was looked at."""
 
     check: str
-    """Group of the check: verdict, input, install, application, settings, export, metrics, prices, process, store."""
+    """Group of the check: verdict, input, install, application, settings, export, metrics, prices, process, store,
+    engines."""
     level: Level
     said: str
     """What is so."""
