@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import pickle
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any
@@ -368,3 +369,26 @@ async def test_off_means_passing_through(off: Callable[[], list[Any]]) -> None:
     with pytest.raises(ZeroDivisionError):
         trisignal.llm(lambda: 1 / 0)()
     assert off() == []
+
+
+class Unnamed:
+    """No text stands for it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("operation", NAMED)
+@pytest.mark.parametrize(
+    "name", [7, 1.5, b"n", ("a", "b"), uuid.UUID(int=7), Unnamed()], ids=lambda name: type(name).__name__
+)
+def test_whatever_is_no_function_is_a_name(operation: str, name: Any) -> None:
+    """An application that names a step by a number, an id or an object of its own runs as without us."""
+    with capture(strict=False) as seen:
+        with OBSERVERS[operation][0](name):
+            pass
+        with trisignal.llm(provider="openai", model="m") as call:
+            call.set_attribute(name, "x")
+    assert len(seen.spans) == 2

@@ -136,7 +136,7 @@ class ActiveCall:
     def set_attribute(self, name: str, value: Any) -> None:
         """Set an attribute of your own on span and log line; redacted like everything else."""
         if self._draft is not None:
-            self._draft.attributes[name] = value
+            self._draft.attributes[text_of(name)] = value
 
     def set_content(self, *, input: Any = None, output: Any = None) -> None:
         """Give messages in the conventions' structure; dropped unless content is captured."""
