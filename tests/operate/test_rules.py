@@ -99,6 +99,19 @@ def test_rules_are_valid(profile: str, tmp_path: Path) -> None:
         promtool("check", "rules", str(file))
 
 
+def test_no_group_is_larger_than_mimir_takes() -> None:
+    """However many dimensions and quantiles a plan has: 20 rules in a group, in their order, under names of their own."""
+    dimensions = [f"dimension_{number}" for number in range(12)]
+    plan = objectives.of(
+        {"dimensions": dimensions, "evaluations": {"faithfulness": {}}, "quantiles": [0.5, 0.9, 0.999]}
+    )
+    groups = rule_files.groups(plan)
+    assert max(len(group.rules) for group in groups) == 20
+    assert len({group.name for group in groups}) == len(groups) <= 70
+    recorded = [rule.record for group in groups for rule in group.rules if isinstance(rule, Record)]
+    assert recorded.index("llm:cost:hourly_usd") < recorded.index("llm:cohort_cost:hourly_usd")
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_alert_has_a_scene(profile: str) -> None:
     """No alert goes untested, and no scene is about an alert that is gone."""

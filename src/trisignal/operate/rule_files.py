@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -14,12 +15,22 @@ from trisignal.operate.recordings import recording_groups
 from trisignal.operate.rules import Record, Rule, RuleGroup
 from trisignal.operate.slos import slo_groups
 
+MOST_RULES = 20
+"""Rules of one group: Mimir takes no more unless it is configured to."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def groups(plan: RulesPlan) -> list[RuleGroup]:
     """All groups of a plan, recorded series before the alerts on them."""
-    return [*recording_groups(plan), *slo_groups(plan), *alert_groups(plan)]
+    every = (*recording_groups(plan), *slo_groups(plan), *alert_groups(plan))
+    return [part for group in every for part in _parts(group)]
+
+
+def _parts(group: RuleGroup) -> Iterator[RuleGroup]:
+    """A group that is too large as several, in its order."""
+    for number, start in enumerate(range(0, len(group.rules), MOST_RULES), 1):
+        name = group.name if number == 1 else f"{group.name}-{number}"
+        yield group._replace(name=name, rules=group.rules[start : start + MOST_RULES])
 
 
 def labelled(plan: RulesPlan, labels: dict[str, str]) -> RulesPlan:
