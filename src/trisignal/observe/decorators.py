@@ -23,7 +23,7 @@ def _made(function: Callable[P, R] | None, observation: Observation) -> Any:
 
 def _named(first: Any, observation_of: Callable[[str], Observation]) -> Any:
     """``@tool``, ``@tool("name")`` and ``with tool("name")`` share one entrance."""
-    if callable(first) and not isinstance(first, Enum):
+    if (callable(first) or isinstance(first, classmethod)) and not isinstance(first, Enum):
         return observation_of("")(first)
     return observation_of(text_of(first))  # of whatever an application names its tools by
 
