@@ -11,7 +11,7 @@ from export.scripts import run
 from prometheus_client import CollectorRegistry
 
 import trisignal
-from trisignal import _context, _guard
+from trisignal import _context, _guard, testing
 from trisignal.errors import TrisignalWarning
 from trisignal.export import exporters
 from trisignal.export.standard_variables import VARIABLES, malformed, usable
@@ -170,6 +170,43 @@ def _propagators(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Variables that are read anew."""
     _context._propagators.cache_clear()
     return monkeypatch
+
+
+@pytest.mark.parametrize("named", [None, "tracecontext", "tracecontext,baggage"])
+def test_bound_values_never_become_baggage(named: str | None, propagators: pytest.MonkeyPatch) -> None:
+    """Baggage goes to every service on the way: what is bound, user ids above all, is in no entry of it."""
+    from opentelemetry import baggage
+
+    if named is not None:
+        propagators.setenv("OTEL_PROPAGATORS", named)
+    with trisignal.context(user_id="ann-7", tenant="acme", request_id="r-1"), trisignal.workflow("w"):
+        carrier = trisignal.inject()
+        assert baggage.get_all() == {}
+        assert "baggage" not in {key.lower() for key in carrier}
+        with trisignal.continue_from(carrier):
+            assert baggage.get_all() == {}
+    assert {key for key, value in carrier.items() if "ann-7" in value} == {"x-trisignal-context"}
+
+
+def test_baggage_of_the_application_with_a_user_id_stays_here_unless_asked(propagators: pytest.MonkeyPatch) -> None:
+    """Entries that the application has set leave over queues only where ``OTEL_PROPAGATORS`` names baggage."""
+    from opentelemetry import baggage, context
+
+    from trisignal.queues._tasks import published
+
+    token = context.attach(baggage.set_baggage("user.id", "ann-7"))
+    plain: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    try:
+        with testing.capture():
+            published("jobs", plain, counts=False)
+            propagators.setenv("OTEL_PROPAGATORS", "tracecontext,baggage")
+            published("jobs", asked, counts=False)
+    finally:
+        context.detach(token)
+    assert plain
+    assert "ann-7" not in str(plain)
+    assert asked["baggage"] == "user.id=ann-7"
 
 
 def test_baggage_is_carried_where_the_variable_says_so(propagators: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,18 @@ def test_what_is_missing_is_named(arguments: list[str], named: str, prometheus: 
     assert named in done.output
 
 
+@pytest.mark.parametrize("given", ["foo", "/var/lib/store", "ftp://x/y", "localhost:9090", "http://"])
+def test_what_is_not_an_address_is_named_as_it_was_given(given: str, tmp_path: Path) -> None:
+    """One line names the argument, its value and what may stand there, before the traces are read."""
+    done = CliRunner().invoke(group(), ["report", given, "--traces", str(tmp_path / "none")])
+    assert done.exit_code == 2
+    [line] = done.output.splitlines()
+    assert f"PROMETHEUS_URL={given!r}" in line
+    assert "http://localhost:9090" in line
+    assert "--traces" in line
+    assert "/api/v1" not in line
+
+
 def test_a_long_page_is_cut_between_lines() -> None:
     """Slack takes a limited text: no table is left open."""
     rows = "\n".join(f"| tenant {number} | {number} |" for number in range(6000))

@@ -41,8 +41,8 @@ def command(
     if profile is not None:
         plan = plan.model_copy(update={"metric_profile": profile})
     end_s = _end(until)
-    more = [] if traces is None else list(traces_review.sections(traces_review.traces_review(traces, end_s)))
     prometheus = report.Prometheus(prometheus_url, scrape.header(headers))
+    more = [] if traces is None else list(traces_review.sections(traces_review.traces_review(traces, end_s)))
     written = markdown.page(report.review(prometheus, plan, end_s), more)
     if to in ("slack", "webhook"):
         assert address is not None

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from trisignal import semconv as names
 from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, label
-from trisignal.operate.scrape import Unreachable, fetch
+from trisignal.operate.scrape import Unreachable, check_address, fetch
 from trisignal.operate.slos import Slo, slos
 
 WEEK_S = 7 * 86_400
@@ -29,9 +29,14 @@ class Prometheus:
         url: Its address, without ``/api/v1``.
         headers: Sent with each query.
         timeout_s: Longest wait for each answer, in seconds.
+
+    Raises:
+        ConfigError: The address is not one of HTTP.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 30.0) -> None:
+        allowed = "the address of a Prometheus such as http://localhost:9090 (a store goes with --traces)"
+        check_address(url, "PROMETHEUS_URL", allowed)
         self.url = url.rstrip("/")
         self._headers = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
         self._timeout_s = timeout_s

@@ -63,14 +63,18 @@ class _SecretStays(HTTPRedirectHandler):
         return made
 
 
-def check_address(url: str) -> None:
-    """Refuse what is no address of a page.
+def check_address(
+    url: str, setting: str = "URL", allowed: str = "an address such as http://localhost:8000/metrics"
+) -> None:
+    """Refuse what is not an address of HTTP.
 
     Args:
         url: What was given.
+        setting: What it was given for.
+        allowed: What may be given, in words.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is not one.
     """
     try:
         parts = urlsplit(url)
@@ -78,7 +82,7 @@ def check_address(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigError("URL", url, "an address such as http://localhost:8000/metrics")
+        raise ConfigError(setting, url, allowed)
 
 
 def fetch(
