@@ -11,14 +11,23 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import until
+from watch.redis_server import RedisServer
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 START_S = 90.0
+GUARDED = [
+    "guard 'seeker' has stopped the run: 3 of 3 repeats (tool 'search' with the same arguments); 3 requests",
+    "guard 'seeker' has stopped the run: 2 of 2 tool_calls; 3 requests",
+    "guard 'seeker' has stopped the run: 4 of 4 calls; 4 requests",
+]
+"""What the examples of guarded agents print."""
 
 
 def clean_environ() -> dict[str, str]:
@@ -28,15 +37,15 @@ def clean_environ() -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT / "src")}
 
 
-def run(example: str) -> subprocess.CompletedProcess[str]:
+def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run an example to its end."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / example)],
+        [sys.executable, str(EXAMPLES / example), *arguments],
         env=clean_environ(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -92,6 +101,60 @@ def test_queue_worker() -> None:
     assert len({trace for _, trace in answered}) == 3
     lines = log_lines(done.stderr)
     assert [(line["request_id"], line["trace_id"]) for line in lines] == answered
+
+
+def test_a_guard_around_openai_agents() -> None:
+    """Each limit ends the run, and nothing more reaches the provider; the other frameworks are in tests/coexistence."""
+    pytest.importorskip("agents")
+    lines = run("guarded/guard_openai_agents.py").stdout.splitlines()
+    assert lines == GUARDED
+
+
+def test_three_processes_share_one_limit(tmp_path: Path) -> None:
+    """Twelve calls and no more reach the provider, every worker is stopped, and the console shows it as one trace."""
+    store = str(tmp_path / "store")
+    with RedisServer(tmp_path) as redis:
+        done = run("guarded/three_processes.py", store, redis.url)
+    *stopped, last = done.stdout.splitlines()
+    assert sorted(line.partition(":")[0] for line in stopped) == ["worker-0", "worker-1", "worker-2"]
+    assert all("of session 's-1' has stopped the run: 12 of 12 calls" in line for line in stopped)
+    found = re.fullmatch(r"12 of 12 requests reached the provider; trace ([0-9a-f]{32})", last)
+    assert found, last
+    with console(store) as url:
+        page, _ = get(f"{url}/traces/{found[1]}")
+        [root] = json.loads(get(f"{url}/v1/traces/{found[1]}")[0])["roots"]
+    assert "GuardExceeded" in page
+    assert root["span"]["name"] == "invoke_workflow lost and found"
+    agents = root["children"]
+    assert [one["span"]["error_type"] for one in agents] == ["trisignal.errors.GuardExceeded"] * 3
+    calls = [one for agent in agents for one in agent["children"] if one["span"]["name"] == "chat gpt-4o"]
+    assert len(calls) == 12
+
+
+@contextmanager
+def console(store: str) -> Iterator[str]:
+    """The address of the console over a store, as the command starts it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from trisignal.cli import main; main()", "console", store, "--port", str(port)]
+    process = subprocess.Popen(command, env=clean_environ(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        until(lambda: answers(f"{url}/health", process), "the console")
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a server that was started answers by now."""
+    assert process.poll() is None, "it has ended"
+    try:
+        get(url)
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
