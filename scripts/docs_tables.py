@@ -77,6 +77,8 @@ ATTRIBUTE_MEANING = {
     serving.LOAD_S: "seconds of loading the model",
     serving.TOTAL_S: "seconds that the server reports in all, or the sum of its parts",
     serving.INFERENCE_S: "prefill and decode together, where the server reports no more",
+    serving.BATCH_SIZE: "requests that the server worked on together, as it reports",
+    serving.WAITING: "requests that waited in the server when this one came, as it reports",
     serving.NETWORK_S: "duration without earlier attempts and what the server reports: network, proxies, the client",
     limits.KIND: "`budget` or `guard` that refused a call; on the event `llm.refused` only, as the following",
     limits.NAME: "name of the budget or the guard",

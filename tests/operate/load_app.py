@@ -257,7 +257,9 @@ async def model_server(scope: Any, receive: Any, send: Any) -> None:
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-    await asyncio.sleep(CHANCE.uniform(0.03, 0.2))
+    waited_s = CHANCE.uniform(0.03, 0.2)
+    await asyncio.sleep(waited_s)
+    trisignal.current_call().set_serving(queue_s=waited_s, batch_size=CHANCE.randint(1, 8))
     for chunk in _stream({"model": "qwen3-8b"}, ""):
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await asyncio.sleep(0.012)

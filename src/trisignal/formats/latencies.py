@@ -85,7 +85,7 @@ def read_headers(draft: Draft, headers: Mapping[bytes, bytes]) -> None:
 
 
 def note(draft: Draft, times_s: Mapping[str, Any]) -> None:
-    """Put times on a call, and their sum unless the server has reported a total.
+    """Put times on a call, and on a client's also their sum unless the server has reported a total.
 
     Args:
         draft: The call.
@@ -98,7 +98,7 @@ def note(draft: Draft, times_s: Mapping[str, Any]) -> None:
         if plain is not None and not isinstance(plain, bool) and 0 <= plain < _MOST_S:
             fields[field] = round(float(plain), 6)
             noted = True
-    if noted and serving.TOTAL_S not in times_s:
+    if noted and serving.TOTAL_S not in times_s and draft.role == "client":
         parts: tuple[str, ...] = (serving.LOAD_S, serving.QUEUE_S, serving.PREFILL_S, serving.DECODE_S)
         if serving.PREFILL_S not in fields and serving.DECODE_S not in fields:
             parts = (serving.LOAD_S, serving.QUEUE_S, serving.INFERENCE_S)

@@ -9,9 +9,10 @@ from trisignal import _context, _guard
 from trisignal import semconv as names
 from trisignal.call import Bill, ChunkTimes, ContentSource, Draft, Usage
 from trisignal.engine.state import STATE, captures
-from trisignal.formats import Format, bills, view
+from trisignal.formats import Format, bills, latencies, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.recognise import recognise
+from trisignal.semconv import serving
 from trisignal.semconv.values import count as _count
 from trisignal.semconv.values import text_of
 
@@ -122,6 +123,36 @@ class ActiveCall:
         amount = bills.usd(total_usd)
         if self._draft is not None and amount is not None:
             self._draft.bill = Bill(amount, source="user", final=True)
+
+    def set_serving(
+        self,
+        *,
+        queue_s: float | None = None,
+        prefill_s: float | None = None,
+        decode_s: float | None = None,
+        batch_size: int | None = None,
+        waiting: int | None = None,
+    ) -> None:
+        """Set what a model server knows of its work on this call; for calls of role ``server`` above all.
+
+        What is omitted, or is no number from 0 on, stays unknown.
+
+        Args:
+            queue_s: Seconds that the request waited before it was worked on.
+            prefill_s: Seconds until its first token, counted from the end of the queue.
+            decode_s: Seconds from the first to the last token.
+            batch_size: Requests that were worked on together, this one included.
+            waiting: Requests that waited when this one came.
+        """
+        draft = self._draft
+        if draft is None:
+            return
+        given = {serving.QUEUE_S: queue_s, serving.PREFILL_S: prefill_s, serving.DECODE_S: decode_s}
+        _contained(latencies.note, draft, {name: value for name, value in given.items() if value is not None})
+        for name, value in ((serving.BATCH_SIZE, batch_size), (serving.WAITING, waiting)):
+            known = _count(value)
+            if known is not None:
+                draft.fields[name] = known
 
     def set_response_id(self, response_id: str) -> None:
         """Set the provider's id of the reply."""

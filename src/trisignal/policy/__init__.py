@@ -303,7 +303,7 @@ class Policy(Cleaning):
     def _changed(self, draft: Draft, closing: dict[str, AttributeValue]) -> None:
         """Facts that came after the start: response fields, and what the user set by hand."""
         opening = draft.opening
-        if (served_s := draft.fields.get(serving.TOTAL_S)) is not None:
+        if (served_s := draft.fields.get(serving.TOTAL_S)) is not None and draft.role == "client":
             took_s = (draft.end_ns - draft.start_ns) / 1e9 - sum(_lost(draft).values())
             closing[serving.NETWORK_S] = round(max(0.0, took_s - float(served_s)), 6)  # type: ignore[arg-type]
         given: Any

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from trisignal import semconv as names
 from trisignal.call import Call
-from trisignal.sinks._measures import TOKENED, bounds, modalities, spending
+from trisignal.sinks._measures import TOKENED, bounds, modalities, served, spending
 from trisignal.sinks._rows import Exemplified, LabelSet
 from trisignal.sinks._series import Accumulator
 
@@ -52,6 +52,9 @@ class Additions:
                     self._series(row, "retry_lost").add(float(lost_s))  # type: ignore[arg-type]  # it is a number
                 if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
                     row.count("usage_missing", ())
+            if call.role == "server":
+                for key, value in served(call):
+                    self._series(row, key).add(value)
         elif call.usage is None and call.cost is None:
             row.count("usage_missing", ())
         if call.counted or not ended:

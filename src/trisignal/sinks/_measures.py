@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Usage
 from trisignal.outcomes import INCOMPLETE_STREAM
 from trisignal.policy.cardinality import OTHER, LabelLimiter
-from trisignal.semconv import search
+from trisignal.semconv import search, serving
 from trisignal.usage import TOKEN_BUCKETS
 
 ENUMERATED: Mapping[str, int] = {
@@ -111,6 +112,33 @@ class LabelSets:
     def _collapsed(self, metric: names.Metric, labels: tuple[str, ...]) -> tuple[str, ...]:
         kept = [v if n in self._kept else OTHER for n, v in zip(metric.labels, labels, strict=False)]
         return (*kept, *[OTHER] * (len(labels) - len(kept)))
+
+
+def served(call: Call) -> Iterator[tuple[str, float]]:
+    """What a server reports of its own work on a call of role ``server``.
+
+    The times of the first token and of the further ones are measured where the reply is streamed; where it is not, they
+    are what the server reports.
+
+    Args:
+        call: The call.
+
+    Yields:
+        Metric key, value.
+    """
+    told: Mapping[str, Any] = call.closing
+    if serving.QUEUE_S in told:
+        yield "server_queue_time", told[serving.QUEUE_S]
+    if serving.BATCH_SIZE in told:
+        yield "server_batch_size", told[serving.BATCH_SIZE]
+    times = call.chunk_times
+    if call.outcome != "ok" or (times is not None and times.first_token_ns):
+        return
+    if serving.PREFILL_S in told:
+        yield "server_first_token", told.get(serving.QUEUE_S, 0.0) + told[serving.PREFILL_S]
+    output = call.usage.output if call.usage is not None else None
+    if serving.DECODE_S in told and output is not None and output > 1:
+        yield "server_per_token", told[serving.DECODE_S] / (output - 1)
 
 
 def common_labels(call: Call) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from trisignal.sinks._measures import (
     empty_queries,
     entity_measures,
     modalities,
+    served,
     spending,
 )
 from trisignal.sinks._rows import Active
@@ -272,6 +273,9 @@ def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
     duration = "inference_duration" if call.operation in names.INFERENCE else "operation_duration"
     if call.role == "server":
         duration = "server_duration"
+        for key, value in served(call):
+            labels = common_labels(call) if key in ("server_first_token", "server_per_token") else model
+            yield key, (*labels, *dimensions), value
     if not call.batch:
         yield duration, (*common_labels(call), call.error_type, call.outcome, *dimensions), call.duration_s
     times = call.chunk_times

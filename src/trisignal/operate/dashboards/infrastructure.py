@@ -59,6 +59,12 @@ def _ours(chosen: Selection) -> tuple[Panel, ...]:
               (Expr(chosen.quantile(0.95, "server_first_token", MODEL), legend(MODEL)),), width=6),
         Panel("Served: p95 per output token", "lines", "s",
               (Expr(chosen.quantile(0.95, "server_per_token", MODEL), legend(MODEL)),), width=6),
+        Panel("Served: p95 in the queue", "lines", "s",
+              (Expr(chosen.quantile(0.95, "server_queue_time", MODEL), legend(MODEL)),),
+              "Where the server reports it with `set_serving`.", 12),
+        Panel("Served: requests per batch", "lines", "short",
+              (Expr(chosen.mean("server_batch_size", MODEL), legend(MODEL)),),
+              "Mean over requests, where the server reports it.", 12),
     )  # fmt: skip
 
 
