@@ -121,11 +121,12 @@ def test_three_processes_share_one_limit(tmp_path: Path) -> None:
     found = re.fullmatch(r"12 of 12 requests reached the provider; trace ([0-9a-f]{32})", last)
     assert found, last
     with console(store) as url:
-        page, _ = get(f"{url}/traces/{found[1]}")
         [root] = json.loads(get(f"{url}/v1/traces/{found[1]}")[0])["roots"]
+        agents = root["children"]
+        page, _ = get(f"{url}/traces/{found[1]}?span={agents[0]['span']['span_id']}")
+    assert "3 failed spans" in page
     assert "GuardExceeded" in page
     assert root["span"]["name"] == "invoke_workflow lost and found"
-    agents = root["children"]
     assert [one["span"]["error_type"] for one in agents] == ["trisignal.errors.GuardExceeded"] * 3
     calls = [one for agent in agents for one in agent["children"] if one["span"]["name"] == "chat gpt-4o"]
     assert len(calls) == 12
