@@ -1,9 +1,13 @@
 """Write the shipped price table from genai-prices, litellm's price map and our corrections; run by a nox session.
 
-    python scripts/build_prices.py [--litellm WHEEL]
+    python scripts/build_prices.py [--litellm WHEEL] [--report]
+
+Prints how many models each source has given, where they disagree and how that was decided, which fees of tools a second
+source confirms, and the share of priced models of the fifteen largest billers.
 
 Writes `src/trisignal/data/prices.json`, one model per line so that a change of prices reads well as a diff, and
-`docs/reference/price-report.md`, which lists every disagreement of the sources and the decision.
+`docs/reference/price-report.md`, which lists every disagreement of the sources and the decision. With ``--report``
+nothing is written.
 """
 
 from __future__ import annotations
@@ -19,10 +23,13 @@ from typing import Any
 
 import tomllib
 from genai_prices.data import providers
-from litellm_prices import Listed, listed, load
+from litellm_prices import Listed, listed, load, sessions
+from price_coverage import covered
+from price_fees import fees
 from price_merge import Merge
-from price_report import render_report
+from price_report import counts, render_report
 
+from trisignal.policy.price import Pricer
 from trisignal.policy.price_live import compact
 
 ROOT = Path(__file__).parents[1]
@@ -105,17 +112,24 @@ def main() -> None:
     parser.add_argument(
         "--litellm", default="", help="a wheel of litellm, or its price map, instead of the installed package"
     )
+    parser.add_argument("--report", action="store_true", help="print the report alone")
     asked = parser.parse_args()
     table, edition = load(asked.litellm)
     merge = merged(table)
+    sources = compact(providers), list(listed(table))
+    checked = fees(merge.corrections, *sources, sessions(table))
+    if asked.report:
+        sys.stdout.write(counts(merge, checked, covered(Pricer(), *sources)))
+        return
     text = render(merge, datetime.now(timezone.utc).date().isoformat(), edition)
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(text, encoding="utf-8")
-    REPORT.write_text(render_report(merge), encoding="utf-8")
+    coverage = covered(Pricer(), *sources)
+    REPORT.write_text(render_report(merge, checked, coverage), encoding="utf-8")
     rows = [row for biller in json.loads(text)["providers"] for row in biller["models"]]
     unpriced = sum(all(prices is None for _, prices in row[2]) for row in rows)
     sys.stdout.write(f"{TARGET.name}: {len(text)} bytes, {len(rows)} models, {unpriced} of them unpriced\n")
-    sys.stdout.write(f"{REPORT.name}: {len(merge.decisions)} disagreements\n")
+    sys.stdout.write(counts(merge, checked, coverage))
 
 
 if __name__ == "__main__":

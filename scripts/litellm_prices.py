@@ -48,6 +48,9 @@ _FIELDS = {
     "output_cost_per_video_token": "output_video",
 }
 _UNITS = {"input_cost_per_character": "character", "ocr_cost_per_page": "page"}
+_DRAWS = ("image_generation", "image_edit")
+_SIZE = "-x-"
+"""In names of models of which the map has a price for each size, which replies do not report."""
 _TIERS = {"batches": "batch", "flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "balanced": "balanced"}
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
 _VERTEX = "vertex_ai"
@@ -86,9 +89,19 @@ def load(path: str = "") -> tuple[dict[str, Any], str]:
     return json.loads(Path(path).read_text(encoding="utf-8")), edition
 
 
+def sessions(table: dict[str, Any]) -> dict[str, float]:
+    """US dollars for a container of a code interpreter, by biller."""
+    key = "code_interpreter_cost_per_session"
+    found = ((BILLERS.get(entry.get("litellm_provider") or ""), entry.get(key)) for entry in table.values())
+    return {biller: _money(usd, 1) for biller, usd in found if biller and usd}
+
+
 def listed(table: dict[str, Any]) -> Iterator[Listed]:
     """Every model of a biller of ours that has a price which we can apply."""
+    sized = tuple(key.rpartition("/")[2] for key in table if _SIZE in key)
     for key, entry in table.items():
+        if entry.get("mode") in _DRAWS and (_SIZE in key or key.endswith(sized)):
+            continue
         provider = entry.get("litellm_provider") or ""
         biller = BILLERS.get("vertex_ai" if provider.startswith(_VERTEX) else provider)
         if biller is None or entry.get("mode") in ("video_generation", "search", "guardrail", "vector_store"):
@@ -138,7 +151,7 @@ def _prices(entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, 
     _tiered(base, entry.get("tiered_pricing"))
     _units(base, entry)
     billed = {"input", "output", "output_image", "output_audio", "per_audio_hour", "per_request"}
-    if not base.keys() & billed and not base.get("tools", {}).keys() & set(_UNITS.values()):
+    if not base.keys() & billed and not base.get("tools", {}).keys() & {"image", *_UNITS.values()}:
         return {}, {}
     return base, {name: prices for name, prices in tiers.items() if prices}
 
@@ -172,5 +185,8 @@ def _units(base: dict[str, Any], entry: dict[str, Any]) -> None:
     for key, unit in _UNITS.items():
         if entry.get(key) and entry.get("mode") in ("audio_speech", "ocr"):
             tools[unit] = _money(entry[key], 1)
+    drawn = entry.get("output_cost_per_image") or entry.get("input_cost_per_image")
+    if entry.get("mode") in _DRAWS and drawn and not base.keys() & {"output", "output_image"}:
+        tools["image"] = _money(drawn, 1)
     if tools:
         base["tools"] = tools

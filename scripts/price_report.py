@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from price_fees import Fee, fee_table
 from price_merge import Merge
 
 from trisignal.policy.price_table import ORIGINS
@@ -18,8 +19,54 @@ says which row prices a model and where that row is from.
 """
 
 
-def render_report(merge: Merge) -> str:
-    """The report as Markdown."""
+Coverage = dict[str, Counter[bool]]
+
+
+def counts(merge: Merge, fees: list[Fee], coverage: Coverage) -> str:
+    """The report in numbers, for the terminal.
+
+    Args:
+        merge: The merged table.
+        fees: The fees of tools, held against the sources.
+        coverage: Priced and other models of the largest billers.
+    """
+    origins = Counter(letter for biller in merge.billers.values() for letter in biller.get("origins", ""))
+    lines = ["rows by source:"]
+    lines += [f"  {origins[letter]:5} {origin}" for letter, origin in ORIGINS.items()]
+    lines.append(f"disagreements: {len(merge.decisions)}, of which were taken")
+    lines += [f"  {n:5} {taken}" for taken, n in Counter(one.taken for one in merge.decisions).most_common()]
+    lines.append("because")
+    lines += [f"  {n:5} {why}" for why, n in Counter(_reason(one.why) for one in merge.decisions).most_common()]
+    alone = [f"{fee.biller} {fee.tool}" for fee in fees if "alone" in fee.verdict]
+    differing = [f"{fee.biller} {fee.tool}" for fee in fees if "differs" in fee.verdict]
+    lines.append(f"fees of tools: {len(fees)}, confirmed by a second source {len(fees) - len(alone) - len(differing)}")
+    lines.append(f"  by the vendor's page alone {len(alone)}: {', '.join(alone)}")
+    lines.append(f"  unlike the sources {len(differing)}: {', '.join(differing) or 'none'}")
+    whole = sum(coverage.values(), Counter[bool]())
+    lines.append(f"models of the {len(coverage)} largest billers that either source prices: {whole.total()}")
+    lines.append(f"  priced here: {whole[True]} ({_percent(whole)})")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(found: Counter[bool]) -> str:
+    return f"{100 * found[True] / found.total():.2f} %" if found.total() else "-"
+
+
+def _reason(why: str) -> str:
+    for start in ("a price of this", "it follows the price over time"):
+        if why.startswith(start):
+            return why.partition(";")[0].partition(", last")[0]
+    return why.partition(" (http")[0]
+
+
+def render_report(merge: Merge, fees: list[Fee], coverage: Coverage) -> str:
+    """The report as Markdown.
+
+    Args:
+        merge: The merged table.
+        fees: The fees of tools, held against the sources.
+        coverage: Priced and other models of the largest billers.
+    """
     lines = [
         _HEAD,
         "## Rows",
@@ -31,6 +78,24 @@ def render_report(merge: Merge) -> str:
         counts = Counter(biller.get("origins", ""))
         if biller["models"]:
             lines.append(f"| {name} | " + " | ".join(str(counts[letter]) for letter in ORIGINS) + " |")
+    lines += [
+        "",
+        "## Coverage",
+        "",
+        "Models of the largest billers that either source prices, and those priced here.",
+        "",
+    ]
+    lines += ["| biller | models | priced here | share |", "| --- | ---: | ---: | ---: |"]
+    for name, found in {**coverage, "all of them": sum(coverage.values(), Counter[bool]())}.items():
+        lines.append(f"| {name} | {found.total()} | {found[True]} | {_percent(found)} |")
+    lines += [
+        "",
+        "## Fees of tools",
+        "",
+        "What vendors charge for each use of a tool that they run, and who says the same.",
+        "",
+    ]
+    lines += fee_table(fees)
     lines += ["", "## Disagreements", ""]
     lines.append("US dollars per million tokens; a list is a price and its steps by input tokens.")
     lines += [
@@ -50,7 +115,7 @@ def render_report(merge: Merge) -> str:
         "| kind | biller | models | day | reason | source |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for kind in ("prices", "shared", "added", "decided", "fees"):
+    for kind in ("prices", "shared", "added", "decided", "fees", "shares"):
         for rule in merge.corrections.get(kind, ()):
             models = rule.get("models", "all")
             named = ", ".join(models) if isinstance(models, list) else models

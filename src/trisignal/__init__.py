@@ -32,6 +32,7 @@ if _TYPE_CHECKING:
     from trisignal.assembly.short_lives import flush_on_return
     from trisignal.bridge.processor import BridgeSpanProcessor
     from trisignal.export.fast_otlp import fast_otlp
+    from trisignal.observe.batch_results import batch_results
     from trisignal.queues.registry import instrument_queues, uninstrument_queues
     from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
     from trisignal.watch.alert_rules import AlertRule
@@ -75,6 +76,7 @@ __all__ = [
     "alert_to_log",
     "alert_to_slack",
     "alert_to_webhook",
+    "batch_results",
     "cache",
     "carry",
     "context",
@@ -114,6 +116,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "batch_results": "trisignal.observe.batch_results",
     "instrument_queues": "trisignal.queues.registry",
     "uninstrument_queues": "trisignal.queues.registry",
     "FlushMiddleware": "trisignal.assembly.flush_middleware",

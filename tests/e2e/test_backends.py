@@ -9,19 +9,20 @@ import json
 import os
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.load import Provider, one_call
 from e2e.servers import Server, Uvicorn, clean_environ, free_port, get, wait_for
+from matrix.environments import PROGRAMS
 from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(400)]
 
 FOLDER = os.environ.get("TRISIGNAL_BACKENDS", "")
 FRAMEWORKS = os.environ.get("TRISIGNAL_FRAMEWORKS", "")
-FRAMEWORK_NAMES = ("strands", "google_adk", "agent_framework")
 START_S = 240.0
 CALLS = (("gpt-4o", "plain"), ("gpt-4o", "stream"), ("gpt-4o-mini", "plain"), ("gpt-4.1", "retried"))
 FAST = {"OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
@@ -86,12 +87,14 @@ def figures(address: str) -> tuple[float, float]:
 
 def ran(name: str, backend: str) -> tuple[int, float, int]:
     """Tokens and US dollars that the model server says of a framework whose spans went to a backend, and how many."""
-    if not FRAMEWORKS:
+    python = Path(FRAMEWORKS) / (PROGRAMS[name].environment or name) / "bin" / "python"
+    if not FRAMEWORKS or not python.exists():
         pytest.skip("needs the environments of make frameworks (TRISIGNAL_FRAMEWORKS)")
     root = Path(__file__).parents[2]
+    place = {"MATRIX_BACKEND": backend, "OTEL_RESOURCE_ATTRIBUTES": f"openinference.project.name={name}"}
     done = subprocess.run(
-        [str(Path(FRAMEWORKS) / name / "bin" / "python"), "-m", "matrix.program", name, "ours"],
-        env=clean_environ(PYTHONPATH=f"{root / 'src'}{os.pathsep}{root / 'tests'}", MATRIX_BACKEND=backend),
+        [str(python), "-m", "matrix.program", name, "ours"],
+        env=clean_environ(PYTHONPATH=f"{root / 'src'}{os.pathsep}{root / 'tests'}", **place),
         capture_output=True,
         text=True,
         timeout=300,
@@ -103,40 +106,55 @@ def ran(name: str, backend: str) -> tuple[int, float, int]:
     return tokens, sum(one["cost_usd"] for one in sent), sum(len(one["spans"]) for one in runs)
 
 
-@pytest.mark.parametrize("name", FRAMEWORK_NAMES)
-def test_phoenix_adds_up_what_a_framework_used(tmp_path: Path, name: str) -> None:
-    """Frameworks with spans of their own: the project's total is what the model server sent, no multiple of it."""
-    asked = "{projects{edges{node{recordCount tokenCountTotal costSummary{total{cost}}}}}}"
-    with Phoenix(tmp_path / "phoenix") as phoenix:
-        tokens, cost_usd, spans = ran(name, phoenix.url)
+@pytest.fixture(name="phoenix", scope="module")
+def _phoenix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phoenix]:
+    """One server for all frameworks."""
+    with Phoenix(tmp_path_factory.mktemp("phoenix")) as phoenix:
+        yield phoenix
 
-        def project() -> dict[str, Any] | None:
-            edges = post(phoenix.url + "/graphql", query=asked)["data"]["projects"]["edges"]
-            found = [edge["node"] for edge in edges if edge["node"]["recordCount"] == spans]
-            return found[0] if found and found[0]["costSummary"]["total"]["cost"] else None
 
-        seen = wait_for(project, "a project with all spans and their cost", 60)
+@pytest.fixture(name="mlflow", scope="module")
+def _mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlflow]:
+    """One server for all frameworks."""
+    with Mlflow(tmp_path_factory.mktemp("mlflow")) as mlflow:
+        yield mlflow
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_phoenix_adds_up_what_a_framework_used(phoenix: Phoenix, name: str) -> None:
+    """The project's total is what the model server sent, no multiple of it; and so is the cost by Phoenix's own prices."""
+    asked = "{projects{edges{node{name recordCount tokenCountTotal costSummary{total{cost}}}}}}"
+    tokens, cost_usd, spans = ran(name, phoenix.url)
+
+    def project() -> dict[str, Any] | None:
+        edges = post(phoenix.url + "/graphql", query=asked)["data"]["projects"]["edges"]
+        found = [edge["node"] for edge in edges if edge["node"]["name"] == name]
+        return found[0] if found and found[0]["recordCount"] == spans and _priced(found[0]) else None
+
+    seen = wait_for(project, "a project with all spans and their cost", 60)
     assert seen["tokenCountTotal"] == tokens
     assert seen["costSummary"]["total"]["cost"] == pytest.approx(cost_usd)
 
 
-@pytest.mark.parametrize("name", FRAMEWORK_NAMES)
-def test_mlflow_adds_up_what_a_framework_used(tmp_path: Path, name: str) -> None:
+def _priced(project: dict[str, Any]) -> bool:
+    return bool(project["costSummary"]["total"]["cost"])
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_mlflow_adds_up_what_a_framework_used(mlflow: Mlflow, name: str) -> None:
     """The same in the totals of MLflow's traces."""
-    with Mlflow(tmp_path / "mlflow") as mlflow:
-        experiment = post(mlflow.url + "/api/2.0/mlflow/experiments/create", name="e2e")["experiment_id"]
-        tokens, _, _ = ran(name, f"{mlflow.url}#{experiment}")
-        where = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]
+    experiment = post(mlflow.url + "/api/2.0/mlflow/experiments/create", name=name)["experiment_id"]
+    tokens, _, _ = ran(name, f"{mlflow.url}#{experiment}")
+    where = [{"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}]
 
-        def counted() -> int | None:
-            path = "/api/3.0/mlflow/traces/search"
-            found = post(mlflow.url + path, locations=where, max_results=100).get("traces", [])
-            used = [trace.get("trace_metadata", {}).get("mlflow.trace.tokenUsage", "{}") for trace in found]
-            total = sum(json.loads(one).get("total_tokens", 0) for one in used)
-            return total if total >= tokens else None
+    def counted() -> int | None:
+        path = "/api/3.0/mlflow/traces/search"
+        found = post(mlflow.url + path, locations=where, max_results=100).get("traces", [])
+        used = [trace.get("trace_metadata", {}).get("mlflow.trace.tokenUsage", "{}") for trace in found]
+        total = sum(json.loads(one).get("total_tokens", 0) for one in used)
+        return total if total >= tokens else None
 
-        seen = wait_for(counted, "all tokens", 60)
-    assert seen == tokens
+    assert wait_for(counted, "all tokens", 60) == tokens
 
 
 def test_phoenix_shows_tokens_and_cost(tmp_path: Path) -> None:

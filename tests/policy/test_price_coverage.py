@@ -18,39 +18,24 @@ from trisignal.policy.price_live import compact
 from trisignal.usage import TokenBuckets
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-FILE = "model_prices_and_context_window_backup.json"
-LARGEST = (
-    *("openai", "azure", "anthropic", "aws", "google", "google-vertex", "mistral", "deepseek", "groq", "x-ai"),
-    *("cohere", "fireworks", "together", "perplexity", "openrouter"),
-)
-"""The fifteen billers with most traffic, by the names of the table."""
 NAMED = os.environ.get("TRISIGNAL_LITELLM_MAP", "")
+FILE = "model_prices_and_context_window_backup.json"
 TEXT = TokenBuckets(input=1000, output=1000)
 
 
-def is_priced(pricer: Pricer, biller: str, model: str) -> bool:
-    price = pricer.price(biller, "", model, "", TEXT, tier="", at_unix_s=time.time())
-    # A model that bills seconds or images has a price, too, but none for tokens.
-    return not isinstance(price, str) or price in ("unit", "modality")
+@pytest.fixture(name="coverage")
+def _coverage(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that counts for the price report, too."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("price_coverage")
 
 
-def names_of(rule: Any) -> list[str]:
-    """Names that a rule fits: those that it lists, else what names begin with or contain."""
-    parts = [part for part in ([rule] if isinstance(rule, str) else rule) if isinstance(part, str)]
-    exact = [part[1:] for part in parts if part[:1] == "="]
-    return exact or [part[1:] for part in parts if part[:1] in "^*"][:1]
-
-
-def test_models_of_genai_prices_are_priced() -> None:
+def test_models_of_genai_prices_are_priced(coverage: Any) -> None:
     """At least 99 % of the models that genai-prices prices for the largest billers have a price here."""
     data = pytest.importorskip("genai_prices.data")
     pricer, found = Pricer(), Counter[bool]()
-    for biller in compact(data.providers):
-        if biller["id"] in LARGEST:
-            for name, rule, dated, _ in biller["models"]:
-                if any(dated_prices for _, dated_prices in dated):
-                    for model in names_of(rule) or [name]:
-                        found[is_priced(pricer, biller["id"], model)] += 1
+    for biller, model in coverage.priced_models(compact(data.providers)):
+        found[coverage.is_priced(pricer, biller, model)] += 1
     assert found[True] >= 0.99 * found.total()
     assert found.total() > 1500
 
@@ -64,23 +49,33 @@ def litellm_map() -> Path | None:
 
 
 @pytest.fixture
-def rows(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def rows(monkeypatch: pytest.MonkeyPatch, coverage: Any) -> list[Any]:
     """Models of the largest billers in litellm's map, with prices and tiers."""
     path = litellm_map()
     if path is None or not path.exists():
         pytest.skip("litellm's price map is not here")
     monkeypatch.syspath_prepend(str(SCRIPTS))
     listed = importlib.import_module("litellm_prices").listed
-    found = [row for row in listed(json.loads(path.read_text(encoding="utf-8"))) if row.biller in LARGEST]
+    found = [row for row in listed(json.loads(path.read_text(encoding="utf-8"))) if row.biller in coverage.LARGEST]
     assert len(found) > 1500
     return found
 
 
-def test_models_of_litellm_are_priced(rows: list[Any]) -> None:
+def test_models_of_litellm_are_priced(rows: list[Any], coverage: Any) -> None:
     """At least 99 % of the models that litellm prices for the largest billers have a price here."""
     pricer = Pricer()
-    missing = [(row.biller, row.model) for row in rows if not is_priced(pricer, row.biller, row.model)]
+    missing = [(row.biller, row.model) for row in rows if not coverage.is_priced(pricer, row.biller, row.model)]
     assert len(missing) <= 0.01 * len(rows), missing[:20]
+
+
+def test_the_report_counts_the_same(rows: list[Any], coverage: Any) -> None:
+    """The shares that are printed with the table, by biller."""
+    data = pytest.importorskip("genai_prices.data")
+    found = coverage.covered(Pricer(), compact(data.providers), rows)
+    assert tuple(found) == coverage.LARGEST
+    whole = sum(found.values(), Counter[bool]())
+    assert whole[True] >= 0.99 * whole.total()
+    assert whole.total() > 2500
 
 
 def test_tiers_of_litellm_are_priced(rows: list[Any]) -> None:

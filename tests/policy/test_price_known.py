@@ -88,6 +88,8 @@ def test_corrected_rows(provider: str, model: str, tokens: TokenBuckets, expecte
         ("gcp.gemini", "gemini-2.5-flash", "priority", 0.54),
         ("gcp.vertex_ai", "gemini-2.5-flash", "PROVISIONED_THROUGHPUT", "tier"),
         ("anthropic", "claude-haiku-4-5", "batch", 0.5),
+        ("aws.bedrock", "anthropic.claude-3-haiku-20240307-v1:0", "batch", 0.125),
+        ("aws.bedrock", "us.meta.llama3-2-1b-instruct-v1:0", "batch", 0.05),
     ],
 )
 def test_tiers(provider: str, model: str, tier: str, expected: Any) -> None:
@@ -116,6 +118,23 @@ def test_fees_of_server_tools(provider: str, model: str, uses: dict[str, int], f
     """What each vendor charges for the tools that it runs, on top of tokens."""
     tokens = TokenBuckets(input=1000)
     assert usd(provider, model, tokens, uses=uses) - usd(provider, model, tokens) == pytest.approx(fee)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "expected"),
+    [
+        ("aws.bedrock", "stability.sd3-5-large-v1:0", 0.24),
+        ("azure.ai.openai", "FLUX-1.1-pro", 0.12),
+        ("x_ai", "grok-imagine-image", 0.06),
+        # Their price depends on size and quality, which replies do not report.
+        ("openai", "dall-e-3", "model"),
+        ("aws.bedrock", "us.amazon.nova-canvas-v1:0", "model"),
+    ],
+)
+def test_images(provider: str, model: str, expected: Any) -> None:
+    """Models that bill by the image have a price for each, where it is one for all sizes."""
+    found = usd(provider, model, TokenBuckets(), uses={"image": 3})
+    assert found == (expected if isinstance(expected, str) else pytest.approx(expected))
 
 
 def test_a_region_of_bedrock_has_its_own_price() -> None:

@@ -261,6 +261,9 @@ def travelling(carrier: MutableMapping[str, str], items: Iterator[str]) -> None:
     assert_type(trisignal.cache("c"), trisignal.Cache)
     trisignal.evaluate("faithfulness", 0.9, ref=trisignal.current_call().ref)
     trisignal.feedback(+1, ref=carrier)
+    trisignal.batch_results("predictions.jsonl", provider="gcp.vertex_ai", job_id="7")
+    trisignal.batch_results([b"{}", "{}", {}], provider="aws.bedrock", job_id="7", model="m", part="a")
+    trisignal.batch_results([7], provider="aws.bedrock", job_id="7")  # type: ignore[list-item]  # no line
     trisignal.feedback(True)
     trisignal.feedback(2)  # type: ignore[arg-type]  # neither good nor bad
     assert_type(trisignal.carry(bare)("a"), str)

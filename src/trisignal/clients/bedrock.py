@@ -17,6 +17,7 @@ from typing import Any
 from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
+from trisignal.clients._bedrock_jobs import ajobs_seen, jobs_seen
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import (
     Args,
@@ -72,7 +73,7 @@ class BedrockExchange(ClientExchange):
 
 
 class Bedrock:
-    """Reader of the four operations that call a model."""
+    """Reader of the four operations that call a model, and of batch jobs and their results."""
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
@@ -80,10 +81,11 @@ class Bedrock:
     def patch(self, patches: Patches) -> None:
         """Patch botocore, and aiobotocore if it is imported."""
         load = importlib.import_module
-        patches.wrap(load("botocore.client").BaseClient, "_make_api_call", sync_wrapper(self))
+        patches.wrap(load("botocore.client").BaseClient, "_make_api_call", jobs_seen(sync_wrapper(self)))
         patches.wrap(load("botocore.endpoint").Endpoint, "_needs_retry", _see_retry)
         if "aiobotocore" in sys.modules:
-            patches.wrap(load("aiobotocore.client").AioBaseClient, "_make_api_call", async_wrapper(self))
+            call = ajobs_seen(async_wrapper(self))
+            patches.wrap(load("aiobotocore.client").AioBaseClient, "_make_api_call", call)
             patches.wrap(load("aiobotocore.endpoint").AioEndpoint, "_needs_retry", _asee_retry)
         patch_reading(patches)
 

@@ -27,7 +27,7 @@ class Account:
     """What is known and counted of one job."""
 
     __slots__ = (
-        "bound", "complete", "cost", "credit", "errors", "job", "keys", "mine", "models", "name", "operation",
+        "asked", "bound", "complete", "cost", "credit", "errors", "job", "keys", "mine", "models", "name", "operation",
         "outcomes", "readers", "recorded", "unpriced", "usage", "where",
     )  # fmt: skip
 
@@ -49,6 +49,8 @@ class Account:
         self.outcomes: Counter[Outcome] = Counter()
         """Results read, by outcome."""
         self.models: Counter[str] = Counter()
+        self.asked = ""
+        """The model that was asked for, where whoever reads the results says so."""
         self.operation = names.CHAT
         self.usage: Usage | None = None
         self.cost: Cost | None = None
@@ -66,6 +68,8 @@ class Account:
     @property
     def model(self) -> str:
         """The model of most requests."""
+        if self.asked:
+            return self.asked
         if self.job is not None and self.job.model:
             return self.job.model
         return self.models.most_common(1)[0][0] if self.models else ""

@@ -98,20 +98,23 @@ class Ledger:
             reading.take(result, position)
         reading.exhausted()
 
-    def results(self, where: JobPlace, name: str, job_id: str = "") -> Results:
+    def results(self, where: JobPlace, name: str, job_id: str = "", part: str = "", model: str = "") -> Results:
         """What takes the results of a job as they are read.
 
         Args:
             where: Who runs it.
             name: Id of the file with results, or of the job where there is none.
             job_id: Id of the job, where known.
+            part: One of several files that the results of the job are in, where only the job has an id.
+            model: The model that was asked for; "" where the job or the replies have to say so.
         """
         with self._lock:
             account = self._account(where, job_id or name, (name,))
             reader = get_current_span().get_span_context()
             if reader.is_valid and len(account.readers) < 8 and reader not in account.readers:
                 account.readers.append(reader)
-            return Results(self, account, name)
+            account.asked = model or account.asked
+            return Results(self, account, name, part)
 
     def _account(self, where: JobPlace, name: str, files: tuple[str, ...]) -> Account:
         for known in (name, *files):
@@ -161,14 +164,17 @@ class Ledger:
 
     def _draft(self, account: Account, line: BatchLine) -> Draft:
         job = account.job
-        operation, format = batches.format_of(line.body, "" if job is None else job.endpoint)
+        operation, format = batches.format_of(
+            line.body, "" if job is None else job.endpoint, account.model, line.request
+        )
         if line.body is None and job is None:
             operation = account.operation
         draft = new_draft(account, operation)
         if line.body is not None:
             format.read_response(draft, view(line.body))
         draft.tier = TIER
-        draft.request_model = account.model if job is not None and job.model else draft.response_model or account.model
+        asked = account.asked or ("" if job is None else job.model)
+        draft.request_model = asked or draft.response_model or account.model
         if line.outcome != "ok" or draft.outcome is None:
             draft.outcome, draft.error_type, draft.error_kind = line.outcome, line.error_type, line.error_kind
         return draft
@@ -212,9 +218,11 @@ class Ledger:
 
     # --- the end ---------------------------------------------------------------------
 
-    def read(self, account: Account, file: str) -> None:
-        """All results in a file have been read."""
+    def read(self, account: Account, file: str, part: str = "") -> None:
+        """All results in a file, or in a part of them, have been read."""
         with self._lock:
+            if part and account.job is not None and sum(account.outcomes.values()) < account.job.total:
+                return
             account.complete.add(file)
             account.keys.clear()
             main = file if account.job is None or not account.job.files else account.job.files[0]
@@ -298,7 +306,8 @@ class Ledger:
 class Results:
     """Takes the results of one file, as parsed objects or as bytes; a tap's end may be given to it."""
 
-    def __init__(self, ledger: Ledger, account: Account, file: str) -> None:
+    def __init__(self, ledger: Ledger, account: Account, file: str, part: str = "") -> None:
+        self._part = part
         self._ledger = ledger
         self._account = account
         self._file = file
@@ -346,7 +355,8 @@ class Results:
         try:
             if result is not None and not state.is_off():
                 line = batches.read_line(result)
-                self._ledger.line(self._account, self._file, line.key or position, line)
+                key: object = line.key or position
+                self._ledger.line(self._account, self._file, (self._part, key) if self._part else key, line)
         except Exception as error:
             _guard.contain("batch_jobs.line", error)
 
@@ -358,7 +368,7 @@ class Results:
         if not self._closed:
             self._closed = True
             try:
-                self._ledger.read(self._account, self._file)
+                self._ledger.read(self._account, self._file, self._part)
             except Exception as error:
                 _guard.contain("batch_jobs.read", error)
 

@@ -1,7 +1,7 @@
 """Batch jobs: the job object in which a vendor reports its state, and the lines of its results.
 
 Vendors differ in names, hardly in what they report, so one reader looks for all of them. Shapes: API references of
-OpenAI (also spoken by Azure, Groq, Together and OpenRouter), Anthropic, Google and Mistral.
+OpenAI (also spoken by Azure, Groq, Together and OpenRouter), Anthropic, Google, Mistral and Amazon Bedrock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from trisignal import semconv as names
 from trisignal.call import ErrorKind, Outcome, Usage
 from trisignal.formats import Format, View, amount, count, listed, text, view
+from trisignal.formats.bedrock_converse import CONVERSE
+from trisignal.formats.bedrock_invoke import told_by
 from trisignal.formats.gemini import EMBED_CONTENT, GENERATE_CONTENT, model_name
 from trisignal.formats.mistral_conversations import OCR
 from trisignal.formats.openai_chat import CHAT
@@ -30,21 +32,25 @@ _ENDED: Mapping[str, Outcome] = {
     "success": "ok",
     "succeeded": "ok",
     "partially_succeeded": "ok",
+    "partiallycompleted": "ok",
     "failed": "error",
     "expired": "error",
     "timeout_exceeded": "error",
     "cancelled": "cancelled",
     "canceled": "cancelled",
+    "stopped": "cancelled",
 }
 """States after which nothing changes any more. They do not say whether any request succeeded."""
-_CREATED = ("created_at", "create_time", "createTime")
+_CREATED = ("created_at", "create_time", "createTime", "submitTime")
 _FINISHED = (
     "completed_at", "ended_at", "failed_at", "expired_at", "cancelled_at", "finalized_at", "end_time", "endTime",
     "update_time", "updateTime",
 )  # fmt: skip
-_SUCCEEDED = ("succeeded_requests", "succeeded", "completed", "successful_count", "successfulRequestCount")
-_FAILED = ("failed_requests", "failed", "errored", "failed_count", "failedRequestCount")
-_TOTAL = ("total_requests", "total", "requestCount")
+_SUCCEEDED = (
+    "succeeded_requests", "succeeded", "completed", "successful_count", "successfulRequestCount", "successRecordCount",
+)  # fmt: skip
+_FAILED = ("failed_requests", "failed", "errored", "failed_count", "failedRequestCount", "errorRecordCount")
+_TOTAL = ("total_requests", "total", "requestCount", "totalRecordCount")
 _LOST: Mapping[str, Outcome] = {
     "cancelled": "cancelled",
     "canceled": "cancelled",
@@ -111,6 +117,8 @@ class BatchLine(NamedTuple):
     """The reply, as the same endpoint sends it outside of batches."""
     error_type: str = ""
     error_kind: ErrorKind | None = None
+    request: Any = None
+    """The request, where it stands beside its result, as Bedrock writes it: it says how to read the reply."""
 
 
 def _first(holder: View, keys: Iterable[str]) -> Any:
@@ -163,7 +171,7 @@ def read_job(given: Any) -> Job | None:
     results = _inline(job)
     reported = job.get("usage")
     return Job(
-        text(job.get("id")) or text(job.get("name")),
+        text(job.get("id")) or text(job.get("name")) or text(job.get("jobArn")).rpartition("/")[2],
         state,
         _ENDED.get(state),
         _unix_s(_first(job, _CREATED)),
@@ -172,7 +180,7 @@ def read_job(given: Any) -> Job | None:
         succeeded,
         failed,
         cancelled,
-        model_name(job.get("model")) or text(job.get("model_id")),
+        model_name(job.get("model")) or text(job.get("model_id")) or text(job.get("modelId")),
         text(job.get("endpoint")),
         _files(job),
         None if reported is None else chat_usage(view(reported)) or media_usage(reported),
@@ -205,6 +213,8 @@ def is_result(given: Any) -> bool:
     line = view(given)
     if "result" in line and "custom_id" in line:
         return "type" in view(line.get("result"))
+    if "recordId" in line:
+        return "modelOutput" in line or "error" in line
     keyed = "custom_id" in line or "key" in line or "status" in line or "processed_time" in line
     return keyed and ("response" in line or "error" in line) and "body" not in line
 
@@ -220,6 +230,8 @@ def read_line(given: Any) -> BatchLine:
     key = text(line.get("custom_id")) or text(line.get("key")) or text(metadata.get("key"))
     if "result" in line:
         return _message_line(key, view(line.get("result")))
+    if "recordId" in line:
+        return _record(text(line.get("recordId")), line)
     response = line.get("response")
     held = view(response)
     status = count(held.get("status_code"))
@@ -251,13 +263,27 @@ def _message_line(key: str, result: View) -> BatchLine:
     return BatchLine(key, "error", None, failure.error_type, failure.kind)
 
 
-def format_of(body: Any, endpoint: str) -> tuple[str, Format]:
+def _record(key: str, line: View) -> BatchLine:
+    """A line of Bedrock's."""
+    output, problem = line.get("modelOutput"), view(line.get("error"))
+    if output and not problem:
+        return BatchLine(key, "ok", output, request=line.get("modelInput"))
+    status = _number(problem.get("errorCode"))
+    failure = classify_names(str(status or ""), status or None)
+    return BatchLine(key, "error", None, failure.error_type, failure.kind)
+
+
+def format_of(body: Any, endpoint: str, model: str = "", request: Any = None) -> tuple[str, Format]:
     """Operation and format of a result's reply.
 
     Args:
         body: The reply.
         endpoint: Path that the job's requests are sent to; "" when unknown.
+        model: The job's model; "" when unknown.
+        request: The request, where it stands beside the reply.
     """
+    if isinstance(request, dict) and request:
+        return told_by(model, request)
     path = endpoint.partition("/v1/")[2] or endpoint.strip("/")
     known = _OPERATIONS.get(path)
     if known is not None:
@@ -269,6 +295,10 @@ def format_of(body: Any, endpoint: str) -> tuple[str, Format]:
     counts = view(reply.get("usage"))
     if "usageMetadata" in reply or "candidates" in reply or "usage_metadata" in reply:
         return names.GENERATE_CONTENT, GENERATE_CONTENT
+    if "inputTextTokenCount" in reply:
+        return told_by("embed", {}) if "embedding" in reply else told_by(model, {"inputText": ""})
+    if "inputTokens" in counts:
+        return names.CHAT, CONVERSE
     if "embedding" in reply:
         return names.EMBEDDINGS, EMBED_CONTENT
     if "prompt_tokens" in counts or listed(reply.get("choices")):

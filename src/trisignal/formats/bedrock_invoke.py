@@ -19,6 +19,7 @@ from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_chat import usage as chat_usage
 from trisignal.formats.openai_content import keep
 from trisignal.formats.openai_content import read_content as read_chat
+from trisignal.formats.units import IMAGES
 
 _NUMBERS = (
     ("temperature", names.REQUEST_TEMPERATURE, float),
@@ -61,6 +62,7 @@ _OPERATIONS = (
 )
 """What a body with a field asks for; the first one present counts."""
 _OTHER = "request"
+_DRAWN = "image_generation"
 
 
 def told_by(model: str, body: Mapping[str, Any]) -> tuple[str, Format]:
@@ -144,6 +146,9 @@ def read_response(draft: Draft, reply: View) -> None:
     if any(reasons):
         draft.finish_reasons = tuple(reason or "error" for reason in reasons)
     draft.usage = _counts(reply, parts)
+    drawn = len(listed(reply.get("images"))) if draft.operation == _DRAWN and draft.usage is None else 0
+    if drawn:
+        draft.tool_uses = {IMAGES: drawn}
     if draft.operation == names.EMBEDDINGS:
         if draft.usage is not None:
             draft.usage = Usage(input=draft.usage.input)

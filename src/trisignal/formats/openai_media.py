@@ -6,10 +6,23 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, amount, bills, count, text, view
+from trisignal.formats import (
+    ANSWER,
+    NOTABLE,
+    TOKEN,
+    Format,
+    StreamState,
+    View,
+    amount,
+    bills,
+    count,
+    listed,
+    text,
+    view,
+)
 from trisignal.formats.openai_chat import end, modalities
 from trisignal.formats.openai_chat import usage as chat_usage
-from trisignal.formats.units import CHARACTERS
+from trisignal.formats.units import CHARACTERS, IMAGES
 
 
 def read_request(draft: Draft, body: View) -> None:
@@ -56,6 +69,10 @@ def read_response(draft: Draft, reply: View) -> None:
     if reported is not None:
         draft.usage = usage(reported, draft.operation)
         draft.tool_uses = None
+        bills.read(draft, reply)
+    elif draft.operation == _DRAWN and draft.usage is None:
+        drawn = len(listed(reply.get("data")) or listed(reply.get("images")))
+        draft.tool_uses = {IMAGES: drawn} if drawn else draft.tool_uses
         bills.read(draft, reply)
     draft.response_model = text(reply.get("model")) or draft.response_model
     draft.response_id = text(reply.get("id")) or draft.response_id

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 CHARACTERS = "character"
 PAGES = "page"
-UNITS = frozenset({CHARACTERS, PAGES})
+IMAGES = "image"
+UNITS = frozenset({CHARACTERS, PAGES, IMAGES})
 """Units of whole calls: a model may have no other price."""

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, Protocol
 from weakref import ref
 
 from trisignal import _guard
@@ -90,7 +90,26 @@ class ServiceCalls:
         self.fold.closed()
 
 
-def mark(read: Any, watch: ServiceCalls) -> bool:
+class BodyWatch(Protocol):
+    """What gets the bytes of a body."""
+
+    below: bool
+    """The bytes are seen below the body."""
+
+    def read(self, data: bytes, last: bool) -> None:
+        """Take bytes of it."""
+        ...
+
+    def failed(self, error: BaseException) -> None:
+        """Reading failed."""
+        ...
+
+    def closed(self) -> None:
+        """The application closed it."""
+        ...
+
+
+def mark(read: Any, watch: BodyWatch) -> bool:
     """Let a stream or body be watched; False where it is no such object."""
     try:
         setattr(read, _MARK, watch)
