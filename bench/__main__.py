@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,18 +44,21 @@ def measure(where: lockstep.Where, *, quick: bool) -> tuple[dict[str, list[float
     Returns:
         Figures by ``contender.figure``, one value per round; and the answers they come from.
     """
-    ours = [contenders.BARE, contenders.FLOOR, contenders.PLAIN, contenders.LOG, contenders.CONTENT]
-    names = ours if quick else [*ours, contenders.UNCUT]
+    floors = [contenders.FLOOR, contenders.SMALL]
+    ours = [contenders.PLAIN, contenders.OWN, contenders.LOG, contenders.FILE, contenders.OWN_CONTENT]
+    names = [contenders.BARE, *floors, *ours]
+    if not quick:
+        names += [contenders.CONTENT, contenders.UNCUT]
     few = [contenders.BARE, contenders.PLAIN]
     if where.official:
         names = [*names, contenders.OFFICIAL_BARE, contenders.OFFICIAL, contenders.OFFICIAL_CONTENT]
         few = [*few, contenders.OFFICIAL_BARE, contenders.OFFICIAL]
     with lockstep.processes(names, "stub", where) as started:
-        told = {process.name: process.answer() for process in started}
+        attributes = {process.name: process.answer()["attributes"] for process in started}
         rounds = lockstep.run_rounds(started, QUICK_ROUNDS if quick else ROUNDS)
         grown = lockstep.growth_mb([process for process in started if process.name in few])
     figures = report.cpu_figures(rounds)
-    differing = set(told[contenders.FLOOR]["attributes"]) ^ set(told[contenders.PLAIN]["attributes"])
+    differing = set(attributes[contenders.FLOOR]) ^ set(attributes[contenders.PLAIN])
     if differing:
         print("floor and trisignal differ in:", ", ".join(sorted(differing)), file=sys.stderr)
     figures["floor.differing"] = [float(len(differing))]
@@ -73,11 +77,12 @@ def main(given: Sequence[str] | None = None) -> int:
         Exit status: 1 where ``--gate`` is given and a goal is missed by more than the slack.
     """
     arguments = _arguments(given)
+    load = os.getloadavg()[0]
     with TemporaryDirectory() as bytecode:
         where = lockstep.Where(arguments.official, bytecode)
         figures, rounds = measure(where, quick=arguments.quick)
     verdicts = judge(figures)
-    machine = report.machine(len(rounds))
+    machine = report.machine(len(rounds), load)
     tables = (report.goals_table(verdicts), report.cpu_table(figures), report.memory_table(figures))
     print(machine, *tables, sep="\n\n")
     if arguments.json:

@@ -23,7 +23,7 @@ from bench.wire import MODEL, Wire, openai
 MARK = "bench: "
 """Begins every line that is meant for the runner."""
 SIZES = {
-    "sync": 150, "async": 150, "few": 40, "many": 16, "afew": 40, "amany": 16, "limits": 60, "large": 40,
+    "sync": 150, "async": 150, "few": 40, "many": 16, "afew": 40, "amany": 16, "limits": 60, "large": 40, "small": 60,
 }  # fmt: skip
 """Calls per round of each command."""
 GROWN_CALLS = 20_000
@@ -144,8 +144,8 @@ class Child:
 
     def ready(self) -> dict[str, Any]:
         """Warm up; what the contender puts on spans."""
-        large_only = self._contender in contenders.WITH_CONTENT
-        for command in ("large",) if large_only else SIZES:
+        with_content = self._contender in contenders.WITH_CONTENT
+        for command in contenders.OF_CONTENT if with_content else SIZES:
             self.run(command)
         self._sink.flush()
         gc.collect()

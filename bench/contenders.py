@@ -6,16 +6,20 @@ import importlib
 import logging
 import os
 from collections.abc import Callable
+from tempfile import mkdtemp
 from typing import Any
 
-from bench.sink import Sink
+from bench.sink import QUEUE, Sink
 
-BARE, FLOOR, PLAIN, LOG = "bare", "floor", "trisignal", "trisignal+log"
-CONTENT, UNCUT = "trisignal+content", "trisignal+uncut"
+BARE, FLOOR, SMALL = "bare", "floor", "floor_prom"
+PLAIN, LOG, OWN = "trisignal", "trisignal+log", "trisignal+own"
+FILE, CONTENT, UNCUT, OWN_CONTENT = "trisignal+file", "trisignal+content", "trisignal+uncut", "own+content"
 OFFICIAL_BARE, OFFICIAL, OFFICIAL_CONTENT = "official-bare", "official", "official+content"
 
-WITH_CONTENT = frozenset({CONTENT, UNCUT, OFFICIAL_CONTENT})
-"""Contenders that capture content; they run the large prompt only."""
+WITH_CONTENT = frozenset({CONTENT, UNCUT, OWN_CONTENT, OFFICIAL_CONTENT})
+"""Contenders that capture content; they make calls with the small and the large prompt only."""
+OF_CONTENT = ("small", "large")
+"""Commands of these."""
 
 
 def bare_of(name: str) -> str:
@@ -33,6 +37,12 @@ def _floor(sink: Sink) -> None:
     floor.install(sink.tracer_provider.get_tracer("floor"))
 
 
+def _small(sink: Sink) -> None:
+    from bench import floor
+
+    floor.install_small(sink.tracer_provider.get_tracer("floor"))
+
+
 def _trisignal(sink: Sink, **settings: Any) -> None:
     import trisignal
 
@@ -40,9 +50,35 @@ def _trisignal(sink: Sink, **settings: Any) -> None:
     trisignal.instrument("openai")
 
 
+def _own(sink: Sink, **settings: Any) -> None:
+    # What `setup()` builds where the host has no provider: its sampler, gate, queue, exporter and encoder.
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
+    os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    os.environ["OTEL_BSP_MAX_QUEUE_SIZE"] = str(QUEUE)
+    from trisignal.export import exporters
+
+    build = exporters._OTLP["TRACES", "http/protobuf"]
+    exporters._OTLP["TRACES", "http/protobuf"] = lambda: sink.drop_requests(build())
+
+    import trisignal
+    from trisignal.engine.state import STATE
+
+    trisignal.setup(service_name="bench", **settings)
+    trisignal.instrument("openai")
+    sink.flush = STATE.tracer_provider.force_flush  # type: ignore[method-assign]  # its own queue
+
+
 def _log(sink: Sink) -> None:
     # A device that drops what it gets: the line and its write are paid for, no disk is.
     _trisignal(sink, logs=logging.FileHandler(os.devnull))
+
+
+def _file(sink: Sink) -> None:
+    _trisignal(sink, logs=os.path.join(mkdtemp(prefix="bench-"), "calls.log"))
+
+
+def _own_content(sink: Sink) -> None:
+    _own(sink, capture_content=True)
 
 
 def _content(sink: Sink) -> None:
@@ -70,10 +106,14 @@ def _official_content(sink: Sink) -> None:
 SETUP: dict[str, Callable[[Sink], None]] = {
     BARE: _none,
     FLOOR: _floor,
+    SMALL: _small,
     PLAIN: _trisignal,
+    OWN: _own,
     LOG: _log,
+    FILE: _file,
     CONTENT: _content,
     UNCUT: _uncut,
+    OWN_CONTENT: _own_content,
     OFFICIAL_BARE: _none,
     OFFICIAL: _official,
     OFFICIAL_CONTENT: _official_content,

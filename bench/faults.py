@@ -52,7 +52,7 @@ def collector(fault: str) -> None:
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing is told."""
+            """Nothing is logged."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)

@@ -1,9 +1,10 @@
-"""The floor: the least that records what trisignal records of a plain call, written by hand.
+"""The floors: the least that records a plain call, written by hand.
 
-It makes one span after the reply, with the attributes that trisignal's span has, and does 5
-Prometheus operations through cached children: the requests counter, and the histograms of
-duration, input tokens, output tokens and cost. It has no error paths, options, redaction,
-parenting, in-flight gauge, cost by bucket, chunk gaps or content; host and price are constants.
+Each makes one span after the reply and does 5 Prometheus operations through cached children. `install` puts the
+attributes on it that trisignal's span has, and `install_small` 12 of them, as somebody would who needs no more. The
+operations are the requests counter, and the histograms of duration, input tokens, output tokens, and cost (with 12
+attributes: time to the first chunk). There are no error paths, options, redaction, parenting, in-flight gauge, cost by
+bucket, chunk gaps or content; host and price are constants.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ _INPUT_USD, _OUTPUT_USD = 0.15e-6, 0.6e-6
 Done = Callable[[dict[str, Any], Any, Any, Any, int, int, dict[str, float]], None]
 
 
-def _count() -> Callable[[str, str, float, int, int, float], None]:
+def _count(last: str = "usd", bounds_of_last: tuple[float, ...] = _DOLLARS) -> Callable[..., None]:
     from prometheus_client import REGISTRY, Counter, Histogram
 
     labels = ("operation", "provider", "request_model", "response_model")
     requests = Counter("floor_requests", "Calls", labels, registry=REGISTRY)
     histograms = [
         Histogram(f"floor_{name}", name, labels, buckets=bounds, registry=REGISTRY)
-        for name, bounds in (("s", _SECONDS), ("input", _TOKENS), ("output", _TOKENS), ("usd", _DOLLARS))
+        for name, bounds in (("s", _SECONDS), ("input", _TOKENS), ("output", _TOKENS), (last, bounds_of_last))
     ]
     children: dict[tuple[str, str], tuple[Callable[..., None], ...]] = {}
 
-    def count(asked: str, answered: str, duration_s: float, sent: int, got: int, usd: float) -> None:
+    def count(asked: str, answered: str, duration_s: float, sent: int, received: int, more: float) -> None:
         found = children.get((asked, answered))
         if found is None:
             values = ("chat", "openai", asked, answered)
@@ -47,8 +48,8 @@ def _count() -> Callable[[str, str, float, int, int, float], None]:
         found[0]()
         found[1](duration_s)
         found[2](sent)
-        found[3](got)
-        found[4](usd)
+        found[3](received)
+        found[4](more)
 
     return count
 
@@ -100,6 +101,41 @@ def _recorder(tracer: Tracer) -> Done:
     return done
 
 
+def _small_recorder(tracer: Tracer) -> Done:
+    start_span, client, count = tracer.start_span, SpanKind.CLIENT, _count("first_s", _SECONDS)
+
+    def done(
+        asked: dict[str, Any],
+        head: Any,
+        finish: Any,
+        usage: Any,
+        start_unix_ns: int,
+        start_ns: int,
+        times: dict[str, float],
+    ) -> None:
+        model, sent, received = asked["model"], usage.prompt_tokens, usage.completion_tokens
+        attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": model,
+            "server.address": HOST,
+            "server.port": 80,
+            "gen_ai.request.max_tokens": asked["max_tokens"],
+            "gen_ai.request.temperature": asked["temperature"],
+            "gen_ai.response.id": head.id,
+            "gen_ai.response.model": head.model,
+            "gen_ai.response.finish_reasons": (finish,),
+            "gen_ai.usage.input_tokens": sent,
+            "gen_ai.usage.output_tokens": received,
+        }
+        start_span("chat " + model, kind=client, attributes=attributes, start_time=start_unix_ns).end()
+        duration_s = (perf_counter_ns() - start_ns) * 1e-9
+        first_s = times.get("gen_ai.response.time_to_first_chunk", duration_s)
+        count(model, head.model, duration_s, sent, received, first_s)
+
+    return done
+
+
 class _Watched:
     """A stream that is one generator frame per chunk away from the client's own."""
 
@@ -147,9 +183,21 @@ def install(tracer: Tracer) -> None:
     Args:
         tracer: Where the spans come from.
     """
+    _wrap(_recorder(tracer))
+
+
+def install_small(tracer: Tracer) -> None:
+    """The same with 12 attributes.
+
+    Args:
+        tracer: Where the spans come from.
+    """
+    _wrap(_small_recorder(tracer))
+
+
+def _wrap(done: Done) -> None:
     resources: Any = importlib.import_module("openai.resources.chat.completions")
     create, acreate = resources.Completions.create, resources.AsyncCompletions.create
-    done = _recorder(tracer)
 
     def finish(asked: dict[str, Any], reply: Any, unix_ns: int, start_ns: int) -> Any:
         if asked.get("stream"):

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 from typing import NamedTuple
 
-SLACK = 1.25
-"""A gate fails above limit times this: short runs on shared machines vary by about a sixth."""
+SLACK = 1.1
+"""The gate fails above this many times the limit that it holds: short runs on shared machines vary by as much."""
 
 Figures = Mapping[str, Sequence[float]]
 """``contender.figure`` to one value per round."""
@@ -22,22 +22,31 @@ class Goal(NamedTuple):
     less: str = ""
     over: str = ""
     unit: str = "x"
+    held: float = 0.0
+    """What the gate holds until the limit is met: the figure of the last published run; 0 where the limit is met."""
 
 
 GOALS = (
-    Goal("plain call / floor", 1.5, "trisignal.sync", over="floor.sync"),
-    Goal("plain async call / floor", 1.5, "trisignal.async", over="floor.async"),
-    Goal("plain call / official", 0.66, "trisignal.sync", over="official.sync"),
-    Goal("plain async call / official", 0.66, "trisignal.async", over="official.async"),
-    Goal("JSON line on top / floor", 0.5, "trisignal+log.sync", less="trisignal.sync", over="floor.sync"),
+    Goal("call / floor_prom", 0.8, "trisignal+own.sync", over="floor_prom.sync", held=1.35),
+    Goal("async call / floor_prom", 0.8, "trisignal+own.async", over="floor_prom.async", held=1.35),
+    Goal("call, host's exporter / floor_prom", 1.2, "trisignal.sync", over="floor_prom.sync", held=1.85),
+    Goal("async call, host's exporter / floor_prom", 1.2, "trisignal.async", over="floor_prom.async", held=1.85),
+    Goal("call, host's exporter / floor", 1.35, "trisignal.sync", over="floor.sync"),
+    Goal("call / official", 0.35, "trisignal+own.sync", over="official.sync", held=0.51),
+    Goal("async call / official", 0.35, "trisignal+own.async", over="official.async", held=0.51),
+    Goal("call with content / official", 0.5, "own+content.small", over="official+content.small"),
+    Goal("200 kB with content / official", 0.35, "own+content.large", over="official+content.large"),
+    Goal("200 kB without content / small prompt", 1.1, "trisignal.large", over="trisignal.sync"),
+    Goal("rate-limit headers / none", 1.05, "trisignal.limits", over="trisignal.sync"),
+    Goal("JSON line on top / floor_prom", 0.15, "trisignal+log.sync", "trisignal.sync", "floor_prom.sync", held=0.4),
+    Goal("call with line to a file / to the null device", 1.15, "trisignal+file.sync", over="trisignal+log.sync"),
     Goal("one chunk", 0.5, "trisignal.chunk", unit="µs"),
-    Goal("one async chunk", 1.0, "trisignal.achunk", unit="µs"),
+    Goal("one async chunk", 0.7, "trisignal.achunk", unit="µs"),
+    Goal("stream, fixed part / call", 1.2, "trisignal.fixed", over="trisignal.sync", held=1.35),
     Goal("stream of 200 chunks / official", 0.08, "trisignal.stream", over="official.stream"),
-    Goal("200 kB content off / small prompt", 1.1, "trisignal.large", over="trisignal.sync"),
-    Goal("200 kB content on / official", 0.5, "trisignal+content.large", over="official+content.large"),
     Goal("memory per chunk of a long stream", 16, "trisignal.chunk_bytes", unit="B"),
     Goal("growth over 20,000 calls", 2, "trisignal.growth_mb", unit="MB"),
-    Goal("import, set-up, first call / official", 0.5, "trisignal.start", over="official.start"),
+    Goal("import, set-up, first call / official", 0.5, "trisignal.start", over="official.start", held=1.35),
     Goal("span attributes in which the floor differs", 0, "floor.differing", unit=""),
 )
 
@@ -56,8 +65,8 @@ class Verdict(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether the limit is exceeded by more than the slack."""
-        return self.value is not None and self.value > self.goal.limit * SLACK
+        """Whether what the gate holds is exceeded by more than the slack."""
+        return self.value is not None and self.value > max(self.goal.limit, self.goal.held) * SLACK
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:

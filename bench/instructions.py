@@ -124,7 +124,7 @@ def main() -> int:
     if not is_possible():
         print("counting instructions needs Valgrind, Linux and an x86-64 processor", file=sys.stderr)
         return 1
-    figures = added([contenders.FLOOR, contenders.PLAIN, contenders.LOG])
+    figures = added([contenders.FLOOR, contenders.SMALL, contenders.PLAIN, contenders.OWN, contenders.LOG])
     floor = figures[contenders.FLOOR]
     print("| contender |", " | ".join(floor), "|")
     print("|---|" + "---|" * len(floor))

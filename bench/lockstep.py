@@ -79,8 +79,8 @@ class Process:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line.startswith(MARK):
-                told: dict[str, Any] = json.loads(line[len(MARK) :])
-                return told
+                answer: dict[str, Any] = json.loads(line[len(MARK) :])
+                return answer
         raise ChildError(f"{self.name} ended with status {self._process.wait()}")
 
     def end(self) -> None:
@@ -115,13 +115,13 @@ def run_rounds(started: Sequence[Process], rounds: int) -> list[dict[str, dict[s
     for _ in range(rounds):
         row: dict[str, dict[str, Any]] = {command: {} for command in SIZES}
         for command, answers in row.items():
-            turn = [p for p in started if command == "large" or p.name not in contenders.WITH_CONTENT]
+            turn = [p for p in started if command in contenders.OF_CONTENT or p.name not in contenders.WITH_CONTENT]
             order.shuffle(turn)
             for process in turn:
                 process.send(command)
-                answers[process.name] = told = process.answer()
-                if told["spans"] != (process.name != contenders.bare_of(process.name)):
-                    raise ChildError(f"{process.name}: {told['spans']} spans per call in {command}")
+                answers[process.name] = answer = process.answer()
+                if answer["spans"] != (process.name != contenders.bare_of(process.name)):
+                    raise ChildError(f"{process.name}: {answer['spans']} spans per call in {command}")
         done.append(row)
     return done
 

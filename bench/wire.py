@@ -59,8 +59,8 @@ _REPLY = json.dumps(
 
 def _event(delta: dict[str, Any] | None, finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    choices, told = ([], _USAGE) if delta is None else ([choice], None)
-    chunk = {**_HEAD, "object": "chat.completion.chunk", "choices": choices, "usage": told}
+    choices, usage = ([], _USAGE) if delta is None else ([choice], None)
+    chunk = {**_HEAD, "object": "chat.completion.chunk", "choices": choices, "usage": usage}
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 

@@ -93,6 +93,12 @@ class Foreign:
                 setattr(owner, name, self._before)
 
 
+@pytest.fixture(params=[False, True], ids=["wrapt", "function"])
+def hot(request: pytest.FixtureRequest) -> bool:
+    """Whether what replaces a plain function is one, too."""
+    return bool(request.param)
+
+
 def results(owner: type[Any]) -> list[Any]:
     """What the methods answer, as told by their instance, class and value."""
     made = owner()
@@ -108,12 +114,12 @@ def results(owner: type[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_methods_of_every_kind_stay_what_they_are(name: str) -> None:
+def test_methods_of_every_kind_stay_what_they_are(name: str, hot: bool) -> None:
     """Patched or not, own or inherited, a method gets the instance or class that it is called on."""
     _, child, grandchild = classes()
     log: Log = []
     patches = Patches()
-    assert patches.wrap(child, name, noting(log, "ours"))
+    assert patches.wrap(child, name, noting(log, "ours"), hot=hot)
     assert results(child) == [True] * 7
     assert results(grandchild) == [True] * 7
     assert log
@@ -121,12 +127,12 @@ def test_methods_of_every_kind_stay_what_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_undo_leaves_nothing(name: str) -> None:
+def test_undo_leaves_nothing(name: str, hot: bool) -> None:
     """The very originals are back, and an inherited method is inherited again."""
     _, child, _ = classes()
     before = dict(vars(child))
     patches = Patches()
-    patches.wrap(child, name, noting([], "ours"))
+    patches.wrap(child, name, noting([], "ours"), hot=hot)
     assert vars(child)[name] is not before.get(name)
     assert patches
     patches.undo()
@@ -135,15 +141,20 @@ def test_undo_leaves_nothing(name: str) -> None:
     assert results(child) == [True] * 7
 
 
-def test_coroutine_functions_stay_coroutine_functions() -> None:
+def test_coroutine_functions_stay_coroutine_functions(hot: bool) -> None:
     """Frameworks that look at a method see what it was."""
     _, child, _ = classes()
     patches = Patches()
-    patches.wrap(child, "coroutine", noting([], "ours"))
+    patches.wrap(child, "coroutine", noting([], "ours"), hot=hot)
     assert inspect.iscoroutinefunction(child.coroutine)
     made = child()
     assert asyncio.run(made.coroutine(1)) == (made, 1)
-    assert inspect.signature(child.own) == inspect.signature(classes()[1].own)
+    assert patches.wrap(child, "own", noting([], "ours"), hot=hot)
+    plain = classes()[1].own
+    assert inspect.signature(child.own) == inspect.signature(plain)
+    assert inspect.getfullargspec(child.own) == inspect.getfullargspec(plain)
+    assert (child.own.__name__, child.own.__module__) == (plain.__name__, plain.__module__)
+    assert inspect.isfunction(child.own)
 
 
 def test_absent_methods_are_left_alone() -> None:
@@ -156,29 +167,29 @@ def test_absent_methods_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("covered", [False, True], ids=["outermost", "under a foreign wrapper"])
-def test_a_method_is_patched_once(covered: bool) -> None:
+def test_a_method_is_patched_once(covered: bool, hot: bool) -> None:
     """Patching again changes nothing, whoever has wrapped the method in between."""
     _, child, _ = classes()
     log: Log = []
     patches = Patches()
-    assert patches.wrap(child, "own", noting(log, "ours"))
+    assert patches.wrap(child, "own", noting(log, "ours"), hot=hot)
     if covered:
         Foreign(child, "own", log, "foreign")
-    assert not patches.wrap(child, "own", noting(log, "ours"))
+    assert not patches.wrap(child, "own", noting(log, "ours"), hot=hot)
     child().own(1)
     assert log == ["foreign", "ours"][not covered :]
 
 
-def test_what_foreign_undo_brings_back_can_be_patched_again() -> None:
+def test_what_foreign_undo_brings_back_can_be_patched_again(hot: bool) -> None:
     """A wrapper of ours that was undone, and that somebody put back in place, is no patch."""
     _, child, _ = classes()
     log: Log = []
     patches = Patches()
-    patches.wrap(child, "own", noting(log, "first"))
+    patches.wrap(child, "own", noting(log, "first"), hot=hot)
     foreign = Foreign(child, "own", log, "foreign")
     patches.undo()
     foreign.undo()
-    assert patches.wrap(child, "own", noting(log, "second"))
+    assert patches.wrap(child, "own", noting(log, "second"), hot=hot)
     child().own(1)
     assert log == ["second"]
 
@@ -198,8 +209,8 @@ def test_patches_are_undone_latest_first() -> None:
 OPERATIONS = st.lists(st.sampled_from(["ours", "undo", "foreign"]) | st.integers(min_value=0, max_value=4), max_size=14)
 
 
-@given(name=st.sampled_from(NAMES[:3]) | st.just("inherited"), operations=OPERATIONS)
-def test_any_order_of_patching_and_undoing(name: str, operations: list[Any]) -> None:
+@given(name=st.sampled_from(NAMES[:3]) | st.just("inherited"), operations=OPERATIONS, hot=st.booleans())
+def test_any_order_of_patching_and_undoing(name: str, operations: list[Any], hot: bool) -> None:
     """Each active wrapper, foreign or ours, sees each call exactly once, and results never change.
 
     Numbers undo that foreign wrapper. At the end, with everything undone from the outside in, nothing
@@ -210,7 +221,7 @@ def test_any_order_of_patching_and_undoing(name: str, operations: list[Any]) -> 
     patches, foreign = Patches(), list[Foreign]()
     for operation in operations:
         if operation == "ours":
-            patches.wrap(child, name, noting(log, "ours"))
+            patches.wrap(child, name, noting(log, "ours"), hot=hot)
         elif operation == "undo":
             patches.undo()
         elif operation == "foreign":
@@ -230,8 +241,8 @@ def test_any_order_of_patching_and_undoing(name: str, operations: list[Any]) -> 
     assert log == []
 
 
-@given(operations=OPERATIONS)
-def test_a_foreign_wrapper_on_a_subclass_does_not_hide_the_base(operations: list[Any]) -> None:
+@given(operations=OPERATIONS, hot=st.booleans())
+def test_a_foreign_wrapper_on_a_subclass_does_not_hide_the_base(operations: list[Any], hot: bool) -> None:
     """A call is seen by our patch of the base and by another library's of a subclass, whichever came first."""
     name = "inherited"
     base, child, _ = classes()
@@ -239,7 +250,7 @@ def test_a_foreign_wrapper_on_a_subclass_does_not_hide_the_base(operations: list
     patches, foreign = Patches(), list[Foreign]()
     for operation in operations:
         if operation == "ours":
-            patches.wrap(base, name, noting(log, "ours"))
+            patches.wrap(base, name, noting(log, "ours"), hot=hot)
         elif operation == "undo":
             patches.undo()
         elif operation == "foreign":

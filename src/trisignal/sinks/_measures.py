@@ -199,8 +199,10 @@ def is_wasted(call: Call) -> bool:
 
 Spent = tuple[tuple[str, tuple[str, ...]], float]
 """Metric key with the values of the labels beyond `semconv.R`, and an amount."""
-_TOKENS = tuple([("token_buckets", (bucket,)) for bucket in TOKEN_BUCKETS])
-_NOT_REPORTED, _HIT, _MISS = [("prompt_cache", (result,)) for result in ("not_reported", "hit", "miss")]
+_Counter = tuple[str, tuple[str, ...]]
+TOKEN_COUNTERS: tuple[_Counter, ...] = tuple([("token_buckets", (bucket,)) for bucket in TOKEN_BUCKETS])
+NOT_REPORTED, HIT, MISS = [("prompt_cache", (result,)) for result in ("not_reported", "hit", "miss")]
+SAVINGS: _Counter = ("cache_savings", ())
 
 
 def spending(call: Call) -> list[Spent]:
@@ -211,17 +213,17 @@ def spending(call: Call) -> list[Spent]:
     """
     spent: list[Spent] = []
     if call.tokens:
-        for counter, tokens in zip(_TOKENS, call.tokens):
+        for counter, tokens in zip(TOKEN_COUNTERS, call.tokens):
             if tokens:
                 spent.append((counter, tokens))
     usage = call.usage
     if usage is not None and usage.input is not None and call.operation in names.INFERENCE:
         hit = usage.cache_read
         if hit is None:
-            spent.append((_NOT_REPORTED, usage.input))
+            spent.append((NOT_REPORTED, usage.input))
         else:
-            spent.append((_HIT, min(hit, usage.input)))
-            spent.append((_MISS, max(usage.input - hit, 0)))
+            spent.append((HIT, min(hit, usage.input)))
+            spent.append((MISS, max(usage.input - hit, 0)))
     if call.server_tools:
         for tool, calls in call.server_tools.items():
             spent.append((("server_tools", (tool,)), calls))
@@ -233,7 +235,7 @@ def spending(call: Call) -> list[Spent]:
     if call.outcome != "ok" and is_wasted(call):
         spent.append((("wasted_cost", (call.outcome,)), cost.total_usd))
     if cost.cache_savings_usd:
-        spent.append((("cache_savings", ()), cost.cache_savings_usd))
+        spent.append((SAVINGS, cost.cache_savings_usd))
     if call.bill and call.bill.source == "provider":
         spent.append((("cost_reported", ()), call.bill.total_usd))
         if call.list_cost:

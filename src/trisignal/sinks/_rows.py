@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from trisignal import semconv as names
 from trisignal.call import Call, Outcome
-from trisignal.sinks._measures import common_labels
+from trisignal.sinks._measures import HIT, MISS, NOT_REPORTED, SAVINGS, TOKEN_COUNTERS, common_labels
 from trisignal.sinks._series import Accumulator
 
 Exemplified = tuple[str, str, float]
@@ -30,10 +31,49 @@ class Added(NamedTuple):
     histograms: dict[str, Accumulator]
 
 
+class OrdinaryCalls:
+    """What a row has gathered of its ordinary calls: complete, with usage and a price, without a retry.
+
+    Attributes are cheaper to add to than dictionaries of counters, and nearly every call is one of these.
+    """
+
+    __slots__ = ("cost", "duration", "hit", "input", "miss", "not_reported", "output", "reported", "savings", "tokens")
+
+    def __init__(self, duration: Accumulator, sent: Accumulator, received: Accumulator, cost: Accumulator) -> None:
+        self.duration = duration
+        self.input = sent
+        self.output = received
+        self.cost = cost
+        self.tokens: Sequence[int] = (0,) * len(TOKEN_COUNTERS)
+        self.reported = False
+        """A call has said how many tokens came from a cache."""
+        self.hit = self.miss = self.not_reported = 0
+        self.savings = 0.0
+
+    def add_to(self, counters: dict[CounterKey, float]) -> None:
+        """Add everything but the histograms, which the row has.
+
+        Args:
+            counters: Amounts by counter.
+        """
+        for counter, tokens in zip(TOKEN_COUNTERS, self.tokens, strict=True):
+            if tokens:
+                counters[counter] = counters.get(counter, 0.0) + tokens
+        if self.not_reported:
+            counters[NOT_REPORTED] = counters.get(NOT_REPORTED, 0.0) + self.not_reported
+        if self.reported:
+            counters[HIT] = counters.get(HIT, 0.0) + self.hit
+            counters[MISS] = counters.get(MISS, 0.0) + self.miss
+        if self.savings:
+            counters[SAVINGS] = counters.get(SAVINGS, 0.0) + self.savings
+
+
 class LabelSet:
     """Gathers what the calls of one label set add."""
 
-    __slots__ = ("calls", "children", "cost", "counters", "duration", "histograms", "labels")
+    __slots__ = (
+        "calls", "children", "cost", "counters", "duration", "has_prompt_cache", "histograms", "labels", "ordinary",
+    )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
         self.labels = Labels(
@@ -45,6 +85,8 @@ class LabelSet:
             call.outcome,
         )
         self.duration = duration_key(call)
+        self.has_prompt_cache = call.operation in names.INFERENCE
+        self.ordinary: OrdinaryCalls | None = None
         self.children: dict[Any, Any] = {}
         """Children of prometheus_client that earlier flushes added to, by metric key or `CounterKey`."""
         self.calls = 0
@@ -60,6 +102,9 @@ class LabelSet:
     def take(self) -> Added:
         """Take what was gathered, and begin anew."""
         added = Added(self.calls, self.cost, self.counters, self.histograms)
+        ordinary, self.ordinary = self.ordinary, None
+        if ordinary is not None:
+            ordinary.add_to(added.counters)
         self.calls = 0
         self.cost, self.counters, self.histograms = {}, {}, {}
         return added

@@ -35,6 +35,7 @@ _CONVENTIONAL = {
     "prompt_version": names.PROMPT_VERSION,
 }
 """Bound values whose facts a line has under the conventions' names."""
+_NOBODY = (False, False)
 _PREFIX = "llm_"
 """Put before a field whose name is taken."""
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "message", "taskName"}
@@ -85,25 +86,32 @@ class JsonLogSink:
             level = logging.WARNING if mild else logging.ERROR
         elif self._ratio < 1.0 and not keep(call.trace_id, self._ratio):
             return
-        message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
-        self._log(level, message, lambda: self._fields(call, getattr(draft.span, "parent", None)))
+        listening = self._listening(level)
+        if listening != _NOBODY:
+            message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
+            self._log(level, message, self._fields(call, getattr(draft.span, "parent", None)), listening)
 
     def refused(self, refusal: Refusal) -> None:
         """Log a call that did not begin; never sampled away."""
         error = refusal.error
-        self._log(logging.ERROR, f"{title(refusal)}: {error}", lambda: self._of_refusal(refusal))
+        listening = self._listening(logging.ERROR)
+        if listening != _NOBODY:
+            self._log(logging.ERROR, f"{title(refusal)}: {error}", self._of_refusal(refusal), listening)
 
-    def _log(self, level: int, message: str, fields: Callable[[], Mapping[str, Any]]) -> None:
+    def _listening(self, level: int) -> tuple[bool, bool]:
+        """Whether the logger brings a line to any handler, and whether it is to be given to ours directly."""
         logger, own = self._logger, self.own
         heard = own_heard = False
         if logger.isEnabledFor(level):
             heard, own_heard = _heard(logger, level, own)
-        directly = own is not None and not own_heard and self._is_owed(own, level)
-        if not heard and not directly:
-            return
+        return heard, own is not None and not own_heard and self._is_owed(own, level)
+
+    def _log(self, level: int, message: str, fields: Mapping[str, Any], listening: tuple[bool, bool]) -> None:
+        logger, own = self._logger, self.own
+        heard, directly = listening
         make = logging.getLogRecordFactory()
         record = make(logger.name, level, "", 0, message, (), None)
-        record.__dict__.update(fields())
+        record.__dict__.update(fields)
         record.__dict__[names.RECORD_COMPLETE] = record.__dict__[names.RECORD_CLEAN] = True
         if heard:
             logger.handle(record)

@@ -124,10 +124,10 @@ class Stainless:
     def patch(self, patches: Patches) -> None:
         """Patch the base clients of the SDK."""
         base = importlib.import_module(f"{self.package}._base_client")
-        patches.wrap(base.SyncAPIClient, "request", sync_wrapper(self))
-        patches.wrap(base.AsyncAPIClient, "request", async_wrapper(self))
+        patches.wrap(base.SyncAPIClient, "request", sync_wrapper(self), hot=True)
+        patches.wrap(base.AsyncAPIClient, "request", async_wrapper(self), hot=True)
         for client in (base.SyncAPIClient, base.AsyncAPIClient):
-            patches.wrap(client, "_process_response", self._see_response)
+            patches.wrap(client, "_process_response", self._see_response, hot=True)
         patches.wrap(base.BaseClient, "_should_retry", self._see_refusal)
         patches.wrap(base.BaseClient, "_calculate_retry_timeout", self._see_retry)
 
@@ -214,11 +214,13 @@ class Stainless:
 
     def adjust(self, draft: Draft, instance: Any, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs]:
         """Add trace context, or ask for usage, where the settings say so."""
+        settings, exchange = state.STATE.settings, draft.exchange
+        if not (settings.propagate_trace_context or settings.provider_hosts or exchange.streaming):
+            return args, kwargs
         options = kwargs["options"] if "options" in kwargs else args[1]
         update: dict[str, Any] = {}
-        if state.STATE.settings.propagate_trace_context or is_own(draft):
+        if settings.propagate_trace_context or is_own(draft):
             update["headers"] = outgoing(options.headers if isinstance(options.headers, dict) else None)
-        exchange: StainlessExchange = draft.exchange
         body = self.changes(exchange.endpoint, options.json_data) if exchange.streaming else None
         if body is not None:
             update["json_data"] = body
