@@ -349,6 +349,8 @@ def test_importing_is_quiet(tmp_path: Path) -> None:
     exporters = ("opentelemetry.exporter", "opentelemetry.sdk", "google.")
     assert not [name for name in seen["modules"] if name.startswith(exporters)]
     assert {"trisignal.cli", "trisignal.testing", "trisignal.clients.openai"} & set(seen["modules"]) == set()
+    formats = [name for name in seen["modules"] if name.startswith(("trisignal.formats.", "trisignal.observe."))]
+    assert formats == ["trisignal.formats.units"]
     ours = [path for path, _ in seen["opened"] if path.startswith(str(PACKAGE))]
     assert [path for path in ours if not path.endswith((".py", ".pyc"))] == []
     assert [path for path, mode in seen["opened"] if mode not in (None, "r", "rb")] == []

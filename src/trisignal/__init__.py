@@ -16,9 +16,6 @@ from trisignal.assembly.setup import redacting, setup
 from trisignal.assembly.telemetry import Telemetry, summary
 from trisignal.clients import instrument, uninstrument
 from trisignal.errors import BudgetExceeded, GuardExceeded, LimitExceeded
-from trisignal.observe.active_call import ActiveCall, current_call
-from trisignal.observe.decorators import agent, embeddings, llm, retrieval, stage, tool, workflow
-from trisignal.observe.measurements import Cache, Queue, cache, evaluate, feedback, queue
 from trisignal.policy.price import PriceSource, Rates
 from trisignal.policy.redact import Redactor
 from trisignal.sinks.tally import Summary
@@ -32,7 +29,10 @@ if _TYPE_CHECKING:
     from trisignal.assembly.short_lives import flush_on_return
     from trisignal.bridge.processor import BridgeSpanProcessor
     from trisignal.export.fast_otlp import fast_otlp
+    from trisignal.observe.active_call import ActiveCall, current_call
     from trisignal.observe.batch_results import batch_results
+    from trisignal.observe.decorators import agent, embeddings, llm, retrieval, stage, tool, workflow
+    from trisignal.observe.measurements import Cache, Queue, cache, evaluate, feedback, queue
     from trisignal.queues.registry import instrument_queues, uninstrument_queues
     from trisignal.watch.alert_handlers import Alert, alert_to_log, alert_to_slack, alert_to_webhook
     from trisignal.watch.alert_rules import AlertRule
@@ -117,6 +117,21 @@ __all__ = [
 
 _LATER = {
     "batch_results": "trisignal.observe.batch_results",
+    "ActiveCall": "trisignal.observe.active_call",
+    "current_call": "trisignal.observe.active_call",
+    "agent": "trisignal.observe.decorators",
+    "embeddings": "trisignal.observe.decorators",
+    "llm": "trisignal.observe.decorators",
+    "retrieval": "trisignal.observe.decorators",
+    "stage": "trisignal.observe.decorators",
+    "tool": "trisignal.observe.decorators",
+    "workflow": "trisignal.observe.decorators",
+    "Cache": "trisignal.observe.measurements",
+    "Queue": "trisignal.observe.measurements",
+    "cache": "trisignal.observe.measurements",
+    "evaluate": "trisignal.observe.measurements",
+    "feedback": "trisignal.observe.measurements",
+    "queue": "trisignal.observe.measurements",
     "instrument_queues": "trisignal.queues.registry",
     "uninstrument_queues": "trisignal.queues.registry",
     "FlushMiddleware": "trisignal.assembly.flush_middleware",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -15,6 +14,7 @@ from trisignal.call import Attempt, ContentSource, Draft, ErrorKind, Exchange
 from trisignal.clients._patch import Patches, Wrapper
 from trisignal.engine import current, lifecycle, state
 from trisignal.formats import Format
+from trisignal.semconv.late_pattern import late_pattern
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -49,7 +49,7 @@ def place_of(url: str, fallback: str) -> Place:
     return Place(host, port, providers.by_host(host, port, state.STATE.settings.provider_hosts, fallback))
 
 
-_MODEL_IN_PATH = re.compile(
+_MODEL_IN_PATH = late_pattern(
     r"/(?:deployments|serving-endpoints)/([^/?#]+)"
     r"|/models/([^/?#:]+(?:/[^/?#:]+)?)(?=/v\d|/(?:chat|completions|embeddings|responses|messages|invocations|infer)\b|:)"
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.openai_responses import RESPONSES
+from trisignal.semconv.late_pattern import late_pattern
 
 _OPENAI = frozenset({"openai", "azure.ai.openai"})
 _MAX_BACKGROUND = 4096
@@ -39,12 +39,12 @@ _ENDPOINTS = {
 }
 _FETCH = Endpoint(names.FETCH_RESPONSE, RESPONSES, "responses", fixed=False)
 _OTHER = Endpoint("request", MEDIA, fixed=False)
-_ADMIN = re.compile(
+_ADMIN = late_pattern(
     r"(?:^|/)(?:agents|assistants|batches|containers|conversations|evals|files|fine_tuning|input_tokens|organization"
     r"|realtime|threads|vector_stores|voices)(?:/|$)"
 )
 """Paths whose bodies may name a model that is not called now, or not by this request."""
-_FETCHED = re.compile(r"(?:^|/)responses/([^/?]+)$")
+_FETCHED = late_pattern(r"(?:^|/)responses/([^/?]+)$")
 
 
 class OpenAI(Stainless):

@@ -31,8 +31,8 @@ _double = Struct("<d").pack
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 """Bounds of an integer attribute: int64."""
 _MOST_UINT32 = (1 << 32) - 1
-_VARINTS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(16_384)]
-"""All varints of one and two bytes."""
+_VARINTS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(2_048)]
+"""The varints of what is counted most: lengths of texts, attributes and spans."""
 _KINDS = {kind: b"\x30" + bytes((kind.value + 1,)) for kind in SpanKind}
 """Field 6; the SDK's numbers are one below the wire's."""
 _STATUS_UNSET = b"\x7a\x00"
@@ -103,7 +103,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    if 0 <= number < 16_384:
+    if 0 <= number < 2_048:
         return _VARINTS[number]
     if number < 0:
         number += 1 << 64

@@ -5,7 +5,6 @@ redact, truncate, price, bound, sample. Policy works on values; the `Call` is bu
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from operator import attrgetter, itemgetter
 from time import perf_counter_ns
@@ -23,6 +22,7 @@ from trisignal.policy.cleaning import Cleaning
 from trisignal.policy.content import ContentPolicy
 from trisignal.policy.redact import Redactor
 from trisignal.semconv import search, serving
+from trisignal.semconv.late_pattern import late_pattern
 from trisignal.semconv.values import text_of
 
 _PORTS = 65_536
@@ -32,12 +32,12 @@ STOP_WITHHELD = "[content]"
 """Stands for a stop sequence that is more than a control word, while content is off."""
 OTHER_RESOURCE = "other"
 _MOST_RESOURCES = 256
-_RESOURCE = re.compile(
+_RESOURCE = late_pattern(
     r"(?:(?:reqs?|requests?|toks?|tokens?|[rt]p[smd]|[io]tpm|imgs?|inputs?|outputs?|cached?|images?|audio|video|seconds?|characters|priority|project|unified|total"
     r"|fast|batch|concurrent|user|org|organization|model|embedding|chat|completion|prompt|per|minutes?|hours?|days?|weeks?"
     r"|months?|\d{1,4}[smhdw]?|opus|sonnet|haiku|status|storage|neurons|credits|usd)(?:_|$)){1,6}"
 )
-_CONTROL = re.compile(r"[\W_]*[A-Za-z_]{0,16}[\W_]*")
+_CONTROL = late_pattern(r"[\W_]*[A-Za-z_]{0,16}[\W_]*")
 
 _ENTITY = {
     names.RETRIEVAL: names.DATA_SOURCE_ID,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from trisignal.policy.key_formats import any_of
+from trisignal.semconv.late_pattern import late_pattern
 
 Span = tuple[int, int]
 
@@ -28,11 +29,11 @@ _VALUE = (
     r"(?<=[:=>\"'`,|\s\u2192])([^\s\"'`\\,;&<>{}()\[\]]{4,512})"
 )
 """What may stand between a word and its secret, and what the secret is judged by."""
-_REST = re.compile(r"[^\s\"'`\\,;&<>{}()\[\]]*")
+_REST = late_pattern(r"[^\s\"'`\\,;&<>{}()\[\]]*")
 """The rest of a long secret. It is read when the first part is one: else a text of words that announce something,
 and of nothing that ends a secret, costs the square of its length."""
-_TO_SPACE = re.compile(r"[^\s\"'`\\<>]{0,256}")
-_QUOTED = re.compile(
+_TO_SPACE = late_pattern(r"[^\s\"'`\\<>]{0,256}")
+_QUOTED = late_pattern(
     rf"[\w. \-]{{3,32}}(?:{_QUOTE})?\s{{0,4}}[:=]{{1,3}}>?\s{{0,4}}{_QUOTE}([^\"'`\\\r\n]{{4,256}})(?={_QUOTE})"
 )
 """A password in quotes may hold what ends others."""
@@ -78,20 +79,20 @@ VENDORS = (
 _COMMON = ("auth", "key", "cred", "access", "api")
 """Words that announce what looks random as well, unless it is called an id."""
 
-_AFTER_VENDOR = re.compile(
+_AFTER_VENDOR = late_pattern(
     rf"[\w. \t\-]{{0,24}}(?:{_QUOTE})?\s{{0,3}}(?:[:=]{{1,3}}>?|\|\||\?=|,|\bis\b)\s{{0,5}}(?:{_QUOTE})?[\s=]{{0,3}}"
     r"([\w.=+/\-%]{0,48})$"
 )
-_NAMES = re.compile(f"(?<![a-z]){any_of((*VENDORS, *_COMMON))}")
+_NAMES = late_pattern(lambda: f"(?<![a-z]){any_of((*VENDORS, *_COMMON))}")
 _MOST_NAMED = 1000
 """Values after a name in one text; the rest is one hit."""
-_VALUE_AFTER, _REST_AFTER = re.compile(r"[\w.=+/\-%]{14,512}"), re.compile(r"[\w.=+/\-%]*")
+_VALUE_AFTER, _REST_AFTER = late_pattern(r"[\w.=+/\-%]{14,512}"), late_pattern(r"[\w.=+/\-%]*")
 _BEFORE_VALUE = 56
 """Characters before a run in which the name of a vendor announces the value that it is a part of."""
-_SIGNS = re.compile(r"[:=,|]|\sis\s")
-_AN_ID = re.compile(r"(?:id|hash|digest|url|uri|name|version)[\"'`]?\s{0,3}[:=]")
-_EDGES = re.compile(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])")
-_RANDOM_PART = re.compile(
+_SIGNS = late_pattern(r"[:=,|]|\sis\s")
+_AN_ID = late_pattern(r"(?:id|hash|digest|url|uri|name|version)[\"'`]?\s{0,3}[:=]")
+_EDGES = late_pattern(r"[A-Za-z](?=\d)|\d(?=[A-Za-z])")
+_RANDOM_PART = late_pattern(
     r"(?<![A-Za-z0-9])(?:(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{14,}|\d{15,}|[\da-fA-F]{8}-[\da-fA-F]{4}-)"
 )
 
@@ -114,28 +115,28 @@ PLAIN_WORDS = frozenset((
 ))  # fmt: skip
 """What follows ``password is`` in prose that states none."""
 
-_COOKIE = re.compile(r"cookie2?(?:\\?[\"'`])?\s{0,3}[:=,]\s{0,3}(?:\\?[\"'`])?")
-_COOKIES = re.compile(r"[^\r\n\"'`\\]{4,}")
-_COOKIE_NAME = re.compile(r"[\w!#$%&*+.^|~\-]{1,128}=[^\s;]{2,}", re.ASCII)
+_COOKIE = late_pattern(r"cookie2?(?:\\?[\"'`])?\s{0,3}[:=,]\s{0,3}(?:\\?[\"'`])?")
+_COOKIES = late_pattern(r"[^\r\n\"'`\\]{4,}")
+_COOKIE_NAME = late_pattern(r"[\w!#$%&*+.^|~\-]{1,128}=[^\s;]{2,}", re.ASCII)
 _SHORT: dict[str, tuple[re.Pattern[str], tuple[str, ...]]] = {
     "pin": (
-        re.compile(r"pin(?:\s(?:code|number))?\s{0,3}(?::|=|\bis\b)\s{0,3}[\"'`]?(\d{4,8})(?!\w)"),
+        late_pattern(r"pin(?:\s(?:code|number))?\s{0,3}(?::|=|\bis\b)\s{0,3}[\"'`]?(\d{4,8})(?!\w)"),
         (" is", " code", " number"),
     ),
-    "pass": (re.compile(r"pass\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,64})"), ()),
-    "pw": (re.compile(r"pw\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,64})"), ()),
+    "pass": (late_pattern(r"pass\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,64})"), ()),
+    "pw": (late_pattern(r"pw\s{0,2}[:=]\s{0,2}[\"'`]?([^\s\"'`,;&<>{}()\[\]]{6,64})"), ()),
 }
 """Short words for passwords, which are parts of others, and what may follow them beside signs."""
-_MOST_SHORT, _SHORT_REST = 64, re.compile(r"[^\s\"'`,;&<>{}()\[\]]*")
-_DIGIT = re.compile(r"\d")
+_MOST_SHORT, _SHORT_REST = 64, late_pattern(r"[^\s\"'`,;&<>{}()\[\]]*")
+_DIGIT = late_pattern(r"\d")
 _AFTER_SHORT = (":", "=", " :", " =", "  ")
 _AFTER_COOKIE = (":", "=", ",", "2", " ", '"', "'", "`", "\\")
 _BLANKS = (" ", "\t", "\n")
 _MOST_PLACES = 10_000
 """Places of one kind in one text that are looked at; the rest is one hit."""
-_SESSION = re.compile(r"_session=([\w%\-]{16,})")
-_BASIC = re.compile(r"basic\s{1,4}([a-z0-9+/_\-]{8,}={0,2})")
-_CURL_USER = re.compile(
+_SESSION = late_pattern(r"_session=([\w%\-]{16,})")
+_BASIC = late_pattern(r"basic\s{1,4}([a-z0-9+/_\-]{8,}={0,2})")
+_CURL_USER = late_pattern(
     r"-(?:u|-user)[=\s]{1,3}[\"']?([^\s:\"']{1,128}:[^\s\"']{2,}|:[^\s\"']{3,}|[^\s:\"']{3,128}:(?=[\s\"']))"
 )
 

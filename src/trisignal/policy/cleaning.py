@@ -44,7 +44,8 @@ class Cleaning:
         self._warned = False
         self._masks = masks_of(redactor)
         self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
-        self._is_harmless: Callable[[str], bool] = self._first_look
+        sure = type(redactor) is PatternRedactor and redactor.passes_harmless
+        self._is_harmless: Callable[[str], bool] = harmless() if sure else _never
         """A cheap yes for texts that would come out of `clean` as they are."""
 
     def clean(self, value: Any) -> str:
@@ -68,12 +69,6 @@ class Cleaning:
         if cut:
             done = done[:-_MARGIN]
         return done if len(done) < FIELD_BYTES // 4 else shorten(done, FIELD_BYTES)[0]
-
-    def _first_look(self, text: str) -> bool:
-        redactor = self._redactor
-        sure = type(redactor) is PatternRedactor and redactor.passes_harmless
-        self._is_harmless = harmless() if sure else _never
-        return self._is_harmless(text)
 
     def known(self, value: Any) -> str:
         """`clean` for strings of few different values (model names, dimensions), remembered unless it failed."""

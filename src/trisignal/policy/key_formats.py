@@ -6,14 +6,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from trisignal.semconv.late_pattern import late_pattern
+
 BODIES = {
-    "a": re.compile(r"[A-Za-z0-9]+"),
-    "b": re.compile(r"[\w+/=\-]+", re.ASCII),
-    "p": re.compile(r"[\w\-=.]*[\w\-=]", re.ASCII),
-    "u": re.compile(r"[A-Z0-9]+"),
-    "v": re.compile(r"\w+", re.ASCII),
-    "w": re.compile(r"[\w\-]+", re.ASCII),
-    "x": re.compile(r"[A-Fa-f0-9]+"),
+    "a": late_pattern(r"[A-Za-z0-9]+"),
+    "b": late_pattern(r"[\w+/=\-]+", re.ASCII),
+    "p": late_pattern(r"[\w\-=.]*[\w\-=]", re.ASCII),
+    "u": late_pattern(r"[A-Z0-9]+"),
+    "v": late_pattern(r"\w+", re.ASCII),
+    "w": late_pattern(r"[\w\-]+", re.ASCII),
+    "x": late_pattern(r"[A-Fa-f0-9]+"),
 }
 """Kinds of characters after a prefix: alphanumeric, base64, parts with dots, upper case, word, word or hyphen, hex."""
 
@@ -159,7 +161,7 @@ def hints() -> tuple[Search, Search, Search]:
     """
     prefix = any_prefix(*STARTS)
     return (
-        re.compile(rf"[_\-./]{prefix}").search,
-        re.compile("|".join(map(re.escape, UNCOMMON))).search,
-        re.compile(r"[a-f0-9]{32}\.|[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}").search,
+        late_pattern(rf"[_\-./]{prefix}").search,
+        late_pattern("|".join(map(re.escape, UNCOMMON))).search,
+        late_pattern(r"[a-f0-9]{32}\.|[A-Za-z0-9]{8}\.[A-Za-z0-9]{32}").search,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Union
 
 Rule = Union[str, "list[Rule]"]
@@ -26,6 +27,30 @@ def fits(rule: Rule, name: str) -> bool:
     if sign == "*":
         return word in name
     return re.search(word, name) is not None
+
+
+_LITERAL = re.compile(r"\\[.\-/]|[A-Za-z0-9:/_\-]")
+_LITERALS = re.compile(f"(?:{_LITERAL.pattern})+")
+_GROUP = re.compile(r"\([^()]*\)")
+
+
+@cache
+def literal_head(pattern: str) -> str:
+    """Text that everything begins with that a regular expression matches; "" where that is not plain to see.
+
+    Args:
+        pattern: Of the simple kind that price tables have for addresses.
+    """
+    bare, nested = pattern, ""
+    while bare != nested:  # alternatives inside of groups come later than the head
+        nested, bare = bare, _GROUP.sub("", bare)
+    match = _LITERALS.match(pattern)
+    if match is None or "|" in bare:
+        return ""
+    units = _LITERAL.findall(match.group())
+    if pattern[match.end() : match.end() + 1] in ("?", "*", "{"):
+        units = units[:-1]  # it may be absent
+    return "".join(units).replace("\\", "")
 
 
 class RowIndex:

@@ -22,7 +22,7 @@ from datetime import date
 from typing import Any, NamedTuple, Protocol, TypedDict, Union, cast
 
 from trisignal.policy.price_billers import billed_as as billed_as
-from trisignal.policy.price_rules import RowIndex, Rule, fits
+from trisignal.policy.price_rules import RowIndex, Rule, fits, literal_head
 from trisignal.policy.price_validity import bounds, valid
 from trisignal.policy.price_validity import day_unix_s as day_unix_s
 from trisignal.usage import UnpricedReason
@@ -164,9 +164,12 @@ class _Unread(dict[str, Any]):
 @functools.cache
 def shipped() -> Table:
     """The table inside the package: read once, on first use, and parsed biller by biller as they are asked for."""
-    from importlib import resources
+    # The first call pays for this: importlib.resources takes five milliseconds to import.
+    from pkgutil import get_data
 
-    text = resources.files("trisignal").joinpath("data/prices.json").read_text(encoding="utf-8")
+    data = get_data("trisignal", "data/prices.json")
+    assert data is not None
+    text = data.decode("utf-8")
     about, _, rest = text.partition(_PROVIDERS)
     billers = [cast(Biller, _Unread(part)) for part in rest.removesuffix(_END).split(_BETWEEN)]
     return cast(Table, {**json.loads(f"{about}}}"), "providers": billers})
@@ -270,7 +273,9 @@ class TablePrices:
             billers = self._billers.values()
             shared = named is None or any(named["id"] in biller.get("tiers", ()) for biller in billers)
             for biller in billers if shared else (cast(Biller, named), *billers):
-                if biller["api"] and re.match(biller["api"], url):
+                api = biller["api"]
+                # Most patterns need not be compiled: they begin with another text than the address does.
+                if api and url.startswith(literal_head(api)) and re.match(api, url):
                     yield biller, "host"
                     return
         if named is not None:

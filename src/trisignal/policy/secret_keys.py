@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Any
 
 from trisignal.policy.announced import PLAIN_WORDS
+from trisignal.semconv.late_pattern import late_pattern
 from trisignal.semconv.values import number
 
-_PASSWORD = re.compile(
+_PASSWORD = late_pattern(
     r"passw(?!ordless)|passphrase|passcode|kennwort|contrase|(?:^|[_.\-])(?:pwd|pin|cvv2?|cvc2?|otp|senha)(?:$|[_.\-])"
     r"|authorization|cookie|private_?-?key|client_?-?secret"
 )
-_TOKEN = re.compile(
+_TOKEN = late_pattern(
     r"secret|api[_\- ]?key|(?:access|account|signing|encryption|shared|storage|auth)[_\-]?key|credential|x[_\-]auth"
     r"|(?:access|refresh|id|bearer|session|csrf|xsrf|api|bot|user|auth|oauth|security|sas|device|push|personal)[_\-]?token"
 )
-_NO_SECRET = re.compile(
+_NO_SECRET = late_pattern(
     r"(?:[_.\-]|^)(?:id|alg|algorithm|name|type|kind|count|url|uri|hash|expires?\w*|version|length|size|required|enabled|"
     r"ttl|policy|limit|usage|ref|arn|path|file|format|hint|age|provided|valid|set|field|label|description|scopes?|method|"
     r"strength|policies|reset|changed|consent)$"
 )
 """Ends of keys whose values describe a secret without being one."""
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_CAMEL = late_pattern(r"(?<=[a-z0-9])(?=[A-Z])")
 
 PASSWORD, TOKEN = 2, 1
 

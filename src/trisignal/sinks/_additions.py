@@ -100,23 +100,14 @@ class Additions:
             )
         row.calls += 1
         # `Accumulator.add` and `mark`, four times, without a call for each.
-        series, value = held.duration, call.duration_s
-        index = bisect_left(series.bounds, value)
-        series.counts[index] += 1
-        series.total += value
-        total = cost.total_usd
-        if exemplar is not None:
-            if series.exemplars is None:
-                series.exemplars = {}
-            series.exemplars[index] = exemplar[0], exemplar[1], value, exemplar[2]
-        series = held.cost
-        index = bisect_left(series.bounds, total)
-        series.counts[index] += 1
-        series.total += total
-        if exemplar is not None:
-            if series.exemplars is None:
-                series.exemplars = {}
-            series.exemplars[index] = exemplar[0], exemplar[1], total, exemplar[2]
+        for series, value in ((held.duration, call.duration_s), (held.cost, cost.total_usd)):
+            index = bisect_left(series.bounds, value)
+            series.counts[index] += 1
+            series.total += value
+            if exemplar is not None:
+                if series.exemplars is None:
+                    series.exemplars = {}
+                series.exemplars[index] = exemplar[0], exemplar[1], value, exemplar[2]
         series = held.input
         series.counts[bisect_left(series.bounds, sent)] += 1
         series.total += sent
