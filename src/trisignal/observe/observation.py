@@ -21,7 +21,7 @@ from trisignal.formats.recognise import recognise
 from trisignal.observe.active_call import UNKNOWN_PROVIDER, ActiveCall, adopt, read_reply
 from trisignal.semconv.values import text_of
 from trisignal.streams.fold import Fold, aiterate, iterate
-from trisignal.streams.generators import adrive, drive
+from trisignal.streams.generators import adrive, delegating, drive
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -222,29 +222,14 @@ class Observation:
 
         if inspect.isasyncgenfunction(function):
 
-            async def agenerate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-                stream = function(*args, **kwargs)
-                if not is_off():
-                    draft = self._open(name, arguments, args, kwargs)
-                    stream = adrive(stream, draft, self._fold(draft))
-                step: Any = stream.asend
-                sent: Any = None
-                try:
-                    while True:
-                        item = await step(sent)
-                        try:
-                            sent = yield item
-                            step = stream.asend
-                        except GeneratorExit:
-                            raise
-                        except BaseException as error:
-                            step, sent = stream.athrow, error
-                except StopAsyncIteration:
-                    return
-                finally:
-                    await stream.aclose()
+            def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> AsyncGenerator[Any, Any]:
+                stream: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+                if is_off():
+                    return stream
+                draft = self._open(name, arguments, args, kwargs)
+                return adrive(stream, draft, self._fold(draft))
 
-            return agenerate
+            return delegating(begin)
 
         if inspect.isgeneratorfunction(function):
 

@@ -1,9 +1,10 @@
-"""Driving a decorated generator: its call is current while its code runs, never across a yield."""
+"""Driving a decorated generator: what is current while its code runs is never current across a yield."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 from trisignal.call import Draft
 from trisignal.engine import current
@@ -92,3 +93,53 @@ async def _aclose(inner: AsyncGenerator[Any, Any], draft: Draft, fold: Fold) -> 
         current.restore(draft, tokens)
         fold.failed(error)
         raise
+
+
+class Steps(Protocol):
+    """What is in force while a generator's own code runs."""
+
+    def inside(self) -> AbstractContextManager[None]:
+        """Entered for each step."""
+        ...
+
+
+_NO_STEPS: AbstractContextManager[Steps | None] = nullcontext()
+
+
+def delegating(
+    begin: Callable[[tuple[Any, ...], Mapping[str, Any]], AsyncGenerator[Any, Any]],
+    around: Callable[[], AbstractContextManager[Steps]] | None = None,
+) -> Callable[..., AsyncGenerator[Any, Any]]:
+    """An asynchronous generator function that passes sends, throws and closes to a generator: it has no ``yield from``.
+
+    Args:
+        begin: Called at the first step, with the positional and the named arguments; answers that generator.
+        around: Answers what is entered for the generator's life.
+    """
+
+    async def agenerate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with _NO_STEPS if around is None else around() as steps:
+            stream = begin(args, kwargs)
+            step: Any = stream.asend
+            sent: Any = None
+            try:
+                while True:
+                    if steps is None:
+                        item = await step(sent)
+                    else:
+                        with steps.inside():
+                            item = await step(sent)
+                    try:
+                        sent = yield item
+                        step = stream.asend
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:
+                        step, sent = stream.athrow, error
+            except StopAsyncIteration:
+                return
+            finally:
+                with nullcontext() if steps is None else steps.inside():
+                    await stream.aclose()
+
+    return agenerate

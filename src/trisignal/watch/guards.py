@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from types import TracebackType
@@ -18,6 +18,7 @@ from trisignal.engine import lifecycle, state
 from trisignal.errors import ConfigError
 from trisignal.semconv import INVOKE_WORKFLOW
 from trisignal.semconv.values import number, text_of
+from trisignal.streams.generators import delegating
 from trisignal.watch.guarded_runs import (
     ACCOUNTS,
     CALLS,
@@ -121,29 +122,7 @@ class Guard:
 
     def _wrapper(self, function: Any) -> Any:
         if inspect.isasyncgenfunction(function):
-
-            async def agenerate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-                with _Steps(self) as steps:
-                    stream = function(*args, **kwargs)
-                    step, sent = stream.asend, None
-                    try:
-                        while True:
-                            with steps.inside():
-                                item = await step(sent)
-                            try:
-                                sent = yield item
-                                step = stream.asend
-                            except GeneratorExit:
-                                raise
-                            except BaseException as error:
-                                step, sent = stream.athrow, error
-                    except StopAsyncIteration:
-                        return
-                    finally:
-                        with steps.inside():
-                            await stream.aclose()
-
-            return agenerate
+            return delegating(lambda args, kwargs: function(*args, **kwargs), lambda: _Steps(self))
 
         if inspect.isgeneratorfunction(function):
 
