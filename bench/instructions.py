@@ -15,16 +15,20 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from platform import machine
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench import contenders, stub
 
 CALLS = 40
-FIGURES = ("call", "async call", "few", "many")
-"""What is counted, in this order: plain calls, and streams of the two lengths of `stub.CHUNKS`."""
+PLANTED_ROUNDS = 500
+PLANTED = "planted call"
+FIGURES = ("call", "async call", "few", "many", PLANTED)
+"""What is counted, in this order: plain calls, streams of the two lengths of `stub.CHUNKS`, and plain calls while
+something is attached that makes each of them a twentieth dearer: the gate must see that."""
 
 _CALLGRIND = 0x43540000
 _ZERO, _DUMP, _START, _STOP = _CALLGRIND + 1, _CALLGRIND, _CALLGRIND + 4, _CALLGRIND + 5
@@ -53,6 +57,31 @@ class Callgrind:
         self._call(ctypes.addressof(arguments))
 
 
+class Planted:
+    """A regression on purpose: work that every recorded call does for nothing."""
+
+    name = "planted"
+
+    def close(self, draft: object, call: object) -> None:
+        """Do it."""
+        for _ in range(PLANTED_ROUNDS):
+            pass
+
+    def detached(self) -> None:
+        """Nothing runs."""
+
+
+def _planted(child: Any, count: int) -> None:
+    from trisignal.engine import state
+
+    planted = Planted()
+    state.attach(planted)
+    try:
+        child.calls(count)
+    finally:
+        state.detach(planted)
+
+
 def _child(contender: str) -> None:
     """Count one contender: each figure ends with a dump."""
     from bench.child import Child
@@ -65,6 +94,7 @@ def _child(contender: str) -> None:
         "async call": child.acalls,
         "few": lambda count: child.streams(count, stub.CHUNKS[0]),
         "many": lambda count: child.streams(count, stub.CHUNKS[1]),
+        PLANTED: lambda count: _planted(child, count),
     }
     for figure in FIGURES:
         work[figure](10)
@@ -107,6 +137,17 @@ def count(contender: str) -> dict[str, float]:
 def _total(dump: Path) -> int | None:
     found = re.search(r"^(?:summary|totals): (\d+)", dump.read_text(encoding="utf-8"), re.M) if dump.exists() else None
     return None if found is None else int(found[1])
+
+
+def over(ratios: Mapping[str, float], best: Mapping[str, float], tolerance: float) -> dict[str, float]:
+    """Figures that take more than they may.
+
+    Args:
+        ratios: Figures in units of the floor.
+        best: What they once were.
+        tolerance: How many times as much they may be.
+    """
+    return {figure: ratio for figure, ratio in ratios.items() if ratio > best[figure] * tolerance}
 
 
 def added(names: Sequence[str]) -> dict[str, dict[str, float]]:

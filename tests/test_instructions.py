@@ -27,5 +27,8 @@ def test_a_call_takes_few_instructions() -> None:
 
     ratios = {figure: ours[figure] / floor[figure] for figure in BEST}
 
-    over = {figure: ratio for figure, ratio in ratios.items() if ratio > BEST[figure] * TOLERANCE}
+    over = instructions.over(ratios, BEST, TOLERANCE)
     assert not over, f"instructions in units of the floor: {ratios}; the best were {BEST}"
+    planted = {"call": ours[instructions.PLANTED] / floor["call"]}
+    assert planted["call"] < ratios["call"] * 1.07
+    assert instructions.over(planted, BEST, TOLERANCE), f"a call that is dearer by a twentieth passes: {planted}"
