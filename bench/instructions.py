@@ -24,7 +24,7 @@ from typing import Any
 from bench import contenders, stub
 
 CALLS = 40
-PLANTED_ROUNDS = 500
+PLANTED_ROUNDS = 120
 PLANTED = "planted call"
 FIGURES = ("call", "async call", "few", "many", PLANTED)
 """What is counted, in this order: plain calls, streams of the two lengths of `stub.CHUNKS`, and plain calls while
