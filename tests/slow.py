@@ -16,6 +16,7 @@ SLOW = {
     "operate/test_dashboards.py": "dashboards, asked of a real Prometheus",
     "operate/test_deploy.py": "the chart, with Helm",
     "operate/test_planted.py": "planted faults in virtual time, judged by promtool",
+    "operate/test_runbooks.py": "queries of the runbooks, judged by promtool",
     "operate/test_rules.py": "alert rules, judged by promtool",
     "sinks/test_multiprocess.py": "workers that share one page, as processes",
     "test_docs.py": "the blocks of the documentation",

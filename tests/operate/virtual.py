@@ -9,7 +9,7 @@ import json
 import re
 import subprocess
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,10 @@ from trisignal.operate.queries import Queries
 
 Over = Callable[[float], float]
 """A figure over time, in minutes from the start."""
-_SAMPLE = re.compile(r"\{([^}]*)\} ([-+.\dEe]+)")
+Answer = tuple[dict[str, str], float]
+"""Labels and value of one series."""
+_SAMPLE = re.compile(r"\{((?:[^}\"]|\"(?:[^\"\\]|\\.)*\")*)\} ([-+.\dEe]+)")
+_COMPLAINT = re.compile(r'expr: ("(?:[^"\\]|\\.)*").*?\n.*?\n\s*got: ?(.*)')
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -163,17 +166,47 @@ class World:
             Every alert that fired, in order of time.
         """
         rules = rule_files.plain(self.plan) if rules is None else rules
-        (folder / "rules.json").write_text(json.dumps(rules))
         asked = [
-            {"expr": expr, "eval_time": f"{end_s}s", "exp_samples": []}
+            (expr, end_s)
             for end_s in range(SPAN_STEPS * self.step_s, int(self.moments[-1] * 60) + 1, SPAN_STEPS * self.step_s)
             for expr in self._asked().values()
         ]
+        output = self._run(folder, rules, asked)
+        return _read(output, self._asked()) if output else []  # nothing fired, as was "expected"
+
+    def answers(
+        self, folder: Path, rules: dict[str, Any], queries: Iterable[str], minute: float
+    ) -> dict[str, list[Answer]]:
+        """Evaluate rules up to a moment, and ask.
+
+        Args:
+            folder: For promtool's files.
+            rules: A rule file's content.
+            queries: PromQL; each is asked once.
+            minute: When.
+
+        Returns:
+            Labels and value of each series of each query's answer.
+        """
+        asked = list(dict.fromkeys(queries))
+        found: dict[str, list[Answer]] = {query: [] for query in asked}
+        output = self._run(folder, rules, [(query, int(minute * 60)) for query in asked])
+        assert "err:" not in output, output[-3000:]
+        for text, answer in _COMPLAINT.findall(output):
+            parts = _SAMPLE.findall(answer)
+            found[json.loads(text)] = [({k: json.loads(f'"{v}"') for k, v in _LABEL.findall(labels)}, float(value))
+                                       for labels, value in parts]  # fmt: skip
+        return found
+
+    def _run(self, folder: Path, rules: dict[str, Any], asked: list[tuple[str, int]]) -> str:
+        """What promtool complains of, if nothing is expected of each query at its second; "" if nothing came."""
+        (folder / "rules.json").write_text(json.dumps(rules))
+        queries = [{"expr": expr, "eval_time": f"{second}s", "exp_samples": []} for expr, second in asked]
         series = [{"series": name, "values": _text(values)} for name, values in self.series.items()]
         one = {
             "interval": f"{self.step_s}s",
             "input_series": series,
-            "promql_expr_test": asked,
+            "promql_expr_test": queries,
         }
         content = {
             "rule_files": [str(folder / "rules.json")],
@@ -184,9 +217,7 @@ class World:
         (folder / "tests.json").write_text(json.dumps(content))
         command = ["promtool", "test", "rules", str(folder / "tests.json")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=3600)
-        if done.returncode == 0:
-            return []  # nothing fired, as was "expected"
-        return _read(done.stdout + done.stderr, self._asked())
+        return "" if done.returncode == 0 else done.stdout + done.stderr
 
     def _asked(self) -> dict[str, str]:
         """What is asked of the alerts at the end of each span: first and last moment, evaluations, beginnings."""
