@@ -14,6 +14,7 @@ from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 from trisignal import _guard, config
 from trisignal import semconv as names
 from trisignal.assembly import arguments, call_log, sources
+from trisignal.assembly.profiles import join_profiles
 from trisignal.assembly.telemetry import Telemetry, after_fork, own_version
 from trisignal.bridge.processor import BridgeSpanProcessor
 from trisignal.engine import lifecycle, state
@@ -161,6 +162,8 @@ def _tracer_provider(made: Telemetry, given: TracerProvider | None, policy: Poli
         built = tracer_provider_from(made.settings, policy)
         made.built.append(built)
         present = built.provider
+        if built.signal != IDS_ONLY:
+            join_profiles(built.provider)
     made.tracer_provider = present
     return present
 

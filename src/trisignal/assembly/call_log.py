@@ -9,6 +9,7 @@ from functools import partial
 
 from trisignal import _guard
 from trisignal.assembly.telemetry import Telemetry
+from trisignal.errors import ConfigError
 from trisignal.export.log_file import LogFile, check_writable
 from trisignal.export.log_stream import LogStream, write_line
 from trisignal.export.losses import lost
@@ -30,6 +31,9 @@ def sinks(made: Telemetry, given: logging.Handler | None) -> list[Sink]:
         ConfigError: The log file cannot be written to.
     """
     settings, ratio = made.settings, made.settings.log_sample_ratio
+    if settings.logs == "emf" and ratio < 1:
+        allowed = "1 with logs='emf', whose metrics are those of the lines"
+        raise ConfigError("log_sample_ratio", ratio, allowed, made.sources.get("log_sample_ratio", "argument"))
     log = JsonLogSink(logging.getLogger(CALL_LOGGER), ratio, made.service)
     if settings.logs == "console" and given is None:
         console = ConsoleSink(_print, ratio)
@@ -56,7 +60,7 @@ def _own_handler(made: Telemetry) -> logging.Handler | None:
         return None
     if target in ("stderr", "root"):
         return LogStream("stderr")
-    if target == "stdout":
+    if target in ("stdout", "emf"):
         return LogStream("stdout")
     check_writable(target, made.sources.get("logs", "argument"))
     return LogFile(target)
@@ -64,7 +68,7 @@ def _own_handler(made: Telemetry) -> logging.Handler | None:
 
 def _attach(made: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
     # Its base takes milliseconds to import, which a process without call logs can spare.
-    from trisignal.logs import ContextFilter, JsonFormatter
+    from trisignal.logs import ContextFilter, EmfFormatter, JsonFormatter
 
     calls = logging.getLogger(CALL_LOGGER)
     logger = logging.getLogger() if made.settings.logs == "root" else calls
@@ -72,7 +76,19 @@ def _attach(made: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
     formatter, level = handler.formatter, calls.level
     if formatter is None:
         fields = {"service.name": made.service} if made.service else {}
-        handler.setFormatter(JsonFormatter(redactor=made.redactor, static_fields=fields))
+        settings = made.settings
+        if settings.logs == "emf":
+            handler.setFormatter(
+                EmfFormatter(
+                    redactor=made.redactor,
+                    static_fields=fields,
+                    namespace=settings.emf_namespace,
+                    dimensions=settings.metric_dimensions,
+                    most=settings.max_label_sets,
+                )
+            )
+        else:
+            handler.setFormatter(JsonFormatter(redactor=made.redactor, static_fields=fields))
     handler.addFilter(context)
     logger.addHandler(handler)
     if level == logging.NOTSET:

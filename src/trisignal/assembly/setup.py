@@ -60,6 +60,7 @@ def setup(
     tail_max_mb: int | None = None,
     tail_max_s: float | None = None,
     log_sample_ratio: float | None = None,
+    emf_namespace: str | None = None,
     prices_file: str | os.PathLike[str] | None = None,
     live_prices: bool | None = None,
     propagate_trace_context: bool | None = None,
@@ -95,7 +96,8 @@ def setup(
         redactor: Called with every text before it leaves, after the built-in detectors.
         price_source: Source of prices, used before the override file and the shipped table.
         logs: ``"stderr"`` or ``"stdout"`` for JSON lines, ``"console"`` for lines that people read,
-            ``"root"`` for the whole application, a file path, or a handler for the call log.
+            ``"root"`` for the whole application, ``"emf"`` for lines of which CloudWatch makes metrics, a file path,
+            or a handler for the call log.
         capture_content: See `trisignal.config.Settings` for this and all further settings.
 
     Returns:

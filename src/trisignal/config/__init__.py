@@ -139,8 +139,10 @@ class Settings:
         "",
         values.log_target,
         "`stderr` or `stdout` (JSON lines), `console` (lines for people, on stderr), `root` (format the whole "
-        "application), or a file path; empty: no handler.",
+        "application), `emf` (JSON lines on stdout, of which CloudWatch makes metrics), or a file path; empty: no "
+        "handler.",
     )
+    emf_namespace: str = _setting("trisignal", values.text, "CloudWatch's namespace of the metrics of `logs=emf`.")
     prices_file: str = _setting("", values.text, "Price overrides, YAML or JSON.")
     live_prices: bool = _setting(False, values.switch, "Use the installed genai-prices package (extra `live-prices`).")
     propagate_trace_context: bool = _setting(

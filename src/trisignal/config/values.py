@@ -224,7 +224,7 @@ def prefix(value: Any) -> str:
     return given
 
 
-LOG_TARGETS = ("stderr", "stdout", "console", "root")
+LOG_TARGETS = ("stderr", "stdout", "console", "root", "emf")
 
 
 def log_target(value: Any) -> str:
