@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from trisignal import semconv as names
 from trisignal.errors import ConfigError, MissingExtraError
 from trisignal.operate import rule_files
+from trisignal.operate.doctor.engines import ENGINES
 from trisignal.operate.doctor.findings import Finding
 from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import SHORT, label
@@ -22,6 +23,8 @@ CHECK = "rules"
 _SUFFIXES = ("_bucket", "_sum", "_count", "_created")
 _MODEL = label(SHORT["model"])
 _OTHER_MODELS = ("model", "model_name", "llm_model", "model_id")
+_OF_SERVERS = tuple(engine.prefix for engine in ENGINES)
+"""Metrics of model servers, which are on pages of their own."""
 _FROM_OUTSIDE = frozenset({"job", "namespace", "cluster", "pod", "instance", "le", "quantile", "__name__"})
 """Labels that Prometheus or the format adds."""
 
@@ -117,6 +120,8 @@ def check(page: Scrape, queries: Iterable[str], series: frozenset[str], source: 
     """
     wanted: dict[str, set[str]] = {}
     for one in (one for query in queries for one in asked(query)):
+        if one.metric.startswith(_OF_SERVERS):
+            continue
         if ":" not in one.metric and one.metric != "ALERTS":
             wanted.setdefault(_base(one.metric), set()).update(one.labels)
         elif one.metric.startswith("llm:") and one.metric not in series:
