@@ -132,6 +132,23 @@ def test_three_processes_share_one_limit(tmp_path: Path) -> None:
     assert len(calls) == 12
 
 
+def test_rag(tmp_path: Path) -> None:
+    """The question, the search and the answer are one trace in the console, and the documents' indexing is another."""
+    pytest.importorskip("qdrant_client")
+    store = str(tmp_path / "store")
+    assert run("rag.py", store).stdout.splitlines() == ["In three days.", "3 model calls, 94 tokens in, 4 out"]
+    with console(store) as url:
+        rows = json.loads(get(f"{url}/v1/traces?limit=10")[0])["rows"]
+        trees = [json.loads(get(f"{url}/v1/traces/{trace}")[0])["roots"] for trace in {one["trace_id"] for one in rows}]
+        [root] = next(roots for roots in trees if roots[0]["span"]["name"] == "invoke_workflow answer a question")
+        page, _ = get(f"{url}/traces/{root['span']['trace_id']}")
+    names = [one["span"]["name"] for one in root["children"]]
+    assert names == ["embeddings text-embedding-3-small", "retrieval documents", "chat gpt-4o-mini"]
+    assert {one["span"]["request_id"] for one in root["children"]} == {"question-1"}
+    assert all(shown in page for shown in ("text-embedding-3-small", "documents", "gpt-4o-mini", "question-1"))
+    assert len(trees) == 2
+
+
 @contextmanager
 def console(store: str) -> Iterator[str]:
     """The address of the console over a store, as the command starts it."""
