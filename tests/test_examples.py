@@ -19,6 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from waiting import until
 from watch.redis_server import RedisServer
 
+import trisignal
+
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 START_S = 90.0
@@ -147,6 +149,32 @@ def test_rag(tmp_path: Path) -> None:
     assert {one["span"]["request_id"] for one in root["children"]} == {"question-1"}
     assert all(shown in page for shown in ("text-embedding-3-small", "documents", "gpt-4o-mini", "question-1"))
     assert len(trees) == 2
+
+
+def test_one_trace_over_three_programs(tmp_path: Path) -> None:
+    """A web application, its Celery worker and the model server: one trace, one request id, and one call."""
+    pytest.importorskip("celery")
+    store = str(tmp_path / "store")
+    with RedisServer(tmp_path) as redis:
+        done = run("one_trace/run.py", store, f"redis+socket://{redis.socket}")
+    assert json.loads(done.stdout.splitlines()[0]) == {"answer": "It is on the van.", "request_id": "order-7"}
+    [trace_id] = re.findall(r"^([0-9a-f]{32}) .* 1 calls  0 errors  20 → 6 tokens", done.stdout, re.MULTILINE)
+    trace = trisignal.TraceAnalyzer(store).trace(trace_id)
+    assert trace is not None
+    steps: list[tuple[str, str]] = []
+    nodes = trace.roots
+    while nodes:
+        [node] = [one for one in nodes if not one.span.name.startswith("fastapi.dep") and "serial" not in one.span.name]
+        if node.span.operation:
+            steps.append((node.span.service, node.span.name))
+            assert node.span.request_id == "order-7"
+        nodes = node.children
+    assert steps == [
+        ("web", "invoke_workflow ask"),
+        ("worker", "invoke_workflow answer"),
+        ("worker", "chat qwen3-8b"),
+        ("model-server", "chat qwen3-8b"),
+    ]
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trisignal.analysis import tree
-from trisignal.analysis.rows import Score, SpanRow
+from trisignal.analysis.answers import Coverage
+from trisignal.analysis.rows import Score, SpanRow, TraceRecord
 
 
 def span(number: int, parent: int | None, start_s: float, duration_s: float, **facts: str) -> SpanRow:
@@ -37,6 +40,21 @@ def test_orphans_and_circles_are_roots() -> None:
     spans = [span(1, 99, 0.0, 1.0), span(2, 2, 1.0, 1.0), span(3, 4, 2.0, 1.0), span(4, 3, 2.5, 1.0)]
     found = tree.roots(spans)
     assert sorted(node.span.span_id[-1] for _, node in tree.walk(found)) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("knows_usage", [True, False])
+def test_a_call_and_its_server_are_one(knows_usage: bool) -> None:
+    """Tokens of a trace that has both sides of a call are those of one side: the caller's, where it knows them."""
+    usage = {"input_tokens": 20, "output_tokens": 6}
+    spans = (
+        span(1, None, 0.0, 9.0),
+        replace(span(2, 1, 1.0, 5.0), model_call=knows_usage, **(usage if knows_usage else {})),  # type: ignore[arg-type]
+        span(3, 2, 2.0, 3.0),
+        replace(span(4, 3, 2.0, 3.0), model_call=True, **usage),  # type: ignore[arg-type]
+        replace(span(5, 1, 7.0, 1.0), model_call=True, **usage),  # type: ignore[arg-type]
+    )
+    trace = tree.whole(TraceRecord(spans), Coverage("x", None, None))
+    assert (trace.calls, trace.input_tokens, trace.output_tokens) == (2, 40, 12)
 
 
 def test_a_deep_trace() -> None:

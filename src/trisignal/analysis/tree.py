@@ -103,21 +103,33 @@ def work_of(span: SpanRow) -> str:
     return span.entity or span.model or span.name
 
 
+def _counted_once(nodes: Iterable[Node]) -> Iterable[SpanRow]:
+    """Spans that are not part of a call to a model with its usage: below it lies the same call, seen by its server."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        span = node.span
+        yield span
+        if not span.model_call or (span.input_tokens is None and span.output_tokens is None):
+            waiting.extend(node.children)
+
+
 def whole(record: TraceRecord, coverage: Coverage) -> Trace:
     """A trace with at least one span as a tree."""
     nodes = roots(record.spans, record.scores)
     start = min(row.start_unix_s for row in record.spans)
+    once = list(_counted_once(nodes))
     return Trace(
         trace_id=record.spans[0].trace_id,
         roots=nodes,
         start_unix_s=start,
         duration_s=max(row.end_unix_s for row in record.spans) - start,
         breakdown=breakdown(nodes),
-        calls=sum(row.model_call for row in record.spans),
+        calls=sum(row.model_call for row in once),
         errors=sum(row.outcome == "error" for row in record.spans),
-        cost_usd=sum(row.cost_usd or 0.0 for row in record.spans),
-        input_tokens=sum(row.input_tokens or 0 for row in record.spans),
-        output_tokens=sum(row.output_tokens or 0 for row in record.spans),
+        cost_usd=sum(row.cost_usd or 0.0 for row in once),
+        input_tokens=sum(row.input_tokens or 0 for row in once),
+        output_tokens=sum(row.output_tokens or 0 for row in once),
         logs=record.logs,
         coverage=coverage,
     )
