@@ -6,6 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # uv finds versions that fit in seconds; pip needs minutes for some clients.
 INSTALL = { $(BIN)/uv pip install --quiet --python $(BIN)/python $(1) || $(PIP) install $(1); }
 
+# Hundreds of processes import the same packages: each compiles them anew where the environment forbids to keep that.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
+
 # What runs the tests: with MEASURE=1 their coverage is recorded.
 RUN = $(if $(MEASURE),coverage run -m,python -m)
 

@@ -124,6 +124,7 @@ def name_of(path: Path) -> str:
 
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+INSIDE = {f"trisignal.{name}" for name in MODULES}
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
@@ -153,9 +154,8 @@ def targets(node: ast.AST) -> Iterator[str]:
         assert node.level == 0, "imports are absolute"
         assert node.module is not None
         whole = {f"{node.module}.{alias.name}" for alias in node.names}
-        inside = {f"trisignal.{name}" for name in MODULES}
-        yield from whole & inside or {node.module}
-        if whole & inside and whole - inside:
+        yield from whole & INSIDE or {node.module}
+        if whole & INSIDE and whole - INSIDE:
             yield node.module
 
 
@@ -164,6 +164,8 @@ def imports_of(module: str) -> Iterator[Import]:
 
     def walk(node: ast.AST, lazy: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                continue  # holds no statement
             later = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
             later |= isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
             for target in targets(child):

@@ -50,7 +50,7 @@ class Ring:
         self.held, self.me = held, self
 
 
-@pytest.mark.parametrize("wrap", [list, Ring])
+@pytest.mark.parametrize("wrap", [list, pytest.param(Ring, marks=pytest.mark.slow)])
 def test_many_streams_freed_at_once(seen: Seen, wrap: Callable[[Any], Any]) -> None:
     """More than any queue would hold: each is counted, nothing recurses, the gauge is down."""
     number = 12_000
@@ -183,7 +183,9 @@ def iter_of(*items: Any) -> Iterator[Any]:
     yield from items
 
 
-@pytest.mark.parametrize("act", [plain, block, half_read], ids=lambda act: act.__name__)
+@pytest.mark.parametrize(
+    "act", [plain, pytest.param(block, marks=pytest.mark.slow), pytest.param(half_read, marks=pytest.mark.slow)]
+)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interruption_anywhere_leaves_no_gauge_up(act: Callable[[], None]) -> None:
     """Wherever in our code Ctrl-C strikes, the call ends, and what comes after is recorded as ever."""

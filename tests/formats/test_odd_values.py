@@ -25,12 +25,17 @@ def _found() -> dict[str, tuple[Format, tuple[str, ...]]]:
         loaded = importlib.import_module(module.name)
         words: set[str] = set()
         for source in {loaded.__file__, *(getattr(loaded, part).__code__.co_filename for part in _functions(loaded))}:
-            tree = ast.parse(Path(str(source)).read_text(encoding="utf-8"))
-            words |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and _is_word(node.value)}
+            words |= _words(str(source))
         for name, value in vars(loaded).items():
             if isinstance(value, Format) and all(value is not known for known, _ in found.values()):
                 found[f"{module.name.rpartition('.')[2]}.{name}"] = value, tuple(sorted(words))
     return found
+
+
+@functools.cache
+def _words(source: str) -> frozenset[str]:
+    tree = ast.parse(Path(source).read_text(encoding="utf-8"))
+    return frozenset(node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and _is_word(node.value))
 
 
 def _functions(module: Any) -> list[str]:

@@ -249,13 +249,13 @@ def prose_s() -> float:
     return _cpu_s(" ".join(chosen.choice(words) for _ in range(MB // 3))[:MB])
 
 
-@pytest.mark.parametrize("unit", HOSTILE)
+@pytest.mark.parametrize("unit", [HOSTILE[0], *(pytest.param(unit, marks=pytest.mark.slow) for unit in HOSTILE[1:])])
 def test_a_hostile_text_costs_little(prose_s: float, unit: str) -> None:
     """The worst texts known take four times what ordinary ones take, and none takes twenty times."""
     assert _cpu_s((unit * (MB // len(unit) + 1))[:MB]) < 20 * prose_s
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 24))])
 def test_a_text_of_whatever_detectors_look_for_costs_little(prose_s: float, seed: int) -> None:
     """No repetition of signs, prefixes and names put together at random takes the square of its length."""
     chosen = random.Random(seed)
