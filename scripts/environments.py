@@ -25,9 +25,10 @@ PACKAGES = {
     "litellm": ["litellm"],
     "vector_stores": [
         *("chromadb", "qdrant-client", "faiss-cpu", "lancedb", "pymilvus[milvus_lite]", "pgserver", "psycopg[binary]"),
-        *("psycopg2-binary", "sqlalchemy", "pinecone", "elasticsearch[async]", "opensearch-py"),
+        *("psycopg2-binary", "sqlalchemy", "pinecone", "elasticsearch[async]", "opensearch-py", "weaviate-client"),
         *("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"),
     ],
+    "watsonx": ["ibm-watsonx-ai", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"],
 }
 BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"], "chdb": ["chdb"]}
 """Servers to send to, made only when they are named; trisignal is not installed beside them."""

@@ -1,4 +1,4 @@
-"""The tests of vector stores, with every engine and client that there is, in an environment of their own."""
+"""The tests of vector stores and of watsonx.ai, whose clients need environments of their own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.skipif(not ENVIRONMENTS, reason="needs the environments of make coexistence (TRISIGNAL_ENVIRONMENTS)")
-def test_vector_stores() -> None:
-    """Real engines in process, a real PostgreSQL, and clients of stores behind HTTP: none of their tests is skipped."""
-    python = Path(ENVIRONMENTS) / "vector_stores" / "bin" / "python"
+@pytest.mark.parametrize(
+    ("name", "tests"),
+    [("vector_stores", "tests/clients/vectors"), ("watsonx", "tests/clients/methods/test_watsonx.py")],
+)
+def test_clients(name: str, tests: str) -> None:
+    """Real engines in process, a real PostgreSQL, and clients of what is behind HTTP: none of their tests is skipped."""
+    python = Path(ENVIRONMENTS) / name / "bin" / "python"
     done = subprocess.run(
-        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/clients/vectors"],
+        [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", tests],
         cwd=TESTS.parent,
         env={**os.environ, "PYTHONPATH": str(TESTS.parent / "src")},
         capture_output=True,

@@ -128,6 +128,13 @@ REGISTRY: tuple[Row, ...] = (
         ">=1.0.0b9",
         aliases=("azure inference", "github models"),
     ),
+    Row(
+        "ibm-watsonx-ai",
+        "ibm_watsonx_ai.foundation_models",
+        "trisignal.clients.watsonx:provider",
+        ">=1.8",
+        aliases=("watsonx", "ibm watsonx"),
+    ),
     Row("xai-sdk", "xai_sdk", "trisignal.clients.xai:provider", ">=1.4", aliases=("xai sdk", "grok sdk")),
     Row("voyageai", "voyageai", "trisignal.clients.voyageai:provider", ">=0.3", aliases=("voyage",)),
     Row("elevenlabs", "elevenlabs", "trisignal.clients.elevenlabs:provider", ">=2.0", aliases=("eleven labs",)),
@@ -249,6 +256,13 @@ REGISTRY: tuple[Row, ...] = (
     Row("psycopg", "psycopg", "trisignal.clients.vectors.postgres:psycopg", ">=3.1", aliases=("pgvector",)),
     Row("sqlalchemy", "sqlalchemy", "trisignal.clients.vectors.postgres:sqlalchemy", ">=1.4"),
     Row("pymilvus", "pymilvus", "trisignal.clients.vectors.milvus:provider", ">=2.4", aliases=("milvus",)),
+    Row(
+        "weaviate",
+        "weaviate",
+        "trisignal.clients.vectors.weaviate:provider",
+        ">=4.20",
+        package="weaviate-client",
+    ),
     Row("pinecone", "pinecone", "trisignal.clients.vectors.pinecone:provider", ">=5"),
     Row(
         "elasticsearch", "elasticsearch", "trisignal.clients.vectors.elastic:elasticsearch", ">=8", aliases=("elastic",)
