@@ -21,6 +21,9 @@ import trisignal  # noqa: E402 - arguments first
 
 trisignal.setup(service_name=mode, logs=f"{out}/{mode}.jsonl", store="")
 trisignal.instrument_queues(kind)
+limits = os.environ.get("LIMITS")
+if limits:
+    trisignal.Budget(usd=1, per="day", key="tenant", action="raise", name="tenants", shared=limits)
 
 
 def dump() -> None:
@@ -51,10 +54,13 @@ def pause() -> None:
 def answer(question: str) -> str:
     """A task with a model call."""
     pause()
-    with trisignal.llm(provider="openai", model="gpt-4o") as call:
-        call.set_usage(input_tokens=10, output_tokens=1)
+    bound = dict(trisignal._context.bound.get())
+    try:
+        with trisignal.llm(provider="openai", model="gpt-4o") as call:
+            call.set_usage(input_tokens=10, output_tokens=1)
+    except trisignal.BudgetExceeded as refused:
+        bound["refused"] = str(refused)
     with open(f"{out}/seen.jsonl", "a") as file:
-        bound = dict(trisignal._context.bound.get())
         file.write(json.dumps({"question": question, **bound}) + "\n")
     return question
 
@@ -74,6 +80,9 @@ def main() -> None:
     sender: Any = globals()[f"{kind}_{mode}"]
     if mode == "send":
         with trisignal.context(request_id="order-7", tenant="acme", user_id="ann"), trisignal.workflow("checkout"):
+            if limits:  # two dollars and a half, of one
+                with trisignal.llm(provider="openai", model="gpt-4o") as call:
+                    call.set_usage(input_tokens=1_000_000, output_tokens=0)
             sender()
         dump()
     else:

@@ -49,9 +49,9 @@ def _rabbitmq() -> Iterator[str]:
         yield url
 
 
-def start(kind: str, mode: str, broker: str, out: Path, pool: str = "") -> subprocess.Popen[str]:
+def start(kind: str, mode: str, broker: str, out: Path, pool: str = "", **more: str) -> subprocess.Popen[str]:
     """A process of ours."""
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "POOL": pool}
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "POOL": pool, **more}
     with (out / f"{mode}.err").open("w") as errors:
         return subprocess.Popen(
             [sys.executable, str(HERE / "jobs.py"), kind, mode, broker, str(out)],
@@ -85,6 +85,29 @@ def test_a_task_belongs_to_whoever_sent_it(kind: str, pool: str, redis: RedisSer
     with package.Redis(unix_socket_path=redis.socket) as client:
         client.flushall()
     send_and_work(kind, pool, redis.socket, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["celery", "arq"])
+def test_a_budget_holds_on_both_sides(kind: str, redis: RedisServer, tmp_path: Path) -> None:
+    """What the sender has used of its tenant's budget is used for the tenant's tasks, too: the call there is refused."""
+    pytest.importorskip(kind)
+    import redis as package
+
+    with package.Redis(unix_socket_path=redis.socket) as client:
+        client.flushall()
+    sender = start(kind, "send", redis.socket, tmp_path, LIMITS=redis.url)
+    assert sender.wait(120) == 0, (tmp_path / "send.err").read_text()
+    worker = start(kind, "worker", redis.socket, tmp_path, "solo", LIMITS=redis.url)
+    try:
+        until(lambda: lines(tmp_path / "seen.jsonl"), "the task")
+    finally:
+        if worker.poll() is None:
+            os.killpg(worker.pid, 9)
+        worker.wait()
+    [seen] = lines(tmp_path / "seen.jsonl")
+    assert "tenants" in seen["refused"]
+    assert "'acme'" in seen["refused"]
 
 
 @pytest.mark.e2e
