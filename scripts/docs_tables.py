@@ -14,6 +14,7 @@ from dataclasses import MISSING, fields
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from prometheus_client import generate_latest
@@ -450,7 +451,8 @@ def series() -> str:
         ("and a call that failed", refused),
         ("and a call that was retried", lambda client: plain(client, extra_headers={SCENE: BUSY})),
     )
-    rows: list[tuple[str, str]] = []
+    fewer = _module("relabelling")
+    rows: list[tuple[str, ...]] = []
     with DemoProvider() as provider, testing.capture() as seen:
         trisignal.instrument("openai")
         try:
@@ -459,19 +461,27 @@ def series() -> str:
                 step(client)
                 page = generate_latest(seen.registry).decode().splitlines()
                 found = [line for line in page if not line.startswith("#")]
-                rows.append((what, str(len(found))))
+                samples = (one for family in seen.registry.collect() for one in family.samples)
+                kept = [one for one in samples if not fewer.dropped({"__name__": one.name, **one.labels})]
+                rows.append((what, str(len(found)), str(len(kept))))
         finally:
             trisignal.uninstrument("openai")
-    return table(("after", "series on the page"), iter(rows))
+    return table(("after", "series on the page", "kept with fewer series"), iter(rows))
 
 
-def layers() -> str:
-    """Modules and folders from the bottom up, as the test of the architecture has them."""
-    spec = spec_from_file_location("architecture", ROOT / "tests" / "test_architecture.py")
+def _module(name: str) -> ModuleType:
+    """A module of the tests."""
+    spec = spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def layers() -> str:
+    """Modules and folders from the bottom up, as the test of the architecture has them."""
+    module = _module("test_architecture")
     rows = []
     for name, purpose in module.LAYERS:
         place = "__init__" if name == "." else f"{name}/" if (module.PACKAGE / name).is_dir() else name

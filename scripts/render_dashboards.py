@@ -38,13 +38,14 @@ PALETTE = ("#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b
 NAMED = {"green": "#56a64b", "orange": "#ff780a", "red": "#e02f44", "purple": "#8f3bb8", "blue": "#8ab8ff"}
 NOTE = "Drawn from the panels' queries, on made-up traffic. Grafana draws finer."
 OBJECTIVES = {
-    "availability": {"target": 0.95},
-    "rate_limit": {"target": 0.98},
+    "availability": {"target": 0.99},
+    "rate_limit": {"target": 0.995},
     "quality": {"target": 0.9, "score": 0.6},
     "hallucination": {"target": 0.95, "score": 0.5, "evaluation": "hallucination"},
 }
-"""Targets that the made-up traffic nearly meets: it fails far more often than a service should, to show errors."""
-RATE_S = 30
+"""Targets that the made-up traffic meets: it fails more often than a service should, to show errors."""
+RATE_S, SETTLE_S = 30, 90
+"""Window of rates, and how long the load runs before what is drawn, until there is enough for rates."""
 COLUMNS, POINTS, MOST_LEGEND = 60, 240, 6
 VARIABLE = re.compile(r"\$(\w+)")
 
@@ -172,8 +173,10 @@ def _fixed(panel: dict[str, Any]) -> dict[str, str]:
 
 def _time_axis(axes: Axes, window: Window) -> None:
     axes.set_xlim(window.start, window.end)
-    marks = [window.end - (window.end - window.start) * part for part in (1, 0.75, 0.5, 0.25, 0)]
-    axes.set_xticks(marks[1:-1], [time.strftime("%H:%M:%S", time.gmtime(mark)) for mark in marks[1:-1]])
+    step = max(60, round((window.end - window.start) / 4 / 60) * 60)
+    first = -(-window.start // step) * step
+    marks = [first + step * number for number in range(int((window.end - first) // step) + 1)]
+    axes.set_xticks(marks, [time.strftime("%H:%M", time.gmtime(mark)) for mark in marks])
     axes.tick_params(length=0, labelsize=7, colors=FAINT)
 
 
@@ -245,7 +248,7 @@ def draw_bars(axes: Axes, panel: dict[str, Any], window: Window) -> bool:
     top = float(panel["fieldConfig"]["defaults"].get("max", max(values) or 1.0))
     good = panel["fieldConfig"]["defaults"].get("color", {}).get("mode") == "continuous-RdYlGr"
     colours = mpl.colormaps["RdYlGn" if good else "Blues"]([0.15 + 0.75 * max(0.0, min(1.0, v / top)) for v in values])
-    axes.barh(range(len(values)), [max(value, 0.0) for value in values], color=colours, height=0.7)
+    axes.barh(range(len(values)), [min(max(value, 0.0), top) for value in values], color=colours, height=0.7)
     axes.set_yticks(range(len(names)), names, fontsize=7, color=INK)
     for at, value in enumerate(values):
         axes.text(top * 1.02, at, shown(value, _unit(panel)), va="center", fontsize=7, color=INK)
@@ -434,8 +437,8 @@ def main() -> None:
     chosen = parser.parse_args()
     plan = objectives.of({"dimensions": ["tenant"], "objectives": OBJECTIVES})
     variables = dashboards.Selection(plan).variables()
-    with tempfile.TemporaryDirectory() as folder, running(plan, Path(folder)) as stand:
-        time.sleep(chosen.seconds + RATE_S)
+    with tempfile.TemporaryDirectory() as folder, running(plan, Path(folder), calm=True) as stand:
+        time.sleep(chosen.seconds + SETTLE_S)
         window = Window(stand, chosen.seconds)
         for page in dashboards.pages(plan):
             file = chosen.folder / f"dashboard-{page.name}.png"

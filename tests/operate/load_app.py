@@ -33,7 +33,7 @@ import trisignal
 from trisignal.policy.price import Rates
 
 SCENE = "x-scene"
-LIMIT, BUSY = 600, 40
+LIMIT, BUSY, CALM = 600, 40, 240
 MODELS = {"gpt-4o": (0.35, 0.02), "gpt-4o-mini": (0.12, 0.008), "gpt-5-mini": (0.6, 0.015)}
 """Seconds to the first byte and between two chunks, on average."""
 OTHERS = {
@@ -58,10 +58,14 @@ class ToolError(Exception):
 
 
 class Provider:
-    """Answers OpenAI's API as the request's scene asks."""
+    """Answers OpenAI's API as the request's scene asks.
 
-    def __init__(self) -> None:
-        self.left = LIMIT
+    Args:
+        busy: Remaining requests with which its limit begins anew.
+    """
+
+    def __init__(self, busy: int) -> None:
+        self.left, self.busy = LIMIT, busy
         self.refused: set[str] = set()
 
     def answer(self, request: Recorded) -> Reply:
@@ -69,7 +73,7 @@ class Provider:
         if request.method == "GET":  # a probe
             return json_reply({"data": []})
         body, scene = request.json(), request.header(SCENE) or ""
-        self.left = LIMIT if self.left < BUSY else self.left - CHANCE.randint(1, 4)
+        self.left = LIMIT if self.left < self.busy else self.left - CHANCE.randint(1, 4)
         headers = {
             "x-request-id": f"req_{CHANCE.randrange(10**9)}",
             "x-ratelimit-limit-requests": str(LIMIT),
@@ -340,8 +344,9 @@ async def repeat(action: Callable[[], Awaitable[None]], pause_s: float) -> None:
         await asyncio.sleep(CHANCE.expovariate(1 / pause_s) * wave)
 
 
-async def load(base_url: str, tracer: Tracer, seconds: float) -> None:
-    """All traffic at once."""
+async def load(base_url: str, tracer: Tracer, seconds: float, calm: bool) -> None:
+    """All traffic at once; calm, trouble is rare, and telemetry has none."""
+    rarer = 12 if calm else 1
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=1) as client:
         app = App(client)
         tasks = [asyncio.create_task(repeat(app.question, 0.6)) for _ in range(6)]
@@ -349,15 +354,15 @@ async def load(base_url: str, tracer: Tracer, seconds: float) -> None:
             asyncio.create_task(repeat(action, pause_s))
             for action, pause_s in (
                 (app.other, 0.3),
-                (app.trouble, 1.0),
+                (app.trouble, 1.0 * rarer),
                 (app.serve, 0.5),
-                (app.impatient, 4.0),
-                (spend, 3.0),
-                (overstep, 3.0),
+                (app.impatient, 4.0 * rarer),
+                (overstep, 3.0 * rarer),
             )
         ]
         with trisignal.context(tenant=TENANTS[0]):
-            tasks.append(asyncio.create_task(strain(app, tracer)))
+            strains = () if calm else (strain(app, tracer), repeat(spend, 3.0))
+            tasks += [asyncio.create_task(strain) for strain in strains]
         done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         for task in tasks:
             task.cancel()
@@ -371,6 +376,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--profile", default="1.41")
     parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--calm", action="store_true", help="little goes wrong: for pictures")
     told = parser.parse_args()
     provider = TracerProvider()
     trisignal.setup(
@@ -379,12 +385,12 @@ def main() -> None:
     )  # fmt: skip
     trisignal.instrument("openai", "faiss")
     with Loopback() as loopback, tempfile.TemporaryDirectory() as accounts:
-        loopback.handle(Provider().answer)
+        loopback.handle(Provider(CALM if told.calm else BUSY).answer)
         trisignal.health({"openai": trisignal.http_probe(f"{loopback.url}/v1/models")}, every_s=3)
         trisignal.Budget(tokens=BUDGET_TOKENS, per="day", key="tenant", action="raise")
         trisignal.Budget(usd=1000, per="day", name="all processes", shared=accounts)
         print(trisignal.serve_metrics(told.port).url, flush=True)
-        asyncio.run(load(f"{loopback.url}/v1", provider.get_tracer("spans.without.end"), told.seconds))
+        asyncio.run(load(f"{loopback.url}/v1", provider.get_tracer("spans.without.end"), told.seconds, told.calm))
 
 
 if __name__ == "__main__":

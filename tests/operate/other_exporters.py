@@ -105,7 +105,7 @@ def tick(seconds: float) -> None:
         pod = f"chat-api-{number}"
         CPU.labels("chat", pod, "app").inc(busy * CHANCE.uniform(0.2, 0.5))
         MEMORY.labels("chat", pod, "app").set((300 + 60 * busy + 40 * number) * 2**20)
-        RESTARTS.labels("chat", pod, "app", pod).inc(number == 1 and round(seconds) % 30 == 14)
+        RESTARTS.labels("chat", pod, "app", pod).inc(number == 1 and int(seconds * 2) % 400 == 28)
         INFO.labels("chat", pod, "node-1").set(1)
         for phase in ("Running", "Pending"):
             PHASES.labels("chat", pod, phase, pod).set(phase == "Running")

@@ -73,17 +73,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(plan: RulesPlan, folder: Path) -> Iterator[Stand]:
+def running(plan: RulesPlan, folder: Path, *, calm: bool = False) -> Iterator[Stand]:
     """Start application and Prometheus.
 
     Args:
         plan: What the rules are made from; the application is set up alike.
         folder: Where Prometheus keeps its data.
+        calm: Little goes wrong in the application.
     """
     assert PROMETHEUS is not None
     with ExitStack() as stack:
         pages = [
-            stack.enter_context(_serving(APP, "--profile", plan.metric_profile)),
+            stack.enter_context(_serving(APP, "--profile", plan.metric_profile, *(["--calm"] if calm else []))),
             stack.enter_context(_serving(OTHERS)),
         ]
         port = free_port()

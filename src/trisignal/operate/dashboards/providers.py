@@ -58,13 +58,13 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
               "The line of the last half hour, continued: at 0 calls are refused.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
         Panel("Refused by rate limits", "lines", PERCENT, (Expr(refused, legend(MODEL)),),
-              "Share of the calls that ended so, retries and all.", 12, ((thresholds.rate_limited_ratio, "red"),)),
+              "Share of the calls that ended so, retries and all.", 8, ((thresholds.rate_limited_ratio, "red"),)),
         Panel("Retries per call", "lines", "short",
               (Expr(chosen.ratio(chosen.sum("retries", MODEL), chosen.sum("requests", MODEL, matcher=ENDED)),
                      legend(MODEL)),),
-              "Hidden in the client: they add to latency before they show as errors.", 12,
+              "Hidden in the client: they add to latency before they show as errors.", 8,
               ((thresholds.retries_per_request, "red"),)),
-        Panel("Retries by kind", "stack", "cps", (Expr(chosen.sum("retries", KIND), legend(KIND)),), width=12),
+        Panel("Retries by kind", "stack", "cps", (Expr(chosen.sum("retries", KIND), legend(KIND)),), width=8),
     )  # fmt: skip
 
 
