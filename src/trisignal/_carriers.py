@@ -38,12 +38,12 @@ def _is_plain(carrier: Mapping[Any, Any]) -> bool:
 
 
 def _texts(pairs: Any) -> dict[str, str]:
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, value in pairs:
         text = _text(value)
         if isinstance(name, str) and text is not None:
-            found.setdefault(name, text)
-    return found
+            texts.setdefault(name, text)
+    return texts
 
 
 def _text(value: Any) -> str | None:

@@ -101,18 +101,18 @@ def _propagators(chosen: str) -> tuple[TextMapPropagator, ...]:
         return (TraceContextTextMapPropagator(),)
     from importlib.metadata import entry_points
 
-    found: list[TextMapPropagator] = []
+    loaded: list[TextMapPropagator] = []
     for name in dict.fromkeys(part.strip() for part in chosen.split(",")):
         if name == _W3C:
-            found.append(TraceContextTextMapPropagator())
+            loaded.append(TraceContextTextMapPropagator())
         elif name not in ("", "none"):
             try:
                 [point, *_] = entry_points(group="opentelemetry_propagator", name=name)
-                found.append(point.load()())
+                loaded.append(point.load()())
             except Exception as error:
                 why = "is not installed" if isinstance(error, ValueError) else f"fails: {type(error).__name__}"
                 _guard.warn(f"{_PROPAGATORS}={chosen!r}: the propagator {name!r} {why}, it is left out", contained=True)
-    return tuple(found)
+    return tuple(loaded)
 
 
 def load_propagators() -> None:
@@ -292,7 +292,7 @@ def continue_from(carrier: object) -> Iterator[None]:
 
 
 def adopt(carrier: Mapping[str, str]) -> Callable[[], None]:
-    """`continue_from` without a block, for loops whose end nobody announces.
+    """`continue_from` without a block, for loops that do not announce their end.
 
     Args:
         carrier: As for `continue_from`, read already.

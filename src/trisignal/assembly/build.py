@@ -39,70 +39,72 @@ def start(explicit: dict[str, Any]) -> Telemetry:
     loaded = config.load(given.settings)
     settings = loaded.settings
     arguments.warn_of_variables()
-    made = Telemetry(loaded, explicit)
-    made.pricer = Pricer(given.objects.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices)
+    telemetry = Telemetry(loaded, explicit)
+    telemetry.pricer = Pricer(
+        given.objects.get("price_source"), prices_file=settings.prices_file, live=settings.live_prices
+    )
     if settings.disabled:
         state.SIGNS.add("setup")
-        return made
+        return telemetry
     try:
-        _build(made, explicit, given.handler)
+        _build(telemetry, explicit, given.handler)
     except BaseException:
-        made.take_back()
+        telemetry.take_back()
         raise
-    return made
+    return telemetry
 
 
-def _build(made: Telemetry, explicit: dict[str, Any], handler: logging.Handler | None) -> None:
-    settings = made.settings
+def _build(telemetry: Telemetry, explicit: dict[str, Any], handler: logging.Handler | None) -> None:
+    settings = telemetry.settings
     patterns = PatternRedactor(settings.redact, settings.redact_patterns, _count_redaction, settings.mask_keys)
     own = explicit.get("redactor")
-    made.redactor = patterns
+    telemetry.redactor = patterns
     if own is not None:
-        made.redactor = chain(patterns, OwnRedactor(own, settings.redactor_timeout_s, _count_redaction_failure))
-    policy = Policy(settings, made.redactor, made.pricer, _count_redaction_failure)
+        telemetry.redactor = chain(patterns, OwnRedactor(own, settings.redactor_timeout_s, _count_redaction_failure))
+    policy = Policy(settings, telemetry.redactor, telemetry.pricer, _count_redaction_failure)
 
-    prometheus = _prometheus(made, explicit.get("registry"))
-    tracer_provider = _tracer_provider(made, explicit.get("tracer_provider"), policy)
+    prometheus = _prometheus(telemetry, explicit.get("registry"))
+    tracer_provider = _tracer_provider(telemetry, explicit.get("tracer_provider"), policy)
     tracer = tracer_provider.get_tracer(names.SCOPE, own_version(), names.SCHEMA_URL)
-    sinks: list[Sink] = [SpanSink(tracer, policy), prometheus, *call_log.sinks(made, handler), made.tally]
+    sinks: list[Sink] = [SpanSink(tracer, policy), prometheus, *call_log.sinks(telemetry, handler), telemetry.tally]
     meters: list[Meter] = [prometheus]
-    _add_push(made, explicit, policy, sinks, meters)
-    _serve(made, prometheus)
-    _add_bridge(made)
+    _add_push(telemetry, explicit, policy, sinks, meters)
+    _serve(telemetry, prometheus)
+    _add_bridge(telemetry)
     if settings.store:
         from trisignal.assembly.store import add_store
 
-        sinks.append(add_store(made, policy))
+        sinks.append(add_store(telemetry, policy))
     prometheus.before_collect = _refresh
     if prometheus.multiprocess:
         # A worker may end by a signal right after it flushed: what waits for the mover's thread would be lost.
-        made.flushes.append(lambda timeout_s: prometheus.settle())
+        telemetry.flushes.append(lambda timeout_s: prometheus.settle())
     _guard.STATE.listener = lambda site: prometheus.count("internal_errors", (site,))
     state.configure(settings, policy, tuple(sinks), tuple(meters), tracer_provider)
-    _attach_tail(made)
-    _share(made)
-    sources.watch(made)
+    _attach_tail(telemetry)
+    _share(telemetry)
+    sources.watch(telemetry)
     _hook_fork()
     lifecycle.at_exit_last()
 
 
-def _attach_tail(made: Telemetry) -> None:
+def _attach_tail(telemetry: Telemetry) -> None:
     """Let scores, forks and the clock reach the tail sampler."""
-    for tail in [built.tail for built in made.built if built.tail is not None]:
+    for tail in [built.tail for built in telemetry.built if built.tail is not None]:
         state.attach(tail)
-        made.undo.append(partial(state.detach, tail))
-    if made.settings.tail_sampling and not any(built.signal in ("traces", IDS_ONLY) for built in made.built):
+        telemetry.undo.append(partial(state.detach, tail))
+    if telemetry.settings.tail_sampling and not any(built.signal in ("traces", IDS_ONLY) for built in telemetry.built):
         _guard.warn(
             "tail_sampling has no effect on a tracer provider of the application's own: sample in the collector",
             contained=True,
         )
 
 
-def _add_bridge(made: Telemetry) -> None:
+def _add_bridge(telemetry: Telemetry) -> None:
     """See the spans of other instrumentations."""
-    if not made.settings.bridge or made.add_processor(BridgeSpanProcessor()):
+    if not telemetry.settings.bridge or telemetry.add_processor(BridgeSpanProcessor()):
         return
-    provider = made.tracer_provider
+    provider = telemetry.tracer_provider
     if not isinstance(provider, NoOpTracerProvider):
         _guard.warn(
             f"{type(provider).__name__} takes no span processors: spans of other instrumentations do not become calls; "
@@ -111,20 +113,20 @@ def _add_bridge(made: Telemetry) -> None:
         )
 
 
-def _share(made: Telemetry) -> None:
+def _share(telemetry: Telemetry) -> None:
     """Make the provider that was built here the global one, until shutdown, or until the host sets its own."""
-    provider = made.tracer_provider
-    if made.settings.set_global and isinstance(provider, SharedTracerProvider):
-        undo = share(provider, made.follow)
+    provider = telemetry.tracer_provider
+    if telemetry.settings.set_global and isinstance(provider, SharedTracerProvider):
+        undo = share(provider, telemetry.follow)
         if undo is not None:
-            made.undo.append(undo)
+            telemetry.undo.append(undo)
 
 
-def _serve(made: Telemetry, prometheus: PrometheusSink) -> None:
+def _serve(telemetry: Telemetry, prometheus: PrometheusSink) -> None:
     """Let the /metrics applications find this setup's registry, and settle before each scrape."""
     # Where several processes share files, a page is made from these, and no collection of ours settles first.
     settle = prometheus.settle if prometheus.multiprocess else state.settle
-    before, registry = metrics_page.default_registry, made.registry
+    before, registry = metrics_page.default_registry, telemetry.registry
     assert registry is not None
     metrics_page.default_registry = lambda: registry
     metrics_page.before_scrape.append(settle)
@@ -133,16 +135,16 @@ def _serve(made: Telemetry, prometheus: PrometheusSink) -> None:
         metrics_page.default_registry = before
         metrics_page.before_scrape.remove(settle)
 
-    made.undo.append(undo)
+    telemetry.undo.append(undo)
 
 
-def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> PrometheusSink:
+def _prometheus(telemetry: Telemetry, registry: CollectorRegistry | None) -> PrometheusSink:
     import prometheus_client
 
-    settings = made.settings
-    made.registry = prometheus_client.REGISTRY if registry is None else registry
+    settings = telemetry.settings
+    telemetry.registry = prometheus_client.REGISTRY if registry is None else registry
     sink = PrometheusSink(
-        made.registry,
+        telemetry.registry,
         profile=settings.metric_profile,
         prefix=settings.metric_prefix,
         dimensions=settings.metric_dimensions,
@@ -151,20 +153,20 @@ def _prometheus(made: Telemetry, registry: CollectorRegistry | None) -> Promethe
         max_series=settings.max_series,
         exemplars=settings.exemplars,
     )
-    sink.gauge_from("price_table_timestamp", lambda: made.pricer.table_timestamp_s)
-    made.undo.append(sink.unregister)
+    sink.gauge_from("price_table_timestamp", lambda: telemetry.pricer.table_timestamp_s)
+    telemetry.undo.append(sink.unregister)
     return sink
 
 
-def _tracer_provider(made: Telemetry, given: TracerProvider | None, policy: Policy) -> TracerProvider:
+def _tracer_provider(telemetry: Telemetry, given: TracerProvider | None, policy: Policy) -> TracerProvider:
     present = _global_provider() if given is None else given
     if present is None or is_unset(present):
-        built = tracer_provider_from(made.settings, policy)
-        made.built.append(built)
+        built = tracer_provider_from(telemetry.settings, policy)
+        telemetry.built.append(built)
         present = built.provider
         if built.signal != IDS_ONLY:
             join_profiles(built.provider)
-    made.tracer_provider = present
+    telemetry.tracer_provider = present
     return present
 
 
@@ -178,14 +180,14 @@ def _global_provider() -> TracerProvider | None:
 
 
 def _add_push(
-    made: Telemetry, explicit: dict[str, Any], policy: Policy, sinks: list[Sink], meters: list[Meter]
+    telemetry: Telemetry, explicit: dict[str, Any], policy: Policy, sinks: list[Sink], meters: list[Meter]
 ) -> None:
-    settings = made.settings
+    settings = telemetry.settings
     meter_provider = explicit.get("meter_provider")
     if meter_provider is None:
         built = meter_provider_from(settings, policy)
         if built is not None:
-            made.built.append(built)
+            telemetry.built.append(built)
             meter_provider = built.provider
     if meter_provider is not None:
         from trisignal.sinks.otel_metrics import OtelMetricsSink
@@ -198,19 +200,19 @@ def _add_push(
             slo_thresholds=settings.slo_thresholds,
         )
         pushed.before_collect = _refresh
-        made.undo.append(pushed.detach)
+        telemetry.undo.append(pushed.detach)
         sinks.append(pushed)
         meters.append(pushed)
     logger_provider = explicit.get("logger_provider")
     if logger_provider is None:
         built = logger_provider_from(settings, policy)
         if built is not None:
-            made.built.append(built)
+            telemetry.built.append(built)
             logger_provider = built.provider
     if logger_provider is not None:
         from trisignal.sinks.otel_events import OtelEventSink
 
-        exports = all(built.signal != IDS_ONLY for built in made.built)
+        exports = all(built.signal != IDS_ONLY for built in telemetry.built)
         logger = logger_provider.get_logger(names.SCOPE, own_version(), names.SCHEMA_URL)
         # Before the span sink: events belong to the span while it is open.
         sinks.insert(0, OtelEventSink(logger, details=True, content=settings.content_in_events, sampled_only=exports))

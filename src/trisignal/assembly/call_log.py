@@ -20,28 +20,28 @@ from trisignal.sinks.json_log import JsonLogSink
 CALL_LOGGER = "trisignal.calls"
 
 
-def sinks(made: Telemetry, given: logging.Handler | None) -> list[Sink]:
+def sinks(telemetry: Telemetry, given: logging.Handler | None) -> list[Sink]:
     """The sinks of the call log; what they change is undone by shutdown.
 
     Args:
-        made: Handle of the setup() that is being built.
+        telemetry: Handle of the setup() that is being built.
         given: A handler of the user's.
 
     Raises:
         ConfigError: The log file cannot be written to.
     """
-    settings, ratio = made.settings, made.settings.log_sample_ratio
+    settings, ratio = telemetry.settings, telemetry.settings.log_sample_ratio
     if settings.logs == "emf" and ratio < 1:
         allowed = "1 with logs='emf', whose metrics are those of the lines"
-        raise ConfigError("log_sample_ratio", ratio, allowed, made.sources.get("log_sample_ratio", "argument"))
-    log = JsonLogSink(logging.getLogger(CALL_LOGGER), ratio, made.service)
+        raise ConfigError("log_sample_ratio", ratio, allowed, telemetry.sources.get("log_sample_ratio", "argument"))
+    log = JsonLogSink(logging.getLogger(CALL_LOGGER), ratio, telemetry.service)
     if settings.logs == "console" and given is None:
         console = ConsoleSink(_print, ratio)
-        made.undo.append(console.flush)
+        telemetry.undo.append(console.flush)
         return [log, console]
-    handler = _own_handler(made) if given is None else given
+    handler = _own_handler(telemetry) if given is None else given
     if handler is not None:
-        _attach(made, handler, closes=given is None)
+        _attach(telemetry, handler, closes=given is None)
         log.own = handler
         log.silenced = partial(lost, "call_log")
         if settings.logs == "root":
@@ -54,33 +54,33 @@ def sinks(made: Telemetry, given: logging.Handler | None) -> list[Sink]:
     return [log]
 
 
-def _own_handler(made: Telemetry) -> logging.Handler | None:
-    target = made.settings.logs
+def _own_handler(telemetry: Telemetry) -> logging.Handler | None:
+    target = telemetry.settings.logs
     if not target:
         return None
     if target in ("stderr", "root"):
         return LogStream("stderr")
     if target in ("stdout", "emf"):
         return LogStream("stdout")
-    check_writable(target, made.sources.get("logs", "argument"))
+    check_writable(target, telemetry.sources.get("logs", "argument"))
     return LogFile(target)
 
 
-def _attach(made: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
+def _attach(telemetry: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
     # Its base takes milliseconds to import, which a process without call logs can spare.
     from trisignal.logs import ContextFilter, EmfFormatter, JsonFormatter
 
     calls = logging.getLogger(CALL_LOGGER)
-    logger = logging.getLogger() if made.settings.logs == "root" else calls
+    logger = logging.getLogger() if telemetry.settings.logs == "root" else calls
     context = ContextFilter()
     formatter, level = handler.formatter, calls.level
     if formatter is None:
-        fields = {"service.name": made.service} if made.service else {}
-        settings = made.settings
+        fields = {"service.name": telemetry.service} if telemetry.service else {}
+        settings = telemetry.settings
         if settings.logs == "emf":
             handler.setFormatter(
                 EmfFormatter(
-                    redactor=made.redactor,
+                    redactor=telemetry.redactor,
                     static_fields=fields,
                     namespace=settings.emf_namespace,
                     dimensions=settings.metric_dimensions,
@@ -88,7 +88,7 @@ def _attach(made: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
                 )
             )
         else:
-            handler.setFormatter(JsonFormatter(redactor=made.redactor, static_fields=fields))
+            handler.setFormatter(JsonFormatter(redactor=telemetry.redactor, static_fields=fields))
     handler.addFilter(context)
     logger.addHandler(handler)
     if level == logging.NOTSET:
@@ -102,7 +102,7 @@ def _attach(made: Telemetry, handler: logging.Handler, *, closes: bool) -> None:
         if closes:
             handler.close()
 
-    made.undo.append(undo)
+    telemetry.undo.append(undo)
 
 
 def _print(lines: list[ConsoleLine]) -> None:

@@ -78,14 +78,14 @@ def _deserialize(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dic
         jobs.append(deserializer(text))
         return jobs[0]
 
-    found = wrapped(*args, **{**kwargs, "deserializer": kept})
+    fields = wrapped(*args, **{**kwargs, "deserializer": kept})
     job = _running.get()
     try:
         if job is not None and job.running is None:
-            _begin(job, str(found[0]), jobs[0].get(_KEY))
+            _begin(job, str(fields[0]), jobs[0].get(_KEY))
     except Exception as error:
         _guard.contain("arq.begin", error)
-    return found
+    return fields
 
 
 def _begin(job: _Job, name: str, sent: Any) -> None:

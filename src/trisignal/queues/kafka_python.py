@@ -27,15 +27,15 @@ def _send(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, 
 def _poll(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     release(instance)
     batches = wrapped(*args, **kwargs)
-    found = {}
+    measured = {}
     for partition, records in batches.items():
-        found[partition] = _kafka.records_fetched(records)
+        measured[partition] = _kafka.records_fetched(records)
         if records:
             end = functools.partial(instance.highwater, partition)
             _kafka.measure_lag(instance, partition, partition.topic, records[-1].offset + 1, end)
     _kafka.check_assignment(instance, instance.assignment)
     # Iterating over a consumer polls too: the loop there is the client's own.
-    return batches if kwargs.get("update_offsets") is False else found
+    return batches if kwargs.get("update_offsets") is False else measured
 
 
 def _iter(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

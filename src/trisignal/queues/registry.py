@@ -48,7 +48,7 @@ def instrument_queues(*queues: str, carry_user_ids: bool = False) -> None:
     """Let context cross task queues, and measure them: without code in tasks, by the queues' own hooks and headers.
 
     Call it in the programs that send tasks and in their workers. A task runs in the trace, with the request id and the
-    bound values of whoever sent it, as a workflow of its name; so guards and budgets by a bound key hold for both.
+    bound values of its sender, as a workflow of its name; so guards and budgets by a bound key hold for both.
     Depth, wait, retries and dead letters become metrics. May be called repeatedly.
 
     Kafka's clients, NATS and SQS have loops of the application's own: the body of a loop runs in the context of each

@@ -1,6 +1,6 @@
 """SQS over botocore and aiobotocore, by botocore's own events: the context travels in attributes of messages.
 
-What is redelivered counts as a retry. A queue's dead letters are moved by the service itself, so nothing is seen of it.
+What is redelivered counts as a retry. Dead letters are moved by the service itself, unnoticed by its clients.
 """
 
 from __future__ import annotations
