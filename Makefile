@@ -13,7 +13,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 # What runs the tests: with MEASURE=1 their coverage is recorded.
 RUN = $(if $(MEASURE),coverage run -m,python -m)
 
-.PHONY: help demo serve console test test-all e2e coexistence frameworks coverage measure coverage-report compile lint types docs pictures bench clean
+.PHONY: help demo serve console test test-all e2e coexistence backends frameworks coverage measure coverage-report compile lint types docs pictures bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
@@ -57,6 +57,10 @@ e2e: $(VENV)/.test  ## Real servers: Prometheus, Alertmanager, gunicorn, collect
 coexistence: $(VENV)/.test  ## Frameworks and other instrumentations beside trisignal, each in its own environment
 	@$(BIN)/python scripts/environments.py $(VENV)/environments
 	@TRISIGNAL_ENVIRONMENTS=$(abspath $(VENV)/environments) $(BIN)/python -m pytest -q tests/coexistence
+
+backends: $(VENV)/.test  ## The analyser's contract on ClickHouse and the rest, and the tests of packages that stay out of .venv
+	@$(BIN)/python scripts/environments.py $(VENV)/backends chdb optional
+	@TRISIGNAL_BACKENDS=$(abspath $(VENV)/backends) $(BIN)/python -m pytest -q -n 2 --dist loadgroup -m nightly tests/analysis tests/coexistence/test_optional.py
 
 frameworks: $(VENV)/.test  ## Agent frameworks on a model server of this machine, each in its own environment
 	@$(BIN)/python scripts/frameworks.py $(VENV)/frameworks --check

@@ -134,13 +134,14 @@ def backends(session: nox.Session) -> None:
     """What Phoenix and MLflow make of the spans, and the analyser on ClickHouse; environments of half a gigabyte."""
     session.install("-e", ".", *TEST, "uv")
     folder = Path(session.create_tmp(), "backends").resolve()
-    session.run("python", "scripts/environments.py", str(folder), "phoenix", "mlflow", "chdb")
+    session.run("python", "scripts/environments.py", str(folder), "phoenix", "mlflow", "chdb", "optional")
     session.run(
         "pytest",
         "-m",
         "nightly",
         "tests/e2e",
         "tests/analysis",
+        "tests/coexistence/test_optional.py",
         *session.posargs,
         env={"TRISIGNAL_BACKENDS": str(folder)},
     )

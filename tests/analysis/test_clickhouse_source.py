@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis import backend_servers as servers
+from analysis import clickhouse_engine
 from analysis.test_analyzer import test_cost as test_cost
 from analysis.test_analyzer import test_errors as test_errors
 from analysis.test_analyzer import test_every_order as test_every_order
@@ -33,20 +28,12 @@ from trisignal.errors import SourceError
 from trisignal.store.reader import StoreSource
 
 EVER = Window(0, 4e9)
-TABLE = """CREATE TABLE default.otel_traces (
-    Timestamp DateTime64(9), TraceId String, SpanId String, ParentSpanId String, TraceState String,
-    SpanName LowCardinality(String), SpanKind LowCardinality(String), ServiceName LowCardinality(String),
-    ResourceAttributes Map(LowCardinality(String), String), ScopeName String, ScopeVersion String,
-    SpanAttributes Map(LowCardinality(String), String), Duration UInt64,
-    StatusCode LowCardinality(String), StatusMessage String
-) ENGINE = MergeTree PARTITION BY toDate(Timestamp)
-ORDER BY (ServiceName, SpanName, toDateTime(Timestamp), Timestamp)"""
 
 
 @pytest.fixture(scope="module")
 def calls() -> list[Call]:
-    """Calls as spans show them: a cancelled one is no error."""
-    return [one._replace(outcome="ok") if one.outcome == "cancelled" else one for one in many(2000)]
+    """2,000 calls."""
+    return many(2000)
 
 
 @pytest.fixture(scope="module")
@@ -60,50 +47,14 @@ def rows(tmp_path_factory: pytest.TempPathFactory, calls: list[Call]) -> tuple[S
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, rows: tuple[SpanRow, ...]) -> Iterator[str]:
     """An engine with these spans in the collector's table."""
-    python = Path(os.environ.get("TRISIGNAL_BACKENDS", ""), "chdb", "bin", "python")
-    if not python.is_absolute() or not python.exists():
-        pytest.skip("needs chdb (nox -s backends)")
-    script = Path(__file__).with_name("chdb_server.py")
-    command = [str(python), str(script), str(tmp_path_factory.mktemp("chdb"))]
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as process:
-        assert process.stdout is not None
-        try:
-            port = int(process.stdout.readline())
-            lines = "\n".join(json.dumps(exported(row, number)) for number, row in enumerate(rows))
-            for sql in (TABLE, f"INSERT INTO default.otel_traces FORMAT JSONEachRow {lines}"):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", sql.encode(), timeout=120).close()
-            yield f"clickhouse://127.0.0.1:{port}/default"
-        finally:
-            process.kill()
+    with clickhouse_engine.running(tmp_path_factory.mktemp("chdb"), rows) as place:
+        yield place
 
 
 @pytest.fixture(scope="module")
 def analyzer(place: str) -> TraceAnalyzer:
     """An analyser of the engine."""
     return TraceAnalyzer(place)
-
-
-def exported(row: SpanRow, number: int) -> dict[str, Any]:
-    """A row of the collector's table; older exporters wrote other words for kind and status."""
-    old = number % 2
-    failed = row.outcome == "error"
-    attributes = {
-        key: json.dumps(value) if isinstance(value, (list, tuple)) else str(value)
-        for key, value in servers.sent(row).items()
-    }
-    return {
-        "Timestamp": f"{row.start_unix_s:.9f}",
-        "TraceId": row.trace_id,
-        "SpanId": row.span_id,
-        "ParentSpanId": row.parent_span_id,
-        "SpanName": row.name,
-        "SpanKind": "SPAN_KIND_CLIENT" if old else "Client",
-        "ServiceName": row.service,
-        "SpanAttributes": attributes,
-        "Duration": round(row.duration_s * 1e9),
-        "StatusCode": ("STATUS_CODE_ERROR" if old else "Error") if failed else ("STATUS_CODE_OK" if old else "Unset"),
-    }
 
 
 pytestmark = pytest.mark.nightly

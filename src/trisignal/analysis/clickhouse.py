@@ -52,6 +52,7 @@ class ClickHouseSource(FetchedSource):
         orders=frozenset(("start", "duration", "cost", "tokens", "first_token")),
         scores=False,
         logs=False,
+        savings=False,
         unsampled=False,
         max_rows=20_000,
     )

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from trisignal.analysis import folding
 from trisignal.analysis.answers import Comparison, Contribution, Measure
+from trisignal.analysis.fetched_source import fetched_once
 from trisignal.analysis.query import Order, Query, Subject, Window
 from trisignal.analysis.rows import Rows, Total
 from trisignal.analysis.source import TraceSource
@@ -133,11 +134,16 @@ def compare(source: TraceSource, asked: Question, dimensions: Sequence[str]) -> 
         asked: The windows and the measure.
         dimensions: Where a cause is looked for.
     """
-    comparing = Comparing(source, asked)
+    with fetched_once():
+        return _compared(Comparing(source, asked), dimensions)
+
+
+def _compared(comparing: Comparing, dimensions: Sequence[str]) -> Compared:
+    asked = comparing.asked
     measure = _most_changed(comparing) if asked.measure is None else _refined(comparing, asked.measure)
     before, after = comparing.mean(measure, late=False), comparing.mean(measure, late=True)
     change = after.value - before.value
-    names = tuple(dimensions) + ((PART,) if measure in _PARTS else ())
+    names = tuple(dimensions) + ((PART,) if _has_parts(comparing.source, measure) else ())
     if not before.weight or not after.weight:
         names = ()  # nothing to compare with
     tables = {name: _explain(comparing, measure, name, before, after) for name in names}
@@ -313,6 +319,10 @@ _PARTS: dict[Measure, Callable[[Total], dict[str, float]]] = {
         "reasoning": t.reasoning_tokens,
     },
 }
+
+
+def _has_parts(source: TraceSource, measure: Measure) -> bool:
+    return measure in _PARTS and (measure != "cost" or source.capabilities.savings)
 
 
 def _parts(comparing: Comparing, measure: Measure, *, late: bool) -> dict[str, Mean]:

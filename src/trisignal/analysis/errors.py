@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from trisignal.analysis import folding
 from trisignal.analysis.answers import Coverage, ErrorGroup, Errors
+from trisignal.analysis.fetched_source import fetched_once
 from trisignal.analysis.query import Query, Window
 from trisignal.analysis.rows import Rows, SpanRow, Total
 from trisignal.analysis.source import TraceSource
@@ -23,6 +24,13 @@ def grouped(
     source: TraceSource, query: Query, by: Sequence[str], limit: int, coverage: Callable[..., Coverage]
 ) -> Errors:
     """Failed calls of a query by group, most errors first."""
+    with fetched_once():
+        return _grouped(source, query, by, limit, coverage)
+
+
+def _grouped(
+    source: TraceSource, query: Query, by: Sequence[str], limit: int, coverage: Callable[..., Coverage]
+) -> Errors:
     failed = replace(query, where={**query.where, "outcome": ("error",)})
     rows = folding.totals(source, failed, by, None, False)
     shared = tuple(name for name in by if name not in OF_ERROR)

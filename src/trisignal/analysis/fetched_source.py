@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from math import floor
 
@@ -16,6 +18,18 @@ MOST_SEARCHES = 64
 _SHORTEST_S = 2.0
 """Windows up to this length are not halved."""
 _NOTHING: dict[str, str] = {}
+_UNJUDGED = ("a trace backend holds no evaluations",)
+_fetched: ContextVar[dict[object, Rows[SpanRow]] | None] = ContextVar("trisignal_fetched", default=None)
+
+
+@contextmanager
+def fetched_once() -> Iterator[None]:
+    """The parts of one question that need the same spans share one fetch of them, and see the same moment."""
+    token = _fetched.set({})
+    try:
+        yield
+    finally:
+        _fetched.reset(token)
 
 
 class FetchedSource:
@@ -27,9 +41,16 @@ class FetchedSource:
     """
 
     capabilities = Capabilities(
-        totals=False, orders=frozenset(), scores=False, logs=False, unsampled=False, max_rows=20_000
+        totals=False,
+        orders=frozenset(("start", "duration", "cost", "tokens", "first_token")),
+        scores=False,
+        logs=False,
+        savings=False,
+        unsampled=False,
+        max_rows=20_000,
     )
-    """What a reader of the answers must know: sampled spans only, no scores, no log lines."""
+    """What a reader of the answers must know: sampled spans only, no scores, no log lines. All spans of a window are
+    fetched and sorted here; where they are too many, the answer is partial."""
 
     _longest_s = float("inf")
     """Longest window that the engine searches at once."""
@@ -38,6 +59,17 @@ class FetchedSource:
         raise NotImplementedError
 
     def _fetch(self, query: Query) -> Rows[SpanRow]:
+        fetched = _fetched.get()
+        if fetched is None:
+            return self._fetch_anew(query)
+        # Order, offset and limit are those of what has been fetched.
+        conditions = query.of, frozenset(query.where.items()), query.min_duration_s, query.text
+        key = self, query.window, conditions
+        if key not in fetched:
+            fetched[key] = self._fetch_anew(query)
+        return fetched[key]
+
+    def _fetch_anew(self, query: Query) -> Rows[SpanRow]:
         known: dict[tuple[str, str], SpanRow] = {}
         waiting = _split(query.window, self._longest_s)
         partial = False
@@ -55,6 +87,8 @@ class FetchedSource:
 
     def spans(self, query: Query) -> Rows[SpanRow]:
         """Spans of a query."""
+        if query.order == "quality" or query.max_quality is not None:
+            return Rows((), sampled=True, notes=_UNJUDGED)
         fetched = self._fetch(query)
         rows = [row for row in fetched.items if memory_source.matches(row, query)]
         rows.sort(key=lambda row: (memory_source.rank(row, query), row.start_unix_s), reverse=query.descending)
@@ -71,7 +105,7 @@ class FetchedSource:
 
     def scores(self, query: Query) -> Rows[JudgedSpan]:
         """None: trace backends have no place for scores that arrive later."""
-        return Rows((), sampled=True, notes=("a trace backend holds no evaluations",))
+        return Rows((), sampled=True, notes=_UNJUDGED)
 
     def logs(self, query: Query) -> Rows[LogLine]:
         """None: log lines are elsewhere."""

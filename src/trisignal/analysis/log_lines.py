@@ -11,7 +11,9 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.analysis.memory_source import MemorySource
+from trisignal.analysis.query import DIMENSIONS
 from trisignal.analysis.rows import LogLine, SpanRow
+from trisignal.analysis.source import Capabilities
 from trisignal.errors import SourceError
 
 MOST_LINES = 1_000_000
@@ -25,6 +27,8 @@ _ENTITY_OF = {
     names.INVOKE_WORKFLOW: names.WORKFLOW_NAME,
     names.RETRIEVAL: names.DATA_SOURCE_ID,
 }
+_ABLE = Capabilities(filters=frozenset(DIMENSIONS) - {"stage"}, scores=False, savings=False)
+"""Evaluations, stages and what caches saved are on no line."""
 
 
 def log_source(path: str | os.PathLike[str]) -> MemorySource:
@@ -55,10 +59,10 @@ def log_source(path: str | os.PathLike[str]) -> MemorySource:
                     logs.append(_log(entry))
     except OSError as error:
         raise SourceError(name, f"cannot be read ({error.strerror})") from None
-    notes = ["the log has no stages and no spans of other instrumentations"]
+    notes = ["the log has no stages, no evaluations and no spans of other instrumentations"]
     if skipped:
         notes.append(f"{skipped} lines are no JSON objects")
-    return MemorySource(name, _rooted(spans), (), logs, notes=tuple(notes))
+    return MemorySource(name, _rooted(spans), (), logs, capabilities=_ABLE, notes=tuple(notes))
 
 
 def _lines(file: Any) -> Iterator[str]:

@@ -22,7 +22,7 @@ class MemorySource:
         spans: The spans, with their attributes.
         scores: Their evaluations.
         logs: Log lines of their traces.
-        unsampled: They are all that there were.
+        capabilities: What they can answer: everything when omitted.
         notes: What a reader of answers should know.
     """
 
@@ -33,10 +33,10 @@ class MemorySource:
         scores: Iterable[Score] = (),
         logs: Iterable[LogLine] = (),
         *,
-        unsampled: bool = True,
+        capabilities: Capabilities | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        self.capabilities = Capabilities(unsampled=unsampled)
+        self.capabilities = capabilities or Capabilities()
         self._name = name
         self._notes = notes
         self._spans = tuple(spans)

@@ -28,6 +28,8 @@ class Capabilities:
     """`Query.text` is supported."""
     scores: bool = True
     logs: bool = True
+    savings: bool = True
+    """It knows what tokens that were read from a cache have saved; otherwise ``cache_saved_usd`` is nothing."""
     unsampled: bool = True
     """It holds every call. False: only sampled ones, so counts are lower than the truth."""
     max_rows: int = 100_000
