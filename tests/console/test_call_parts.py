@@ -114,6 +114,7 @@ def browser() -> Iterator[Any]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_has_one_bar_of_all_parts(browser: Any, folder: Path, trace_id: str, scheme: str) -> None:
     """Each part is as wide as its share, in a colour of its own that differs from the panel's, and is named."""
+    axe: Any = pytest.importorskip("axe_playwright_python.sync_playwright")
     with served(folder) as url:
         page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 700})
         page.goto(f"{url}/traces/{trace_id}")
@@ -124,7 +125,9 @@ def test_the_page_has_one_bar_of_all_parts(browser: Any, folder: Path, trace_id:
         behind = page.locator("section.panel").first.evaluate("one => getComputedStyle(one).backgroundColor")
         legend = page.locator(".legend").last.inner_text()
         name = bar.get_attribute("aria-label")
+        problems = axe.Axe().run(page).response["violations"]
         page.close()
+    assert [one["id"] for one in problems if one["impact"] in ("serious", "critical")] == []
     assert widths == pytest.approx([part / 2 for part in PARTS.values()], abs=0.01)
     assert len({*colours, behind}) == len(PARTS) + 1
     assert all(part in legend and part in name for part in PARTS)

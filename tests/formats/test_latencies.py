@@ -139,6 +139,29 @@ def test_metrics_of_vllm_with_the_responses_api() -> None:
     assert times(seen)[serving.QUEUE_S] == 0.0015
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("vendor", ["groq", "cerebras"])
+def test_times_of_vendors_in_openais_form(vendor: str, stream: bool) -> None:
+    """Groq reports them with the tokens, its total without the queue; Cerebras beside them."""
+    times_s = {"queue_time": 0.001, "prompt_time": 0.002, "completion_time": 0.003}
+    usage = CHAT["usage"]
+    more: dict[str, Any] = {"usage": {**usage, **times_s, "total_time": 0.005}}  # type: ignore[dict-item]  # a dict
+    if vendor == "cerebras":
+        more = {"usage": usage, "time_info": {**times_s, "total_time": 0.007, "created": 1_796_000_000}}
+    last = {**CHAT, **more, "object": "chat.completion.chunk", "choices": []}
+    with Loopback() as server, capture() as seen:
+        server.play(
+            Reply(200, {"content-type": "text/event-stream"}, sse(last)) if stream else json_reply({**CHAT, **more})
+        )
+        ask(server.url, stream)
+    found = times(seen)
+    assert found.pop(serving.NETWORK_S) >= 0
+    assert found == {
+        serving.QUEUE_S: 0.001, serving.PREFILL_S: 0.002, serving.DECODE_S: 0.003,
+        serving.TOTAL_S: 0.007 if vendor == "cerebras" else 0.006,
+    }  # fmt: skip
+
+
 def test_parameters_of_triton() -> None:
     """A model behind Triton may name its times as engines do: in seconds, over HTTP and over gRPC."""
     over_http, over_grpc = Draft("request"), Draft("request")

@@ -1,4 +1,4 @@
-"""Times that self-hosted servers return with a reply: how long it waited, and how long each part of the work took."""
+"""Times that servers return with a reply: how long a request waited, and how long each part of the work took."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trisignal.call import Draft
-from trisignal.formats import View
+from trisignal.formats import View, view
 from trisignal.semconv import serving
 from trisignal.semconv.values import number
 
@@ -26,6 +26,12 @@ _VLLM = {
 }
 """vLLM's ``metrics`` (``--enable-per-request-metrics``), in milliseconds; its first token is counted from the moment
 at which the request left the queue."""
+_GROQ = {"queue_time": serving.QUEUE_S, "prompt_time": serving.PREFILL_S, "completion_time": serving.DECODE_S}
+"""Groq's, in seconds among the tokens; their total leaves the queue out."""
+_CEREBRAS = {**_GROQ, "total_time": serving.TOTAL_S}
+"""Cerebras's ``time_info``, in seconds."""
+IN_USAGE, IN_REPLY = frozenset({"queue_time"}), frozenset({"time_info"})
+"""Keys that tell that these are there."""
 HEADERS = {
     b"x-queue-time": serving.QUEUE_S,
     b"x-inference-time": serving.INFERENCE_S,
@@ -51,6 +57,15 @@ def read_reply(draft: Draft, reply: View) -> None:
         given = reply.get(name)
         if isinstance(given, Mapping):
             _read(draft, given, table, 1e-3)
+
+
+def read_seconds(draft: Draft, reply: View, counts: View) -> None:
+    """Times that vendors in OpenAI's form report: Groq's beside the tokens, Cerebras's ``time_info``."""
+    reported = reply.get("time_info")
+    if reported is not None:
+        _read(draft, view(reported), _CEREBRAS, 1.0)
+    elif counts.get("queue_time") is not None:
+        _read(draft, counts, _GROQ, 1.0)
 
 
 def read_parameters(draft: Draft, parameters: Any) -> None:
@@ -84,12 +99,13 @@ def read_headers(draft: Draft, headers: Mapping[bytes, bytes]) -> None:
     _read(draft, given, {name.decode("latin-1"): field for name, field in HEADERS.items()}, 1e-3)
 
 
-def note(draft: Draft, times_s: Mapping[str, Any]) -> None:
+def note(draft: Draft, times_s: Mapping[str, Any], *, summed: bool = True) -> None:
     """Put times on a call, and on a client's also their sum unless the server has reported a total.
 
     Args:
         draft: The call.
         times_s: Seconds by attribute; what is no number from 0 to a day is left out.
+        summed: False: there is no network between the call and what did the work.
     """
     fields = draft.fields
     noted = False
@@ -98,7 +114,7 @@ def note(draft: Draft, times_s: Mapping[str, Any]) -> None:
         if plain is not None and not isinstance(plain, bool) and 0 <= plain < _MOST_S:
             fields[field] = round(float(plain), 6)
             noted = True
-    if noted and serving.TOTAL_S not in times_s and draft.role == "client":
+    if noted and summed and serving.TOTAL_S not in times_s and draft.role == "client":
         parts: tuple[str, ...] = (serving.LOAD_S, serving.QUEUE_S, serving.PREFILL_S, serving.DECODE_S)
         if serving.PREFILL_S not in fields and serving.DECODE_S not in fields:
             parts = (serving.LOAD_S, serving.QUEUE_S, serving.INFERENCE_S)

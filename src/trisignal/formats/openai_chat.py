@@ -262,12 +262,12 @@ def _first_message(reply: View) -> View:
     return {}
 
 
-_NOTED_IN_USAGE = bills.IN_USAGE | server_tools.IN_USAGE
-_NOTED_IN_REPLY = bills.IN_REPLY | {"usage_breakdown"}
+_NOTED_IN_USAGE = bills.IN_USAGE | server_tools.IN_USAGE | latencies.IN_USAGE
+_NOTED_IN_REPLY = bills.IN_REPLY | latencies.IN_REPLY | {"usage_breakdown"}
 
 
 def _note(draft: Draft, reply: View, counts: View, message: View) -> None:
-    """What a reply says of money and of tools that the provider ran, beside its tokens."""
+    """What a reply says of money, of times and of tools that the provider ran, beside its tokens."""
     if (
         reply.__class__ is dict
         and counts.__class__ is dict
@@ -277,6 +277,7 @@ def _note(draft: Draft, reply: View, counts: View, message: View) -> None:
     ):
         return  # nearly all replies
     bills.read(draft, reply)
+    latencies.read_seconds(draft, reply, counts)
     tools = server_tools.of_usage(counts)
     if tools:
         server_tools.note(draft, tools)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import trisignal
+from trisignal.semconv import serving
 from trisignal.testing import Seen, capture
 
 
@@ -104,11 +105,14 @@ class LLM:
     """vLLM's model."""
 
     model_config = SimpleNamespace(model="Qwen/Qwen3-0.6B")
+    metrics: Any = None
 
     def generate(self, prompts: Any, sampling_params: Any = None) -> Any:
         """Completions of all prompts."""
         completion = SimpleNamespace(token_ids=[1, 2, 3], finish_reason="stop")
-        output = SimpleNamespace(prompt_token_ids=[1] * 10, num_cached_tokens=4, outputs=[completion])
+        output = SimpleNamespace(
+            prompt_token_ids=[1] * 10, num_cached_tokens=4, outputs=[completion], metrics=self.metrics
+        )  # fmt: skip
         return [output for _ in prompts]
 
     def chat(self, messages: Any, sampling_params: Any = None) -> Any:
@@ -197,3 +201,29 @@ def test_vllm(seen: Seen) -> None:
     assert tokens == [20, 6, 8]
     assert second["gen_ai.operation.name"] == "chat"
     assert seen.value("llm_requests_total") == 2
+
+
+V0 = SimpleNamespace(time_in_queue=0.25, first_scheduled_time=100.5, first_token_time=101.0, last_token_time=103.0)
+V1 = SimpleNamespace(
+    arrival_time=1.8e9, queued_ts=50.0, scheduled_ts=50.25, first_token_ts=50.75, last_token_ts=52.75
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("metrics", [V0, V1], ids=["V0", "V1"])
+def test_times_of_vllm_in_process(seen: Seen, monkeypatch: pytest.MonkeyPatch, metrics: Any) -> None:
+    """Of a single prompt they are the call's, without a network; prompts that run together have none of their own."""
+    monkeypatch.setattr(LLM, "metrics", metrics)
+    LLM().generate(["a"])
+    LLM().generate(["a", "b"])
+    alone, together = ({**call.closing} for call in seen.calls)
+    assert {name: alone.get(name) for name in serving.SERVING_ATTRIBUTES if name in alone} == {
+        serving.QUEUE_S: 0.25, serving.PREFILL_S: 0.5, serving.DECODE_S: 2.0,
+    }  # fmt: skip
+    assert not serving.SERVING_ATTRIBUTES.keys() & together.keys()
+
+
+def test_times_that_vllm_has_not_got_are_none(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that was aborted before its first token has no prefill and no decode."""
+    monkeypatch.setattr(LLM, "metrics", SimpleNamespace(queued_ts=50.0, scheduled_ts=50.25, first_token_ts=0.0))
+    LLM().generate(["a"])
+    assert serving.SERVING_ATTRIBUTES.keys() & seen.calls[0].closing.keys() == {serving.QUEUE_S}
