@@ -134,9 +134,10 @@ def called(seen: Seen, role: str) -> Any:
 @pytest.mark.parametrize("stream", [False, True])
 def test_queue_and_batch_are_on_the_servers_span_and_in_metrics(stream: bool) -> None:
     """Times to the first token and per token of a whole reply are the engine's own, those of a stream are measured."""
-    with serving_at() as url, capture(provider_hosts={"127.0.0.1": "acme"}) as seen:
-        trisignal.instrument("openai")
-        ask(url, stream)
+    with capture(provider_hosts={"127.0.0.1": "acme"}) as seen:
+        with serving_at() as url:  # its end is that of its requests, too: a client may have read all before
+            trisignal.instrument("openai")
+            ask(url, stream)
         of_server = called(seen, "server")
         facts = of_server.closing
         assert facts[serving.QUEUE_S] >= QUEUE * 0.9
@@ -159,13 +160,14 @@ def test_queue_and_batch_are_on_the_servers_span_and_in_metrics(stream: bool) ->
 
 def test_requests_that_come_together_are_one_batch() -> None:
     """Each of them reports the size of the batch, so that the mean of the metric is weighted by requests."""
-    with serving_at() as url, capture(provider_hosts={"127.0.0.1": "acme"}) as seen:
-        trisignal.instrument("openai")
-        callers = [threading.Thread(target=ask, args=(url,)) for _ in range(6)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join(60)
+    with capture(provider_hosts={"127.0.0.1": "acme"}) as seen:
+        with serving_at() as url:
+            trisignal.instrument("openai")
+            callers = [threading.Thread(target=ask, args=(url,)) for _ in range(6)]
+            for caller in callers:
+                caller.start()
+            for caller in callers:
+                caller.join(60)
         sizes = [call.closing[serving.BATCH_SIZE] for call in seen.calls if call.role == "server"]
     assert len(sizes) == 6
     assert all(1 <= size <= 6 for size in sizes)
@@ -174,16 +176,14 @@ def test_requests_that_come_together_are_one_batch() -> None:
 
 def test_client_and_server_are_one_trace_whose_parts_add_up(tmp_path: Path) -> None:
     """The call's parts are the server's queue, prefill and decode, what else it did, and the network around it."""
-    with serving_at() as url:
-        telemetry = trisignal.setup(
-            store=str(tmp_path / "store"), provider_hosts={"127.0.0.1": "acme"}, set_global=False
-        )
-        try:
+    telemetry = trisignal.setup(store=str(tmp_path / "store"), provider_hosts={"127.0.0.1": "acme"}, set_global=False)
+    try:
+        with serving_at() as url:
             trisignal.instrument("openai")
             ask(url)
-            assert telemetry.force_flush(60)
-        finally:
-            telemetry.shutdown()
+        assert telemetry.force_flush(60)
+    finally:
+        telemetry.shutdown()
     with TraceAnalyzer(tmp_path / "store") as analyzer:
         [row] = analyzer.spans(since="1h", of="requests").rows[-1:]
         [root] = analyzer.trace(row.trace_id).roots

@@ -111,6 +111,7 @@ def browser() -> Iterator[Any]:
         running.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_has_one_bar_of_all_parts(browser: Any, folder: Path, trace_id: str, scheme: str) -> None:
     """Each part is as wide as its share, in a colour of its own that differs from the panel's, and is named."""
