@@ -175,7 +175,9 @@ def _time_axis(axes: Axes, window: Window) -> None:
     axes.set_xlim(window.start, window.end)
     step = max(60, round((window.end - window.start) / 4 / 60) * 60)
     first = -(-window.start // step) * step
-    marks = [first + step * number for number in range(int((window.end - first) // step) + 1)]
+    edge = (window.end - window.start) / 20  # a mark there would lie on those of the other axis
+    marks = [first + step * number for number in range(int((window.end - edge - first) // step) + 1)]
+    marks = [mark for mark in marks if mark > window.start + edge]
     axes.set_xticks(marks, [time.strftime("%H:%M", time.gmtime(mark)) for mark in marks])
     axes.tick_params(length=0, labelsize=7, colors=FAINT)
 
