@@ -131,10 +131,11 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def backends(session: nox.Session) -> None:
-    """What Phoenix and MLflow make of the spans, and the analyser on ClickHouse; environments of half a gigabyte."""
+    """What Phoenix and MLflow make of the spans, the analyser on ClickHouse, models in the process; gigabytes each."""
     session.install("-e", ".", *TEST, "uv")
     folder = Path(session.create_tmp(), "backends").resolve()
-    session.run("python", "scripts/environments.py", str(folder), "phoenix", "mlflow", "chdb", "optional")
+    names = ("phoenix", "mlflow", "chdb", "optional", "local_models")
+    session.run("python", "scripts/environments.py", str(folder), *names)
     session.run(
         "pytest",
         "-m",
@@ -145,6 +146,13 @@ def backends(session: nox.Session) -> None:
         *session.posargs,
         env={"TRISIGNAL_BACKENDS": str(folder)},
     )
+    models = [
+        str(folder / "local_models" / "bin" / "python"),
+        "-m",
+        "pytest",
+        "tests/clients/methods/test_real_models.py",
+    ]
+    session.run(*models, env={"HF_HUB_OFFLINE": "1"}, external=True)
 
 
 @nox.session(python="3.11")
@@ -205,7 +213,7 @@ def prices(session: nox.Session) -> None:
     """Make the shipped price table and its report anew, from the newest genai-prices and litellm."""
     session.install("-e", ".", "genai-prices")
     session.install("--no-deps", "litellm")  # only its price map is read, as a file
-    session.run("python", "scripts/build_prices.py")
+    session.run("python", "scripts/build_prices.py", *session.posargs)
 
 
 @nox.session

@@ -39,6 +39,10 @@ OPTIONAL = {
 """What the tests of optional packages need, made only when it is named; spaCy's own models are on no index."""
 BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"], "chdb": ["chdb"]}
 """Servers to send to, made only when they are named; trisignal is not installed beside them."""
+LARGE = {
+    "local_models": ["torch", "transformers", "sentence-transformers", *("pytest", "pytest-timeout", "hypothesis")],
+}
+"""Models in this process: five gigabytes, made only when they are named."""
 _CLIENTS = ["openai", "anthropic"]
 BESIDE = {
     "logfire": [*_CLIENTS, "logfire"],
@@ -75,7 +79,7 @@ def make(folder: Path, name: str) -> str:
 
     Args:
         folder: Where the environments are.
-        name: Key of `PACKAGES`, `OPTIONAL`, `BESIDE` or `BACKENDS`.
+        name: Key of `PACKAGES`, `OPTIONAL`, `LARGE`, `BESIDE` or `BACKENDS`.
 
     Returns:
         The name.
@@ -87,7 +91,7 @@ def make(folder: Path, name: str) -> str:
     uv = [sys.executable, "-m", "uv"]
     if not python.exists():
         subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(folder / name)], check=True)
-    beside = OPTIONAL.get(name) or BESIDE.get(name) or PACKAGES.get(name, [])
+    beside = OPTIONAL.get(name) or LARGE.get(name) or BESIDE.get(name) or PACKAGES.get(name, [])
     wanted = BACKENDS.get(name) or ["--editable", str(ROOT), *beside]
     subprocess.run([*uv, "pip", "install", "--quiet", "--upgrade", "--python", str(python), *wanted], check=True)
     return name

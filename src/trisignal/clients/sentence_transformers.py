@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients.sdks.methods import Methods, SdkMethod
+from trisignal.clients.sdks.methods import Methods, SdkMethod, without_folder
 from trisignal.formats import count, text
 
 
@@ -22,7 +22,7 @@ def model_of(model: Any) -> str:
 
 
 def _ask(draft: Draft, given: Mapping[str, Any]) -> None:
-    draft.request_model = draft.response_model = model_of(given["self"])
+    draft.request_model = draft.response_model = without_folder(model_of(given["self"]))
     dimensions = count(given.get("truncate_dim"))
     if dimensions:
         draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = dimensions

@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients.sdks.methods import Methods, SdkMethod
+from trisignal.clients.sdks.methods import Methods, SdkMethod, without_folder
 from trisignal.formats import listed, text
 
 _OPERATIONS = {
@@ -35,7 +35,7 @@ def _ask(draft: Draft, given: Mapping[str, Any]) -> None:
     model = getattr(pipeline, "model", None)
     config = getattr(model, "config", None)
     name = text(getattr(model, "name_or_path", None)) or text(getattr(config, "_name_or_path", None))
-    draft.request_model = draft.response_model = name
+    draft.request_model = draft.response_model = without_folder(name)
     operation = _OPERATIONS.get(text(getattr(pipeline, "task", None)), "request")
     draft.operation = names.CHAT if operation == names.TEXT_COMPLETION and _is_chat(given.get("inputs")) else operation
 

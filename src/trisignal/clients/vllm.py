@@ -7,7 +7,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft, Usage
-from trisignal.clients.sdks.methods import Methods, SdkMethod
+from trisignal.clients.sdks.methods import Methods, SdkMethod, without_folder
 from trisignal.formats import count, latencies, listed, text
 from trisignal.semconv import serving
 from trisignal.semconv.values import number
@@ -16,7 +16,7 @@ from trisignal.semconv.values import number
 def _ask(draft: Draft, given: Mapping[str, Any]) -> None:
     llm = given["self"]
     config = getattr(llm, "model_config", None) or getattr(getattr(llm, "llm_engine", None), "model_config", None)
-    draft.request_model = draft.response_model = text(getattr(config, "model", None))
+    draft.request_model = draft.response_model = without_folder(text(getattr(config, "model", None)))
 
 
 def _answer(draft: Draft, result: Any) -> None:

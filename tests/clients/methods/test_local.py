@@ -1,4 +1,7 @@
-"""Models in this process: their packages are too large for a test, so stand-ins have their classes and signatures."""
+"""Models in this process: their packages are too large for a test, so stand-ins have their classes and signatures.
+
+Where transformers and sentence-transformers are installed, `test_real_models` runs tiny models with them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 import trisignal
+from trisignal.clients.sdks.methods import without_folder
 from trisignal.semconv import serving
 from trisignal.testing import Seen, capture
 
@@ -227,3 +231,22 @@ def test_times_that_vllm_has_not_got_are_none(seen: Seen, monkeypatch: pytest.Mo
     monkeypatch.setattr(LLM, "metrics", SimpleNamespace(queued_ts=50.0, scheduled_ts=50.25, first_token_ts=0.0))
     LLM().generate(["a"])
     assert serving.SERVING_ATTRIBUTES.keys() & seen.calls[0].closing.keys() == {serving.QUEUE_S}
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B"),
+        ("gpt2", "gpt2"),
+        ("", ""),
+        ("/home/anna/models/tiny", "tiny"),
+        ("/home/anna/models/tiny/", "tiny"),
+        ("./tiny", "tiny"),
+        ("~/models/tiny.gguf", "tiny.gguf"),
+        ("models/anna/tiny", "tiny"),
+        ("C:\\models\\tiny", "tiny"),
+    ],
+)
+def test_names_of_models_have_no_folder(given: str, shown: str) -> None:
+    """A name of the Hub stays; a path says where the file lies on this machine, and its last part is enough."""
+    assert without_folder(given) == shown

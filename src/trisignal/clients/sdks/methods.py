@@ -27,6 +27,18 @@ from trisignal.formats.plain import PLAIN
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 
+def without_folder(model: str) -> str:
+    """The name of a model that was loaded by it; where that is a path of this machine, its last part alone.
+
+    Args:
+        model: A name as the Hub has it (``owner/name``), or a path: absolute, with a dot or a tilde before it, or of
+            more than two parts.
+    """
+    parts = model.replace("\\", "/").rstrip("/").split("/")
+    local = model.startswith(("/", ".", "~", "\\")) or model[1:2] == ":" or len(parts) > 2
+    return parts[-1] if local else model
+
+
 def _nothing(draft: Draft, given: Any) -> None:
     """There is nothing to read."""
 
