@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -131,6 +132,36 @@ def test_confluent_kafka(broker: str, topic: str, seen: Seen) -> None:
     check(seen, topic, waits=2)
     trisignal.uninstrument_queues()
     assert kafka.Producer is original
+
+
+async def test_confluent_kafka_asynchronously(broker: str, topic: str, seen: Seen) -> None:
+    """Its consumer polls on another thread: the context is current in the task that waits, and not left over there."""
+    aio: Any = pytest.importorskip("confluent_kafka.aio")
+    kafka: Any = pytest.importorskip("confluent_kafka")
+    trisignal.instrument_queues("confluent-kafka")
+    producer = kafka.Producer({"bootstrap.servers": broker})
+    with trisignal.context(request_id="order-7"), trisignal.workflow("send"):
+        producer.produce(topic, b"where?", partition=0)
+        assert producer.flush(60) == 0
+    with ThreadPoolExecutor(1) as pool:
+        settings = {"bootstrap.servers": broker, "group.id": topic, "auto.offset.reset": "earliest"}
+        consumer = aio.AIOConsumer(settings, executor=pool)
+        await consumer.assign([kafka.TopicPartition(topic, 0, 0)])
+        message = None
+        while message is None:
+            message = await consumer.poll(1.0)
+        assert answer() == "order-7"
+        assert pool.submit(trisignal.request_id).result() is None
+        await consumer.close()
+        assert await consumer_is_over(consumer)
+    check(seen, topic, waits=1)
+
+
+async def consumer_is_over(consumer: Any) -> bool:
+    """A poll after the end leaves the context of the last message."""
+    with pytest.raises(RuntimeError):
+        await consumer.poll(0)
+    return trisignal.request_id() is None
 
 
 def test_one_message_inside_a_request(broker: str, topic: str, seen: Seen) -> None:
