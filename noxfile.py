@@ -157,10 +157,17 @@ def backends(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def frameworks(session: nox.Session) -> None:
-    """Agent frameworks on a model server of this machine, each in an environment of its own; fails on new faults."""
-    session.install("-e", ".", *TEST, "uv")
+    """Agent frameworks on a model server of this machine, each in an environment of its own; fails on new faults.
+
+    Then what Phoenix and MLflow add up of their spans.
+    """
+    session.install("-e", ".", *TEST, *nox.project.dependency_groups(PROJECT, "e2e"), "uv")
     folder = Path(session.create_tmp(), "frameworks").resolve()
     session.run("python", "scripts/frameworks.py", str(folder), "--check", *session.posargs)
+    backends = folder.with_name("backends")
+    session.run("python", "scripts/environments.py", str(backends), "phoenix", "mlflow")
+    where = {"TRISIGNAL_BACKENDS": str(backends), "TRISIGNAL_FRAMEWORKS": str(folder)}
+    session.run("pytest", "-m", "nightly", "-k", "adds_up", "tests/e2e/test_backends.py", env=where)
 
 
 @nox.session

@@ -40,7 +40,10 @@ OPTIONAL = {
 BACKENDS = {"phoenix": ["arize-phoenix"], "mlflow": ["mlflow"], "chdb": ["chdb"]}
 """Servers to send to, made only when they are named; trisignal is not installed beside them."""
 LARGE = {
-    "local_models": ["torch", "transformers", "sentence-transformers", *("pytest", "pytest-timeout", "hypothesis")],
+    "local_models": [
+        *("torch", "transformers", "sentence-transformers"),
+        *("pytest", "pytest-asyncio", "pytest-timeout", "hypothesis"),
+    ],
 }
 """Models in this process: five gigabytes, made only when they are named."""
 _CLIENTS = ["openai", "anthropic"]
