@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,37 @@ def test_voyage_reranks(seen: Seen, server: Loopback) -> None:
     assert seen.value("llm_requests_total", gen_ai_operation_name="rerank", llm_outcome="ok") == 1
     assert seen.value("llm_errors_total", gen_ai_operation_name="rerank", llm_error_kind="auth") == 1
     assert seen.value("gen_ai_client_token_usage_sum") == 30
+
+
+# --- Jina, which has no client --------------------------------------------------------
+
+SHOWN = Path(__file__).parents[3] / "docs" / "how-to" / "other-clients.md"
+
+
+def test_jina_by_http(seen: Seen, server: Loopback) -> None:
+    """The code that the documentation shows counts embeddings and ranks, with their tokens and the rank's cost."""
+    pytest.importorskip("httpx")
+    [code] = [block for block in SHOWN.read_text("utf-8").split("```python\n") if "api.jina.ai" in block]
+    program: dict[str, Any] = {}
+    exec(code.partition("```")[0].replace("https://api.jina.ai", server.url), program)
+    usage = {"total_tokens": 1000, "prompt_tokens": 1000}
+    vectors = [{"object": "embedding", "index": 0, "embedding": [0.25, 0.5]}]
+    ranks = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.1}]
+    server.play(
+        json_reply({"model": "jina-embeddings-v3", "object": "list", "usage": usage, "data": vectors}),
+        json_reply({"model": "jina-reranker-v3.5", "object": "list", "usage": usage, "results": ranks}),
+        json_reply({"detail": "slow down"}, status=429),
+    )
+    assert program["embed"](["?"]) == [[0.25, 0.5]]
+    assert program["rank"]("?", ["a", "b"]) == [1, 0]
+    with pytest.raises(Exception, match="429"):
+        program["rank"]("?", ["a"])
+    embedded, ranked, refused = (dict(span.attributes or {}) for span in seen.spans)
+    assert embedded["gen_ai.usage.input_tokens"] == ranked["gen_ai.usage.input_tokens"] == 1000
+    assert embedded["gen_ai.embeddings.dimension.count"] == 2
+    assert ranked["gen_ai.usage.cost"] == pytest.approx(1000 * 0.05 / 1e6)
+    assert (refused["error.type"], refused["gen_ai.provider.name"]) == ("httpx.HTTPStatusError", "jina")
+    assert seen.value("llm_errors_total", llm_error_kind="rate_limit") == 1
 
 
 # --- speech ---------------------------------------------------------------------------
