@@ -8,7 +8,10 @@ import logging
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -202,6 +205,45 @@ def test_long_lines_of_processes_do_not_mix(tmp_path: Path) -> None:
     lines = (tmp_path / "calls.log").read_text().splitlines()
     assert sorted(set(lines)) == ["a" * 30_000, "b" * 30_000]
     assert len(lines) == 100
+
+
+PROGRAM = """
+import os, signal, sys, trisignal
+trisignal.setup(logs=sys.argv[1])
+
+def calls(name, count):
+    for _ in range(count):
+        with trisignal.llm(provider="p", model=name):
+            pass
+
+calls("before", 40)
+{end}
+"""
+ENDS = {
+    "killed": "os.kill(os.getpid(), signal.SIGKILL)",
+    "terminated": "os.kill(os.getpid(), signal.SIGTERM)",
+    "unhandled exception": "raise RuntimeError('nobody handles this')",
+    "forked": """
+child = os.fork()
+calls("after", 20)
+if not child:
+    os._exit(0)
+os.waitpid(child, 0)
+os._exit(0)
+""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_line_is_in_the_file_when_its_call_has_returned(end: str, tmp_path: Path) -> None:
+    """However the process ends, no line of a call is lost or written twice: nothing of it waits in the process."""
+    path = tmp_path / "calls.log"
+    program = PROGRAM.format(end=ENDS[end])
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    models = Counter(json.loads(line)["gen_ai.request.model"] for line in path.read_text().splitlines())
+    assert models == ({"before": 40, "after": 40} if end == "forked" else {"before": 40}), done.stderr
 
 
 def test_an_error_has_a_name_where_the_system_gives_none(

@@ -65,8 +65,8 @@ class LightSpan(Span):
     """A recording span; what others set on it is kept like what we set."""
 
     __slots__ = (
-        "_attributes", "_context", "_end_ns", "_events", "_foreign", "_kind", "_links", "_name", "_parent", "_start_ns",
-        "_status", "_tracer",
+        "_attributes", "_context", "_end_ns", "_events", "_foreign", "_is_lent", "_kind", "_links", "_name", "_parent",
+        "_start_ns", "_status", "_tracer",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +76,7 @@ class LightSpan(Span):
         context: SpanContext,
         parent: SpanContext | None,
         kind: SpanKind,
-        attributes: dict[str, Any],
+        attributes: Mapping[str, Any],
         start_ns: int,
     ) -> None:
         self._tracer = tracer
@@ -84,11 +84,13 @@ class LightSpan(Span):
         self._context = context
         self._parent = parent
         self._kind = kind
-        self._attributes = attributes
+        self._attributes: Any = attributes
+        self._is_lent = True
+        """The attributes are somebody's who may still read them: they are copied before they change."""
         self._start_ns = start_ns
         self._end_ns: int | None = None
-        self._events: list[Event] = []
-        self._links: list[Link] = []
+        self._events: Sequence[Event] = ()
+        self._links: Sequence[Link] = ()
         self._foreign = False
         """Another library wrote to the span: what it holds is not known to be redacted."""
         self._status = _UNSET
@@ -132,8 +134,11 @@ class LightSpan(Span):
             failure: Description of its error status; None: there is none.
             end_ns: End of the call, as Unix time.
         """
-        self._attributes.update(attributes)
-        if content:
+        if self._is_lent:
+            self._is_lent = False
+            self._attributes = {**self._attributes, **attributes, **content}
+        else:
+            self._attributes.update(attributes)
             self._attributes.update(content)
         if self._end_ns is not None:
             return
@@ -165,9 +170,12 @@ class LightSpan(Span):
     def set_attribute(self, key: str, value: Any) -> None:
         """Add an attribute from anywhere: checked, and dropped when there are too many."""
         self._foreign = True
-        kept = self._attributes
         if self._end_ns is not None or not isinstance(key, str) or not key:
             return
+        if self._is_lent:
+            self._is_lent = False
+            self._attributes = dict(self._attributes)
+        kept = self._attributes
         key = text_of(key)
         if len(kept) < _LIMIT or key in kept:
             kept[key] = _valid(value)
@@ -181,13 +189,13 @@ class LightSpan(Span):
         """Add an event."""
         self._foreign = True
         if self._end_ns is None and len(self._events) < _LIMIT:
-            self._events.append(Event(text_of(name), _checked(attributes), timestamp))
+            self._events = (*self._events, Event(text_of(name), _checked(attributes), timestamp))
 
     def add_link(self, context: SpanContext, attributes: Mapping[str, Any] | None = None) -> None:
         """Add a link to another span."""
         self._foreign = True
         if self._end_ns is None and context.is_valid and len(self._links) < _LIMIT:
-            self._links.append(Link(context, _checked(attributes)))
+            self._links = (*self._links, Link(context, _checked(attributes)))
 
     def record_exception(
         self,
@@ -314,7 +322,7 @@ class LightTracer:
                 ids: SpanContext = tuple.__new__(SpanContext, parts)
             else:
                 ids = SpanContext(trace_id, span_id, False, TraceFlags(flags))
-            kept = dict(attributes or {})
+            kept = attributes or {}
             foreign = False
         else:
             verdict: Any = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, links)
@@ -323,13 +331,13 @@ class LightTracer:
             ids = SpanContext(trace_id, span_id, False, TraceFlags(flags), verdict.trace_state)
             if not verdict.decision.is_recording():
                 return UnrecordedSpan(ids, parent)
-            kept = dict(verdict.attributes or {})
+            kept = verdict.attributes or {}
             foreign = kept != attributes
         span = LightSpan(self, name, ids, parent, kind, kept, start_time)
         # A sampler may add attributes of its own; these have not been through policy.
         span._foreign = foreign
         if links:
-            span._links.extend(links)
+            span._links = tuple(links)
         known = getattr(sdk.span_processor, "_span_processors", None)
         for processor in (self._listeners if known is self._known else self.listeners())[0]:
             processor.on_start(span, parent_context=context)  # type: ignore[arg-type]  # reads and writes as one
