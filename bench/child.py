@@ -147,7 +147,7 @@ class Child:
         with_content = self._contender in contenders.WITH_CONTENT
         for command in contenders.OF_CONTENT if with_content else SIZES:
             self.run(command)
-        self._sink.flush()
+            self._sink.flush()  # the last span of an export says what is on spans
         gc.collect()
         # Collections of what imports have made would fall into rounds at random.
         gc.freeze()
