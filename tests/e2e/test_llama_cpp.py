@@ -14,7 +14,7 @@ from e2e.servers import Server, clean_environ, free_port, get
 
 import trisignal
 from trisignal import TraceAnalyzer
-from trisignal.operate.dashboards import Selection, server_side
+from trisignal.operate.dashboards import Selection, infrastructure
 from trisignal.operate.doctor import engines
 from trisignal.operate.objectives import RulesPlan
 from trisignal.semconv import serving
@@ -90,7 +90,7 @@ def test_its_page_is_known_and_has_what_dashboards_ask_for(address: str) -> None
     assert [one.said for one in found if one.level == "ok"] == [f"http://{address}/metrics is a page of llama.cpp"]
     assert {one.level for one in found} == {"ok", "info"}
     page = get(f"http://{address}/metrics")
-    panels = server_side.panels(Selection(RulesPlan()))
+    panels = infrastructure.page(Selection(RulesPlan())).panels
     asked = {name for panel in panels for one in panel.queries for name in re.findall(r"llamacpp\[:_\]\w+", one.expr)}
-    assert len(asked) == 3
+    assert len(asked) == 4
     assert all(re.search(rf"^{name} ", page, re.MULTILINE) for name in asked)

@@ -51,7 +51,8 @@ SGLANG_TIMES = {
     for name in ("time_to_first_token", "e2e_request_latency")
 }
 LLAMA_CPP = {name: counter(f"llamacpp:{name}_seconds", ()) for name in ("prompt", "tokens_predicted")}
-LLAMA_DEFERRED = gauge("llamacpp:requests_deferred", ())
+LLAMA_SLOTS = {name: gauge(f"llamacpp:requests_{name}", ()) for name in ("processing", "deferred")}
+SGLANG = {name: gauge(f"sglang:num_{name}_reqs", ("model_name", "tp_rank")) for name in ("running", "queue")}
 TGI = {name: gauge(f"tgi_{name}", ()) for name in ("queue_size", "batch_current_size")}
 TGI_TIMES = {name: histogram(f"tgi_request_{name}_duration", ()) for name in ("queue", "inference")}
 TRITON = {
@@ -92,7 +93,10 @@ def tick(seconds: float) -> None:
         times.labels("qwen3-32b", "0").observe(USUAL_S[name] * busy * CHANCE.lognormvariate(0, 0.5))
     LLAMA_CPP["prompt"].inc(0.1 * busy)
     LLAMA_CPP["tokens_predicted"].inc(0.3 * busy)
-    LLAMA_DEFERRED.set(round(2 * busy))
+    for name, most in (("processing", 4), ("deferred", 2)):
+        LLAMA_SLOTS[name].set(round(most * busy))
+    for name, most in (("running", 16), ("queue", 5)):
+        SGLANG[name].labels("qwen3-32b", "0").set(round(most * busy))
     TGI["queue_size"].set(round(4 * busy))
     TGI["batch_current_size"].set(round(8 * busy))
     for name, usual_s in (("queue", 0.08), ("inference", 0.9)):

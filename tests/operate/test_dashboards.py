@@ -45,6 +45,7 @@ FOREIGN = {
       for family in ("time_to_first_token", "e2e_request_latency")),
     *(f"tgi_request_{family}_duration_{part}" for part in ("sum", "count") for family in ("queue", "inference")),
     "llamacpp[:_]prompt_seconds_total", "llamacpp[:_]tokens_predicted_seconds_total", "llamacpp[:_]requests_deferred",
+    "llamacpp[:_]requests_processing", "sglang[:_]num_running_reqs", "sglang[:_]num_queue_reqs",
     "nv_inference_compute_infer_duration_us",
     "nv_inference_pending_request_count", "nv_inference_queue_duration_us", "nv_inference_request_success",
     "container_cpu_usage_seconds_total", "container_memory_working_set_bytes",

@@ -60,11 +60,11 @@ def test_names_that_join_are_fine() -> None:
 
 def test_names_that_do_not_join_are_named_with_the_remedy() -> None:
     """The model that is meant is found though it is written differently."""
-    told = said(look(VLLM, application("qwen3-8b", "gpt-4o")), "warning")
-    assert "Qwen/Qwen3-8B is asked for as qwen3-8b" in told
-    assert "set --served-model-name of vLLM to qwen3-8b" in told
-    told = said(look(VLLM, application("llama-3")), "warning")
-    assert "it asks for llama-3" in told
+    warned = said(look(VLLM, application("qwen3-8b", "gpt-4o")), "warning")
+    assert "Qwen/Qwen3-8B is asked for as qwen3-8b" in warned
+    assert "set --served-model-name of vLLM to qwen3-8b" in warned
+    warned = said(look(VLLM, application("llama-3")), "warning")
+    assert "it asks for llama-3" in warned
     assert "no model yet" in said(look(VLLM, application()), "warning")
 
 
@@ -82,9 +82,9 @@ def test_without_the_applications_page_names_are_not_compared() -> None:
 def test_missing_queues_are_a_warning(gone: str, name: str) -> None:
     """What does not say how much waits, or how long, is named."""
     text = "\n".join(line for line in VLLM.splitlines() if gone not in line) + "\n"
-    told = said(look(text), "warning")
-    assert f"{name} is absent" in told
-    assert "--disable-log-stats" in told
+    warned = said(look(text), "warning")
+    assert f"{name} is absent" in warned
+    assert "--disable-log-stats" in warned
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_missing_queues_are_a_warning(gone: str, name: str) -> None:
     ],
 )  # fmt: skip
 def test_other_pages(text: str, more: dict[str, Any], level: str, words: str) -> None:
-    """Each engine is known by its metrics, and whatever else answers is told with what to do."""
+    """Each engine is known by its metrics, and for whatever else answers it is said what to do."""
     found = look(text, **more)
     assert words in said(found, level)
     assert all(one.do for one in found if one.level in ("warning", "error"))

@@ -30,8 +30,7 @@ def _answer(draft: Draft, result: Any) -> None:
             given += len(getattr(completion, "token_ids", None) or ())
             reasons.append(text(getattr(completion, "finish_reason", None)))
     if outputs:
-        made = None if draft.operation == names.EMBEDDINGS else given
-        draft.usage = Usage(taken, made, cached or None)
+        draft.usage = Usage(taken, None if draft.operation == names.EMBEDDINGS else given, cached or None)
     draft.finish_reasons = tuple(dict.fromkeys(filter(None, reasons)))
     if len(outputs) == 1:  # of several prompts, which run together, none is the call's
         latencies.note(draft, _times_s(getattr(outputs[0], "metrics", None)), summed=False)
@@ -47,14 +46,14 @@ def _times_s(metrics: Any) -> dict[str, float]:
 
     queue_s = number(getattr(metrics, "time_in_queue", None))
     first = between("scheduled_ts", "first_token_ts")
-    found = {
+    times_s = {
         serving.QUEUE_S: between("queued_ts", "scheduled_ts") if queue_s is None else queue_s,
         serving.PREFILL_S: between("first_scheduled_time", "first_token_time") if first is None else first,
         serving.DECODE_S: between("first_token_ts", "last_token_ts")
         if first is not None
         else between("first_token_time", "last_token_time"),
     }
-    return {name: seconds for name, seconds in found.items() if seconds is not None}
+    return {name: seconds for name, seconds in times_s.items() if seconds is not None}
 
 
 _METHODS = tuple(

@@ -39,12 +39,12 @@ def engine_group(queries: Queries, interval: str) -> RuleGroup:
 
 def _vllm(kept: tuple[str, ...]) -> list[Record]:
     about = {"engine": "vllm"}
-    found = [
+    records = [
         Record(f"llm:engine_{part}:mean5m", _named(_mean("vllm", name, kept), kept), about)
         for part, name in _VLLM_PARTS.items()
     ]
     waiting = _both("vllm", "num_requests_waiting", "sum by ({by}) ({series})", kept)
-    return [*found, Record("llm:engine_waiting:requests", _named(waiting, kept), about)]
+    return [*records, Record("llm:engine_waiting:requests", _named(waiting, kept), about)]
 
 
 def _sglang(kept: tuple[str, ...]) -> list[Record]:

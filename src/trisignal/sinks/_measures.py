@@ -126,19 +126,19 @@ def served(call: Call) -> Iterator[tuple[str, float]]:
     Yields:
         Metric key, value.
     """
-    told: Mapping[str, Any] = call.closing
-    if serving.QUEUE_S in told:
-        yield "server_queue_time", told[serving.QUEUE_S]
-    if serving.BATCH_SIZE in told:
-        yield "server_batch_size", told[serving.BATCH_SIZE]
+    facts: Mapping[str, Any] = call.closing
+    if serving.QUEUE_S in facts:
+        yield "server_queue_time", facts[serving.QUEUE_S]
+    if serving.BATCH_SIZE in facts:
+        yield "server_batch_size", facts[serving.BATCH_SIZE]
     times = call.chunk_times
     if call.outcome != "ok" or (times is not None and times.first_token_ns):
         return
-    if serving.PREFILL_S in told:
-        yield "server_first_token", told.get(serving.QUEUE_S, 0.0) + told[serving.PREFILL_S]
+    if serving.PREFILL_S in facts:
+        yield "server_first_token", facts.get(serving.QUEUE_S, 0.0) + facts[serving.PREFILL_S]
     output = call.usage.output if call.usage is not None else None
-    if serving.DECODE_S in told and output is not None and output > 1:
-        yield "server_per_token", told[serving.DECODE_S] / (output - 1)
+    if serving.DECODE_S in facts and output is not None and output > 1:
+        yield "server_per_token", facts[serving.DECODE_S] / (output - 1)
 
 
 def common_labels(call: Call) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What it runs on: our metrics beside those of GPUs, model servers and pods, and telemetry's own health.
 
 The names of others are those of their documentation: NVIDIA's DCGM exporter, vLLM (engine V1),
-Text Generation Inference, Triton, kube-state-metrics and cAdvisor.
+SGLang, Text Generation Inference, Triton, llama.cpp, kube-state-metrics and cAdvisor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def page(chosen: Selection) -> DashboardPage:
     """The dashboard."""
     rows = (
         PanelRow("Served and waiting", _ours(chosen)),
-        PanelRow("Model servers (vLLM, TGI, Triton)", _servers(chosen)),
+        PanelRow("Model servers (vLLM, SGLang, TGI, Triton, llama.cpp)", _servers(chosen)),
         PanelRow("Server side: queue, prefill, decode", server_side.panels(chosen)),
         PanelRow("GPUs (DCGM exporter)", _gpus()),
         PanelRow("Pods (kube-state-metrics, cAdvisor)", _pods()),
@@ -77,12 +77,16 @@ def _servers(chosen: Selection) -> tuple[Panel, ...]:
     )  # fmt: skip
     running = _theirs(
         (f"sum by (model_name) ({_vllm('num_requests_running')})", "vLLM {{model_name}}"),
+        ('sum by (model_name) ({__name__=~"sglang[:_]num_running_reqs"})', "SGLang {{model_name}}"),
         ("sum by (instance) (tgi_batch_current_size)", "TGI {{instance}}"),
+        ('sum by (instance) ({__name__=~"llamacpp[:_]requests_processing"})', "llama.cpp {{instance}}"),
     )
     waiting = _theirs(
         (f"sum by (model_name) ({_vllm('num_requests_waiting')})", "vLLM {{model_name}}"),
+        ('sum by (model_name) ({__name__=~"sglang[:_]num_queue_reqs"})', "SGLang {{model_name}}"),
         ("sum by (instance) (tgi_queue_size)", "TGI {{instance}}"),
         ("sum by (model) (nv_inference_pending_request_count)", "Triton {{model}}"),
+        ('sum by (instance) ({__name__=~"llamacpp[:_]requests_deferred"})', "llama.cpp {{instance}}"),
     )
     triton = (f"sum by (model) (rate(nv_inference_queue_duration_us[{RATE}])) / 1e6 / "
               f"(sum by (model) (rate(nv_inference_request_success[{RATE}])) > 0)")  # fmt: skip

@@ -31,7 +31,7 @@ def panels(chosen: Selection) -> tuple[Panel, ...]:
               "Means; the first token holds queue and prefill.", 8),
         Panel("TGI and Triton: queue and inference", "stack", "s", (*_tgi(), *_triton()), "Means per request.", 8),
         Panel("llama.cpp: prefill and decode", "stack", "short", _llama_cpp(),
-              "Seconds of work per second, and requests that wait for a slot.", 8),
+              "Seconds of work per second: at 1 for each slot the server is full.", 8),
     )  # fmt: skip
 
 
@@ -91,5 +91,4 @@ def _llama_cpp() -> tuple[Expr, ...]:
     return _foreign(
         (work("prompt_seconds_total"), "prefill {{instance}}"),
         (work("tokens_predicted_seconds_total"), "decode {{instance}}"),
-        ('sum by (instance) ({__name__=~"llamacpp[:_]requests_deferred"})', "deferred {{instance}}"),
     )

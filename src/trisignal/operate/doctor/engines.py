@@ -66,11 +66,11 @@ def check(urls: Sequence[str], pages: Sequence[Scrape], timeout_s: float) -> Ite
     """
     read: list[EnginePage] = []
     for url in urls:
-        for found in _page(url, timeout_s):
-            if isinstance(found, EnginePage):
-                read.append(found)
+        for one in _page(url, timeout_s):
+            if isinstance(one, EnginePage):
+                read.append(one)
             else:
-                yield found
+                yield one
     if read:
         yield from _joined(read, _asked(pages)) if pages else [
             Finding(CHECK, "info", "the names of models were not compared with those that the application asks for",
@@ -94,17 +94,17 @@ def _page(url: str, timeout_s: float) -> Iterator[Finding | EnginePage]:
             CHECK, "error", f"{url} is no valid page ({type(error).__name__}: {error})", "is it a metrics page?"
         )
         return
-    present = {name.replace(":", "_"): found for name, found in samples.items()}
-    engine = next((one for one in ENGINES if any(name.startswith(one.prefix) for name in present)), None)
+    families = {name.replace(":", "_"): series for name, series in samples.items()}
+    engine = next((one for one in ENGINES if any(name.startswith(one.prefix) for name in families)), None)
     if engine is None:
         known = ", ".join(one.name for one in ENGINES)
         yield Finding(CHECK, "warning", f"{url} has no metric of a model server that is known here",
                       f"known are {known}; Ollama has no page of its own")  # fmt: skip
         return
-    held = [one.labels for name, found in present.items() if name.startswith(engine.prefix) for one in found]
+    held = [one.labels for name, series in families.items() if name.startswith(engine.prefix) for one in series]
     models = frozenset(labels[engine.model_label] for labels in held if labels.get(engine.model_label))
     yield Finding(CHECK, "ok", f"{url} is a page of {engine.name}" + (f": {_listed(models)}" if models else ""))
-    missing = [group[0] for group in engine.queue if not any(name in present for name in group)]
+    missing = [group[0] for group in engine.queue if not any(name in families for name in group)]
     if missing:
         yield Finding(CHECK, "warning", f"{url} does not say what waits there: {', '.join(missing)} is absent",
                       engine.remedy)  # fmt: skip
