@@ -260,6 +260,7 @@ def travelling(carrier: MutableMapping[str, str], items: Iterator[str]) -> None:
     assert_type(trisignal.queue("q").put(), MutableMapping[str, str])
     assert_type(trisignal.cache("c"), trisignal.Cache)
     trisignal.evaluate("faithfulness", 0.9, ref=trisignal.current_call().ref)
+    trisignal.evaluate("toxicity", 0.02, higher_is_better=False)
     trisignal.feedback(+1, ref=carrier)
     trisignal.batch_results("predictions.jsonl", provider="gcp.vertex_ai", job_id="7")
     trisignal.batch_results([b"{}", "{}", {}], provider="aws.bedrock", job_id="7", model="m", part="a")
