@@ -221,8 +221,8 @@ class Ledger:
     def read(self, account: Account, file: str, part: str = "") -> None:
         """All results in a file, or in a part of them, have been read."""
         with self._lock:
-            if part and account.job is not None and sum(account.outcomes.values()) < account.job.total:
-                return
+            if part and (account.job is None or sum(account.outcomes.values()) < account.job.total):
+                return  # there may be other parts
             account.complete.add(file)
             account.keys.clear()
             main = file if account.job is None or not account.job.files else account.job.files[0]

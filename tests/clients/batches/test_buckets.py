@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,16 @@ def _server() -> Iterator[Loopback]:
         yield server
 
 
-def clients(server: Loopback) -> tuple[Any, Any]:
-    """Those of the control plane and of the storage."""
+def _paths() -> Any:
     from botocore.config import Config
 
+    return Config(s3={"addressing_style": "path"})
+
+
+def clients(server: Loopback) -> tuple[Any, Any]:
+    """Those of the control plane and of the storage."""
     place = {"endpoint_url": server.url, **KEYS}
-    return boto3.client("bedrock", **place), boto3.client("s3", config=Config(s3={"addressing_style": "path"}), **place)
+    return boto3.client("bedrock", **place), boto3.client("s3", config=_paths(), **place)
 
 
 def check(seen: Seen) -> None:
@@ -178,6 +183,40 @@ def test_results_that_the_application_has_read(seen: Seen, tmp_path: Path, form:
         trisignal.batch_results(forms[form], provider="aws.bedrock", job_id="ab12cd34ef56", model=MODEL)
     assert seen.value("llm_requests_total", gen_ai_request_model=MODEL) == 3
     assert seen.value("llm_cost_usd_total") == pytest.approx(COST_USD)
+
+
+def test_parts_of_a_job_that_nobody_retrieved(seen: Seen) -> None:
+    """Each part counts, whatever came before; the job's span follows once its state is known."""
+    for part, records in (("one", RECORDS[:1]), ("two", RECORDS[1:]), ("one", RECORDS[:1])):
+        trisignal.batch_results(records, provider="aws.bedrock", job_id="ab12cd34ef56", model=MODEL, part=part)
+    assert seen.value("llm_requests_total", gen_ai_request_model=MODEL) == 3
+    assert seen.value("gen_ai_client_token_usage_sum") == 330
+
+
+def _count(url: str, store: str, counted: Any) -> None:
+    """What one process counts that polls a job and reads its results."""
+    with capture(store=store) as seen:
+        trisignal.instrument("bedrock")
+        bedrock = boto3.client("bedrock", endpoint_url=url, **KEYS)
+        s3 = boto3.client("s3", endpoint_url=url, config=_paths(), **KEYS)
+        for _ in range(20):
+            bedrock.get_model_invocation_job(jobIdentifier=ARN)
+        s3.get_object(Bucket="bucket", Key="out/ab12cd34ef56/in.jsonl.out")["Body"].read()
+        counted.put((seen.value("llm_requests_total"), seen.value("gen_ai_client_token_usage_sum")))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are forked")
+def test_two_processes_count_once(server: Loopback, tmp_path: Path) -> None:
+    """Processes that share a store count a job of Bedrock once between them, each polling it twenty times."""
+    forks = multiprocessing.get_context("fork")
+    counted = forks.Queue()
+    running = [forks.Process(target=_count, args=(server.url, str(tmp_path / "store"), counted)) for _ in range(2)]
+    for process in running:
+        process.start()
+    results = [counted.get(timeout=120) for _ in running]
+    for process in running:
+        process.join(120)
+    assert tuple(map(sum, zip(*results, strict=True))) == (3, 330)
 
 
 def test_vertex_results_on_a_bucket(seen: Seen) -> None:
