@@ -35,7 +35,7 @@ class Prometheus:
     """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 30.0) -> None:
-        allowed = "the address of a Prometheus such as http://localhost:9090 (a store goes with --traces)"
+        allowed = "an address such as http://localhost:9090, of a Prometheus (a store goes with --traces)"
         check_address(url, "PROMETHEUS_URL", allowed)
         self.url = url.rstrip("/")
         self._headers = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
