@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -175,6 +176,26 @@ class Provider(enum.Enum):
     """The same without being a text."""
 
     OPENAI = "openai"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "unit", [".", "\ud800", "\\", "://", "a ", "1", "-", "{", '{"a":', "data:", "\n", "é", "@", "sk-", "\ud83d\ude00"]
+)
+def test_a_long_text_anywhere_costs_its_length(unit: str) -> None:
+    """The worst texts known take twenty times what an ordinary one takes, and none takes the square of its length."""
+
+    def cpu_s(repeated: str) -> float:
+        text = (repeated * (100_000 // len(repeated) + 1))[:100_000]
+        begun = time.process_time()
+        with everything_on() as (seen, _, _):
+            models(text)
+            around(text)
+            bridged(text, seen)
+        return time.process_time() - begun
+
+    cpu_s("at ")
+    assert cpu_s(unit) < 60 * cpu_s("at ")
 
 
 def test_enumerations_give_their_value_wherever_a_name_is_taken() -> None:

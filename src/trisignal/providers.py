@@ -98,6 +98,10 @@ def is_ip(host: str) -> bool:
     return False
 
 
+_LONGEST_HOST = 253
+"""Characters of a host's name (RFC 1035); what another library writes in its place may be anything."""
+
+
 def is_vendor(host: str) -> bool:
     """Whether a host is a vendor's API, so that no setting makes it the application's own.
 
@@ -131,7 +135,7 @@ def by_host(host: str, port: int, named: Mapping[str, str], fallback: str) -> st
         return "gcp.vertex_ai"
     if suffix.startswith(_SAGEMAKER):
         return "aws.sagemaker"
-    while suffix:
+    while suffix and len(suffix) <= _LONGEST_HOST:
         found = _BY_SUFFIX.get(suffix)
         if found:
             return found

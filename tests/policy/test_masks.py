@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from typing import Any
 
 import pytest
@@ -89,3 +91,44 @@ def test_a_pattern_without_a_key_is_refused(keys: tuple[str, ...]) -> None:
     """What would mask everything is a mistake, and is named at set-up."""
     with pytest.raises(ConfigError, match="mask_keys"):
         PatternRedactor(mask_keys=keys)
+
+
+_WRITTEN = (
+    "\\",
+    '\\"',
+    '"',
+    "'",
+    "card",
+    "ssn",
+    ":",
+    "=",
+    " ",
+    "{",
+    "[",
+    '{"card":"',
+    "&card=1",
+    "card= ",
+    '"card" ',
+    "a",
+    "-",
+    ",",
+    "\n",
+)
+
+
+def test_no_text_costs_the_square_of_its_length() -> None:
+    """Repetitions of whatever keys are written with take as long as ordinary text, or a few times that."""
+    redact = PatternRedactor(mask_keys=("card", "*ss*n", "a.*.b"))
+
+    def cpu_s(unit: str) -> float:
+        begun = time.process_time()
+        redact((unit * (100_000 // len(unit) + 1))[:100_000])
+        return time.process_time() - begun
+
+    ordinary_s = max(cpu_s("said the card of "), cpu_s("&card=1"))
+    chosen = random.Random(3)
+    for unit in (
+        *_WRITTEN,
+        *("".join(chosen.choice(_WRITTEN) for _ in range(chosen.randint(2, 6))) for _ in range(60)),
+    ):
+        assert cpu_s(unit) < 30 * ordinary_s, unit

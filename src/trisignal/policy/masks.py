@@ -42,17 +42,18 @@ class KeyMasks:
                 raise ConfigError("mask_keys", pattern, "keys or paths of keys, e.g. card,*.ssn")
             parts.append(pattern.strip().lower().removeprefix("*."))
         self._path = re.compile("|".join(rf"(?:.*\.)?{translate(part)}" for part in parts), re.DOTALL)
-        self.matches = lru_cache(maxsize=4096)(self._matches)
+        self._matches = lru_cache(maxsize=4096)(lambda path: self._path.match(path.lower()) is not None)
         last = "|".join(_searched(part.rpartition(".")[2]) for part in parts)
         self._written = re.compile(
-            rf"(?i)(?P<quote>\\*[\"'])?(?<![\w.\-])(?:{last})(?(quote)(?P=quote)\s*:|\s*=)\s*"
+            rf"(?i)(?P<quote>(?<!\\)\\*[\"'])?(?<![\w.\-])(?:{last})(?(quote)(?P=quote)\s*:|\s*=)\s*"
             r"(?P<value>\\+[\"'][^\"'\\]*(?:\\+[\"'])?|\"(?:[^\"\\]|\\.)*\"?|'(?:[^'\\]|\\.)*'?|[\[{].*|[^\s,;&)}\]\"'\[{]+)",
             re.DOTALL,
         )
         self._on_hit = on_hit
 
-    def _matches(self, path: str) -> bool:
-        return self._path.match(path[-_LONGEST_PATH:].lower()) is not None
+    def matches(self, path: str) -> bool:
+        """Whether the value at a path of keys is masked."""
+        return self._matches(path[-_LONGEST_PATH:])
 
     def value(self, value: Any, path: str = "") -> Any:
         """A copy of a structure in which every value under a masked key is replaced."""
@@ -110,7 +111,7 @@ class KeyMasks:
 
 
 def _searched(key: str) -> str:
-    return "".join(r"[\w\-]*" if c == "*" else r"[\w\-]" if c == "?" else re.escape(c) for c in key)
+    return "".join(r"[\w\-]{0,64}" if c == "*" else r"[\w\-]" if c == "?" else re.escape(c) for c in key)
 
 
 def _hide(found: re.Match[str]) -> str:

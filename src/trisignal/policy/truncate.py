@@ -15,7 +15,7 @@ from typing import Any
 from trisignal.policy.media import MEDIA_CHARACTERS, is_base64, tag, without_data_urls
 from trisignal.policy.redact import Redactor, masks_of
 from trisignal.semconv.digits import redact_number
-from trisignal.semconv.values import number
+from trisignal.semconv.values import number, well_formed
 
 
 def _json(value: Any, /) -> bytes:
@@ -56,7 +56,7 @@ def shorten(text: str, budget_bytes: int) -> tuple[str, int]:
     """
     if text.isascii() and len(text) <= budget_bytes:
         return text, 0
-    text = _well_formed(text)
+    text = well_formed(text)
     raw = text.encode()
     if len(raw) <= budget_bytes:
         return text, 0
@@ -191,7 +191,7 @@ class _Fitter:
         return self._known[id(text)][1]
 
     def _redacted(self, text: str) -> str:
-        return _well_formed(self._redactor(without_data_urls(text)))
+        return well_formed(self._redactor(without_data_urls(text)))
 
     def _note_media(self, text: str) -> None:
         if len(text) > MEDIA_CHARACTERS and id(text) not in self._known and is_base64(text):
@@ -222,7 +222,7 @@ class _Fitter:
         if len(short) <= budget + _MARGIN:
             return self._text(text), 0
         # Without its end a secret may go unseen, so the last of what was redacted is not shown.
-        shown = _well_formed(self._redactor(short[: budget + _MARGIN]))[:-_MARGIN]
+        shown = well_formed(self._redactor(short[: budget + _MARGIN]))[:-_MARGIN]
         return shown, max(1, _utf8_size(short) - _utf8_size(shown))
 
     def _fit_list(self, items: Sequence[Any], budget: int, depth: int) -> _Fitted | None:
@@ -367,16 +367,6 @@ def _size(values: Iterable[Any]) -> int:
 
 def _utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def _well_formed(text: str) -> str:
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 def _as_text(value: object) -> str:

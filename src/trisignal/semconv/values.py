@@ -22,6 +22,7 @@ REPLACEMENT = "\ufffd"
 
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters but tab, line feed and carriage return."""
+_PAIR, _SURROGATE = re.compile("[\ud800-\udbff][\udc00-\udfff]"), re.compile("[\ud800-\udfff]")
 _MOST_BITS = 1024
 
 
@@ -33,11 +34,26 @@ def encodable(text: str) -> str:
     """
     if text.isascii():
         return text if text.isprintable() else _UNFIT.sub(REPLACEMENT, text)
+    return _UNFIT.sub(REPLACEMENT, well_formed(text))
+
+
+def well_formed(text: str) -> str:
+    """A text in which pairs of surrogates are the character they stand for, and lone ones U+FFFD.
+
+    Args:
+        text: Any text.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _UNFIT.sub(REPLACEMENT, text)
+        # Not by a codec: those take a microsecond for each character that they replace.
+        return _SURROGATE.sub(REPLACEMENT, _PAIR.sub(_joined, text))
+    return text
+
+
+def _joined(pair: re.Match[str]) -> str:
+    """The character that two surrogates stand for."""
+    return pair.group().encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 def text_of(value: Any) -> str:
