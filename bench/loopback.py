@@ -45,7 +45,7 @@ Call = Callable[[], Awaitable[None]]
 def _openai(port: int) -> dict[str, Call]:
     import openai
 
-    client = openai.AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0)
+    client = openai.AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{port}/v1", max_retries=0, timeout=120)
     request: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": _PROMPT}]}
 
     async def chat() -> None:
@@ -61,7 +61,7 @@ def _openai(port: int) -> dict[str, Call]:
 def _anthropic(port: int) -> dict[str, Call]:
     import anthropic
 
-    client = anthropic.AsyncAnthropic(api_key="none", base_url=f"http://127.0.0.1:{port}", max_retries=0)
+    client = anthropic.AsyncAnthropic(api_key="none", base_url=f"http://127.0.0.1:{port}", max_retries=0, timeout=120)
     request: dict[str, Any] = {
         "model": MODEL, "max_tokens": 256, "messages": [{"role": "user", "content": _PROMPT}],
     }  # fmt: skip
