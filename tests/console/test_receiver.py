@@ -242,3 +242,30 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
 def test_the_answer_is_json_that_ends(console: Console) -> None:
     """What the document promises holds for posted calls as well."""
     assert json.loads(httpx.post(f"{console.url}/v1/calls", content=b"\xff", timeout=60).text)["error"]
+
+
+def test_what_trisignal_counted_is_counted_and_not_what_is_inside(console: Console) -> None:
+    """A call that another program's trisignal has counted has its tokens there, not on the span of a client inside."""
+    provider, _ = sdk(console.url)
+    ours, client = provider.get_tracer("trisignal"), provider.get_tracer("client")
+    relieved = {key: value for key, value in CHAT.items() if "usage" not in key}
+    with ours.start_as_current_span("chat gpt-4.1-mini", attributes=CHAT):
+        with client.start_as_current_span("ChatCompletion", attributes=relieved):
+            pass
+    provider.shutdown()
+    [call] = console.rows("calls")
+    assert (call.name, call.input_tokens) == ("chat gpt-4.1-mini", 1000)
+    assert len(console.rows()) == 2
+
+
+@pytest.mark.parametrize(("program", "requests"), [("same", 1), ("another", 2)])
+def test_a_parent_in_the_same_request_is_of_the_same_program(console: Console, program: str, requests: int) -> None:
+    """A span whose parent is marked as another program's, but was sent along by the same one, begins no request."""
+    ids = {"traceId": "01" * 16, "startTimeUnixNano": str(time.time_ns()), "endTimeUnixNano": str(time.time_ns() + 9)}
+    outer = {**ids, "spanId": "02" * 8, "name": "GET /"}
+    inner = {**ids, "spanId": "03" * 8, "parentSpanId": "02" * 8, "name": "chat", "flags": 0x301,
+             "attributes": [{"key": key, "value": {"stringValue": str(value)}} for key, value in list(CHAT.items())[:3]]}  # fmt: skip
+    sent = [[outer, inner]] if program == "same" else [[outer], [inner]]
+    request = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]} for spans in sent]}
+    assert httpx.post(f"{console.url}/v1/traces", json=request, timeout=60).status_code == 200
+    assert len(console.rows("requests")) == requests

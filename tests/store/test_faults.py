@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import closing
@@ -27,6 +28,8 @@ from trisignal.store import schema
 from trisignal.store.reader import StoreSource
 
 EVER = Window(0.0, 4e9)
+_NOBODY = 65534
+"""Id of the user that owns nothing."""
 ROOT = Path(__file__).parents[1]
 
 WRITE = """
@@ -203,18 +206,35 @@ def test_a_full_disk_costs_rows_and_nothing_else(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_becomes_read_only(tmp_path: Path) -> None:
-    """Rows are dropped and counted while the folder cannot be written to."""
-    folder = tmp_path / "store"
-    folder.mkdir()
-    folder.chmod(0o500)
-    lost = Lost()
-    target = writer(folder, lost)
-    target.offer(item(call(1)))
-    assert target.flush(60)
-    target.close(60)
-    assert lost.items == 1
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_folder_that_is_read_only() -> None:
+    """Rows are dropped and counted where the folder cannot be written to; what it holds is read all the same."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "store")
+        store(folder, [item(call(number)) for number in range(20)])
+        for path in folder.iterdir():
+            path.chmod(0o444)
+        folder.chmod(0o555)
+        Path(place).chmod(0o755)
+        if os.fork() == 0:
+            code = 1
+            try:
+                if os.geteuid() == 0:  # root may write everywhere
+                    os.setgid(_NOBODY)
+                    os.setuid(_NOBODY)
+                assert count(folder) == 20
+                lost = Lost()
+                target = writer(folder, lost)
+                target.offer(item(call(100)))
+                assert target.flush(60)
+                target.close(60)
+                assert lost.items == 1, lost.items
+                assert count(folder) == 20
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+        folder.chmod(0o755)
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:

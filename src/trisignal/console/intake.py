@@ -20,6 +20,7 @@ from starlette.routing import Route
 from trisignal import semconv as names
 from trisignal.console import received
 from trisignal.console.receiver import Receiver, Refused
+from trisignal.engine.nesting import SENT_SCOPE
 
 Text = Annotated[str, Field(max_length=512)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
@@ -160,5 +161,5 @@ def span_of(call: PostedCall) -> ReadableSpan:
         status=Status(StatusCode.ERROR if call.outcome == "error" else StatusCode.UNSET),
         start_time=round(start_s * 1e9),
         end_time=round((start_s + call.duration_s) * 1e9),
-        instrumentation_scope=InstrumentationScope(received.SENT),
+        instrumentation_scope=InstrumentationScope(SENT_SCOPE),
     )

@@ -13,14 +13,13 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from trisignal import semconv as names
+from trisignal.engine.nesting import SENT_SCOPE
 
 _KINDS = {1: SpanKind.INTERNAL, 2: SpanKind.SERVER, 3: SpanKind.CLIENT, 4: SpanKind.PRODUCER, 5: SpanKind.CONSUMER}
 _STATUS = {1: StatusCode.OK, 2: StatusCode.ERROR}
 _REMOTE = 0x200
 """Bit of a span's flags: its parent is in another program."""
 _DEEPEST = 20
-SENT = "trisignal.sent"
-"""Scope of spans that another program's trisignal sent: to the bridge they are spans like any other."""
 _BOUND = {
     "request_id": (names.REQUEST_ID, "request.id", "http.request.id"),
     "user_id": (names.USER_ID, "user.id", "enduser.id", "langfuse.user.id"),
@@ -53,24 +52,25 @@ def spans_of(request: Any) -> tuple[list[Sent], int]:
     rejected = 0
     for of_resource in request.resource_spans:
         resource = Resource(_attributes(of_resource.resource.attributes), of_resource.schema_url or None)
+        own = {(one.trace_id, one.span_id) for scoped in of_resource.scope_spans for one in scoped.spans}
         for of_scope in of_resource.scope_spans:
             name = of_scope.scope.name
-            scope = InstrumentationScope(SENT if name == names.SCOPE else name, of_scope.scope.version or None)
+            scope = InstrumentationScope(SENT_SCOPE if name == names.SCOPE else name, of_scope.scope.version or None)
             for sent in of_scope.spans:
                 try:
-                    spans.append(_span(sent, resource, scope))
+                    spans.append(_span(sent, resource, scope, own))
                 except (ValueError, OverflowError):
                     rejected += 1
     return spans, rejected
 
 
-def _span(sent: Any, resource: Resource, scope: InstrumentationScope) -> Sent:
+def _span(sent: Any, resource: Resource, scope: InstrumentationScope, own: set[tuple[bytes, bytes]]) -> Sent:
     ids = _ids(sent.trace_id, sent.span_id)
     parent = None
     if sent.parent_span_id:
-        parent = SpanContext(
-            ids.trace_id, _ids(sent.trace_id, sent.parent_span_id).span_id, bool(sent.flags & _REMOTE), TraceFlags(1)
-        )
+        # What carries contexts about inside of one program may mark them as another's.
+        remote = bool(sent.flags & _REMOTE) and (sent.trace_id, sent.parent_span_id) not in own
+        parent = SpanContext(ids.trace_id, _ids(sent.trace_id, sent.parent_span_id).span_id, remote, TraceFlags(1))
     if sent.end_time_unix_nano < sent.start_time_unix_nano:
         raise ValueError("a span ends before it starts")
     attributes = _attributes(sent.attributes)

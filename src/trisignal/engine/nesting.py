@@ -28,6 +28,9 @@ MOST_BESIDE = 16
 """Open spans of one context, and counted calls beside one span, that are compared."""
 
 Outer = Union[Draft, "OpenSpan"]
+SENT_SCOPE = "trisignal.sent"
+"""Scope of spans that another program's trisignal sent: to the bridge they are spans like any other, but what it
+counted is counted, and the spans of other instrumentations inside are not."""
 
 
 class OpenSpan:
@@ -227,6 +230,10 @@ def announce(node: OpenSpan, operation: str) -> None:
     outer = node.parent
     while outer is not None:
         if isinstance(outer, OpenSpan):
+            if outer.scope == SENT_SCOPE and node.scope != SENT_SCOPE and outer.family_as(outer.operation) == family:
+                # That program has counted it there, and taken the tokens off the spans inside.
+                node.covered = True
+                return
             if operation not in words.NESTING:
                 outer.encloses.add(family)
         elif words.family_of(outer.operation, outer.name) == family and not outer.ended:
@@ -245,7 +252,7 @@ def encloses_same(node: OpenSpan, family: str) -> bool:
     while waiting:
         inner = waiting.pop()
         operation = inner.operation
-        if operation not in words.NESTING and inner.family_as(operation) == family:
+        if not inner.covered and operation not in words.NESTING and inner.family_as(operation) == family:
             # It will be counted when it ends, and must not be recorded again.
             return True
         waiting.extend(inner.children)
