@@ -46,14 +46,20 @@ def well_formed(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
+        pass
+    else:
+        return text
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
         # Not by a codec: those take a microsecond for each character that they replace.
         return _SURROGATE.sub(REPLACEMENT, _PAIR.sub(_joined, text))
-    return text
 
 
 def _joined(pair: re.Match[str]) -> str:
     """The character that two surrogates stand for."""
-    return pair.group().encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    high, low = pair.group()
+    return chr(0x10000 + ((ord(high) - 0xD800) << 10) + ord(low) - 0xDC00)
 
 
 def text_of(value: Any) -> str:
