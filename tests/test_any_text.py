@@ -180,7 +180,25 @@ class Provider(enum.Enum):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "unit", [".", "\ud800", "\\", "://", "a ", "1", "-", "{", '{"a":', "data:", "\n", "é", "@", "sk-", "\ud83d\ude00"]
+    "unit",
+    [
+        ".",
+        "\ud800",
+        "\\",
+        "://",
+        "a ",
+        "1",
+        "-",
+        "{",
+        '{"a":',
+        "data:",
+        "\n",
+        "é",
+        "@",
+        "sk-",
+        "\ud83d\ude00",
+        "\ud83d\ude00\ud800",
+    ],
 )
 def test_a_long_text_anywhere_costs_its_length(unit: str) -> None:
     """The worst texts known take twenty times what an ordinary one takes, and none takes the square of its length."""

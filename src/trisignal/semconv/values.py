@@ -58,8 +58,8 @@ def well_formed(text: str) -> str:
 
 def _joined(pair: re.Match[str]) -> str:
     """The character that two surrogates stand for."""
-    high, low = pair.group()
-    return chr(0x10000 + ((ord(high) - 0xD800) << 10) + ord(low) - 0xDC00)
+    both = pair.group()
+    return chr(0x10000 + ((ord(both[0]) - 0xD800) << 10) + ord(both[1]) - 0xDC00)
 
 
 def text_of(value: Any) -> str:
