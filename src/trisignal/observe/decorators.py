@@ -23,9 +23,9 @@ def _made(function: Callable[P, R] | None, observation: Observation) -> Any:
 
 def _named(first: Any, observation_of: Callable[[str], Observation]) -> Any:
     """``@tool``, ``@tool("name")`` and ``with tool("name")`` share one entrance."""
-    if (callable(first) or isinstance(first, classmethod)) and not isinstance(first, Enum):
-        return observation_of("")(first)
-    return observation_of(text_of(first))  # of whatever an application names its tools by
+    # Applications name their steps by enumerations, numbers and ids of their own as well.
+    is_name = isinstance(first, Enum) or not (callable(first) or isinstance(first, classmethod))
+    return observation_of(text_of(first)) if is_name else observation_of("")(first)
 
 
 @overload
