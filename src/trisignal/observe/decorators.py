@@ -24,8 +24,10 @@ def _made(function: Callable[P, R] | None, observation: Observation) -> Any:
 def _named(first: Any, observation_of: Callable[[str], Observation]) -> Any:
     """``@tool``, ``@tool("name")`` and ``with tool("name")`` share one entrance."""
     # Applications name their steps by enumerations, numbers and ids of their own as well.
-    is_name = isinstance(first, Enum) or not (callable(first) or isinstance(first, classmethod))
-    return observation_of(text_of(first)) if is_name else observation_of("")(first)
+    if isinstance(first, Enum) or not (callable(first) or isinstance(first, classmethod)):
+        return observation_of(text_of(first))
+    function: Any = first
+    return observation_of("")(function)
 
 
 @overload
