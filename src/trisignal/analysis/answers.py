@@ -80,7 +80,7 @@ class LowestQuality:
     judged: int
     """Scores in the window, of any height."""
     mean: float | None
-    """Mean of these scores; None without any."""
+    """Mean of their goodness, see `Score.goodness`; None without any."""
     coverage: Coverage
 
 

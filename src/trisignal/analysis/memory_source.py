@@ -83,9 +83,9 @@ class MemorySource:
             span = spans.get((score.trace_id, score.span_id))
             if span is None or not matches(span, asked) or (query.evaluation not in ("", score.evaluation)):
                 continue
-            if query.max_quality is None or (score.score is not None and score.score <= query.max_quality):
+            if query.max_quality is None or (score.goodness is not None and score.goodness <= query.max_quality):
                 judged.append(JudgedSpan(score, span))
-        judged.sort(key=lambda one: 2.0 if one.score.score is None else one.score.score)
+        judged.sort(key=lambda one: one.score.rank)
         return Rows(tuple(judged[query.offset : query.offset + query.limit]))
 
     def logs(self, query: Query) -> Rows[LogLine]:

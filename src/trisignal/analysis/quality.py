@@ -60,7 +60,7 @@ def spread(source: TraceSource, query: Query, by: Sequence[str], threshold: floa
 
 
 def _counted(one: JudgedSpan, by: Sequence[str], threshold: float) -> ScoreGroup | None:
-    score = one.score.score
+    score = one.score.goodness
     if score is None:
         return None
     key = None if one.span is None else tuple(folding.value_of(one.span, name) for name in by)
@@ -74,7 +74,7 @@ def lowest(source: TraceSource, query: Query, threshold: float | None, most: int
     # What equals the threshold is not below it, and must not take the place of what is.
     fetched = source.scores(replace(bounded, limit=most)).items
     return tuple(
-        one for one in fetched if one.score.score is not None and (threshold is None or one.score.score < threshold)
+        one for one in fetched if one.score.score is not None and (threshold is None or one.score.rank < threshold)
     )
 
 

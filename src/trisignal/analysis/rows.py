@@ -101,7 +101,8 @@ class Score:
     evaluation: str
     """Name of the evaluation; ``user_feedback`` for feedback."""
     score: float | None
-    """0 (worst) to 1 (best); feedback counts 1, 0.5 or 0. None where only a label was recorded."""
+    """0 to 1, of which 1 is best unless `higher_is_better` is false; feedback counts 1, 0.5 or 0. None where only a label
+    was recorded."""
     label: str = ""
     explanation: str = ""
     """Empty unless content is captured."""
@@ -109,6 +110,18 @@ class Score:
     """When it was recorded."""
     trace_id: str = ""
     span_id: str = ""
+    higher_is_better: bool = True
+    """False where a low score is good, as of ``toxicity``."""
+
+    @property
+    def goodness(self) -> float | None:
+        """0 (worst) to 1 (best), whichever way is good; None where only a label was recorded."""
+        return self.score if self.score is None or self.higher_is_better else 1 - self.score
+
+    @property
+    def rank(self) -> float:
+        """What sorts the worst first, and those without a score last."""
+        return 2.0 if self.goodness is None else self.goodness
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +139,14 @@ class ScoreGroup:
 
     evaluation: str
     tenth: int
-    """0 for scores up to 0.1, …, 9 for those from 0.9 up to and including 1."""
+    """0 for the worst, up to 0.1, …, 9 for the best, from 0.9 up to and including 1; `Score.goodness` counts."""
     key: tuple[str, ...] | None
     """Values of the dimensions asked for; None for scores without a known span."""
     judged: int
     total: float
-    """Sum of the scores."""
+    """Sum of the scores' goodness."""
     below: int
-    """Scores under the threshold."""
+    """Scores whose goodness is under the threshold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from trisignal.store.conditions import Conditions
 
 def of_trace(db: sqlite3.Connection, ids: Sequence[int], trace: bytes) -> list[Score]:
     """Scores of the spans of a trace, and of the trace's spans that are not known yet."""
-    columns = loading.SCORE_COLUMNS
-    waiting = db.execute(f"SELECT {columns} FROM score WHERE row IS NULL AND trace = ?", (trace,)).fetchall()
+    columns = loading.score_columns(db, "c")
+    waiting = db.execute(f"SELECT {columns} FROM score c WHERE row IS NULL AND trace = ?", (trace,)).fetchall()
     marks = ", ".join(map(str, ids))
-    known = db.execute(f"SELECT {columns} FROM score WHERE row IN ({marks})").fetchall()
+    known = db.execute(f"SELECT {columns} FROM score c WHERE row IN ({marks})").fetchall()
     return loading.scores(db, [*known, *waiting])
 
 
@@ -26,27 +26,28 @@ def worst(db: sqlite3.Connection, query: Query, most: int) -> list[JudgedSpan]:
     asked = _asked(db, query)
     if asked is None:
         return []
-    columns = ", ".join(f"c.{name.strip()}" for name in loading.SCORE_COLUMNS.split(","))
+    columns = loading.score_columns(db, "c")
     rows = db.execute(
         f"SELECT {columns}, c.row FROM score c LEFT JOIN span s ON s.id = c.row WHERE {asked.sql} "
-        "ORDER BY c.score IS NULL, c.score, c.at DESC LIMIT ?",
+        f"ORDER BY c.score IS NULL, {schema.goodness(db, 'c')}, c.at DESC LIMIT ?",
         (*asked.values, most),
     ).fetchall()
-    spans = loading.spans(db, sorted({row[7] for row in rows if row[7] is not None}), with_attributes=query.attributes)
-    scores = loading.scores(db, [row[:7] for row in rows])
-    return [JudgedSpan(score, spans.get(row[7])) for score, row in zip(scores, rows)]
+    spans = loading.spans(db, sorted({row[8] for row in rows if row[8] is not None}), with_attributes=query.attributes)
+    scores = loading.scores(db, [row[:8] for row in rows])
+    return [JudgedSpan(score, spans.get(row[8])) for score, row in zip(scores, rows)]
 
 
 def spread(db: sqlite3.Connection, query: Query, by: Sequence[str], threshold: float) -> Iterator[ScoreGroup]:
-    """Scores of a query by evaluation, tenth and group."""
+    """Scores of a query, from worst to best, by evaluation, tenth and group."""
     asked = _asked(db, query)
     if asked is None:
         return
     keys = "".join(f", {conditions.dimension_sql(db, name)}" for name in by)
+    good = schema.goodness(db, "c")
     groups = "".join(f", {index + 4}" for index in range(len(by)))
     rows = db.execute(
-        f"SELECT c.evaluation, min(9, max(0, CAST(c.score * 10 AS INTEGER))), s.id IS NOT NULL{keys}, count(*), "
-        f"sum(c.score), sum(c.score < ?) FROM score c LEFT JOIN span s ON s.id = c.row WHERE c.score IS NOT NULL "
+        f"SELECT c.evaluation, min(9, max(0, CAST({good} * 10 AS INTEGER))), s.id IS NOT NULL{keys}, count(*), "
+        f"sum({good}), sum({good} < ?) FROM score c LEFT JOIN span s ON s.id = c.row WHERE c.score IS NOT NULL "
         f"AND {asked.sql} GROUP BY 1, 2, 3{groups}",
         (threshold, *asked.values),
     ).fetchall()
@@ -68,7 +69,7 @@ def _asked(db: sqlite3.Connection, query: Query) -> Conditions | None:
         return None
     since, until = scanning.nanoseconds(query)
     evaluation = f"AND c.evaluation = {named[0]}" if query.evaluation else ""
-    below = "" if query.max_quality is None else f"AND c.score <= {float(query.max_quality)!r}"
+    below = "" if query.max_quality is None else f"AND {schema.goodness(db, 'c')} <= {float(query.max_quality)!r}"
     bare = query.where or query.min_duration_s is not None or query.text
     asked = condition.and_(conditions.subject(query.of))
     late = "" if bare else f"OR (c.row IS NULL AND c.at >= {since} AND c.at < {until})"

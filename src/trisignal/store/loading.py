@@ -115,11 +115,22 @@ def _span(row: Sequence[Any], texts: Mapping[int, str], body: Mapping[str, Any])
     )
 
 
-SCORE_COLUMNS = "trace, span, evaluation, score, label, explanation, at"
+_SCORE = ("trace", "span", "evaluation", "score", "label", "explanation", "at")
+
+
+def score_columns(db: sqlite3.Connection, table: str) -> str:
+    """Columns of a score in the order that `scores` takes.
+
+    Args:
+        db: The file.
+        table: Alias of the table ``score`` in the statement.
+    """
+    columns = ", ".join(f"{table}.{name}" for name in _SCORE)
+    return f"{columns}, {table}.lower" if schema.has_direction(db) else f"{columns}, 0"
 
 
 def scores(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Score]:
-    """Scores out of rows of `SCORE_COLUMNS`."""
+    """Scores out of rows of `score_columns`."""
     texts = words(db, {number for row in rows for number in (row[2], row[4])})
     return [
         Score(
@@ -130,6 +141,7 @@ def scores(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Score]
             unix_s=row[6] / 1e9,
             trace_id=row[0].hex(),
             span_id=row[1].hex(),
+            higher_is_better=not row[7],
         )
         for row in rows
     ]

@@ -241,7 +241,7 @@ class StoreSource:
             with self._connections.open(file, reading) as db:
                 if db is not None:
                     judged.extend(judging.worst(db, query, most))
-        judged.sort(key=lambda one: (one.score.score if one.score.score is not None else 2.0, -one.score.unix_s))
+        judged.sort(key=lambda one: (one.score.rank, -one.score.unix_s))
         partial = reading.partial or len(judged) > most
         return Rows(tuple(judged[query.offset : most]), partial, notes=tuple(reading.notes))
 

@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from trisignal.call import OUTCOMES
 
-VERSION = 1
+VERSION = 2
+WITHOUT_DIRECTION = 1
+"""Schema whose scores do not say which way is good; it is read, and brought up to date by whoever writes."""
 """``user_version`` of the files that this release writes; it reads those up to it."""
 APPLICATION_ID = 0x74726973
 BLOCK_SHIFT = 10
@@ -111,7 +113,7 @@ DDL = (
     "max_duration INTEGER NOT NULL, max_cost INTEGER NOT NULL, max_tokens INTEGER NOT NULL, "
     "max_first_token INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS score (id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, row INTEGER, "
-    "evaluation INTEGER NOT NULL, score REAL, label INTEGER NOT NULL, explanation TEXT, at INTEGER NOT NULL)",
+    "evaluation INTEGER NOT NULL, score REAL, label INTEGER NOT NULL, explanation TEXT, at INTEGER NOT NULL, lower INTEGER NOT NULL DEFAULT 0)",
     "CREATE INDEX IF NOT EXISTS score_row ON score (row)",
     "CREATE INDEX IF NOT EXISTS score_trace ON score (trace) WHERE row IS NULL",
     "CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, at INTEGER NOT "
@@ -170,6 +172,24 @@ def connect(
     return db
 
 
+def goodness(db: sqlite3.Connection, table: str) -> str:
+    """Expression of a score from 0 (worst) to 1 (best), whichever way is good.
+
+    Args:
+        db: The file.
+        table: Alias of the table ``score`` in the statement.
+    """
+    if has_direction(db):
+        return f"CASE {table}.lower WHEN 1 THEN 1 - {table}.score ELSE {table}.score END"
+    return f"{table}.score"
+
+
+def has_direction(db: sqlite3.Connection) -> bool:
+    """Whether the file knows of each score which way is good."""
+    [version] = db.execute("PRAGMA user_version").fetchone()
+    return bool(version > WITHOUT_DIRECTION)
+
+
 def _percent(character: str) -> str:
     return "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
@@ -187,6 +207,8 @@ def prepare(db: sqlite3.Connection) -> None:
     try:
         for statement in DDL:
             db.execute(statement)
+        if version == WITHOUT_DIRECTION:
+            db.execute("ALTER TABLE score ADD COLUMN lower INTEGER NOT NULL DEFAULT 0")
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {VERSION}")
     except BaseException:

@@ -135,11 +135,11 @@ def add_sums(db: sqlite3.Connection, first: int, last: int, sign: int = 1) -> No
 
 
 def rate(db: sqlite3.Connection, row: int) -> None:
-    """Bring the quality of a span up to date, in the sums as well: the lowest of the latest score of each
+    """Bring the quality of a span up to date, in the sums as well: the worst of the latest score of each
     evaluation."""
     add_sums(db, row, row, -1)
     db.execute(
-        "UPDATE span SET quality = (SELECT min(s.score) FROM score s WHERE s.row = ?1 AND s.id = (SELECT max(l.id) "
+        f"UPDATE span SET quality = (SELECT min({schema.goodness(db, 's')}) FROM score s WHERE s.row = ?1 AND s.id = (SELECT max(l.id) "
         "FROM score l WHERE l.row = ?1 AND l.evaluation = s.evaluation)) WHERE id = ?1",
         (row,),
     )

@@ -199,7 +199,8 @@ class OpenFile:
         key = _ids(verdict.ref)
         row = self._find(key)
         self.db.execute(
-            "INSERT INTO score (trace, span, row, evaluation, score, label, explanation, at) VALUES (?,?,?,?,?,?,?,?)",
+            "INSERT INTO score (trace, span, row, evaluation, score, label, explanation, at, lower) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
             (
                 *key,
                 row,
@@ -208,6 +209,7 @@ class OpenFile:
                 self._words[verdict.label],
                 records.well_formed(verdict.explanation) if verdict.explanation else None,
                 item.at_ns,
+                not verdict.higher_is_better,
             ),
         )
         if row is not None:

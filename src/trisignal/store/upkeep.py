@@ -14,7 +14,7 @@ from trisignal.store.transaction import CHECKPOINT_BYTES, OpenFile, find
 WAITING_S = 86_400
 """How long a score may wait for its span."""
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "has no column")
-_SCORE = "trace, span, evaluation, score, label, explanation, at"
+_SCORE = "trace, span, evaluation, score, label, explanation, at, lower"
 _abandoned: list[sqlite3.Connection] = []
 
 
@@ -91,6 +91,7 @@ def _match_in(
 ) -> list[tuple[int, bytes, bytes]]:
     left = []
     with closing(schema.connect(other.path)) as target:
+        schema.prepare(target)
         sums.prepare(target)
         for number, trace, span in waiting:
             row = find(target, (trace, span))
@@ -103,9 +104,9 @@ def _match_in(
                 target.execute("BEGIN IMMEDIATE")
                 target.executemany("INSERT OR IGNORE INTO word (text) VALUES (?)", [(text,) for text in texts])
                 target.execute(
-                    f"INSERT INTO score ({_SCORE}, row) SELECT ?, ?, e.id, ?, l.id, ?, ?, ? FROM word e, word l "
+                    f"INSERT INTO score ({_SCORE}, row) SELECT ?, ?, e.id, ?, l.id, ?, ?, ?, ? FROM word e, word l "
                     "WHERE e.text = ? AND l.text = ?",
-                    (trace, span, score[3], score[5], score[6], row, *texts),
+                    (trace, span, score[3], score[5], score[6], score[7], row, *texts),
                 )
                 sums.rate(target, row)
             # Twice after a crash right here is better than never.
