@@ -105,7 +105,7 @@ class TraceAnalyzer:
         """The worst-scored calls, worst first; feedback counts 1, 0.5 or 0 as ``user_feedback``.
 
         Args:
-            threshold: Only scores below this, 0 to 1; of evaluations of which low scores are good, those above 1 less it.
+            threshold: Only scores below this, 0 to 1; above 1 less it where a low score is good.
             evaluation: Only this evaluation.
             since: Start of the window, see `Moment`: when the judged call started.
             until: End of the window.

@@ -101,8 +101,8 @@ class Score:
     evaluation: str
     """Name of the evaluation; ``user_feedback`` for feedback."""
     score: float | None
-    """0 to 1, of which 1 is best unless `higher_is_better` is false; feedback counts 1, 0.5 or 0. None where only a label
-    was recorded."""
+    """0 to 1, of which 1 is best unless `higher_is_better` is false; feedback counts 1, 0.5 or 0. None where only a
+    label was recorded."""
     label: str = ""
     explanation: str = ""
     """Empty unless content is captured."""

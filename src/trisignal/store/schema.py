@@ -113,7 +113,8 @@ DDL = (
     "max_duration INTEGER NOT NULL, max_cost INTEGER NOT NULL, max_tokens INTEGER NOT NULL, "
     "max_first_token INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS score (id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, row INTEGER, "
-    "evaluation INTEGER NOT NULL, score REAL, label INTEGER NOT NULL, explanation TEXT, at INTEGER NOT NULL, lower INTEGER NOT NULL DEFAULT 0)",
+    "evaluation INTEGER NOT NULL, score REAL, label INTEGER NOT NULL, explanation TEXT, at INTEGER NOT NULL, "
+    "lower INTEGER NOT NULL DEFAULT 0)",
     "CREATE INDEX IF NOT EXISTS score_row ON score (row)",
     "CREATE INDEX IF NOT EXISTS score_trace ON score (trace) WHERE row IS NULL",
     "CREATE TABLE IF NOT EXISTS log (id INTEGER PRIMARY KEY, trace BLOB NOT NULL, span BLOB NOT NULL, at INTEGER NOT "

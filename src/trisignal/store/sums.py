@@ -139,8 +139,8 @@ def rate(db: sqlite3.Connection, row: int) -> None:
     evaluation."""
     add_sums(db, row, row, -1)
     db.execute(
-        f"UPDATE span SET quality = (SELECT min({schema.goodness(db, 's')}) FROM score s WHERE s.row = ?1 AND s.id = (SELECT max(l.id) "
-        "FROM score l WHERE l.row = ?1 AND l.evaluation = s.evaluation)) WHERE id = ?1",
+        f"UPDATE span SET quality = (SELECT min({schema.goodness(db, 's')}) FROM score s WHERE s.row = ?1 AND s.id = "
+        "(SELECT max(l.id) FROM score l WHERE l.row = ?1 AND l.evaluation = s.evaluation)) WHERE id = ?1",
         (row,),
     )
     add_sums(db, row, row)
