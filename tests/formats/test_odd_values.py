@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from trisignal import formats
 from trisignal.call import Draft
-from trisignal.formats import Format, StreamState, view
+from trisignal.formats import Format, StreamState, latencies, mistral_conversations, view
+from trisignal.semconv import serving
 
 
 def _found() -> dict[str, tuple[Format, tuple[str, ...]]]:
@@ -101,3 +102,19 @@ def test_no_chunk_is_too_odd(name: str, chunk: Any) -> None:
     form.look(chunk)
     form.fold(draft, state, view(chunk))
     form.end(draft, state)
+
+
+@pytest.mark.parametrize("settings", [[1], ["model"], "text", 7, 10**400, [["a"]]])
+def test_settings_of_a_conversation_that_are_no_object(settings: Any) -> None:
+    """They are as good as absent, and the other facts of the request are read."""
+    draft = Draft("chat")
+    mistral_conversations.CONVERSATION.read_request(draft, {"model": "m", "completion_args": settings})
+    assert draft.request_model == "m"
+
+
+@pytest.mark.parametrize("time_s", [10**400, -1, float("nan"), float("inf"), "1", True, None, [1]])
+def test_times_of_a_server_that_are_none(time_s: Any) -> None:
+    """What is no number from 0 to a day is no time; the others count."""
+    draft = Draft("chat")
+    latencies.read_seconds(draft, {"time_info": {"queue_time": time_s, "prompt_time": 0.25}}, {})
+    assert draft.fields == {serving.PREFILL_S: 0.25, serving.TOTAL_S: 0.25}

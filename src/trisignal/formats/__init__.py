@@ -104,6 +104,12 @@ def view(value: Any) -> Any:
     return value if isinstance(value, Mapping) else _Attributes(value)
 
 
+def fields_of(raw: Any) -> dict[str, Any]:
+    """The fields of an object, to be changed; what is no object has none."""
+    found = view(raw)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
 def text(value: Any) -> str:
     """``value`` if it is a string, or the value of an enumeration, else ""."""
     if value.__class__ is str:

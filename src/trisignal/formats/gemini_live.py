@@ -12,7 +12,7 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, View, count, listed, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, View, count, fields_of, listed, text, view
 from trisignal.formats.gemini import get_field, messages_of, read_request, usage, word_of
 from trisignal.formats.gemini import read_content as read_turn
 from trisignal.formats.realtime import AUDIO, SAID, Kind, RealtimeFormat, SessionFacts, Step
@@ -166,7 +166,7 @@ def _usage(reported: View) -> Usage | None:
     total = count(get_field(reported, "total_token_count"))
     if total is not None and taken[0] is not None and given == [None, None]:
         rest = total - taken[0] - (taken[1] or 0)
-        return usage({**reported, "response_token_count": rest if rest > 0 else None})
+        return usage({**fields_of(reported), "response_token_count": rest if rest > 0 else None})
     return usage(reported)
 
 

@@ -126,7 +126,8 @@ def _read(draft: Draft, given: Any, table: Mapping[str, str], unit_s: float) -> 
     times_s = {}
     for key, field in table.items():
         plain = number(given.get(key))
-        if plain is not None and not isinstance(plain, bool):
+        # Compared first: an integer of hundreds of digits cannot be multiplied.
+        if plain is not None and not isinstance(plain, bool) and 0 <= plain < _MOST_S / unit_s:
             times_s[field] = plain * unit_s
     if times_s:
         note(draft, times_s)

@@ -6,12 +6,11 @@ for counts that the provider did not report, so that only the fields which were 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, text, view
+from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, fields_of, listed, text, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_content import read_content
 from trisignal.formats.openai_embeddings import EMBEDDINGS
@@ -41,14 +40,8 @@ def _told(usage: Any) -> Any:
     return {name: seen[name] for name in given if name in seen}
 
 
-def _fields(raw: Any) -> dict[str, Any]:
-    """The fields of an object, to be changed; what is no object has none."""
-    found = view(raw)
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
 def _reply(reply: Any) -> dict[str, Any]:
-    fields = _fields(reply)
+    fields = fields_of(reply)
     return {**fields, "usage": _told(fields.get("usage"))}
 
 
@@ -116,7 +109,7 @@ def _plain_part(raw: Any) -> Any:
 
 def _plain(raw: Any, streamed: bool = False) -> dict[str, Any]:
     """A message as OpenAI's vendors write it: thinking apart, addresses in objects, streamed text as text."""
-    message = _fields(raw)
+    message = fields_of(raw)
     content = message.get("content")
     if isinstance(content, (list, tuple)):
         thoughts = [part for part in content if view(part).get("type") == "thinking"]
@@ -127,14 +120,14 @@ def _plain(raw: Any, streamed: bool = False) -> dict[str, Any]:
 
 
 def _plain_choice(raw: Any, key: str) -> dict[str, Any]:
-    choice = _fields(raw)
+    choice = fields_of(raw)
     held = choice.get(key)
     return {**choice, key: _plain(held, streamed=key == "delta")} if held is not None else choice
 
 
 def read_messages(request: Any, response: Any, state: StreamState | None) -> Content:
     """Messages of request and reply."""
-    body = _fields(request)
+    body = fields_of(request)
     body["messages"] = [_plain(message) for message in listed(body.get("messages"))]
     reply = None
     if response is not None:
@@ -145,7 +138,7 @@ def read_messages(request: Any, response: Any, state: StreamState | None) -> Con
 
 def read_embeddings_request(draft: Draft, body: View) -> None:
     """Facts of an embeddings request."""
-    EMBEDDINGS.read_request(draft, {**_fields(body), "dimensions": body.get("output_dimension")})
+    EMBEDDINGS.read_request(draft, {**fields_of(body), "dimensions": body.get("output_dimension")})
 
 
 def read_embeddings_response(draft: Draft, reply: View) -> None:

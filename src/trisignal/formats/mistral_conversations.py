@@ -6,7 +6,20 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Content, Draft, Usage
-from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View, count, listed, server_tools, text, view
+from trisignal.formats import (
+    ANSWER,
+    NOTABLE,
+    TOKEN,
+    Format,
+    StreamState,
+    View,
+    count,
+    fields_of,
+    listed,
+    server_tools,
+    text,
+    view,
+)  # fmt: skip
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_chat import usage as chat_usage
 from trisignal.formats.plain import PLAIN
@@ -19,7 +32,7 @@ _ERROR = "conversation.response.error"
 
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a request: its settings lie in an object of their own."""
-    settings = view(body.get("completion_args"))
+    settings = fields_of(body.get("completion_args"))
     CHAT.read_request(draft, {**settings, "model": body.get("model"), "stream": body.get("stream")})
 
 

@@ -176,7 +176,7 @@ class Stainless:
         extra = getattr(options, "extra_json", None)
         if not isinstance(body, dict):
             body = {}
-        if extra:
+        if isinstance(extra, Mapping):
             body = {**body, **extra}
         streaming = bool(kwargs.get("stream")) or body.get("stream") is True
         exchange = StainlessExchange(endpoint, streaming)
