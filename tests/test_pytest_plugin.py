@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, json_reply
+from measured import MEASURED
 
 import trisignal
 from trisignal.recorded_calls import CallsBill, RecordedCalls, bill_lines, recorded
@@ -90,7 +91,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
         "no:asyncio",
         *([] if known else ["-p", "trisignal.pytest_plugin"]),
     ]
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = {**MEASURED, "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([*command, *arguments], cwd=folder, env=environ, capture_output=True, text=True, timeout=240)
     return done.returncode, done.stdout + done.stderr
 

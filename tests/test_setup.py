@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measured import MEASURED
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -264,7 +265,7 @@ def test_a_given_provider_is_used_and_stays(registry: CollectorRegistry) -> None
 
 def run(script: str) -> str:
     """Run a script in a process of its own, which must succeed and be silent on stderr."""
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
     done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, Reply
+from measured import MEASURED
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -56,7 +57,7 @@ def received(collector: Loopback, path: str) -> bytes:
 
 def run(script: str, **variables: str) -> str:
     """Run a script in a process of its own, which must succeed and be silent on stderr; its output."""
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], **variables}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], **variables}
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

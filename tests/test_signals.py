@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured import MEASURED
 from observed import current
 
 import trisignal
@@ -78,7 +79,7 @@ def test_a_carrier_crosses_processes_as_json(seen: Seen) -> None:
     """A consumer in another process continues the producer's trace, request id and bound values."""
     with trisignal.context(request_id="r-1", tenant="acme"), trisignal.workflow("w") as call:
         carrier = json.dumps(trisignal.queue("jobs").put())
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
     done = subprocess.run(
         [sys.executable, "-c", CONSUMER], input=carrier, env=environ, capture_output=True, text=True, timeout=60
     )

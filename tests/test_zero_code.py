@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, Recorded, Reply, json_reply
+from measured import MEASURED
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client import CollectorRegistry
@@ -134,6 +135,7 @@ def test_opentelemetry_instrument_finds_it(tmp_path: Path) -> None:
     with Loopback() as server:
         server.handle(answer)
         environ = {
+            **MEASURED,
             **os.environ,
             "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(tmp_path))),
             "OPENAI_BASE_URL": server.url,

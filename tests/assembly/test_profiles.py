@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from measured import MEASURED
 
 PROGRAM = """
 import gzip, http.server, json, os, sys, threading, time
@@ -56,7 +57,7 @@ def run(tmp_path: Path, *arguments: str, exporter: str = "console") -> str:
     pytest.importorskip("pyroscope.otel")
     path = tmp_path / "program.py"
     path.write_text(PROGRAM, encoding="utf-8")
-    environ = {"PYTHONPATH": ":".join(sys.path), "OTEL_TRACES_EXPORTER": exporter}
+    environ = {**MEASURED, "PYTHONPATH": ":".join(sys.path), "OTEL_TRACES_EXPORTER": exporter}
     done = subprocess.run(
         [sys.executable, str(path), *arguments], env=environ, capture_output=True, text=True, timeout=120
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, Recorded, Reply, json_reply
+from measured import MEASURED
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from waiting import until
@@ -77,6 +78,7 @@ class Cloud:
     def start(self) -> subprocess.Popen[str]:
         """The real runtime client with our handler."""
         environ = {
+            **MEASURED,
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.server.port}",

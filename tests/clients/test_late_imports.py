@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from measured import MEASURED
 
 import trisignal
 from trisignal.clients import REGISTRY, Row
@@ -63,7 +64,7 @@ def late(row: Row, named: str) -> None:
         pytest.skip(f"{row.module} is not installed; set TRISIGNAL_ENVIRONMENTS")
     imports = [name for name in IMPORTS.get(row.name, [row.module]) if has(python, name)]
     script = LATE.format(named=named, module=row.module, imports=imports, row=row.name)
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
     done = subprocess.run([python, "-c", script], env=environ, capture_output=True, text=True, timeout=110, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 

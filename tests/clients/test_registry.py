@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measured import MEASURED
 
 import trisignal
 from trisignal import clients, testing
@@ -218,7 +219,7 @@ def test_nothing_else_is_found_by_the_hook() -> None:
 
 def run(script: str, **variables: str) -> str:
     """What a script of its own process writes to stderr; it must succeed."""
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], **variables}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], **variables}
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

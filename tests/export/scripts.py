@@ -9,6 +9,8 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+from measured import MEASURED
+
 import trisignal
 
 SOURCE = str(Path(trisignal.__file__).parents[1])
@@ -28,7 +30,7 @@ def run(script: str, **variables: str) -> Ran:
         script: Python; its indentation does not matter.
         **variables: Its environment, beside what Python needs.
     """
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], **variables}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], **variables}
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr

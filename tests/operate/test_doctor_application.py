@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measured import MEASURED
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
@@ -31,7 +32,7 @@ def run(folder: Path, *arguments: str, app: str = "", **variables: str) -> tuple
     if app:
         (folder / "shop.py").write_text(app)
         arguments = ("--app", "shop", *arguments)
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], "OTEL_SERVICE_NAME": "shop", **variables}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"], "OTEL_SERVICE_NAME": "shop", **variables}
     command = [sys.executable, "-c", "from trisignal.cli import main; main()", "doctor", "--json", *arguments]
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=110, check=False)
     assert done.stderr == ""
@@ -133,7 +134,7 @@ def test_workers_without_a_common_directory_are_seen_from_outside(shared: bool, 
     (tmp_path / "web.py").write_text(WEB)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environ = {"PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
+    environ = {**MEASURED, "PYTHONPATH": SOURCE, "PATH": os.environ["PATH"]}
     if shared:
         (tmp_path / "metrics").mkdir()
         environ["PROMETHEUS_MULTIPROC_DIR"] = str(tmp_path / "metrics")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from measured import MEASURED
 from queues.brokers import rabbitmq_server
 from waiting import until
 from watch.redis_server import RedisServer
@@ -51,7 +52,13 @@ def _rabbitmq() -> Iterator[str]:
 
 def start(kind: str, mode: str, broker: str, out: Path, pool: str = "", **more: str) -> subprocess.Popen[str]:
     """A process of ours."""
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "POOL": pool, **more}
+    environ = {
+        **MEASURED,
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+        "POOL": pool,
+        **more,
+    }
     with (out / f"{mode}.err").open("w") as errors:
         return subprocess.Popen(
             [sys.executable, str(HERE / "jobs.py"), kind, mode, broker, str(out)],

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measured import MEASURED
 from waiting import until
 from watch.redis_server import RedisServer
 
@@ -67,7 +68,7 @@ def _shared(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def start(shared: str, kind: str, path: Path, clock_s: int = 0) -> subprocess.Popen[str]:
     """A worker in a process of its own."""
     arguments = [sys.executable, str(WORKER), shared, kind, str(clock_s), str(path)]
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    environ = {**MEASURED, "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(arguments, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
