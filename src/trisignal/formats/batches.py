@@ -6,6 +6,7 @@ OpenAI (also spoken by Azure, Groq, Together and OpenRouter), Anthropic, Google,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from trisignal.formats.openai_responses import RESPONSES
 from trisignal.formats.recognise import recognise
 from trisignal.outcomes import classify_names, kind_of_status
 
+_FRACTION = re.compile(r"\.[0-9]+")
 _ENDED: Mapping[str, Outcome] = {
     "completed": "ok",
     "ended": "ok",
@@ -136,7 +138,9 @@ def _unix_s(value: Any) -> float:
     """A time: seconds since the epoch, ISO text, or a `datetime`; 0.0 when there is none."""
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            # Python 3.10 reads three or six digits of a second, and no Z.
+            exact = _FRACTION.sub(lambda digits: digits.group()[:7].ljust(7, "0"), value)
+            value = datetime.fromisoformat(exact.replace("Z", "+00:00"))
         except ValueError:
             return 0.0
     if isinstance(value, datetime):
