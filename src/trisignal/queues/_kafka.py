@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from trisignal import _guard
-from trisignal.queues._messages import Depths, Messages, fetched, received
+from trisignal.clients._patch import Wrapper
+from trisignal.queues._messages import Depths, Loop, Messages, fetched, received, release
 from trisignal.queues._tasks import published
 
 depths = Depths()
@@ -34,6 +35,36 @@ def with_context(topic: Any, headers: Any) -> Any:
     except Exception as error:
         _guard.contain("kafka.headers", error)
         return headers
+
+
+def sending(headers_at: int) -> Wrapper:
+    """What wraps a method that sends a record.
+
+    Args:
+        headers_at: Position of the headers among its arguments, the first of which is the topic.
+    """
+
+    def send(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        topic = args[0] if args else kwargs.get("topic")
+        if len(args) > headers_at:
+            args = (*args[:headers_at], with_context(topic, args[headers_at]), *args[headers_at + 1 :])
+        else:
+            kwargs = {**kwargs, "headers": with_context(topic, kwargs.get("headers"))}
+        return wrapped(*args, **kwargs)
+
+    return send
+
+
+def iterate(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps what begins a loop over a consumer: its body runs in the context of each record."""
+    return Loop(wrapped(*args, **kwargs))
+
+
+def close(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Wraps what closes a consumer, waiting or not: nothing of it is left in context and depth."""
+    release(instance)
+    depths.keep(instance)
+    return wrapped(*args, **kwargs)
 
 
 def topic_of(record: Any) -> str:

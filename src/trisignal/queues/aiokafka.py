@@ -8,19 +8,7 @@ from typing import Any
 
 from trisignal.clients._patch import Patches
 from trisignal.queues import _kafka
-from trisignal.queues._messages import Loop, hold, release
-
-_HEADERS_AT = 5
-"""Position of the headers among the arguments of ``send(topic, value, key, partition, timestamp_ms, headers)``."""
-
-
-def _send(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    topic = args[0] if args else kwargs.get("topic")
-    if len(args) > _HEADERS_AT:
-        args = (*args[:_HEADERS_AT], _kafka.with_context(topic, args[_HEADERS_AT]))
-    else:
-        kwargs = {**kwargs, "headers": _kafka.with_context(topic, kwargs.get("headers"))}
-    return wrapped(*args, **kwargs)
+from trisignal.queues._messages import hold, release
 
 
 async def _getone(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -49,23 +37,13 @@ def _measure(consumer: Any, record: Any) -> None:
     _kafka.check_assignment(consumer, consumer.assignment)
 
 
-def _aiter(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return Loop(wrapped(*args, **kwargs))
-
-
-async def _stop(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    release(instance)
-    _kafka.depths.keep(instance)
-    return await wrapped(*args, **kwargs)
-
-
 def connect() -> Callable[[], None]:
     """Patch producer and consumer; what is returned undoes it."""
     patches = Patches()
     package = importlib.import_module("aiokafka")
-    patches.wrap(package.AIOKafkaProducer, "send", _send)
+    patches.wrap(package.AIOKafkaProducer, "send", _kafka.sending(headers_at=5))
     patches.wrap(package.AIOKafkaConsumer, "getone", _getone)
     patches.wrap(package.AIOKafkaConsumer, "getmany", _getmany)
-    patches.wrap(package.AIOKafkaConsumer, "__aiter__", _aiter)
-    patches.wrap(package.AIOKafkaConsumer, "stop", _stop)
+    patches.wrap(package.AIOKafkaConsumer, "__aiter__", _kafka.iterate)
+    patches.wrap(package.AIOKafkaConsumer, "stop", _kafka.close)
     return patches.undo

@@ -10,26 +10,12 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from trisignal.clients._patch import Patches, Wrapper
+from trisignal.clients._patch import Patches
 from trisignal.queues import _kafka
 from trisignal.queues._messages import hold, release
 
 _ELSEWHERE = "_trisignal_elsewhere"
 """Marks consumers that poll in another thread than the one that works on the records."""
-
-
-def _producing(headers_at: int) -> Wrapper:
-    """What wraps ``produce``, whose headers have a position of their own in each class."""
-
-    def produce(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        topic = args[0] if args else kwargs.get("topic")
-        if len(args) > headers_at:
-            args = (*args[:headers_at], _kafka.with_context(topic, args[headers_at]), *args[headers_at + 1 :])
-        else:
-            kwargs = {**kwargs, "headers": _kafka.with_context(topic, kwargs.get("headers"))}
-        return wrapped(*args, **kwargs)
-
-    return produce
 
 
 def _poll(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -65,12 +51,6 @@ def _measure(consumer: Any, record: Any) -> None:
     _kafka.check_assignment(consumer, lambda: [(one.topic, one.partition) for one in consumer.assignment()])
 
 
-def _close(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    release(instance)
-    _kafka.depths.keep(instance)
-    return wrapped(*args, **kwargs)
-
-
 def _aio_init(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     wrapped(*args, **kwargs)
     inner = getattr(instance, "_consumer", None)
@@ -98,11 +78,11 @@ def connect() -> Callable[[], None]:
     consumers = [ours["Consumer"], getattr(package, "DeserializingConsumer", None)]
     for producer, headers_at in producers:
         if producer is not None:
-            patches.wrap(producer, "produce", _producing(headers_at))
+            patches.wrap(producer, "produce", _kafka.sending(headers_at))
     for consumer in filter(None, consumers):
         patches.wrap(consumer, "poll", _poll)
         patches.wrap(consumer, "consume", _consume)
-        patches.wrap(consumer, "close", _close)
+        patches.wrap(consumer, "close", _kafka.close)
     for name, cls in ours.items():
         setattr(package, name, cls)
     if importlib.util.find_spec("confluent_kafka.aio") is not None:
