@@ -291,7 +291,8 @@ def soak(folder: Path, minutes: float, every_s: float) -> int:
         environ = clean_environ(PROMETHEUS_MULTIPROC_DIR=str(shared), **provider.variables)
         command = [sys.executable, str(Path(__file__).resolve()), str(folder), "--page", str(port)]
         with Server(folder / "page", command, lambda: get(address) is not None, environ):
-            with Prometheus(folder / "prometheus", f"127.0.0.1:{port}") as prometheus:
+            # A page of dozens of workers takes seconds on a busy machine.
+            with Prometheus(folder / "prometheus", f"127.0.0.1:{port}", every="10s") as prometheus:
                 run = Run(folder, environ)
                 run.go(minutes, every_s)
                 shown, zero = on_page(get(address))

@@ -170,15 +170,21 @@ class Prometheus(Server):
         target: ``host:port`` whose ``/metrics`` is scraped.
         rules: Content of a rule file.
         alertmanager: ``host:port`` that is told of alerts.
+        every: Time between two scrapes, and the longest that one may take, as Prometheus writes it.
     """
 
     def __init__(
-        self, folder: Path, target: str, rules: Mapping[str, Any] | None = None, alertmanager: str = ""
+        self,
+        folder: Path,
+        target: str,
+        rules: Mapping[str, Any] | None = None,
+        alertmanager: str = "",
+        every: str = "1s",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rules.yml").write_text(yaml.safe_dump(rules or {"groups": []}))
         config: dict[str, Any] = {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": "1s"},
             "rule_files": ["rules.yml"],
             "scrape_configs": [{"job_name": "app", "static_configs": [{"targets": [target]}]}],
         }

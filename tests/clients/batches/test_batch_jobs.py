@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clients.batches.pairs import counted_by_two
 from loopback import Loopback, Reply, json_reply
 
 import trisignal
@@ -261,15 +262,7 @@ def _count(url: str, store: str, counted: Any) -> None:
 def test_two_processes_count_once(server: Loopback, tmp_path: Path) -> None:
     """Processes that share a store count a job once between them."""
     server.handle(lambda request: OUTPUT if "content" in request.path else json_reply(DONE))
-    forks = multiprocessing.get_context("fork")
-    counted = forks.Queue()
-    running = [forks.Process(target=_count, args=(server.url, str(tmp_path / "store"), counted)) for _ in range(2)]
-    for process in running:
-        process.start()
-    results = [counted.get(timeout=120) for _ in running]
-    for process in running:
-        process.join(120)
-    assert tuple(map(sum, zip(*results, strict=True))) == (3, 3300)
+    assert counted_by_two(_count, server.url, tmp_path / "store") == (3, 3300)
 
 
 def test_one_process_polls_and_another_reads(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clients.batches.pairs import counted_by_two
 from loopback import Loopback, Recorded, Reply, json_reply
 
 import trisignal
@@ -208,15 +209,7 @@ def _count(url: str, store: str, counted: Any) -> None:
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="processes are forked")
 def test_two_processes_count_once(server: Loopback, tmp_path: Path) -> None:
     """Processes that share a store count a job of Bedrock once between them, each polling it twenty times."""
-    forks = multiprocessing.get_context("fork")
-    counted = forks.Queue()
-    running = [forks.Process(target=_count, args=(server.url, str(tmp_path / "store"), counted)) for _ in range(2)]
-    for process in running:
-        process.start()
-    results = [counted.get(timeout=120) for _ in running]
-    for process in running:
-        process.join(120)
-    assert tuple(map(sum, zip(*results, strict=True))) == (3, 330)
+    assert counted_by_two(_count, server.url, tmp_path / "store") == (3, 330)
 
 
 def test_vertex_results_on_a_bucket(seen: Seen) -> None:
