@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import gc
 import inspect
 import pickle
@@ -396,7 +397,8 @@ def test_streaming_responses_close_when_they_do(sdk: Sdk, how: str, streamed: bo
             seen += [connection.info().replace(url, "") for connection in client._client._transport._pool.connections]
         return seen
 
-    assert len(twice(sdk, app, sdk.reply(shape)).spans) == 1
+    reply = dataclasses.replace(sdk.reply(shape), apart=streamed and how == "one piece")
+    assert len(twice(sdk, app, reply).spans) == 1
 
 
 @pytest.mark.parametrize("how", ["unread", "one piece", "closed", "read"])
@@ -421,7 +423,9 @@ def test_async_streaming_responses_close_when_they_do(sdk: Sdk, how: str) -> Non
             seen.append(_state(response))
         return seen
 
-    assert len(twice(sdk, lambda url: asyncio.run(run(url)), sdk.reply("stream-read")).spans) == 1
+    # How much comes in one read must not depend on how busy the machine is.
+    reply = dataclasses.replace(sdk.reply("stream-read"), apart=how == "one piece")
+    assert len(twice(sdk, lambda url: asyncio.run(run(url)), reply).spans) == 1
 
 
 def test_streams_are_the_sdks_own(sdk: Sdk) -> None:

@@ -79,7 +79,7 @@ def main() -> None:
     """Send, or work until killed."""
     sender: Any = globals()[f"{kind}_{mode}"]
     if mode == "send":
-        with trisignal.context(request_id="order-7", tenant="acme", user_id="ann"), trisignal.workflow("checkout"):
+        with trisignal.context(request_id="order-7", tenant="acme", user_id="Ann-Lee"), trisignal.workflow("checkout"):
             if limits:  # two dollars and a half, of one
                 with trisignal.llm(provider="openai", model="gpt-4o") as call:
                     call.set_usage(input_tokens=1_000_000, output_tokens=0)

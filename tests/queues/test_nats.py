@@ -48,7 +48,7 @@ async def test_callbacks(url: str, seen: Seen) -> None:
 
     client = await nats.connect(url, error_cb=failed)
     await client.subscribe("questions.*", cb=answer)
-    with trisignal.context(request_id="order-7", tenant="acme", user_id="ann"), trisignal.workflow("send"):
+    with trisignal.context(request_id="order-7", tenant="acme", user_id="Ann-Lee"), trisignal.workflow("send"):
         reply = await client.request("questions.orders", b"where?", timeout=60, headers={"kind": "q"})
         assert trisignal.request_id() == "order-7"
         await client.publish("questions.orders", b"bad", "", {"kind": "q"})

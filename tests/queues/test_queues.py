@@ -225,15 +225,15 @@ def test_user_ids_travel_only_when_asked() -> None:
     from trisignal.queues import _settings
     from trisignal.queues._tasks import published
 
-    with capture() as seen, trisignal.context(user_id="ann", tenant="acme"):
+    with capture() as seen, trisignal.context(user_id="Ann-Lee", tenant="acme"):
         for carries in (False, True):
             _settings.carry_user_ids = carries
             carrier: dict[str, str] = {}
             published("jobs", carrier)
-            assert ("ann" in carrier["x-trisignal-context"]) == carries
+            assert ("Ann-Lee" in carrier["x-trisignal-context"]) == carries
             assert "acme" in carrier["x-trisignal-context"]
         _settings.carry_user_ids = False
-        assert trisignal._context.bound.get()["user_id"] == "ann"
+        assert trisignal._context.bound.get()["user_id"] == "Ann-Lee"
         assert seen.value("llm_queue_depth") == 2
 
 

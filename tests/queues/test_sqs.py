@@ -46,7 +46,7 @@ def test_boto3(server: str, queue: str, seen: Seen) -> None:
     url = client.create_queue(QueueName=queue)["QueueUrl"]
     trisignal.instrument_queues("sqs")
     kind = {"kind": {"DataType": "String", "StringValue": "question"}}
-    with trisignal.context(request_id="order-7", user_id="ann"), trisignal.workflow("send"):
+    with trisignal.context(request_id="order-7", user_id="Ann-Lee"), trisignal.workflow("send"):
         client.send_message(QueueUrl=url, MessageBody="where?", MessageAttributes=kind)
     with trisignal.context(request_id="order-8"):
         client.send_message_batch(QueueUrl=url, Entries=[{"Id": "1", "MessageBody": "when?"}])
@@ -68,7 +68,7 @@ def test_boto3(server: str, queue: str, seen: Seen) -> None:
         json.loads(json.dumps(reply["Messages"])) == pickle.loads(pickle.dumps(reply["Messages"])) == reply["Messages"]
     )
     assert type(pickle.loads(pickle.dumps(reply["Messages"]))) is list
-    assert "ann" not in json.dumps(reply["Messages"])
+    assert "Ann-Lee" not in json.dumps(reply["Messages"])
     assert len({span.context.trace_id for span in seen.spans if span.context}) == 1
     assert seen.value("llm_queue_depth", queue=queue) == 0
     assert seen.value("llm_queue_wait_seconds_count", queue=queue) == 2
