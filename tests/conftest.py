@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent
 _SHARED = {path.stem for path in TESTS.iterdir() if not path.stem.startswith(("test_", "conftest", "_", "."))}
 pytest.register_assert_rewrite(*sorted(_SHARED - {"typing"}))
 
-from slow import SLOW  # noqa: E402 - it comes after the line above
+from slow import LEFT_OUT, SLOW  # noqa: E402 - it comes after the line above
 
 from trisignal import testing  # noqa: E402 - it comes after the line above
 
@@ -53,7 +53,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave slow tests out."""
     if config.getoption("--fast"):
-        items[:] = [item for item in items if item.get_closest_marker("slow") is None]
+        items[:] = [item for item in items if not any(item.get_closest_marker(name) for name in LEFT_OUT)]
 
 
 def pytest_collection_finish() -> None:
@@ -68,7 +68,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("left out by --fast; `make test-all` runs everything")
         for place, what in SLOW.items():
             terminalreporter.write_line(f"tests/{place}: {what}")
-        terminalreporter.write_line("single tests with the marker slow (pytest -m slow)")
+        terminalreporter.write_line(f"single tests with the marker {', '.join(LEFT_OUT)} (pytest -m slow)")
 
 
 PREFIXES = ("TRISIGNAL_", "OTEL_", "PROMETHEUS_")

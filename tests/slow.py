@@ -30,3 +30,5 @@ SLOW = {
     "test_typing.py": "three type checkers",
 }
 """Files and folders that ``--fast`` leaves out, beside single tests with the marker ``slow``."""
+LEFT_OUT = ("slow", "nightly", "e2e")
+"""Markers of single tests that it leaves out."""
