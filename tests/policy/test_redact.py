@@ -15,7 +15,7 @@ from thinning import examples
 from trisignal.errors import ConfigError
 from trisignal.policy.announced import VENDORS, WORDS
 from trisignal.policy.key_formats import FORMATS, SHAPES
-from trisignal.policy.redact import ALL, PatternRedactor, chain, redact_value
+from trisignal.policy.redact import ALL, MOST_PASSED, PatternRedactor, chain, redact_value
 
 REDACT = PatternRedactor()
 ALNUM = string.ascii_letters + string.digits
@@ -68,6 +68,32 @@ AROUND = st.sampled_from(
 def test_secrets_go_whatever_stands_around_them(secret: str, around: str) -> None:
     """JSON, escapes, URLs, markup and other scripts do not hide a secret."""
     assert secret not in REDACT(around.format(secret))
+
+
+@given(st.lists(st.one_of(st.text(st.characters()), st.builds(str.format, AROUND, SECRETS)), max_size=6))
+@settings(max_examples=examples(300), deadline=None)
+def test_texts_that_come_again_are_redacted_and_counted_as_at_first(texts: list[str]) -> None:
+    """A redactor that has seen a text before answers, and counts, like one that has not."""
+    hits: list[tuple[str, int]] = []
+    redactor = PatternRedactor(on_hit=lambda name, count: hits.append((name, count)))
+    for text in texts * 2:
+        fresh: list[tuple[str, int]] = []
+        expected = PatternRedactor(on_hit=lambda name, count: fresh.append((name, count)))(text)
+        hits.clear()
+        assert redactor(text) == expected
+        assert hits == fresh
+
+
+def test_what_a_redactor_remembers_is_bounded_and_holds_no_text() -> None:
+    """However many texts pass, few are remembered, and of what is longer than a word only a digest."""
+    redactor = PatternRedactor()
+    for number in range(MOST_PASSED + 500):
+        redactor(f"word{number}")
+        redactor(f"line {number} of a text in which there is nothing to hide")
+    assert len(redactor._words) <= MOST_PASSED
+    assert len(redactor._passed) <= MOST_PASSED
+    assert all(len(mark) == 16 for mark in redactor._passed)
+    assert redactor("word7") == "word7"
 
 
 @pytest.mark.parametrize(
@@ -211,8 +237,9 @@ def _cpu_s(text: str) -> float:
     """CPU time of one redaction: the least of two, as other processes disturb."""
     taken: list[float] = []
     for _ in range(2):
+        redactor = PatternRedactor()  # one that has seen the text before would not look at it again
         begun = time.process_time()
-        REDACT(text)
+        redactor(text)
         taken.append(time.process_time() - begun)
     return min(taken)
 

@@ -10,6 +10,7 @@ from trisignal.formats import StreamState, View, count, listed, text, view
 
 _MOST_JSON = 1 << 20
 """Characters of tool-call arguments that are parsed: no more of them is ever shown."""
+_SPEAKERS = ("user", "assistant", "system", "developer")
 
 
 def arguments(value: Any) -> Any:
@@ -63,7 +64,12 @@ def parts_of(content: Any) -> list[dict[str, Any]]:
 
 def _message(raw: Any) -> dict[str, Any]:
     message = view(raw)
-    role = text(message.get("role")) or "user"
+    role, words = message.get("role"), message.get("content")
+    usual = message.__class__ is dict and len(message) == 2 and role.__class__ is words.__class__ is str
+    if usual and words and role in _SPEAKERS:
+        # As nearly all are; what follows would come to the same.
+        return {"role": role, "parts": [{"type": "text", "content": words}]}
+    role = text(role) or "user"
     if role in ("tool", "function"):
         content = message.get("content")
         answer: dict[str, Any] = {"type": "tool_call_response", "response": arguments(content)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from hashlib import blake2b
+from itertools import islice
 from typing import Any, Protocol
 
 from trisignal.config import DETECTORS, OPTIONAL_DETECTORS
@@ -20,6 +22,10 @@ _HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9_\-./]{0,127}")
 _LONGEST_HARMLESS = 128
 _SHORTEST_HEAD, _LONGEST_HEAD, _MOST_HEADS = 4, 16, 256
 """Characters and number of the beginnings of ids that are remembered."""
+MOST_PASSED = 4096
+"""Texts that are remembered as clean, of either kind."""
+_FORGOTTEN_AT_ONCE = 64
+_LONGEST_WORD = 32
 Hit = tuple[int, int, str]
 """Start, end, detector."""
 _MAX_DEPTH = 32
@@ -124,13 +130,34 @@ class PatternRedactor:
         """It leaves every text as it is that `is_harmless`."""
         self.shortest_number = 1 if self._own else SHORTEST
         """Digits of the shortest number that it may change."""
+        self._words: dict[str, None] = {}
+        """Short tokens without a hit: names of roles, types and keys, of which content has many."""
+        self._passed: dict[bytes, None] = {}
+        """Digests of other texts without a hit: a conversation is sent again with each of its turns."""
 
     def __call__(self, text: str, /) -> str:
         """The text with every hit replaced."""
         if self.masks is not None:
             text = self.masks.text(text)
-        if not self._own and is_harmless(text):
+        if text.__class__ is not str:
+            return self._replaced(text)  # a subclass may equal what it is not
+        if text in self._words:
             return text
+        if len(text) <= _LONGEST_HARMLESS and not self._own and is_harmless(text):
+            if len(text) <= _LONGEST_WORD:
+                _remember(self._words, text)
+            return text
+        # Not the text itself, which stays nowhere, nor its hash, which others might share.
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, usedforsecurity=False).digest()
+        if digest in self._passed:
+            return text
+        done = self._replaced(text)
+        if done is text:
+            _remember(self._passed, digest)
+        return done
+
+    def _replaced(self, text: str) -> str:
+        """The text with every hit replaced; the same object where there is none."""
         counts: dict[str, int] = {}
         for _ in range(_PASSES):
             hits = self._hits(text)
@@ -221,6 +248,14 @@ def harmless() -> Callable[[str], bool]:
         return passes
 
     return is_harmless
+
+
+def _remember(known: dict[Any, None], item: str | bytes) -> None:
+    """Note an item, and forget some of the oldest ones where there are too many."""
+    if len(known) >= MOST_PASSED:
+        for oldest in list(islice(known, _FORGOTTEN_AT_ONCE)):
+            known.pop(oldest, None)
+    known[item] = None
 
 
 def _replaced(text: str, hits: list[Hit], counts: dict[str, int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from trisignal.policy.media import MEDIA_CHARACTERS, is_base64, tag, without_data_urls
@@ -126,14 +126,17 @@ class _Fitter:
 
     def _least(self, value: Any, limit: int, depth: int) -> int:
         """About the bytes that a value takes at least; counting stops beyond the limit."""
-        if isinstance(value, str):
+        # Exact classes first, here and below: nearly all content is of these, and `Mapping` is slow to ask.
+        cls = value.__class__
+        if cls is str or isinstance(value, str):
             # Redaction may shorten a text, so this decides what is worth redacting, not what fits.
-            self._note_media(value)
+            if len(value) > MEDIA_CHARACTERS:
+                self._note_media(value)
             return 2 + len(self._known.get(id(value), (value, value))[1])
         if depth >= _MAX_DEPTH:
             return 2
         spent = 2
-        if isinstance(value, Mapping):
+        if cls is dict or (cls is not list and isinstance(value, Mapping)):
             self._note_blob(value)
             for key, item in value.items():
                 spent += 3 + (len(key) if isinstance(key, str) else 1)
@@ -152,19 +155,21 @@ class _Fitter:
 
     def _plain(self, value: Any, depth: int) -> Any:
         """A redacted copy made of what JSON has."""
-        if isinstance(value, str):
+        cls = value.__class__
+        if cls is str or isinstance(value, str):
             return self._text(value)
         if value is None or value is True or value is False:
             return value
-        if number(value) is not None:
-            return self._number(value)
-        if isinstance(value, float):
-            return None
-        if isinstance(value, (bytes, bytearray)):
-            return f"[bytes:{len(value)}]"
+        if cls is not dict and cls is not list:
+            if number(value) is not None:
+                return self._number(value)
+            if isinstance(value, float):
+                return None
+            if isinstance(value, (bytes, bytearray)):
+                return f"[bytes:{len(value)}]"
         if depth >= _MAX_DEPTH:
             return "[nested too deep]"
-        if isinstance(value, Mapping):
+        if cls is dict or (cls is not list and isinstance(value, Mapping)):
             self._note_blob(value)
             done: dict[str, Any] = {}
             for key, item in value.items():
@@ -185,10 +190,12 @@ class _Fitter:
         return self._text(key) if isinstance(key, str) else self._redacted(_as_text(key))
 
     def _text(self, text: str) -> str:
-        self._note_media(text)
-        if id(text) not in self._known:
-            self._known[id(text)] = text, self._redacted(text)
-        return self._known[id(text)][1]
+        if len(text) > MEDIA_CHARACTERS:
+            self._note_media(text)
+        known = self._known.get(id(text))
+        if known is None:
+            known = self._known[id(text)] = text, self._redacted(text)
+        return known[1]
 
     def _redacted(self, text: str) -> str:
         return well_formed(self._redactor(without_data_urls(text)))
@@ -347,21 +354,26 @@ def _json_prefix(text: str, room: int) -> str:
 def _size(values: Iterable[Any]) -> int:
     """Bytes of the texts among values and below them."""
     total, left = 0, _COUNTED
-    waiting = [iter(values)]
-    while waiting and left:
-        item = next(waiting[-1], waiting)
-        if item is waiting:
-            waiting.pop()
-            continue
-        left -= 1
-        if isinstance(item, str):
-            total += _utf8_size(item)
-        elif isinstance(item, Mapping):
-            waiting.append(iter(item.items()))
-        elif isinstance(item, _LISTS):
-            waiting.append(iter(item))
+    waiting = [iter(values)]  # no recursion: content may be nested deeper than Python calls
+    while waiting:
+        for item in waiting[-1]:
+            left -= 1
+            if left < 0:
+                return total
+            cls = item.__class__
+            if cls is str or isinstance(item, str):
+                total += len(item) if item.isascii() else _utf8_size(item)
+            elif cls is dict or (cls is not tuple and cls is not list and isinstance(item, Mapping)):
+                left -= len(item)
+                waiting.append(chain.from_iterable(item.items()))
+                break
+            elif isinstance(item, _LISTS):
+                waiting.append(iter(item))
+                break
+            else:
+                total += 1
         else:
-            total += 1
+            waiting.pop()
     return total
 
 
