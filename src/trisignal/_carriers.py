@@ -34,7 +34,7 @@ def headers_of(carrier: object) -> Headers:
 
 
 def _is_plain(carrier: Mapping[Any, Any]) -> bool:
-    return all(isinstance(value, str) for value in carrier.values())
+    return all(type(value) is str for value in carrier.values())
 
 
 def _texts(pairs: Any) -> dict[str, str]:
@@ -54,4 +54,4 @@ def _text(value: Any) -> str | None:
             return value.decode()
         except UnicodeDecodeError:
             return None
-    return value if isinstance(value, str) else None
+    return str.__str__(value) if issubclass(type(value), str) else None

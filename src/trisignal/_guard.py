@@ -49,6 +49,16 @@ def contain(site: str, error: Exception) -> None:
     """
     if STATE.strict:
         raise error
+    note(site, error)
+
+
+def note(site: str, error: BaseException) -> None:
+    """Count what went wrong, and log the first time; whatever was raised goes on where its catcher raises it.
+
+    Args:
+        site: As for `contain`.
+        error: What was raised.
+    """
     first = site not in STATE.counts
     STATE.counts[site] += 1
     if STATE.listener is not None:

@@ -51,10 +51,8 @@ def shown(text: str, most: int = _MOST) -> str:
 
 
 def _quoted(value: object) -> str:
-    if isinstance(value, str):
-        return repr(shown(value))
     try:
-        return shown(repr(value))
+        return repr(shown(str.__str__(value))) if isinstance(value, str) else shown(repr(value))
     except Exception:
         return f"an object of class {type(value).__name__}"
 

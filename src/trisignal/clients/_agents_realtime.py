@@ -82,7 +82,7 @@ async def _handle(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> An
     session = realtime.session_of(instance)
     if session is not None:
         event: Any = args[0] if args else kwargs.get("event")
-        if event.__class__ is dict and event.get("type") == "response.created":
+        if type(event) is dict and event.get("type") == "response.created":
             session.agent = _speaker(instance)
         session.received(event)
     return await wrapped(*args, **kwargs)

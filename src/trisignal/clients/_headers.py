@@ -85,16 +85,16 @@ def read_headers(draft: Draft, headers: Any) -> None:
             kind = _kind_of(name)
         if kind is None:
             continue
-        if kind.__class__ is _Limit:
+        if type(kind) is _Limit:
             try:
                 number = float(value)
             except ValueError:
                 continue
             if 0 <= number < MOST:  # "nan" and "inf" are numbers to Python
                 limits.setdefault(kind[0], {})[kind[1]] = number
-        elif kind.__class__ is _Id:
+        elif type(kind) is _Id:
             draft.vendor_request_id = value.decode("latin-1")
-        elif kind.__class__ is _Latency:
+        elif type(kind) is _Latency:
             times[kind[0]] = value
         else:
             billing[kind[0]] = value

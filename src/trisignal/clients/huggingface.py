@@ -96,7 +96,7 @@ def _odd(body: Any) -> bool:
         return any(map(_odd, body.values()))
     if isinstance(body, list):
         return any(not isinstance(item, dict) or _odd(item) for item in body)
-    return body.__class__ is float and body != body
+    return type(body) is float and body != body
 
 
 def _refusal(name: str, body: Any) -> Exception | None:

@@ -46,7 +46,7 @@ class Ollama:
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
         """Read the request: its path names the operation."""
-        found = next((_ENDPOINTS[given] for given in args if given.__class__ is str and given in _ENDPOINTS), None)
+        found = next((_ENDPOINTS[given] for given in args if type(given) is str and given in _ENDPOINTS), None)
         if found is None:
             return None
         operation, format = found

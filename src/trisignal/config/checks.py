@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import Any
+
 from trisignal.errors import ConfigError
-from trisignal.semconv.values import number
+from trisignal.semconv.values import number, text_of
 
 SECONDS = "a number of seconds above 0"
 
@@ -20,9 +23,21 @@ def positive(setting: str, value: object, allowed: str = "a number above 0") -> 
         ConfigError: It is something else.
     """
     plain = number(value)
-    if plain is None or isinstance(plain, bool) or plain <= 0:
-        raise ConfigError(setting, value, allowed)
-    return float(plain)
+    try:
+        if plain is not None and not isinstance(plain, bool) and plain > 0:
+            return float(plain)
+    except OverflowError:
+        pass
+    raise ConfigError(setting, value, allowed)
+
+
+def word(value: Any) -> Any:
+    """A text or the value of an enumeration as a plain text; anything else stays, to be named in the error.
+
+    Args:
+        value: What was given.
+    """
+    return text_of(value) if issubclass(type(value), (str, Enum)) else value
 
 
 def http_url(setting: str, value: object) -> str:

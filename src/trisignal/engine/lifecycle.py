@@ -280,8 +280,11 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
         raise
     except Exception as failure:
         _guard.contain("policy.finish", failure)
-        _abort(draft)
-        return None
+        bare = _bare(draft)
+        if bare is None:
+            _abort(draft)
+            return None
+        call = bare
     for site, look in STATE.endings:
         _contained(site, look, draft)
     draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
@@ -292,6 +295,22 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
     if unsettled:
         settle()
     return call
+
+
+def _bare(draft: Draft) -> Call | None:
+    """The record of a call of which something cannot be taken, without all that may be it: the call still counts."""
+    policy = STATE.policy
+    assert policy is not None
+    draft.fields, draft.attributes, draft.finish_reasons = {}, {}, ()
+    draft.content = draft.error = None
+    draft.response_id = draft.response_model = ""
+    try:
+        return policy.finish(draft)
+    except _EXHAUSTED:
+        raise
+    except Exception as failure:
+        _guard.contain("policy.finish", failure)
+        return None
 
 
 def _deliver(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
@@ -309,6 +328,8 @@ def _deliver(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
             except Exception as failure:
                 _guard.contain(site, failure)
             except BaseException as raised:
+                # What this one has not taken is lost, and shows in the counter of our own errors.
+                _guard.note(site, raised)
                 interruption = raised
     finally:
         inside.discard(thread)

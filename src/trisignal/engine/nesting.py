@@ -206,7 +206,7 @@ def _within(inner: Outer, outer: Outer) -> bool:
 
 def own(outer: Outer | None) -> Draft | None:
     """The innermost call of ours at or around a place."""
-    while outer is not None and outer.__class__ is OpenSpan:
+    while outer is not None and type(outer) is OpenSpan:
         outer = outer.parent
     return outer  # type: ignore[return-value]  # narrowed by the class
 

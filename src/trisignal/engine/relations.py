@@ -22,7 +22,7 @@ def relate(draft: Draft, parent: nesting.Outer) -> None:
     inherit(draft, parent)
     operation = draft.operation
     if NESTING.spans:
-        if parent.__class__ is nesting.OpenSpan:
+        if type(parent) is nesting.OpenSpan:
             adoption.adopt(draft, parent)  # pyright: ignore[reportArgumentType]
         nesting.began(draft)
         if operation != names.STAGE:

@@ -153,7 +153,7 @@ def _span(span: ReadableSpan, out: list[bytes]) -> None:
 
 
 def _text(text: str) -> bytes:
-    if text.__class__ is not str:
+    if type(text) is not str:
         raise _Unusual
     try:
         return text.encode()
@@ -163,7 +163,7 @@ def _text(text: str) -> bytes:
 
 
 def _count(number: int) -> bytes:
-    if number.__class__ is not int or not 0 <= number <= _MOST_UINT32:
+    if type(number) is not int or not 0 <= number <= _MOST_UINT32:
         raise _Unusual
     return _varint(number)
 
@@ -208,13 +208,13 @@ def _links(span: ReadableSpan, parts: list[bytes]) -> None:
 
 
 def _attributes(attributes: Mapping[str, Any], tag: bytes, parts: list[bytes]) -> None:
-    held: Any = attributes._dict if attributes.__class__ is BoundedAttributes else attributes  # pyright: ignore[reportAttributeAccessIssue]
+    held: Any = attributes._dict if type(attributes) is BoundedAttributes else attributes  # pyright: ignore[reportAttributeAccessIssue]
     append = parts.append
     pairs = _pairs
     for key, value in held.items():
-        cls = value.__class__
+        cls = type(value)
         if (cls is str and len(value) <= _SHORT) or (
-            cls is tuple and len(value) == 1 and value[0].__class__ is str and len(value[0]) <= _SHORT
+            cls is tuple and len(value) == 1 and type(value[0]) is str and len(value[0]) <= _SHORT
         ):
             pair = pairs.get((tag, key, value))
             if pair is None:
@@ -241,7 +241,7 @@ def _pair(tag: bytes, key: str, value: Any) -> bytes:
 
 
 def _key(key: str) -> bytes:
-    if key.__class__ is not str:
+    if type(key) is not str:
         raise _Unusual
     text = key.encode()
     if len(_keys) >= _MOST_REMEMBERED:
@@ -252,7 +252,7 @@ def _key(key: str) -> bytes:
 
 def _value(value: Any, depth: int) -> bytes:
     """An AnyValue, by the exact type: subclasses are left to OpenTelemetry's encoder."""
-    cls = value.__class__
+    cls = type(value)
     if cls is str:
         text = value.encode()
         return b"\x0a" + _varint(len(text)) + text  # type: ignore[no-any-return]
@@ -283,7 +283,7 @@ def _nested(tag: bytes, items: list[bytes]) -> bytes:
 
 
 def _entry(key: Any, value: Any, depth: int) -> bytes:
-    if key.__class__ is not str:
+    if type(key) is not str:
         raise _Unusual
     text, encoded = key.encode(), _value(value, depth)
     return b"".join((b"\x0a", _varint(len(text)), text, b"\x12", _varint(len(encoded)), encoded))

@@ -142,7 +142,7 @@ def redacted(span: ReadableSpan, clean: Clean, resource: Callable[[Resource], Re
     resource = resource or Resources(clean)
     ids = span.context
     # Trace state comes from whoever called us, so not even our own spans are clean with one.
-    if span.__class__ is CleanSpan and ids is not None and not ids.trace_state:
+    if type(span) is CleanSpan and ids is not None and not ids.trace_state:
         done = resource(span.resource)
         return span if done is span.resource else _with_resource(span, done)
     known = clean.known

@@ -177,7 +177,7 @@ class TailSampler(SpanProcessor):
         self._spans += 1
         weight = _SPAN_BYTES + _ATTRIBUTE_BYTES * len(attributes)
         if self._weighs_texts:
-            weight += sum(len(value) for value in attributes.values() if value.__class__ is str and len(value) > _LONG)
+            weight += sum(len(value) for value in attributes.values() if type(value) is str and len(value) > _LONG)
         trace.bytes += weight
         self._bytes += weight
         reason = self._reason(trace, span, attributes)

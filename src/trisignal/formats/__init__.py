@@ -92,7 +92,7 @@ def view(value: Any) -> Any:
     Args:
         value: Mapping, pydantic model, plain object, or None (an empty view).
     """
-    if value.__class__ is dict:
+    if type(value) is dict:
         return value
     if value is None:
         return _EMPTY
@@ -112,7 +112,7 @@ def fields_of(raw: Any) -> dict[str, Any]:
 
 def text(value: Any) -> str:
     """``value`` if it is a string, or the value of an enumeration, else ""."""
-    if value.__class__ is str:
+    if type(value) is str:
         return value
     if isinstance(value, str):
         return str.__str__(value)
@@ -127,4 +127,4 @@ def listed(value: Any) -> Sequence[Any]:
 def amount(value: Any) -> float | None:
     """``value`` if it is a usable amount that need not be whole (seconds, say), else None."""
     plain = number(value)
-    return None if plain is None or plain.__class__ is bool or not 0 <= plain < MOST else float(plain)
+    return None if plain is None or type(plain) is bool or not 0 <= plain < MOST else float(plain)

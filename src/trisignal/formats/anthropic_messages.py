@@ -160,11 +160,11 @@ def read_response(draft: Draft, reply: View) -> None:
 def look(chunk: Any) -> int:
     """Flags of one event."""
     try:
-        body = chunk if chunk.__class__ is dict else chunk.__dict__
+        body = chunk if type(chunk) is dict else chunk.__dict__
         kind = body.get("type")
         if kind == "content_block_delta":
             delta = body.get("delta")
-            part = delta if delta.__class__ is dict else delta.__dict__
+            part = delta if type(delta) is dict else delta.__dict__
             key, flags = _DELTAS.get(part.get("type", ""), _NO_DELTA)
             # Early clients keep what they do not know of a delta elsewhere.
             return flags if flags and part.get(key, True) else 0

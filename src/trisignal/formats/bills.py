@@ -14,6 +14,7 @@ from typing import Any
 
 from trisignal.call import Bill, Draft
 from trisignal.formats import View, listed, view
+from trisignal.semconv.values import number
 
 _TICKS_PER_USD = 1e10
 _TOTALS = ("total_cost", "total_cost_usd", "cost_usd", "estimated_cost")
@@ -57,15 +58,17 @@ def usd(value: Any) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        value = value.strip().lstrip("$").removesuffix("USD").strip()
+    if issubclass(type(value), str):
+        try:
+            amount = float(str.__str__(value).strip().lstrip("$").removesuffix("USD").strip())
+        except (TypeError, ValueError):
+            return None
+        return amount if isfinite(amount) and amount >= 0 else None
+    plain = number(value)
     try:
-        amount = float(value)
-    except (TypeError, ValueError, OverflowError):
+        return None if plain is None or isinstance(plain, bool) or plain < 0 else float(plain)
+    except OverflowError:
         return None
-    return amount if isfinite(amount) and amount >= 0 else None
 
 
 def _sum(part: View, names: tuple[str, ...]) -> float | None:
@@ -95,7 +98,7 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
         provider: Provider name, as on the span.
     """
     counts = view(raw)
-    if counts.__class__ is dict and IN_USAGE.isdisjoint(counts):
+    if type(counts) is dict and IN_USAGE.isdisjoint(counts):
         return None
     cost = counts.get("cost")
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
@@ -133,7 +136,7 @@ def of_reply(reply: View, provider: str = "") -> Bill | None:
         raw = reply.get(key)
         if raw is not None and (found := of_usage(raw, provider)) is not None:
             return found
-    if reply.__class__ is not dict or not _OUTSIDE.isdisjoint(reply):
+    if type(reply) is not dict or not _OUTSIDE.isdisjoint(reply):
         if "provider_metadata" in reply or "providerMetadata" in reply:
             return _gateway(reply)
         for key in ("cost", *_TOTALS):

@@ -68,7 +68,7 @@ def get_field(fields: View, name: str) -> Any:
 def word_of(value: Any, numbered: tuple[str, ...] = ()) -> str:
     """The word of an enumeration's value; "" for one that says nothing."""
     # An enumeration's value is a word, a number, or an object of the SDK.
-    if value.__class__ is int:
+    if type(value) is int:
         return numbered[value] if 0 <= value < len(numbered) else str(value)
     word = text(getattr(value, "value", value))
     return "" if word.endswith("_UNSPECIFIED") else word

@@ -45,10 +45,10 @@ _NUMBERS = (
 
 def real(value: Any) -> int | float | None:
     """A number that may become an attribute; None for booleans, and for what is too large or no number."""
-    if (value.__class__ is float or value.__class__ is int) and -MOST < value < MOST:
+    if (type(value) is float or type(value) is int) and -MOST < value < MOST:
         return value
     plain = number(value)
-    return plain if plain is not None and plain.__class__ is not bool and -MOST < plain < MOST else None
+    return plain if plain is not None and type(plain) is not bool and -MOST < plain < MOST else None
 
 
 def read_numbers(draft: Draft, body: View, table: tuple[tuple[str, str, Any], ...] = _NUMBERS) -> None:
@@ -110,13 +110,13 @@ _NUMBER_OF = {key: (name, kind) for key, name, kind in _NUMBERS}
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a chat completions or legacy completions request."""
     model = body.get("model")
-    draft.request_model = model if model.__class__ is str else text(model)
+    draft.request_model = model if type(model) is str else text(model)
     fields = draft.fields
     # Requests have few keys: looking each up is cheaper than asking for all that might be there.
     for key, value in body.items():
         numeric = _NUMBER_OF.get(key)
         if numeric is not None:
-            if value.__class__ is numeric[1] and -MOST < value < MOST:
+            if type(value) is numeric[1] and -MOST < value < MOST:
                 fields[numeric[0]] = value
             elif (plain := real(value)) is not None:
                 fields[numeric[0]] = numeric[1](plain)
@@ -132,11 +132,11 @@ _CACHE_WRITE = ("cache_write_tokens", "cache_creation_tokens")
 
 def usage(raw: Any) -> Usage | None:
     """Normalise a chat, completions or embeddings usage object."""
-    counts = raw if raw.__class__ is dict else view(raw)
+    counts = raw if type(raw) is dict else view(raw)
     prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
-    if prompt.__class__ is not int or not 0 <= prompt < MOST:
+    if type(prompt) is not int or not 0 <= prompt < MOST:
         prompt = count(prompt)
-    if completion.__class__ is not int or not 0 <= completion < MOST:
+    if type(completion) is not int or not 0 <= completion < MOST:
         completion = count(completion)
     if prompt is None and completion is None:
         return None
@@ -217,10 +217,10 @@ def with_reasoning(reported: View, prompt: int | None, completion: int | None, r
 def _read_head(draft: Draft, reply: View) -> None:
     model = reply.get("model")
     if model:
-        draft.response_model = model if model.__class__ is str else text(model)
+        draft.response_model = model if type(model) is str else text(model)
     id_ = reply.get("id")
     if id_:
-        draft.response_id = id_ if id_.__class__ is str else text(id_)
+        draft.response_id = id_ if type(id_) is str else text(id_)
     fields = draft.fields
     tier = reply.get("service_tier")
     if tier:
@@ -236,10 +236,10 @@ def read_response(draft: Draft, reply: View) -> None:
     reasons: list[str] = []
     messages: list[View] = []
     choices = reply.get("choices")
-    for choice in choices if choices.__class__ is list else listed(choices):
+    for choice in choices if type(choices) is list else listed(choices):
         held = view(choice)
         reason = held.get("finish_reason")
-        reasons.append(reason if reason.__class__ is str else text(reason))
+        reasons.append(reason if type(reason) is str else text(reason))
         messages.append(view(held.get("message") or held.get("delta")))
     if any(reasons):
         draft.finish_reasons = tuple(reasons) if all(reasons) else tuple([reason or "error" for reason in reasons])
@@ -269,8 +269,8 @@ _NOTED_IN_REPLY = bills.IN_REPLY | latencies.IN_REPLY | {"usage_breakdown"}
 def _note(draft: Draft, reply: View, counts: View, message: View) -> None:
     """What a reply says of money, of times and of tools that the provider ran, beside its tokens."""
     if (
-        reply.__class__ is dict
-        and counts.__class__ is dict
+        type(reply) is dict
+        and type(counts) is dict
         and _NOTED_IN_USAGE.isdisjoint(counts)
         and _NOTED_IN_REPLY.isdisjoint(reply)
         and bills.IN_MESSAGE not in message
@@ -301,19 +301,19 @@ def _note_tools(draft: Draft, message: View) -> None:
 def look(chunk: Any) -> int:
     """Flags of one chat or completions chunk."""
     try:
-        body = chunk if chunk.__class__ is dict else chunk.__dict__
+        body = chunk if type(chunk) is dict else chunk.__dict__
         choices = body.get("choices")
         if not choices:
             return NOTABLE
         choice = choices[0]
-        part = choice if choice.__class__ is dict else choice.__dict__
+        part = choice if type(choice) is dict else choice.__dict__
         flags = 0
         if part.get("finish_reason") is not None or body.get("usage") is not None or len(choices) > 1:
             flags = NOTABLE
         delta = part.get("delta")
         if delta is None:
             return flags | TOKEN | ANSWER if part.get("text") else flags
-        delta = delta if delta.__class__ is dict else delta.__dict__
+        delta = delta if type(delta) is dict else delta.__dict__
         if delta.get("content") or delta.get("refusal"):
             return flags | TOKEN | ANSWER
         calls = calls_of(delta) if delta.get("tool_calls") or delta.get("function_call") else ()
@@ -374,7 +374,7 @@ def _with_usage(chunk: View) -> Mapping[str, Any] | None:
     if chunk.get("usage") is not None:
         return chunk
     for key, value in chunk.items():
-        if value is not None and key.__class__ is str and key.startswith("x_"):
+        if value is not None and type(key) is str and key.startswith("x_"):
             extension = view(value)
             if isinstance(extension, Mapping) and extension.get("usage") is not None:
                 return extension

@@ -87,7 +87,7 @@ _HEAD_BYTES = 1024
 
 
 def _flags(message: Any, by_text: Mapping[str, int], by_bytes: Mapping[bytes, int]) -> int:
-    cls = message.__class__
+    cls = type(message)
     if cls is bytes:
         found = _TYPE_BYTES.match(message)
         return NOTABLE if found is None else by_bytes.get(found[1], 0)
@@ -95,12 +95,12 @@ def _flags(message: Any, by_text: Mapping[str, int], by_bytes: Mapping[bytes, in
         head = _TYPE.match(message)
         return NOTABLE if head is None else by_text.get(head[1], 0)
     kind = view(message).get("type")
-    return by_text.get(kind, 0) if kind.__class__ is str else 0
+    return by_text.get(kind, 0) if type(kind) is str else 0
 
 
 def look(message: Any) -> int:
     """Flags of a received message, be it bytes, text or an event."""
-    if message.__class__ is bytes:  # the hot path
+    if type(message) is bytes:  # the hot path
         found = _TYPE_BYTES.match(message)
         return NOTABLE if found is None else _RECEIVED_BYTES.get(found[1], 0)
     return _flags(message, _RECEIVED, _RECEIVED_BYTES)

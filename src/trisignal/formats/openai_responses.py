@@ -163,7 +163,7 @@ def finish_reason(reply: View) -> str:
 def look(chunk: Any) -> int:
     """Flags of one event."""
     try:
-        body = chunk if chunk.__class__ is dict else chunk.__dict__
+        body = chunk if type(chunk) is dict else chunk.__dict__
         kind: Any = body.get("type")
         flags = _FLAGS.get(kind)
     except (AttributeError, TypeError):  # no event: `fold` takes what there is

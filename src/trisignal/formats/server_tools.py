@@ -89,7 +89,7 @@ def of_usage(raw: Any) -> dict[str, int]:
     ``server_side_tools_used`` xAI's, ``connectors`` Mistral's, ``num_search_queries`` Perplexity's.
     """
     counts = view(raw)
-    if counts.__class__ is dict and IN_USAGE.isdisjoint(counts):
+    if type(counts) is dict and IN_USAGE.isdisjoint(counts):
         return {}
     found: dict[str, int] = {}
     for key in ("server_tool_use", "server_side_tool_usage_details", "connectors"):

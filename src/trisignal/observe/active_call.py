@@ -162,7 +162,7 @@ class ActiveCall:
     def set_finish_reasons(self, *reasons: str) -> None:
         """Set one finish reason per choice."""
         if self._draft is not None:
-            self._draft.finish_reasons = reasons
+            self._draft.finish_reasons = tuple(map(text_of, reasons))
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Set an attribute of your own on span and log line; redacted like everything else."""

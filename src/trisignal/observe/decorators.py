@@ -24,7 +24,8 @@ def _made(function: Callable[P, R] | None, observation: Observation) -> Any:
 def _named(first: Any, observation_of: Callable[[str], Observation]) -> Any:
     """``@tool``, ``@tool("name")`` and ``with tool("name")`` share one entrance."""
     # Applications name their steps by enumerations, numbers and ids of their own as well.
-    if isinstance(first, Enum) or not (callable(first) or isinstance(first, classmethod)):
+    kind = type(first)
+    if issubclass(kind, Enum) or not (callable(first) or issubclass(kind, classmethod)):
         return observation_of(text_of(first))
     function: Any = first
     return observation_of("")(function)
@@ -138,8 +139,8 @@ def tool(name: str | Callable[..., Any] | None = None, /, *, type: str = "functi
         call_id: Id that the model gave the call.
     """
     fields = {names.TOOL_TYPE: type}
-    if call_id:
-        fields[names.TOOL_CALL_ID] = call_id
+    if identity := text_of(call_id):
+        fields[names.TOOL_CALL_ID] = identity
     return _named(name, lambda chosen: Observation(names.EXECUTE_TOOL, kind="internal", name=chosen, fields=fields))
 
 
@@ -179,11 +180,12 @@ def agent(
         agent_id: Stable id of a hosted agent.
         operation: ``create_agent`` observes its creation at a provider instead.
     """
+    provider = text_of(provider)
     hosted = bool(provider) or operation == names.CREATE_AGENT
-    fields = {names.AGENT_DESCRIPTION: description}
+    fields = {names.AGENT_DESCRIPTION: text_of(description)}
     if hosted:
         # The conventions forbid these two on agents that run in the process.
-        fields |= {names.AGENT_VERSION: version, names.AGENT_ID: agent_id}
+        fields |= {names.AGENT_VERSION: text_of(version), names.AGENT_ID: text_of(agent_id)}
     given = {key: value for key, value in fields.items() if value}
     return _named(
         name,

@@ -47,22 +47,23 @@ class Queue:
         return carrier
 
     @contextmanager
-    def get(self, carrier: Mapping[str, str]) -> Iterator[None]:
+    def get(self, carrier: object) -> Iterator[None]:
         """An item was dequeued: lower the depth, record the wait, continue the producer's context.
 
         Args:
-            carrier: What `put` returned.
+            carrier: What `put` returned, or a message that holds it, as for `trisignal.continue_from`.
         """
+        headers = _context.read_carrier(carrier)
         if not state.is_off():
             count("queue_depth", (clean(self.name),), -1.0)
             try:
-                waited_s = (state.STATE.unix_ns() - int(carrier.get(ENQUEUED_KEY, ""))) * 1e-9
+                waited_s = (state.STATE.unix_ns() - int(headers.get(ENQUEUED_KEY, ""))) * 1e-9
             except (TypeError, ValueError, OverflowError):
                 waited_s = -1.0
             # Clocks of two machines differ: a negative wait is no measurement.
             if waited_s >= 0:
                 observe("queue_wait", (clean(self.name),), waited_s)
-        with _context.continue_from(carrier):
+        with _context.continue_from(headers):
             yield
 
 
@@ -95,8 +96,14 @@ class Cache:
 
     def record(self, hit: bool) -> None:
         """Record one look-up."""
-        if not state.is_off():
-            count("cache_requests", (clean(self.name), "hit" if hit else "miss"))
+        if state.is_off():
+            return
+        try:
+            result = "hit" if hit else "miss"
+        except Exception as error:  # what is compared here may be an array
+            _guard.contain("cache.record", error)
+            return
+        count("cache_requests", (clean(self.name), result))
 
 
 def cache(name: str) -> Cache:
@@ -128,12 +135,13 @@ def evaluate(
         ref: `ActiveCall.ref` of the call; the current call when omitted.
 
     Raises:
-        ConfigError: The score is not between 0 and 1, or ``higher_is_better`` is no boolean.
+        ConfigError: The score is not between 0 and 1, ``higher_is_better`` is no boolean, or ``ref`` is no mapping.
     """
+    _check_ref(ref)
     plain = number(score)
     if plain is None or not 0.0 <= plain <= 1.0:
         raise ConfigError("score", score, "a number from 0 to 1")
-    if not isinstance(higher_is_better, bool):
+    if type(higher_is_better) is not bool:
         raise ConfigError("higher_is_better", higher_is_better, "True, False")
     score = float(plain)
     if state.is_off():
@@ -155,10 +163,11 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
         ref: `ActiveCall.ref` of the call; the current call when omitted.
 
     Raises:
-        ConfigError: The rating is not one of these.
+        ConfigError: The rating is not one of these, or ``ref`` is no mapping.
     """
+    _check_ref(ref)
     plain = number(rating)
-    if plain.__class__ is bool:
+    if type(plain) is bool:
         plain = 1 if plain else -1
     word = None if plain is None else _RATINGS.get(plain)
     if word is None:
@@ -170,6 +179,11 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
     _publish(verdict)
 
 
+def _check_ref(ref: object) -> None:
+    if ref is not None and not issubclass(type(ref), Mapping):
+        raise ConfigError("ref", ref, "what `ActiveCall.ref` answered, a mapping of texts")
+
+
 def _verdict(
     name: str,
     score: float | None,
@@ -179,9 +193,13 @@ def _verdict(
     higher_is_better: bool = True,
 ) -> Verdict:
     policy = state.STATE.policy
-    given = current_call().ref if ref is None else ref
-    # A reference comes back from wherever the application stored it: only texts are taken.
-    found = {text_of(k): text_of(v) for k, v in given.items() if isinstance(k, str) and isinstance(v, (str, Enum))}
+    found: dict[str, str] = {}
+    try:
+        given = current_call().ref if ref is None else ref
+        # A reference comes back from wherever the application stored it: only texts are taken.
+        found = {text_of(k): text_of(v) for k, v in given.items() if issubclass(type(v), (str, Enum))}
+    except Exception as error:
+        _guard.contain("verdict.ref", error)
     bound = _context.bound.get()
     for key in (_context.PROMPT_NAME, _context.PROMPT_VERSION):
         found.setdefault(key, bound.get(key, ""))

@@ -6,7 +6,7 @@ import functools
 import inspect
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from types import TracebackType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from trisignal import _guard
@@ -136,11 +136,13 @@ class Observation:
 
     def _done(self, draft: Draft, result: Any) -> Any:
         """Read a result and end the call, or stay with it while it is consumed."""
-        if inspect.isgenerator(result):
+        # By `type`: a proxy answers for its class, which may fail, and `isinstance` asks it.
+        kind = type(result)
+        if issubclass(kind, GeneratorType):
             return drive(result, draft, self._fold(draft))
-        if inspect.isasyncgen(result):
+        if issubclass(kind, AsyncGeneratorType):
             return adrive(result, draft, self._fold(draft))
-        if inspect.iscoroutine(result):
+        if issubclass(kind, CoroutineType):
             return self._await(draft, result)
         try:
             if self._model_call and self._attached(draft, result):

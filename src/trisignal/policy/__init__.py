@@ -28,6 +28,7 @@ from trisignal.semconv.values import text_of
 _PORTS = 65_536
 _LONG_NUMBER = 10
 """Digits of a request parameter or a count that may be something else."""
+_FEW_DIGITS = 10 ** (_LONG_NUMBER - 1)
 STOP_WITHHELD = "[content]"
 """Stands for a stop sequence that is more than a control word, while content is off."""
 OTHER_RESOURCE = "other"
@@ -108,15 +109,15 @@ class Policy(Cleaning):
         # A text that has been seen before costs a look, not a call; an enumeration may equal one, and be none.
         text = draft.provider
         if text:
-            done = remembered.get(text) if text.__class__ is str else None
+            done = remembered.get(text) if type(text) is str else None
             opening[names.PROVIDER] = draft.provider = done or known(text)
         text = draft.request_model
         if text:
-            done = remembered.get(text) if text.__class__ is str else None
+            done = remembered.get(text) if type(text) is str else None
             opening[names.REQUEST_MODEL] = draft.request_model = done or known(text)
         text = draft.server_address
         if text:
-            done = self._addresses.get(text) if text.__class__ is str else None
+            done = self._addresses.get(text) if type(text) is str else None
             opening[names.SERVER_ADDRESS] = draft.server_address = done or self.address(text)
             if 0 < draft.server_port < _PORTS:
                 opening[names.SERVER_PORT] = draft.server_port
@@ -130,11 +131,13 @@ class Policy(Cleaning):
         value: Any
         fields: Mapping[str, Any] = draft.fields
         for name, value in fields.items():
-            kind = value.__class__
+            kind = type(value)
             if kind is str:
                 opening[name] = remembered.get(value) or known(value)
-            elif kind is bool or (
-                (kind is float or kind is int) and len(repr(value)) < _LONG_NUMBER and value - value == 0
+            elif (
+                kind is bool
+                or (kind is int and -_FEW_DIGITS < value < _FEW_DIGITS)
+                or (kind is float and len(repr(value)) < _LONG_NUMBER and value - value == 0.0)
             ):
                 opening[name] = value
             elif (fact := self._field(name, value)) is not None:
@@ -224,7 +227,7 @@ class Policy(Cleaning):
         if self._dimension_names:
             dimensions = tuple([draft.bound.get(name, "") for name in self._dimension_names])
         request_id = draft.vendor_request_id
-        if request_id and not (request_id.__class__ is str and self._is_harmless(request_id)):
+        if request_id and not (type(request_id) is str and self._is_harmless(request_id)):
             request_id = self.clean(request_id)
         beside = (
             self.span_name(draft),
@@ -251,16 +254,16 @@ class Policy(Cleaning):
     def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Charge:
         text = draft.response_id
         if text:
-            same = text.__class__ is str and self._is_harmless(text)
+            same = type(text) is str and self._is_harmless(text)
             closing[names.RESPONSE_ID] = text if same else self.clean(text)
         text = draft.response_model
         if text:
-            known = self._remembered.get(text) if text.__class__ is str else None
+            known = self._remembered.get(text) if type(text) is str else None
             closing[names.RESPONSE_MODEL] = draft.response_model = known or self.known(text)
         if draft.finish_reasons:
             reasons: list[str] = []
             for text in draft.finish_reasons:  # a loop: a comprehension is one more function call
-                known = self._remembered.get(text) if text.__class__ is str else None
+                known = self._remembered.get(text) if type(text) is str else None
                 reasons.append(known or self.known(text))
             closing[names.RESPONSE_FINISH_REASONS] = tuple(reasons)
         if draft.error_type:
@@ -310,13 +313,13 @@ class Policy(Cleaning):
         for field, given in tuple(draft.fields.items()):
             if field in opening:
                 continue
-            if given.__class__ is str:
+            if type(given) is str:
                 # A tier, a fingerprint, a reason: of few different values, as in requests.
                 closing[field] = self._remembered.get(given) or self.known(given)
             elif (fact := self._field(field, given)) is not None:
                 closing[field] = fact
         model, provider = draft.request_model, draft.provider
-        if model.__class__ is not str:
+        if type(model) is not str:
             model = draft.request_model = text_of(model)
         if model and opening.get(names.REQUEST_MODEL) != model and draft.operation != names.FETCH_RESPONSE:
             closing[names.REQUEST_MODEL] = draft.request_model = self.known(model)

@@ -55,13 +55,13 @@ class Cleaning:
             value: Any text; of an enumeration its value, of any other object its ``str()``.
         """
         # The usual case is a clean text, for which a call would cost more than the look at it.
-        text = value if value.__class__ is str and value.isascii() and value.isprintable() else text_of(value)
+        text = value if type(value) is str and value.isascii() and value.isprintable() else text_of(value)
         cut = len(text) > _LONGEST
         try:
             done = self._redactor(text[:_LONGEST] if cut else text)
             if not isinstance(done, str):
                 raise TypeError(f"a redactor returns a text, not {type(done).__name__}")
-            if not (done.__class__ is str and done.isascii() and done.isprintable()):
+            if not (type(done) is str and done.isascii() and done.isprintable()):
                 done = text_of(done)
         except Exception as error:
             self.failed("metadata", error)
@@ -72,7 +72,7 @@ class Cleaning:
 
     def known(self, value: Any) -> str:
         """`clean` for strings of few different values (model names, dimensions), remembered unless it failed."""
-        if value.__class__ is not str:
+        if type(value) is not str:
             # An enumeration that is a text, too, equals that text, and would be remembered in its place.
             value = text_of(value)
         done = self._remembered.get(value)
@@ -84,7 +84,7 @@ class Cleaning:
 
     def address(self, value: Any) -> str:
         """`known` for the address of a server; an IP address there names a machine, not a person, and stays."""
-        if value.__class__ is not str:
+        if type(value) is not str:
             value = text_of(value)
         done = self._addresses.get(value)
         if done is None:
@@ -105,7 +105,7 @@ class Cleaning:
         except Exception as error:
             self.failed("numbers", error)
             return scalar(value) if is_short(value) else REDACTION_FAILED
-        return scalar(value) if done.__class__ is int else done
+        return scalar(value) if type(done) is int else done
 
     def attribute(self, value: Any, shortest: int | None = None) -> AttributeValue | None:
         """A value as all signals have it: texts redacted, numbers finite and plain; None if there is none.
@@ -114,17 +114,17 @@ class Cleaning:
             value: Anything.
             shortest: As for `number`.
         """
-        kind = value.__class__
+        kind = type(value)
         if kind is str:
             return self.clean(value)
         if kind is bool or (kind is int and -_FEW < value < _FEW and shortest is not None):
             return value  # type: ignore[no-any-return]  # narrowed by identity of the class
         if number(value) is not None:
             return self.number(value, shortest)  # type: ignore[no-any-return]  # a number or a text
-        if isinstance(value, (list, tuple)):
-            return tuple([self._item(item) for item in value[:_MOST_ITEMS]])
+        if issubclass(kind, (list, tuple)):
+            return self._items(value)
         # A number without a finite value is in no signal, as JSON has none.
-        return None if value is None or isinstance(value, Number) else self.clean(value)
+        return None if value is None or issubclass(kind, Number) else self.clean(value)
 
     def masked(self, name: str, value: object) -> str | None:
         """What stands for the value of an attribute that is hidden because of its name; None where it is not.
@@ -136,6 +136,15 @@ class Cleaning:
         if self._masks is not None and self._masks.matches(name):
             return MASKED
         return self._secret(name, value)
+
+    def _items(self, values: Any) -> AttributeValue:
+        try:
+            items = list(values[:_MOST_ITEMS])
+        except (RecursionError, MemoryError):
+            raise
+        except Exception:  # a class of the application's, or of a proxy's
+            return self.clean(f"<unreadable {type(values).__name__}>")
+        return tuple([self._item(item) for item in items])
 
     def _item(self, value: Any) -> str:
         return self.clean(value) if number(value) is None else text_of(self.number(value))

@@ -42,7 +42,7 @@ def checked(redactor: Callable[[str], str]) -> Callable[[str], str]:
             raise
         except Exception as error:
             raise RedactionError(f"a redactor raised {type(error).__name__}", counted=False) from None
-        if done.__class__ is not str:
+        if type(done) is not str:
             raise RedactionError(f"a redactor returned {type(done).__name__}", counted=False)
         return done
 

@@ -158,7 +158,7 @@ def _plain(price: Any) -> Any:
     if isinstance(price, Mapping):
         return {unit: _plain(value) for unit, value in price.items()}
     plain = number(price)
-    return price if plain is None or plain.__class__ is bool else plain
+    return price if plain is None or type(plain) is bool else plain
 
 
 def plan_of(rates: Rates, at_unix_s: float, until_unix_s: float, source: CostSource) -> Plan | None:

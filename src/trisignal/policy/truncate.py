@@ -182,7 +182,7 @@ class _Fitter:
 
     def _number(self, value: Any) -> Any:
         done = redact_number(value, self._redactor)
-        if done.__class__ is int and not -(2**63) <= done < 2**64:
+        if type(done) is int and not -(2**63) <= done < 2**64:
             return self._redacted(_as_text(done))
         return done
 

@@ -68,7 +68,7 @@ def text_of(value: Any) -> str:
     Args:
         value: As for `plain_text`. Never raises.
     """
-    return encodable(value if value.__class__ is str else plain_text(value))
+    return encodable(value if type(value) is str else plain_text(value))
 
 
 def plain_text(value: object) -> str:
@@ -79,19 +79,23 @@ def plain_text(value: object) -> str:
     """
     if value is None:
         return ""
+    # By `type`, not `isinstance`: proxies and doubles claim to be of the class that they stand for.
+    kind = type(value)
     try:
-        if isinstance(value, Enum):
+        if issubclass(kind, str):
+            return str.__str__(value)  # type: ignore[arg-type]  # narrowed by its type
+        if issubclass(kind, Enum):
             return plain_text(value.value)
-        if isinstance(value, str):
-            return str.__str__(value)
-        if isinstance(value, (bytes, bytearray)):
-            return value.decode("utf-8", "replace")
-        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            # Python refuses to write integers of thousands of digits, and nobody would read them.
-            return f"[integer of {value.bit_length()} bits]"
+        if issubclass(kind, (bytes, bytearray)):
+            return bytes(value).decode("utf-8", "replace")  # type: ignore[call-overload,no-any-return]  # as above
+        if issubclass(kind, int):
+            bits = int.bit_length(value)  # type: ignore[arg-type]  # as above
+            if bits > _MOST_BITS:
+                # Python refuses to write integers of thousands of digits, and nobody would read them.
+                return f"[integer of {bits} bits]"
         return str.__str__(str(value))
     except Exception:
-        return f"<unprintable {type(value).__name__}>"
+        return f"<unprintable {kind.__name__}>"
 
 
 def number(value: object) -> int | float | None:
@@ -104,7 +108,7 @@ def number(value: object) -> int | float | None:
     Returns:
         The number; None for anything else and for what is not finite. Never raises.
     """
-    kind = value.__class__
+    kind = type(value)
     if kind is int or kind is bool:
         return value  # type: ignore[return-value]  # narrowed by identity of the class
     if kind is float:
@@ -122,8 +126,13 @@ def _number(value: Any) -> int | float | None:
         return number(value.value)
     if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
         plain = value.item()
-        return number(plain) if plain.__class__ in (bool, int, float) else None
+        return number(plain) if type(plain) in (bool, int, float) else None
     kind = type(value)
+    if issubclass(kind, int):
+        return int.__index__(value)
+    if issubclass(kind, float):
+        plain = float.__float__(value)
+        return plain if plain - plain == 0.0 else None
     if hasattr(kind, "__index__"):
         try:
             return int(index(value))
@@ -141,10 +150,10 @@ def count(value: Any) -> int | None:
     Args:
         value: Anything; see `number`.
     """
-    if value.__class__ is int:
+    if type(value) is int:
         return value if 0 <= value < MOST else None
     plain = None if value is None else number(value)
-    if plain is None or plain.__class__ is bool or not 0 <= plain < MOST or plain != int(plain):
+    if plain is None or type(plain) is bool or not 0 <= plain < MOST or plain != int(plain):
         return None
     return int(plain)
 
@@ -156,7 +165,7 @@ def scalar(value: object) -> bool | int | float | str | None:
         value: Anything; see `number`.
     """
     plain = number(value)
-    if isinstance(plain, int) and plain.__class__ is int and not -INT64 <= plain < INT64:
+    if isinstance(plain, int) and type(plain) is int and not -INT64 <= plain < INT64:
         try:
             return float(plain)
         except OverflowError:

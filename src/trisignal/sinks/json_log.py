@@ -178,7 +178,7 @@ class JsonLogSink:
         # JSON has no NaN and no infinity; what has no number is left out.
         wrong: list[str] = []
         for key, value in fields.items():  # a loop: a comprehension is one more function call
-            if value.__class__ is float and not isfinite(value):
+            if type(value) is float and not isfinite(value):
                 wrong.append(key)
         for key in wrong:
             del fields[key]
@@ -202,7 +202,7 @@ def _heard(logger: logging.Logger, level: int, own: logging.Handler | None) -> t
         for handler in at.handlers:
             if handler is own:
                 return True, True
-            if handler.level <= level and handler.__class__ is not logging.NullHandler:
+            if handler.level <= level and type(handler) is not logging.NullHandler:
                 heard = True
         at = at.parent if at.propagate else None
     return heard, False

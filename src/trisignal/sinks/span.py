@@ -63,7 +63,7 @@ class SpanSink:
             start_time=draft.start_unix_ns,
             **({} if draft.link is None else {"links": (Link(draft.link),)}),
         )
-        draft.ids = span._context if span.__class__ is LightSpan else span.get_span_context()  # pyright: ignore[reportAttributeAccessIssue]
+        draft.ids = span._context if type(span) is LightSpan else span.get_span_context()  # pyright: ignore[reportAttributeAccessIssue]
 
     def reopen(self, draft: Draft) -> None:
         """Start the span of a call whose native span has ended already, inside of that."""
@@ -91,7 +91,7 @@ class SpanSink:
         end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
         # What the call turned out to be was not known at its start; a served one learns its model late.
         name = call.span_name if draft.encloses_call or draft.role == "server" else None
-        if span.__class__ is LightSpan:
+        if type(span) is LightSpan:
             failure = (call.error_message or call.error_type) if call.outcome == "error" else None
             span.conclude(call.closing, call.content, name, failure, end_ns)
             return

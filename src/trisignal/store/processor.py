@@ -32,7 +32,7 @@ class StoreSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a finished span; the calls of trisignal come by the sink."""
-        if self._closed or span.__class__ is CleanSpan or span.context is None:
+        if self._closed or type(span) is CleanSpan or span.context is None:
             return
         scope: Any = span.instrumentation_scope
         if scope is None or scope.name != names.SCOPE:

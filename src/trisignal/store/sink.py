@@ -34,7 +34,7 @@ class StoreSink:
         span: Any = draft.span
         parent = getattr(span, "parent", None)
         if parent is None:
-            item = CallItem(call, 0, False, span.__class__ is NonRecordingSpan)
+            item = CallItem(call, 0, False, type(span) is NonRecordingSpan)
         else:
             item = CallItem(call, parent.span_id, parent.is_remote, False)
         self._writer.offer(item, queued(item) if call.content else 0)

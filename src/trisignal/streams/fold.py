@@ -171,7 +171,9 @@ class Fold:
     def __del__(self) -> None:
         # The stream was freed unread or half read. This may run inside the garbage collector,
         # inside any lock: it must only leave a note.
-        if not self.draft.ended:
+        # One that was interrupted while it began has no draft yet, or one that ends by itself.
+        draft: Draft | None = getattr(self, "draft", None)
+        if draft is not None and not draft.ended and draft.freed is None:
             unsettled.append(self.abandon)
 
     def abandon(self) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timezone
-from enum import Enum
 from os import PathLike
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import Call, Draft
-from trisignal.config.checks import positive
+from trisignal.config.checks import positive, word
 from trisignal.engine import state
 from trisignal.engine.meters import clean, count, gauge
 from trisignal.errors import BudgetExceeded, ConfigError
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
 Action = Literal["warn", "raise"]
 
+_MOST_TOKENS = 10**18
 MAX_LABELLED = 50
 """Values with gauges of their own; the others share those of `OTHER`, which show the highest use."""
 MAX_ACCOUNTS = 100_000
@@ -80,7 +80,7 @@ class Budget:
         on_unavailable: OnUnavailable = "allow",
     ) -> None:
         usd, tokens = _plain(usd), _plain(tokens)
-        per, key, action = _word(per), _word(key), _word(action)
+        per, key, action = word(per), word(key), word(action)
         _check(usd, tokens, per, key, action)
         self.name = text_of(name) or f"{key or 'all'}_per_{per}"
         if any(getattr(other, "budget", None) == self.name for other in state.STATE.attached):
@@ -129,22 +129,18 @@ def _plain(given: Any) -> Any:
     return given if plain is None or isinstance(plain, bool) else plain
 
 
-def _word(given: Any) -> Any:
-    return text_of(given) if isinstance(given, (str, Enum)) else given
-
-
 def _check(usd: object, tokens: object, per: object, key: object, action: object) -> None:
     if usd is None and tokens is None:
         raise ConfigError("usd", usd, "a limit: usd=, tokens= or both")
     if usd is not None:
         positive("usd", usd, "a number of US dollars above 0")
-    if tokens is not None and (isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1):
+    if tokens is not None and (type(tokens) is not int or not 1 <= tokens < _MOST_TOKENS):
         raise ConfigError("tokens", tokens, "a whole number above 0")
-    if per not in get_args(Period):
+    if type(per) is not str or per not in get_args(Period):
         raise ConfigError("per", per, ", ".join(get_args(Period)))
-    if key is not None and (not isinstance(key, str) or not key.isidentifier()):
+    if key is not None and (type(key) is not str or not key.isidentifier()):
         raise ConfigError("key", key, "model, provider, or a name given to trisignal.context, e.g. tenant")
-    if action not in get_args(Action):
+    if type(action) is not str or action not in get_args(Action):
         raise ConfigError("action", action, ", ".join(get_args(Action)))
 
 

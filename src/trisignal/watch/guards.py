@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, get_args
 from trisignal import _guard
 from trisignal.call import Draft
 from trisignal.config.checks import SECONDS as A_DURATION
-from trisignal.config.checks import positive
+from trisignal.config.checks import positive, word
 from trisignal.engine import lifecycle, state
 from trisignal.errors import ConfigError
 from trisignal.semconv import INVOKE_WORKFLOW
@@ -35,6 +35,7 @@ from trisignal.watch.limits.accounts import KEEP_S, SECONDS, Accounts, MemoryAcc
 from trisignal.watch.limits.shared_accounts import OnUnavailable, open_shared
 from trisignal.watch.loops import REPEATS, Match, Repeats
 
+_MOST = 10**18
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -249,11 +250,12 @@ def guard(
     whole = {resource: _whole(resource, limit) for resource, limit in counts.items() if limit is not None}
     if not limits and not whole:
         raise ConfigError("usd", None, f"at least one limit: usd, seconds, {', '.join(counts)}")
-    if key is not None and (not isinstance(key, str) or not key.isidentifier()):
+    key, match = word(key), word(match)
+    if key is not None and (type(key) is not str or not key.isidentifier()):
         raise ConfigError("key", key, "a name given to trisignal.context, e.g. tenant")
-    if match not in get_args(Match):
+    if type(match) is not str or match not in get_args(Match):
         raise ConfigError("match", match, ", ".join(get_args(Match)))
-    if not isinstance(repeats_of, (tuple, list)) or not set(repeats_of) <= set(REPEATS):
+    if type(repeats_of) not in (tuple, list) or not all(text_of(kind) in REPEATS for kind in repeats_of):
         raise ConfigError("repeats_of", repeats_of, f"a tuple of {', '.join(REPEATS)}")
     forget_s = positive("forget_after_s", forget_after_s, A_DURATION)
     depth_limit, repeats_limit = whole.pop("depth", None), whole.pop("repeats", None)
@@ -271,7 +273,7 @@ def guard(
             accounts = open_shared(_address(shared), f"guard:{chosen}", None, on_unavailable, forget_s)
         own = key is None and shared is None
         return Rules(
-            chosen, limits, depth_limit, repeats_limit, tuple(repeats_of), match, key or "", accounts, own
+            chosen, limits, depth_limit, repeats_limit, tuple(map(text_of, repeats_of)), match, key or "", accounts, own
         )  # fmt: skip
 
     return Guard(rules, chosen)
@@ -289,6 +291,6 @@ def _check_shared(shared: object, name: str, on_unavailable: object) -> None:
 
 def _whole(setting: str, value: object) -> int:
     plain = number(value)
-    if plain is None or isinstance(plain, bool) or plain != int(plain) or plain < 1:
+    if plain is None or isinstance(plain, bool) or not 1 <= plain <= _MOST or plain != int(plain):
         raise ConfigError(setting, value, "a whole number above 0")
     return int(plain)

@@ -289,7 +289,7 @@ class Stainless:
         self.completed(draft, endpoint)
 
     def _read(self, draft: Draft, exchange: StainlessExchange, result: Any, response: Any) -> None:
-        cls = result.__class__
+        cls = type(result)
         raw = self._raw_types.get(cls)
         if raw is None:
             # Asking each model for an attribute it lacks would cost more than reading its usage.
