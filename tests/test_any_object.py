@@ -21,10 +21,36 @@ def _fail(*args: object, **kwargs: object) -> Any:
     raise Failure
 
 
-_METHODS = (
-    "__str__ __repr__ __eq__ __hash__ __len__ __bool__ __iter__ __int__ __float__ __index__ __getitem__ __contains__ "
-    "__lt__ __le__ __gt__ __ge__ __sub__ __format__ __neg__ __abs__ get items keys values lower strip isascii encode"
-).split()
+_METHODS = [
+    "__str__",
+    "__repr__",
+    "__eq__",
+    "__hash__",
+    "__len__",
+    "__bool__",
+    "__iter__",
+    "__int__",
+    "__float__",
+    "__index__",
+    "__getitem__",
+    "__contains__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "__sub__",
+    "__format__",
+    "__neg__",
+    "__abs__",
+    "get",
+    "items",
+    "keys",
+    "values",
+    "lower",
+    "strip",
+    "isascii",
+    "encode",
+]
 
 
 def failing(base: type, *args: Any) -> Any:

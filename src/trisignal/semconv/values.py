@@ -83,9 +83,9 @@ def plain_text(value: object) -> str:
     kind = type(value)
     try:
         if issubclass(kind, str):
-            return str.__str__(value)  # type: ignore[arg-type]  # narrowed by its type
+            return str.__str__(value)
         if issubclass(kind, Enum):
-            return plain_text(value.value)
+            return plain_text(value.value)  # type: ignore[attr-defined]  # narrowed by its type
         if issubclass(kind, (bytes, bytearray)):
             return bytes(value).decode("utf-8", "replace")  # type: ignore[call-overload,no-any-return]  # as above
         if issubclass(kind, int):
