@@ -26,7 +26,7 @@ def kits() -> list[ClientKit]:
             if (missing.name or "").partition(".")[0] in _OWN:
                 raise
             continue
-        found.update((kit.name, kit) for kit in vars(module).values() if isinstance(kit, ClientKit))
+        found.update((kit.id, kit) for kit in vars(module).values() if isinstance(kit, ClientKit))
     return list(found.values())
 
 

@@ -131,6 +131,7 @@ class ClientKit:
         lacks: Names of shapes that this client does not offer.
         varying_headers: Lower-case names of request headers that differ from run to run.
         faults: What is special about this client in the tests of faults.
+        api: The interface of the client that the kit is for, where another kit is for the rest of it.
     """
 
     name: str
@@ -141,6 +142,12 @@ class ClientKit:
     lacks: frozenset[str] = frozenset()
     varying_headers: frozenset[str] = frozenset({"host"})
     faults: FaultRules = FaultRules()
+    api: str = ""
+
+    @property
+    def id(self) -> str:
+        """Name of the kit."""
+        return f"{self.name}-{self.api}" if self.api else self.name
 
     def cases(self) -> list[Any]:
         """Return every shape in both modes as parameters ``shape, mode``."""

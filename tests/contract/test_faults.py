@@ -41,7 +41,7 @@ def chosen(kit: ClientKit, place: int) -> Iterator[tuple[Fault, Mode]]:
 
 def _cases() -> list[Any]:
     return [
-        pytest.param(kit, fault, mode, id=f"{kit.name}-{fault.name}-{mode}")
+        pytest.param(kit, fault, mode, id=f"{kit.id}-{fault.name}-{mode}")
         for place, kit in enumerate(kits_under_faults())
         for fault, mode in chosen(kit, place)
     ]
@@ -61,4 +61,4 @@ def test_every_family_meets_every_client_in_both_modes() -> None:
         assert {fault.name for fault, _ in cases} == {fault.name for fault in faults(kit)}
         sizes = Counter(family(fault) for fault in faults(kit))
         for kind in (kind for kind, size in sizes.items() if size > 1):
-            assert {mode for fault, mode in cases if family(fault) == kind} == set(MODES), (kit.name, kind)
+            assert {mode for fault, mode in cases if family(fault) == kind} == set(MODES), (kit.id, kind)

@@ -76,6 +76,7 @@ REGISTRY: tuple[Row, ...] = (
         "google.genai",
         "trisignal.clients.google_genai:provider",
         ">=1.9",
+        also=("google.genai._interactions._client", "google.genai._gaos.interactions"),
         aliases=("gemini", "google", "genai", "vertex", "vertexai", "google gemini", "google generativeai", "gcp"),
     ),
     Row(

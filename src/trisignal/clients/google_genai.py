@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients import _batches
+from trisignal.clients import _batches, _gemini_interactions
 from trisignal.clients._gemini_live import LiveSessions
 from trisignal.clients._headers import read_request_id
 from trisignal.clients._patch import Patches
@@ -36,6 +36,7 @@ from trisignal.clients._provider import (
 from trisignal.engine import current, state
 from trisignal.formats import Format, view
 from trisignal.formats.gemini import COUNT_TOKENS, EMBED_CONTENT, GENERATE_CONTENT, model_name
+from trisignal.formats.gemini_media import GENERATE_IMAGES, GENERATE_VIDEOS
 from trisignal.outcomes import classify, status_of
 from trisignal.streams.fold import Fold, aiterate, iterate
 
@@ -48,7 +49,7 @@ class GoogleTurn(NamedTuple):
     operation: str
     format: Format
     methods: tuple[str, ...]
-    """The private method that sends the request, or where a version has none, the public one."""
+    """The private method that sends the request, or where a version has none, the public one; early ones lack some."""
     streaming: bool = False
 
 
@@ -58,6 +59,11 @@ _TURNS = (
     GoogleTurn(names.EMBEDDINGS, EMBED_CONTENT, ("_embed_content", "embed_content")),
     GoogleTurn(names.COUNT_TOKENS, COUNT_TOKENS, ("count_tokens",)),
     GoogleTurn(names.COUNT_TOKENS, COUNT_TOKENS, ("compute_tokens",)),
+    *(
+        GoogleTurn("image_generation", GENERATE_IMAGES, (method,))
+        for method in ("_generate_images", "_edit_image", "_upscale_image", "recontext_image")
+    ),
+    GoogleTurn("video_generation", GENERATE_VIDEOS, ("_generate_videos", "generate_videos")),
 )
 
 
@@ -277,8 +283,9 @@ class GoogleClient:
         for turn in _TURNS:
             reader = (GoogleGenAIStream if turn.streaming else GoogleGenAI)(turn, known)
             for cls, wrapper in ((models.Models, sync_wrapper), (models.AsyncModels, async_wrapper)):
-                method = next(name for name in turn.methods if hasattr(cls, name))
-                patches.wrap(cls, method, wrapper(reader))
+                method = next((name for name in turn.methods if hasattr(cls, name)), None)
+                if method is not None:
+                    patches.wrap(cls, method, wrapper(reader))
         patches.wrap(base, "_build_request", _see_request)
         batches = importlib.import_module("google.genai.batches")
         files = importlib.import_module("google.genai.files")
@@ -289,6 +296,7 @@ class GoogleClient:
         # Early versions retry nothing and have one method for it all.
         _ = patches.wrap(base, "_request_once", _attempt) or patches.wrap(base, "_request", _attempt)
         _ = patches.wrap(base, "_async_request_once", _aattempt) or patches.wrap(base, "_async_request", _aattempt)
+        _gemini_interactions.patch(patches)
 
 
 def provider() -> GoogleClient:

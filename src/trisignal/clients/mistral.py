@@ -14,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
-from weakref import ref
 
 from opentelemetry import trace
 
@@ -120,22 +119,6 @@ def _error_event(error: BaseException) -> dict[str, Any] | None:
     return problem if isinstance(problem, dict) and problem.get("object") == "error" else None
 
 
-class _Running:
-    """A reader of a stream as far as a tap needs it: a strong reference would keep dropped streams alive."""
-
-    __slots__ = ("_reader",)
-
-    def __init__(self, reader: Any, fold: Fold) -> None:
-        # The response may live on until the garbage collector comes: the reader's end is that of the call.
-        self._reader = ref(reader, lambda _: fold.__del__())
-
-    @property
-    def gi_running(self) -> bool:
-        """Whether the generator, of either kind, is running."""
-        reader = self._reader()
-        return bool(getattr(reader, "gi_running", False) or getattr(reader, "ag_running", False))
-
-
 def _object(raw: Any) -> dict[str, Any]:
     try:
         found = json.loads(text(raw))
@@ -177,16 +160,12 @@ class MistralReader:
             self._read(draft, view(result))
             return True
         fold = _Events(draft, self._method.format, keep_content=captures())
-        inner = getattr(result, "generator", result)
-        watch: Any = aiterate if hasattr(inner, "__anext__") else iterate
-        watched = watch(inner, fold)
-        if inner is result:  # the first versions return bare generators
-            return Instead(watched)
-        below = tap.tap(result.response, fold)
-        below._parsed = _Running(watched, fold)
+        if not hasattr(result, "generator"):  # the first versions return bare generators
+            watch: Any = aiterate if hasattr(result, "__anext__") else iterate
+            return Instead(watch(result, fold))
+        below = speakeasy.watch_stream(result, fold)
         below._tail = tail = tap.Tail()
         fold.before_end = partial(_read_mark, fold.state, tail)
-        result.generator = watched
         return False
 
     def _read(self, draft: Draft, reply: Any) -> None:

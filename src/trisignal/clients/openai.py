@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
+from trisignal.clients._background import BackgroundResponses
 from trisignal.clients._openai_realtime import RealtimeConnections
 from trisignal.clients._patch import Patches
 from trisignal.clients.sdks.stainless import Endpoint, Stainless
@@ -20,7 +20,6 @@ from trisignal.formats.openai_responses import RESPONSES
 from trisignal.semconv.late_pattern import late_pattern
 
 _OPENAI = frozenset({"openai", "azure.ai.openai"})
-_MAX_BACKGROUND = 4096
 
 _ENDPOINTS = {
     "chat/completions": Endpoint(names.CHAT, CHAT, "chat_completions"),
@@ -52,8 +51,7 @@ class OpenAI(Stainless):
 
     def __init__(self, package: str, fallback: str) -> None:
         super().__init__(package, fallback)
-        self._background: OrderedDict[str, str | None] = OrderedDict()
-        """Requested model per id of a background response whose tokens are to come; None once they were counted."""
+        self._background = BackgroundResponses()
 
     def patch(self, patches: Patches) -> None:
         """Patch the base clients, and the realtime connections that are imported."""
@@ -95,27 +93,10 @@ class OpenAI(Stainless):
         One that this process did not create may be counted elsewhere: its tokens are unknown here. A
         response that was no background one has been counted by the call that created it.
         """
-        id_ = draft.response_id
         if endpoint is _FETCH:
-            arrived = draft.usage is not None
-            model = self._background.get(id_)
-            if not arrived or model is None:
-                draft.usage = draft.bill = draft.server_tools = draft.tool_uses = None
-            unknown = draft.background and id_ not in self._background
-            if arrived and (model is not None or unknown):
-                draft.background_id = id_
-                draft.request_model = draft.response_model if model is None else model
-                self._note(id_, None)
-            return
-        # A stream of the foreground is pending, too, where it is left early.
-        background = draft.background or (draft.pending and draft.chunk_times is None)
-        if id_ and background and endpoint.format is RESPONSES:
-            self._note(id_, draft.request_model if draft.usage is None else None)
-
-    def _note(self, id_: str, model: str | None) -> None:
-        self._background[id_] = model
-        if len(self._background) > _MAX_BACKGROUND:
-            self._background.popitem(last=False)
+            self._background.fetched(draft)
+        elif endpoint.format is RESPONSES:
+            self._background.created(draft)
 
     def fallback_of(self, client: Any) -> str:
         """Azure's own client classes speak to hosts of any name."""

@@ -6,6 +6,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+from trisignal import _guard
+from trisignal.streams.decoders import BodyDecoder, EventDecoder, FrameDecoder, inflater
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 _MARK = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\]")
@@ -150,3 +152,55 @@ def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) 
     stream._inner, stream._fold, stream._feed, stream._parsed, stream._tail = inner, fold, feed, None, None
     response.stream = stream
     return stream  # type: ignore[no-any-return]  # made of Tap and the response package's own stream class
+
+
+def decode(
+    tap: Tap,
+    fold: Fold,
+    response: Any,
+    read: Callable[[Any], None],
+    done: Callable[[], None] | None,
+    package: str,
+) -> None:
+    """Decode a body, of events or of one object, as its bytes pass to whoever reads them.
+
+    Args:
+        tap: Is under the response.
+        fold: Takes the events.
+        response: Its headers say how the body is written; one that cannot be read here is left alone.
+        read: Takes the object of a body that is no stream.
+        done: Called before the call of a stream ends.
+        package: Whose response it is, for our own errors.
+    """
+    inflate = inflater(response.headers.get("content-encoding", "").lower())
+    kind = response.headers.get("content-type", "")
+    if inflate is None:
+        return
+    if "event-stream" in kind or "eventstream" in kind:
+        events = (EventDecoder if "event-stream" in kind else FrameDecoder)(inflate)
+
+        def feed(data: bytes) -> None:
+            try:
+                for event in events.feed(data):
+                    fold.step(event)
+                if events.done:
+                    fold.state.finished = True
+                elif fold.state.error is not None:
+                    # Whoever parses these bytes raises, and may leave the response open.
+                    fold.closed()
+            except Exception as error:
+                _guard.contain(f"{package}.decode", error)
+
+        tap._feed = feed
+        fold.before_end = done
+    elif "json" in kind:
+        decoder = BodyDecoder(inflate)
+        tap._feed = decoder.feed
+
+        def read_body() -> None:
+            body = decoder.body()
+            if body is not None:
+                fold.state.finished = True
+                read(body)
+
+        fold.before_end = read_body

@@ -227,3 +227,28 @@ def test_trace_context_reaches_the_server_and_no_later_request(server: Loopback,
     carried = [request.header("traceparent") for request in server.requests]
     ids = [f"{span.context.trace_id:032x}-{span.context.span_id:016x}" for span in seen.spans]
     assert [told and told[3:-3] for told in carried] == [*ids, None]
+
+
+# Google is to remove the method; who calls it is warned.
+@pytest.mark.filterwarnings("ignore:The generate_images method is deprecated")
+@pytest.mark.parametrize("mode", MODES)
+def test_images_are_counted_and_priced_each(server: Loopback, seen: Any, mode: Mode) -> None:
+    """Of three images one was held back by a filter: two are paid for."""
+    images = [{"bytesBase64Encoded": "aGk=", "mimeType": "image/png"}] * 2
+    server.play(json_reply({"predictions": [*images, {"raiFilteredReason": "unsafe"}]}))
+    asked = {"model": "imagen-3.0-generate-001", "prompt": "A tram", "config": {"number_of_images": 3}}
+    call(vertex(server.url), mode, "models.generate_images", **asked)
+    facts = dict(seen.spans[0].attributes)
+    assert facts["gen_ai.operation.name"] == "image_generation"
+    assert facts["gen_ai.request.choice.count"] == 3
+    assert facts["llm.cost.total_usd"] == pytest.approx(2 * 0.04)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_video_is_a_call_whose_result_comes_later(server: Loopback, seen: Any, mode: Mode) -> None:
+    """What comes back is the operation: the call is counted, and nothing of it is missing."""
+    server.play(json_reply({"name": "projects/loop/operations/1"}))
+    call(vertex(server.url), mode, "models.generate_videos", model="veo-3.0-generate-001", prompt="A tram")
+    assert seen.spans[0].name == "video_generation veo-3.0-generate-001"
+    assert seen.value("llm_requests_total", llm_outcome="ok") == 1
+    assert seen.value("llm_usage_missing_total") == 0

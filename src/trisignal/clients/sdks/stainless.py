@@ -37,9 +37,9 @@ from trisignal.engine import state
 from trisignal.formats import Format, StreamState, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.outcomes import attribute, kind_of_status
-from trisignal.streams.decoders import BodyDecoder, EventDecoder, FrameDecoder, inflater
+from trisignal.streams.decoders import inflater
 from trisignal.streams.fold import Fold, aiterate, iterate
-from trisignal.streams.tap import Tail, Tap, tap
+from trisignal.streams.tap import Tail, Tap, decode, tap
 
 _MAX_KNOWN = 256
 
@@ -269,7 +269,9 @@ class Stainless:
             self._read(draft, exchange, result, response)
             return True
         else:
-            self._decode(draft, exchange, fold, tap, response)
+            # Nobody parses this body where we could see it.
+            done = partial(self.completed, draft, exchange.endpoint)
+            decode(tap, fold, response, lambda body: self._read_reply(draft, exchange, body), done, self.package)
         return False
 
     def _see_end(self, draft: Draft, exchange: StainlessExchange, fold: Fold, tap: Tap, response: Any) -> None:
@@ -305,42 +307,6 @@ class Stainless:
         self.completed(draft, exchange.endpoint)
         if draft.content is not None:
             draft.content.response = reply
-
-    def _decode(self, draft: Draft, exchange: StainlessExchange, fold: Fold, tap: Tap, response: Any) -> None:
-        """Nobody parses this body where we could see it: decode its bytes as they pass."""
-        headers = response.headers
-        inflate = inflater(headers.get("content-encoding", "").lower())
-        kind = headers.get("content-type", "")
-        if inflate is None:
-            return
-        if "event-stream" in kind or "eventstream" in kind:
-            events = (EventDecoder if "event-stream" in kind else FrameDecoder)(inflate)
-
-            def feed(data: bytes) -> None:
-                try:
-                    for event in events.feed(data):
-                        fold.step(event)
-                    if events.done:
-                        fold.state.finished = True
-                    elif fold.state.error is not None:
-                        # Whoever parses these bytes raises, and may leave the response open.
-                        fold.closed()
-                except Exception as error:
-                    _guard.contain(f"{self.package}.decode", error)
-
-            tap._feed = feed
-            fold.before_end = partial(self.completed, draft, exchange.endpoint)
-        elif "json" in kind:
-            decoder = BodyDecoder(inflate)
-            tap._feed = decoder.feed
-
-            def read() -> None:
-                body = decoder.body()
-                if body is not None:
-                    fold.state.finished = True
-                    self._read_reply(draft, exchange, body)
-
-            fold.before_end = read
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """A failed ``parse()`` has a billed reply; a status error carries its headers."""
