@@ -7,6 +7,7 @@ import logging
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from itertools import count
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 import trisignal
 from trisignal.call import Draft
 from trisignal.engine import lifecycle
+from trisignal.engine.state import STATE
 from trisignal.formats.openai_chat import CHAT
 from trisignal.streams.fold import Fold, iterate
 
@@ -32,7 +34,8 @@ _WORD = SimpleNamespace(
 
 @pytest.fixture(autouse=True)
 def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Metrics are in force, and no handler listens to the lines, also none of the test runner."""
+    """Metrics are in force, no handler listens to the lines, also none of the test runner, and chunks come evenly."""
+    monkeypatch.setattr(STATE, "perf_ns", count(1, 1_000).__next__)
     monkeypatch.setattr(logging.getLogger("trisignal.calls"), "propagate", False)
     telemetry = trisignal.setup(registry=CollectorRegistry())
     yield
@@ -45,10 +48,10 @@ def words() -> Iterator[Any]:
         yield _WORD
 
 
-def opened(count: int) -> list[Iterator[Any]]:
+def opened(number: int) -> list[Iterator[Any]]:
     """Streams of the chat format of which each has been read for a while."""
     streams = []
-    for _ in range(count):
+    for _ in range(number):
         draft = Draft("chat", provider="openai", request_model="small")
         draft.leaf = True
         lifecycle.open_call(draft)

@@ -6,7 +6,6 @@ DeepSeek, usage in extensions such as Groq's ``x_groq``, ``reasoning_content`` a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from trisignal import semconv as names
@@ -22,6 +21,7 @@ from trisignal.formats import (
     amount,
     bills,
     count,
+    extensions,
     latencies,
     listed,
     number,
@@ -331,9 +331,9 @@ def ends(chunk: Any) -> bool:
     """Whether a chunk may hold usage, a finish reason, or more than the usual one choice."""
     try:
         body = chunk.__dict__
-        choices = body["choices"]
-        return choices[0].__dict__["finish_reason"] is not None or body["usage"] is not None or len(choices) > 1
-    except (AttributeError, IndexError, KeyError, TypeError):
+        [choice] = body["choices"]
+        return choice.finish_reason is not None or body["usage"] is not None
+    except (AttributeError, KeyError, TypeError, ValueError):
         return True
 
 
@@ -343,18 +343,21 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     error = chunk.get("error")
     if error:
         state.error = error
-    holder = _with_usage(chunk)
+    holder = extensions.with_usage(chunk)
     if holder is not None:
         reported = view(holder["usage"])
         draft.usage = usage(reported) or draft.usage
         _note(draft, holder, reported, _first_message(holder))
     if chunk.get("timings") is not None or chunk.get("metrics") is not None:
         latencies.read_reply(draft, chunk)
-    for choice in listed(chunk.get("choices")):
+    choices = chunk.get("choices")
+    for choice in choices if choices.__class__ is list else listed(choices):
         part = view(choice)
-        index = count(part.get("index")) or 0
-        reason = text(part.get("finish_reason"))
-        if reason:
+        index = part.get("index")
+        if index.__class__ is not int or not 0 <= index < MOST:
+            index = count(index) or 0
+        reason = part.get("finish_reason")
+        if reason is not None and (reason := text(reason)):
             state.finishes[index] = reason
             _note_tools(draft, view(part.get("message") or part.get("delta")))
         else:
@@ -365,20 +368,6 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     if state.finishes and all(state.finishes.values()):
         asked: Any = draft.fields.get(names.REQUEST_CHOICE_COUNT, 1)
         state.finished = len(state.finishes) >= asked
-
-
-def _with_usage(chunk: View) -> Mapping[str, Any] | None:
-    """The part of a chunk that has its usage: the chunk, or an extension of the vendor's, ``x_groq`` and the like."""
-    if not isinstance(chunk, Mapping):
-        return None if chunk.get("usage") is None else {"usage": chunk.get("usage")}
-    if chunk.get("usage") is not None:
-        return chunk
-    for key, value in chunk.items():
-        if value is not None and type(key) is str and key.startswith("x_"):
-            extension = view(value)
-            if isinstance(extension, Mapping) and extension.get("usage") is not None:
-                return extension
-    return None
 
 
 def end(draft: Draft, state: StreamState) -> None:

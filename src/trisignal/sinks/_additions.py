@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from operator import add
 
 from trisignal import semconv as names
-from trisignal.call import Call
+from trisignal.call import Call, ChunkTimes
 from trisignal.sinks._measures import TOKENED, bounds, modalities, served, spending
-from trisignal.sinks._rows import Exemplified, LabelSet, OrdinaryCalls
+from trisignal.sinks._rows import Exemplified, LabelSet, OrdinaryCalls, StreamedCalls
 from trisignal.sinks._series import Accumulator
 
 
@@ -161,6 +161,28 @@ class Additions:
                 buckets[bucket] = buckets.get(bucket, 0.0) + amount
             observed.append(("request_cost", cost.total_usd, True))
 
+    def _add_ordinary_stream(
+        self, row: LabelSet, start_ns: int, times: ChunkTimes, per_token_s: float, exemplar: Exemplified | None
+    ) -> None:
+        """Add the times of a stream that has all of them, as nearly all have; else it counts as `_add_stream` says."""
+        held = row.streamed
+        if held is None:
+            held = row.streamed = StreamedCalls(*[self._series(row, key) for key in StreamedCalls.__slots__])
+        first_ns, token_ns = times.first_chunk_ns, times.first_token_ns
+        series, index = held.first_token, 0
+        for series, value in (
+            (held.first_chunk, (first_ns - start_ns) * 1e-9),
+            (held.first_answer, (times.first_answer_ns - start_ns) * 1e-9),
+            (held.per_token, per_token_s),
+            (held.first_token, (token_ns - start_ns) * 1e-9),
+        ):
+            index = bisect_left(series.bounds, value)
+            series.counts[index] += 1
+            series.total += value
+        if exemplar is not None:
+            series.mark(index, (exemplar[0], exemplar[1], (token_ns - start_ns) * 1e-9, exemplar[2]))
+        held.chunk_interval.absorb(times.intervals, (times.last_ns - first_ns) * 1e-9)
+
     def _add_stream(self, row: LabelSet, call: Call, exemplar: Exemplified | None) -> None:
         times = call.chunk_times
         assert times is not None
@@ -175,8 +197,12 @@ class Additions:
                 if per_token is not None:
                     self._series(row, "server_per_token").add(per_token)
             return
+        gaps = any(times.intervals)
+        if gaps and per_token is not None and times.first_answer_ns and not times.first_audio_ns:
+            self._add_ordinary_stream(row, call.start_ns, times, per_token, exemplar)
+            return
         self._series(row, "first_chunk").add((times.first_chunk_ns - start) * 1e-9)
-        if any(times.intervals):
+        if gaps:
             total = (times.last_ns - times.first_chunk_ns) * 1e-9
             self._series(row, "chunk_interval").absorb(times.intervals, total)
         if times.first_token_ns:

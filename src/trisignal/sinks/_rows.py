@@ -68,11 +68,32 @@ class OrdinaryCalls:
             counters[SAVINGS] = counters.get(SAVINGS, 0.0) + self.savings
 
 
+class StreamedCalls:
+    """Series of a row to which a stream adds that has all its times; named by their metric keys."""
+
+    __slots__ = ("chunk_interval", "first_answer", "first_chunk", "first_token", "per_token")
+
+    def __init__(
+        self,
+        chunk_interval: Accumulator,
+        first_answer: Accumulator,
+        first_chunk: Accumulator,
+        first_token: Accumulator,
+        per_token: Accumulator,
+    ) -> None:
+        self.chunk_interval = chunk_interval
+        self.first_answer = first_answer
+        self.first_chunk = first_chunk
+        self.first_token = first_token
+        self.per_token = per_token
+
+
 class LabelSet:
     """Gathers what the calls of one label set add."""
 
     __slots__ = (
         "calls", "children", "cost", "counters", "duration", "has_prompt_cache", "histograms", "labels", "ordinary",
+        "streamed",
     )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
@@ -87,6 +108,7 @@ class LabelSet:
         self.duration = duration_key(call)
         self.has_prompt_cache = call.operation in names.INFERENCE
         self.ordinary: OrdinaryCalls | None = None
+        self.streamed: StreamedCalls | None = None
         self.children: dict[Any, Any] = {}
         """Children of prometheus_client that earlier flushes added to, by metric key or `CounterKey`."""
         self.calls = 0
@@ -102,7 +124,7 @@ class LabelSet:
     def take(self) -> Added:
         """Take what was gathered, and begin anew."""
         added = Added(self.calls, self.cost, self.counters, self.histograms)
-        ordinary, self.ordinary = self.ordinary, None
+        ordinary, self.ordinary, self.streamed = self.ordinary, None, None
         if ordinary is not None:
             ordinary.add_to(added.counters)
         self.calls = 0

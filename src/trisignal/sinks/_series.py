@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from operator import add
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -45,7 +46,7 @@ class Accumulator:
 
     def absorb(self, counts: Sequence[int], total: float) -> None:
         """Take observations that are counted per bucket already."""
-        self.counts = [had + new for had, new in zip(self.counts, counts, strict=True)]
+        self.counts = list(map(add, self.counts, counts))
         self.total += total
 
 

@@ -24,6 +24,8 @@ from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, view
 from trisignal.outcomes import INCOMPLETE_STREAM, classify, classify_event
 
 _BOUNDS_NS = tuple(round(bound * 1e9) for bound in names.SECONDS)
+_EDGES_NS = (-1, *_BOUNDS_NS, 1 << 62)
+"""A bucket's gaps are over the edge at its own place, and at most the next one."""
 _MOST_HEADLESS = 8
 """Chunks without the reply's id and model after which no more are asked for them."""
 
@@ -77,7 +79,7 @@ class Fold:
         self._look = format.look
         self.ends = format.ends or _always
         self.steady = False
-        """First token and answer have come and no content is kept: only `ends` matters now."""
+        """First token and answer have come and no content is kept: only chunks that `ends` picks out matter now."""
         self.held = False
         """The call has not returned yet: this may be a try that the client gives up."""
         self._keep = keep_content
@@ -119,6 +121,16 @@ class Fold:
         except Exception as error:
             _guard.contain("stream.step", error)
 
+    def note(self, chunk: Any) -> None:
+        """Take a chunk that `ends` has picked out, once the stream is steady."""
+        try:
+            times, now = self.times, self.clock()
+            times.intervals[bisect_left(_BOUNDS_NS, now - times.last_ns)] += 1
+            times.last_ns = now
+            self._format.fold(self.draft, self.state, view(chunk))
+        except Exception as error:
+            _guard.contain("stream.step", error)
+
     def _news(self, chunk: Any, news: int, now: int) -> None:
         times = self.times
         if news & TOKEN and not times.first_token_ns:
@@ -133,7 +145,7 @@ class Fold:
             # Some hosts send a first chunk of their own, without the reply's id and model.
             self._headless += 1
             self._every = not self.draft.response_id and self._headless < _MOST_HEADLESS
-        self.steady = self._wanted == NOTABLE and not self._every and self._choose is None
+        self.steady = self._wanted == NOTABLE and not self._every and self._choose is None and self.ends is not _always
 
     def leave(self) -> None:
         """Have no more to do with the call: a retry's response replaces this one."""
@@ -220,14 +232,23 @@ def iterate(inner: Iterator[Any], fold: Fold, *, owned: bool = True) -> Iterator
     The loop keeps to local names: with its asynchronous twin it is the hot path of streams.
     """
     step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
+    steady, last, bucket, over, most = False, 0, 0, 0, -1
     try:
         for chunk in inner:
-            if fold.steady and not ends(chunk):
-                now = clock()
-                gaps[bisect_left(_BOUNDS_NS, now - times.last_ns)] += 1
-                times.last_ns = now
-            else:
+            if not steady:
                 step(chunk)
+                steady, last = fold.steady, times.last_ns
+            elif ends(chunk):
+                fold.note(chunk)
+                last = times.last_ns
+            else:
+                now = times.last_ns = clock()
+                last = now - last
+                if not over < last <= most:
+                    bucket = bisect_left(_BOUNDS_NS, last)
+                    over, most = _EDGES_NS[bucket : bucket + 2]
+                gaps[bucket] += 1
+                last = now
             yield chunk
     except BaseException as error:
         _left(fold, error)
@@ -248,14 +269,23 @@ def _left(fold: Fold, error: BaseException) -> None:
 async def aiterate(inner: AsyncIterator[Any], fold: Fold, *, owned: bool = True) -> AsyncIterator[Any]:
     """The same for an asynchronous stream."""
     step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
+    steady, last, bucket, over, most = False, 0, 0, 0, -1
     try:
         async for chunk in inner:
-            if fold.steady and not ends(chunk):
-                now = clock()
-                gaps[bisect_left(_BOUNDS_NS, now - times.last_ns)] += 1
-                times.last_ns = now
-            else:
+            if not steady:
                 step(chunk)
+                steady, last = fold.steady, times.last_ns
+            elif ends(chunk):
+                fold.note(chunk)
+                last = times.last_ns
+            else:
+                now = times.last_ns = clock()
+                last = now - last
+                if not over < last <= most:
+                    bucket = bisect_left(_BOUNDS_NS, last)
+                    over, most = _EDGES_NS[bucket : bucket + 2]
+                gaps[bucket] += 1
+                last = now
             yield chunk
     except BaseException as error:
         # A loop that ends cancels what it still had to close: that arrives at the ``yield``, in no further frame.
