@@ -224,6 +224,8 @@ def test_a_legacy_completion_has_no_usage() -> None:
         ({"type": "error", "error": {"type": "overloaded_error"}}, NOTABLE),
         ({"type": "completion", "completion": " a", "stop_reason": None}, TOKEN | ANSWER),
         ({"type": "completion", "completion": "", "stop_reason": "stop_sequence"}, NOTABLE),
+        ({"completion": " a", "stop_reason": None}, TOKEN | ANSWER),
+        ({"completion": "", "stop_reason": "stop_sequence"}, NOTABLE),
     ],
 )
 def test_each_event_has_its_flags(event: dict[str, Any], flags: int) -> None:
@@ -294,9 +296,10 @@ def test_an_error_event_is_kept() -> None:
     assert state.error == {"type": "overloaded_error", "message": "m"}
 
 
-def test_a_legacy_stream_ends_with_its_stop_reason() -> None:
-    """Completion events tell model, id and reason."""
-    head = {"type": "completion", "id": "c1", "model": "claude-0"}
+@pytest.mark.parametrize("kind", [{"type": "completion"}, {}], ids=["anthropic", "bedrock"])
+def test_a_legacy_stream_ends_with_its_stop_reason(kind: dict[str, str]) -> None:
+    """Completion events have model, id and reason; Bedrock leaves their type out."""
+    head = {**kind, "id": "c1", "model": "claude-0"}
     events = [
         {**head, "completion": " a", "stop_reason": None},
         {**head, "completion": "", "stop_reason": "max_tokens"},

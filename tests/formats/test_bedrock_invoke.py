@@ -100,6 +100,41 @@ CASES: dict[str, Case] = {
         {names.REQUEST_ENCODING_FORMATS: ("float", "int8"), names.EMBEDDINGS_DIMENSION_COUNT: 4},
         (None, (), "e-1"),
     ),
+    "ai21 text": (
+        "ai21.j2-mid-v1",
+        {"prompt": "Hi", "maxTokens": 64, "numResults": 2, "stopSequences": ["|"], "temperature": 0.5, "topP": 0.9},
+        {
+            "id": 1234,
+            "prompt": {"text": "Hi", "tokens": [{}]},
+            "completions": [
+                {"data": {"text": "Yo", "tokens": [{}]}, "finishReason": {"reason": "length", "length": 64}},
+                {"data": {"text": "A", "tokens": [{}]}, "finishReason": {"reason": "endoftext"}},
+            ],
+        },
+        names.TEXT_COMPLETION,
+        {MOST: 64, STOP: ("|",), TEMPERATURE: 0.5, TOP_P: 0.9, names.REQUEST_CHOICE_COUNT: 2},
+        (None, ("length", "endoftext"), "1234"),
+    ),
+    "nova embeddings": (
+        "amazon.nova-2-multimodal-embeddings-v1:0",
+        {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"text": {"value": "Hi"}}},
+        {"embeddings": [{"embedding": [0.1] * 4, "embeddingType": "TEXT"}]},
+        names.EMBEDDINGS,
+        {names.EMBEDDINGS_DIMENSION_COUNT: 4},
+        (None, (), ""),
+    ),
+    "stopped by a guardrail": (
+        "amazon.titan-text-express-v1",
+        {"inputText": "Hi"},
+        {
+            "inputTextTokenCount": 5,
+            "results": [{"tokenCount": 7, "outputText": "Yo"}],
+            "amazon-bedrock-guardrailAction": "INTERVENED",
+        },
+        names.TEXT_COMPLETION,
+        {},
+        (Usage(5, 7), ("guardrail_intervened",), ""),
+    ),
     "nameless embeddings": (
         "arn:aws:bedrock:us-east-1:123456789012:provisioned-model/abcdef",
         {"texts": ["Hi"], "input_type": "search_document"},
@@ -134,6 +169,13 @@ def test_body(case: str) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]}, (names.CHAT, INVOKE)),
         ({"query": "Hi", "documents": ["a"]}, ("rerank", INVOKE)),
         ({"taskType": "TEXT_IMAGE", "textToImageParams": {}}, ("image_generation", INVOKE)),
+        ({"inputText": "Hi", "normalize": True}, (names.EMBEDDINGS, INVOKE)),
+        ({"inputImage": "aGk="}, (names.EMBEDDINGS, INVOKE)),
+        ({"inputText": "Hi"}, (names.TEXT_COMPLETION, INVOKE)),
+        (
+            {"taskType": "SINGLE_EMBEDDING", "singleEmbeddingParams": {"embeddingDimension": 256}},
+            (names.EMBEDDINGS, INVOKE),
+        ),
         ({"prompt": "A cat", "aspect_ratio": "1:1"}, ("image_generation", INVOKE)),
         ({}, ("request", INVOKE)),
     ],
@@ -194,6 +236,19 @@ STREAMS: dict[str, tuple[list[dict[str, Any]], Usage | None, str]] = {
         Usage(5, 2),
         "stop",
     ),
+    "stopped by a guardrail": (
+        [
+            {
+                "outputText": "Yo",
+                "index": 0.0,
+                "totalOutputTextTokenCount": 3.0,
+                "inputTextTokenCount": 6.0,
+                "amazon-bedrock-guardrailAction": "INTERVENED",
+            },
+        ],
+        Usage(6, 3),
+        "guardrail_intervened",
+    ),
     "cohere chat": (
         [
             {"event_type": "text-generation", "is_finished": False, "text": "Yo"},
@@ -220,11 +275,24 @@ def test_stream(case: str) -> None:
     assert state.finished
     assert flags[0] & TOKEN
     assert flags[0] & ANSWER
-    assert not flags[-1] & TOKEN or case in ("titan", "mistral")
+    assert not flags[-1] & TOKEN or case in ("titan", "mistral", "stopped by a guardrail")
     assert all(flag & NOTABLE for flag in flags)
     told = INVOKE.read_content({"prompt": "Hi"}, None, state)
     assert told.input_messages == [{"role": "user", "parts": [{"type": "text", "content": "Hi"}]}]
     assert told.output_messages == [{"role": "assistant", "parts": [{"type": "text", "content": "Yo"}]}]
+
+
+def test_one_event_ends_all_alternatives_of_a_stream() -> None:
+    """Cohere ends several alternatives with one event, which bears no index: its reason is that of each of them."""
+    draft, state, _ = streamed(
+        [
+            {"index": 0, "is_finished": False, "text": "Yo"},
+            {"index": 1, "is_finished": False, "text": "Hey"},
+            {"finish_reason": "MAX_TOKENS", "is_finished": True},
+        ]
+    )
+    assert draft.finish_reasons == ("MAX_TOKENS", "MAX_TOKENS")
+    assert state.finished
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if "embeddings" not in name])

@@ -170,7 +170,7 @@ def look(chunk: Any) -> int:
             return flags if flags and part.get(key, True) else 0
         if kind == "content_block_start":
             return _BLOCKS.get(view(body.get("content_block")).get("type"), 0)
-        if kind == "completion":
+        if kind == "completion" or (kind is None and "completion" in body):
             flags = TOKEN | ANSWER if body.get("completion") else 0
             return flags | NOTABLE if body.get("stop_reason") is not None else flags
         return NOTABLE if kind in _NOTABLE else 0
@@ -183,9 +183,15 @@ def ends(chunk: Any) -> bool:
     return getattr(chunk, "type", None) != "content_block_delta"
 
 
+def _kind(event: View) -> Any:
+    """The type of an event; Bedrock leaves it out of legacy completions."""
+    kind = event.get("type")
+    return "completion" if kind is None and event.get("completion") is not None else kind
+
+
 def fold(draft: Draft, state: StreamState, event: View) -> None:
     """Take the facts of one event."""
-    kind = event.get("type")
+    kind = _kind(event)
     if kind in ("message_start", "completion"):
         message = view(event.get("message")) if kind == "message_start" else event
         _read_head(draft, message)
@@ -226,7 +232,7 @@ def _fold_usage(draft: Draft, state: StreamState, raw: Any) -> None:
 
 
 def _keep(content: dict[Any, Any], event: View) -> None:
-    kind = event.get("type")
+    kind = _kind(event)
     if kind == "completion":
         content.setdefault(0, ({"type": "text"}, []))[1].append(text(event.get("completion")))
     elif kind == "content_block_start":

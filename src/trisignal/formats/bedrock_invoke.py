@@ -1,7 +1,7 @@
 """Bodies of Amazon Bedrock's InvokeModel: one table of names for all vendors' small formats.
 
 Fields: Amazon Bedrock user guide, "Inference request parameters and response fields" of Amazon Titan,
-Meta, Mistral, DeepSeek, Cohere and OpenAI models. Their names do not collide, so one reader
+Meta, Mistral, DeepSeek, Cohere, AI21 and OpenAI models. Their names do not collide, so one reader
 looks for all of them. Anthropic's and Nova's bodies have formats of their own.
 """
 
@@ -32,24 +32,34 @@ _NUMBERS = (
     ("max_completion_tokens", names.REQUEST_MAX_TOKENS, int),
     ("max_gen_len", names.REQUEST_MAX_TOKENS, int),
     ("maxTokenCount", names.REQUEST_MAX_TOKENS, int),
+    ("maxTokens", names.REQUEST_MAX_TOKENS, int),
     ("frequency_penalty", names.REQUEST_FREQUENCY_PENALTY, float),
     ("presence_penalty", names.REQUEST_PRESENCE_PENALTY, float),
     ("seed", names.REQUEST_SEED, int),
 )
-_DIMENSIONS = tuple((key, names.EMBEDDINGS_DIMENSION_COUNT, int) for key in ("dimensions", "output_dimension"))
+_DIMENSIONS = tuple(
+    (key, names.EMBEDDINGS_DIMENSION_COUNT, int) for key in ("dimensions", "output_dimension", "embeddingDimension")
+)
+_NOVA_PARTS = ("singleEmbeddingParams", "segmentedEmbeddingParams")
+"""Where a body for Nova's embeddings has its parameters."""
 _STOPS = ("stop", "stop_sequences", "stopSequences")
 _ENCODINGS = ("embedding_types", "embeddingTypes")
-_REASONS = ("stop_reason", "finish_reason", "completionReason")
+_CHOICES = ("n", "num_generations", "numResults")
+_REASONS = ("stop_reason", "finish_reason", "completionReason", "finishReason")
+_GUARDRAIL = "amazon-bedrock-guardrailAction"
+_INTERVENED = "guardrail_intervened"
+"""What Converse calls it; a body that a guardrail wrote need not have a reason of the model's."""
 _IDS = ("generation_id", "response_id", "id")
 _INPUTS = ("prompt_token_count", "inputTextTokenCount")
 _OUTPUTS = ("generation_token_count", "totalOutputTextTokenCount")
-_LISTS = ("choices", "outputs", "results", "generations")
+_LISTS = ("choices", "outputs", "results", "generations", "completions")
 """Where a reply keeps its alternatives."""
 _WORDS = ("generation", "outputText", "text")
 _OPERATIONS = (
     ("messages", names.CHAT),
     ("message", names.CHAT),
     ("documents", "rerank"),
+    *((key, names.EMBEDDINGS) for key in _NOVA_PARTS),
     ("taskType", "image_generation"),
     ("text_prompts", "image_generation"),
     ("output_format", "image_generation"),
@@ -58,6 +68,7 @@ _OPERATIONS = (
     ("textGenerationConfig", names.TEXT_COMPLETION),
     ("input_type", names.EMBEDDINGS),
     ("texts", names.EMBEDDINGS),
+    *((key, names.EMBEDDINGS) for key in ("normalize", "dimensions", "embeddingTypes", "inputImage")),
     ("inputText", names.TEXT_COMPLETION),
 )
 """What a body with a field asks for; the first one present counts."""
@@ -92,6 +103,23 @@ def _first(fields: View, keys: tuple[str, ...]) -> Any:
     return next((value for value in map(fields.get, keys) if value is not None), None)
 
 
+def _id(value: Any) -> str:
+    """An id, which some models write as a number."""
+    return str(value) if value.__class__ is int else text(value)
+
+
+def _reason(part: View) -> str:
+    """Why an alternative ended; AI21 writes it into an object."""
+    raw = _first(part, _REASONS)
+    reason = text(raw) or text(view(raw).get("reason"))
+    return reason or (_INTERVENED if part.get(_GUARDRAIL) == "INTERVENED" else "")
+
+
+def _word(part: View) -> str:
+    """The text of an alternative."""
+    return text(_first(part, _WORDS)) or text(view(part.get("data")).get("text"))
+
+
 def read_request(draft: Draft, body: View) -> None:
     """Facts of a body with ``modelId`` added."""
     draft.request_model = text(body.get("modelId"))
@@ -102,7 +130,7 @@ def read_request(draft: Draft, body: View) -> None:
         stops = tuple([s for item in ((stop,) if isinstance(stop, str) else listed(stop)) if (s := text(item))])
         if stops:
             fields[names.REQUEST_STOP_SEQUENCES] = stops
-    choices = count(_first(body, ("n", "num_generations")))
+    choices = count(_first(body, _CHOICES))
     if choices is not None and choices != 1:
         fields[names.REQUEST_CHOICE_COUNT] = choices
     kind = output_type(view(body.get("response_format")).get("type"))
@@ -112,7 +140,8 @@ def read_request(draft: Draft, body: View) -> None:
     if effort:
         fields[names.REQUEST_REASONING_LEVEL] = effort
     if draft.operation == names.EMBEDDINGS:
-        read_numbers(draft, body, _DIMENSIONS)
+        for part in (body, *(view(body.get(key)) for key in _NOVA_PARTS)):
+            read_numbers(draft, part, _DIMENSIONS)
         encodings = tuple(e for e in listed(_first(body, _ENCODINGS)) if isinstance(e, str))
         if encodings:
             fields[names.REQUEST_ENCODING_FORMATS] = encodings
@@ -123,7 +152,7 @@ def _alternatives(reply: View) -> list[View]:
 
 
 def _read_head(draft: Draft, reply: View) -> None:
-    draft.response_id = text(_first(reply, _IDS)) or draft.response_id
+    draft.response_id = _id(_first(reply, _IDS)) or draft.response_id
     draft.response_model = text(reply.get("model")) or draft.response_model
 
 
@@ -142,7 +171,7 @@ def read_response(draft: Draft, reply: View) -> None:
     """Facts of a complete reply."""
     _read_head(draft, reply)
     parts = _alternatives(reply)
-    reasons = tuple(text(_first(part, _REASONS)) for part in parts or [reply])
+    reasons = tuple(_reason(part) or _reason(reply) for part in parts or [reply])
     if any(reasons):
         draft.finish_reasons = tuple(reason or "error" for reason in reasons)
     draft.usage = _counts(reply, parts)
@@ -161,6 +190,8 @@ def _read_dimensions(draft: Draft, reply: View) -> None:
         # Packed vectors (binary, ubinary) are shorter than the dimensions that they hold.
         vectors = vectors.get("float") or vectors.get("int8")
     first = next(iter(listed(vectors)), None)
+    if isinstance(first, dict):
+        first = first.get("embedding")
     vector = vectors if isinstance(first, (int, float)) else first
     if isinstance(vector, list) and names.EMBEDDINGS_DIMENSION_COUNT not in draft.fields:
         draft.fields[names.EMBEDDINGS_DIMENSION_COUNT] = len(vector)
@@ -171,7 +202,7 @@ def look(chunk: Any) -> int:
     try:
         for part in (chunk, *_alternatives(chunk)):
             delta = view(part.get("delta") or part.get("message"))
-            if text(_first(part, _WORDS)) or delta.get("content") or delta.get("tool_calls"):
+            if _word(part) or delta.get("content") or delta.get("tool_calls"):
                 return NOTABLE | TOKEN | ANSWER
             if delta.get("reasoning_content") or delta.get("reasoning"):
                 return NOTABLE | TOKEN
@@ -191,13 +222,17 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         known = draft.usage or Usage()
         draft.usage = known._replace(**{name: value for name, value in fields._asdict().items() if value is not None})
     for index, part in enumerate(parts or [chunk]):
-        reason = text(_first(part, _REASONS))
+        reason = _reason(part)
         index = count(part.get("index")) or index
         state.finishes[index] = reason or state.finishes.get(index, "")
-        state.finished = state.finished or bool(reason) or part.get("is_finished") is True
+        if part.get("is_finished") is True:
+            state.finished = True
+            if part.get("index") is None:  # it ends all alternatives at once
+                state.finishes = {known: past or reason for known, past in state.finishes.items()}
+        state.finished = state.finished or bool(reason)
         if state.content is not None and not whole:
             delta = part.get("delta") or part.get("message")
-            keep(state.content, index, {"delta": delta, "text": text(_first(part, _WORDS))})
+            keep(state.content, index, {"delta": delta, "text": _word(part)})
 
 
 def read_content(request: Any, response: Any, state: StreamState | None) -> Content:
@@ -210,8 +245,8 @@ def read_content(request: Any, response: Any, state: StreamState | None) -> Cont
     ]
     messages = body.get("messages") or [*history, *([{"role": "user", "content": asked}] if asked else ())]
     choices = [
-        {"message": part["message"]} if "message" in part else {"text": text(_first(part, _WORDS))}
-        for part in _alternatives(reply) or ([reply] if _first(reply, _WORDS) else [])
+        {"message": part["message"]} if "message" in part else {"text": _word(part)}
+        for part in _alternatives(reply) or ([reply] if _word(reply) else [])
     ]
     return read_chat({"messages": messages, "tools": body.get("tools")}, {"choices": choices}, state)
 
