@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from trisignal import _guard
 from trisignal.assembly.telemetry import Telemetry
@@ -42,7 +44,7 @@ def sinks(telemetry: Telemetry, given: logging.Handler | None) -> list[Sink]:
     handler = _own_handler(telemetry) if given is None else given
     if handler is not None:
         _attach(telemetry, handler, closes=given is None)
-        log.own = handler
+        log.own, log.direct = handler, _direct(handler)
         log.silenced = partial(lost, "call_log")
         if settings.logs == "root":
             log.replaced = partial(
@@ -52,6 +54,13 @@ def sinks(telemetry: Telemetry, given: logging.Handler | None) -> list[Sink]:
                 contained=True,
             )
     return [log]
+
+
+def _direct(handler: logging.Handler) -> Callable[[int, str, Mapping[str, Any]], bool]:
+    # As in `_attach`.
+    from trisignal.sinks._direct_line import DirectLine
+
+    return DirectLine(logging.getLogger(CALL_LOGGER), handler).write
 
 
 def _own_handler(telemetry: Telemetry) -> logging.Handler | None:

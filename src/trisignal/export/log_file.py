@@ -62,13 +62,21 @@ class LogFile(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Append a record."""
         try:
-            line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
-            self._append(line)
+            self.write_line(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def write_line(self, line: str) -> None:
+        """Append a line; with the lock held.
+
+        Args:
+            line: Without its end.
+        """
+        try:
+            self._append((line + "\n").encode("utf-8", "backslashreplace"))
             self._failing = False
         except OSError as error:
             self._failed(error)
-        except Exception:
-            self.handleError(record)
 
     def _append(self, line: bytes) -> None:
         if self._file is not None and self._identity is not None and self._identity != self._at_path():

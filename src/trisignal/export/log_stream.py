@@ -48,4 +48,12 @@ class LogStream(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        self.write_line(line)
+
+    def write_line(self, line: str) -> None:
+        """Write a line.
+
+        Args:
+            line: Without its end.
+        """
         write_line(self.stream_name, line)

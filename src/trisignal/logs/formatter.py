@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from datetime import date
 from datetime import time as time_of_day
 from enum import Enum
@@ -37,6 +37,8 @@ StructlogProcessor = Callable[[Any, str, MutableMapping[str, Any]], MutableMappi
 
 
 _RESERVED = frozenset({*RESERVED_ATTRS, "taskName", *OUR_KEYS})
+_OF_RECORDS = frozenset(vars(logging.makeLogRecord({})))
+"""Attributes that every record has."""
 _SAFE_KEYS = frozenset({"timestamp", "level", "message", "exception", "stack"})
 """Redacted where they are made, or written by us."""
 
@@ -182,6 +184,8 @@ class JsonFormatter(_JsonFormatter):
         overridden = type(self).process_log_record is not _JsonFormatter.process_log_record
         self._process = self.process_log_record if overridden else None
         """What a subclass does with each line; the base does nothing."""
+        self.is_plain = not (self._listed or self._renames or overridden) and self._skip.issuperset(_OF_RECORDS)
+        """No option makes a line depend on more than a record's time, level, logger, message and extras."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record.
@@ -219,6 +223,28 @@ class JsonFormatter(_JsonFormatter):
         if self._redactor is not None and RECORD_CLEAN not in fields:
             line = self._gate.fields(line)
         return self.prefix + self._dump(line if self._process is None else self._process(line))
+
+    def line(self, created_s: float, level: int, logger: str, message: str, fields: Mapping[str, Any]) -> str:
+        """What `format` makes of a record that has these fields and nothing else, if `is_plain`.
+
+        Args:
+            created_s: Time of the record, in seconds since the epoch.
+            level: Its level.
+            logger: Name of its logger.
+            message: Its message.
+            fields: Its extras, all of whose names are `left`; redacted, like the message.
+        """
+        head = {
+            "timestamp": self._timestamp(created_s),
+            "level": logging.getLevelName(level),
+            "logger": logger,
+            "message": message,
+        }
+        return self.prefix + self._dump({**head, **self._preset, **fields})
+
+    def left(self, names: Iterable[str]) -> bool:
+        """Whether extras of these names are written as they are."""
+        return all(name not in self._skip and name[:1] != "_" for name in names)
 
     def _add_extras(self, line: dict[str, Any], extras: Mapping[Any, Any]) -> None:
         skip = self._skip

@@ -35,7 +35,7 @@ _CONVENTIONAL = {
     "prompt_version": names.PROMPT_VERSION,
 }
 """Bound values whose facts a line has under the conventions' names."""
-_NOBODY = (False, False)
+_NOBODY = (False, False, False)
 _PREFIX = "llm_"
 """Put before a field whose name is taken."""
 _RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "message", "taskName"}
@@ -70,6 +70,8 @@ class JsonLogSink:
         was the host's word."""
         self.replaced: Callable[[], None] | None = None
         """Called when the logger does not lead to that handler any more."""
+        self.direct: Callable[[int, str, Mapping[str, Any]], bool] | None = None
+        """Writes a line to that handler without a record, where that comes to the same; answers whether it did."""
 
     @idle
     def open(self, draft: Draft) -> None:
@@ -89,7 +91,9 @@ class JsonLogSink:
         listening = self._listening(level)
         if listening != _NOBODY:
             message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"
-            self._log(level, message, self._fields(call, getattr(draft.span, "parent", None)), listening)
+            fields = self._fields(call, getattr(draft.span, "parent", None))
+            if listening[0] or self.direct is None or not self.direct(level, message, fields):
+                self._log(level, message, _recordable(fields), listening)
 
     def refused(self, refusal: Refusal) -> None:
         """Log a call that did not begin; never sampled away."""
@@ -98,22 +102,22 @@ class JsonLogSink:
         if listening != _NOBODY:
             self._log(logging.ERROR, f"{title(refusal)}: {error}", self._of_refusal(refusal), listening)
 
-    def _listening(self, level: int) -> tuple[bool, bool]:
-        """Whether the logger brings a line to any handler, and whether it is to be given to ours directly."""
+    def _listening(self, level: int) -> tuple[bool, bool, bool]:
+        """Whether the logger brings a line to other handlers, to ours, and whether ours is to be given it directly."""
         logger, own = self._logger, self.own
-        heard = own_heard = False
+        others = own_heard = False
         if logger.isEnabledFor(level):
-            heard, own_heard = _heard(logger, level, own)
-        return heard, own is not None and not own_heard and self._is_owed(own, level)
+            others, own_heard = _heard(logger, level, own)
+        return others, own_heard, own is not None and not own_heard and self._is_owed(own, level)
 
-    def _log(self, level: int, message: str, fields: Mapping[str, Any], listening: tuple[bool, bool]) -> None:
+    def _log(self, level: int, message: str, fields: Mapping[str, Any], listening: tuple[bool, bool, bool]) -> None:
         logger, own = self._logger, self.own
-        heard, directly = listening
+        others, own_heard, directly = listening
         make = logging.getLogRecordFactory()
         record = make(logger.name, level, "", 0, message, (), None)
         record.__dict__.update(fields)
         record.__dict__[names.RECORD_COMPLETE] = record.__dict__[names.RECORD_CLEAN] = True
-        if heard:
+        if others or own_heard:
             logger.handle(record)
         if directly and own is not None:
             own.handle(record)
@@ -142,7 +146,7 @@ class JsonLogSink:
             self.silenced()
         return False
 
-    def _fields(self, call: Call, parent: Any) -> Mapping[str, Any]:
+    def _fields(self, call: Call, parent: Any) -> dict[str, Any]:
         fields: dict[str, Any] = {**call.opening, **call.closing}
         cost_usd = fields.get(names.COST_ATTRIBUTES["total"])
         for name in _SAID_OTHERWISE:
@@ -171,18 +175,16 @@ class JsonLogSink:
             fields["trace_flags"] = "01" if call.sampled else "00"
         if call.content and self._logger.isEnabledFor(logging.DEBUG):
             fields.update(call.content)
-        if not _RESERVED.isdisjoint(fields):
-            fields = {_PREFIX + k if k in _RESERVED else k: v for k, v in fields.items()}
         if call.bound:
             _add_bound(fields, call.bound)
-        # JSON has no NaN and no infinity; what has no number is left out.
-        wrong: list[str] = []
-        for key, value in fields.items():  # a loop: a comprehension is one more function call
-            if type(value) is float and not isfinite(value):
-                wrong.append(key)
-        for key in wrong:
-            del fields[key]
         return fields
+
+
+def _recordable(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields that a record can have: none in place of its own, and of numbers what JSON has, which NaN is not."""
+    if not _RESERVED.isdisjoint(fields):
+        fields = {_PREFIX + k if k in _RESERVED else k: v for k, v in fields.items()}
+    return {k: v for k, v in fields.items() if type(v) is not float or isfinite(v)}
 
 
 def _add_bound(fields: dict[str, Any], bound: Mapping[str, str]) -> None:
@@ -195,14 +197,14 @@ def _add_bound(fields: dict[str, Any], bound: Mapping[str, str]) -> None:
 
 
 def _heard(logger: logging.Logger, level: int, own: logging.Handler | None) -> tuple[bool, bool]:
-    """Whether any handler up to the root would take a record of a level, and whether a certain one is among them."""
-    heard = False
+    """Whether any handler up to the root but a certain one would take a record of a level, and whether that is met."""
+    others = own_heard = False
     at: logging.Logger | None = logger
     while at is not None:
         for handler in at.handlers:
             if handler is own:
-                return True, True
-            if handler.level <= level and type(handler) is not logging.NullHandler:
-                heard = True
+                own_heard = True
+            elif handler.level <= level and type(handler) is not logging.NullHandler:
+                others = True
         at = at.parent if at.propagate else None
-    return heard, False
+    return others, own_heard
