@@ -69,7 +69,7 @@ async def _connect(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> A
 
 async def _listen(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     result = await wrapped(*args, **kwargs)
-    session = realtime.session_of(instance)
+    session: RealtimeSession | None = realtime.session_of(instance)
     if session is not None:
         # The framework makes events of what reading raised.
         code = getattr(getattr(instance, "_websocket", None), "close_code", None)
@@ -79,7 +79,7 @@ async def _listen(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> An
 
 
 async def _handle(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-    session = realtime.session_of(instance)
+    session: RealtimeSession | None = realtime.session_of(instance)
     if session is not None:
         event: Any = args[0] if args else kwargs.get("event")
         if type(event) is dict and event.get("type") == "response.created":
@@ -105,7 +105,7 @@ async def _enter(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
 async def _run_tool(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     draft = None
     try:
-        session = realtime.session_of(instance._model)
+        session: RealtimeSession | None = realtime.session_of(instance._model)
         event = args[0] if args else kwargs.get("event")
         if session is not None:
             draft = session.tools.get(text(getattr(event, "call_id", None)))

@@ -15,10 +15,7 @@ from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, Place
 from trisignal.formats import text
 from trisignal.formats.openai_realtime import OPENAI_REALTIME
-from trisignal.streams.realtime import RealtimeSession
 
-MODULES = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
-"""Where the classes are; the client imports them when they are needed."""
 Resolve = Callable[[Any, Any], Place]
 
 
@@ -33,14 +30,21 @@ class RealtimeConnections:
         resolve: Where a client's base URL leads.
     """
 
+    modules = ("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime")
+    """Where the classes are; the client imports them when they are needed."""
+    kind = "Realtime"
+    """What the names of the classes begin with."""
+
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
 
-    def _begin(self, manager: Any, args: Args, kwargs: Kwargs) -> RealtimeSession:
+    def _place(self, manager: Any) -> Place:
         client = _private(manager, "client")
         url = getattr(client, "websocket_base_url", None) or getattr(client, "_base_url", None) or client.base_url
-        place = self._resolve(client, url)
-        return realtime.begin_session(place, text(_private(manager, "model")), OPENAI_REALTIME)
+        return self._resolve(client, url)
+
+    def _begin(self, manager: Any, args: Args, kwargs: Kwargs) -> realtime.Session:
+        return realtime.begin_session(self._place(manager), text(_private(manager, "model")), OPENAI_REALTIME)
 
     def _enter(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         session = realtime.begun(self._begin, instance, args, kwargs)
@@ -66,17 +70,17 @@ class RealtimeConnections:
 
     def patch(self, patches: Patches) -> None:
         """Patch the classes that are imported."""
-        for name in MODULES:
+        for name in self.modules:
             module = sys.modules.get(name)
-            manager = getattr(module, "RealtimeConnectionManager", None)
-            amanager = getattr(module, "AsyncRealtimeConnectionManager", None)
+            manager = getattr(module, f"{self.kind}ConnectionManager", None)
+            amanager = getattr(module, f"Async{self.kind}ConnectionManager", None)
             if module is None or manager is None or amanager is None:
                 continue
             for method in ("__enter__", "enter"):
                 patches.wrap(manager, method, self._enter)
             for method in ("__aenter__", "enter"):
                 patches.wrap(amanager, method, self._aenter)
-            connection, aconnection = module.RealtimeConnection, module.AsyncRealtimeConnection
+            connection, aconnection = (getattr(module, f"{prefix}{self.kind}Connection") for prefix in ("", "Async"))
             patches.wrap(connection, "recv_bytes", realtime.receive)
             patches.wrap(aconnection, "recv_bytes", realtime.areceive)
             for method in ("send", "send_raw"):

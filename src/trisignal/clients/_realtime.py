@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from trisignal import _guard
 from trisignal import semconv as names
@@ -14,19 +14,39 @@ from trisignal.engine import state
 from trisignal.formats.realtime import RealtimeFormat
 from trisignal.streams.realtime import RealtimeSession
 
+
+class Session(Protocol):
+    """What is kept of a connection; none of its methods raises, but that gates may refuse what is sent."""
+
+    def received(self, message: Any) -> None:
+        """Take a message of the provider."""
+        ...
+
+    def sent(self, message: Any) -> None:
+        """Take a message of the application, which is about to be sent."""
+        ...
+
+    def broke(self, error: BaseException | None) -> None:
+        """The connection has ended."""
+        ...
+
+    def close(self, error: BaseException | None = None) -> None:
+        """The application has closed the connection, or could not open it."""
+        ...
+
+
 _KEY = "_trisignal_realtime"
 """Attribute of a client's connection that holds its session."""
 _sending: ContextVar[bool] = ContextVar("trisignal_realtime_sending", default=False)
 """A message that has been taken is on its way through further methods of the connection."""
 
 
-def session_of(connection: Any) -> RealtimeSession | None:
-    """The session of a client's connection, if it is recorded."""
-    found: RealtimeSession | None = connection.__dict__.get(_KEY)
-    return found
+def session_of(connection: Any) -> Any:
+    """The session that was kept of a client's connection; None where it is not recorded."""
+    return connection.__dict__.get(_KEY)
 
 
-def keep_session(connection: Any, session: RealtimeSession | None) -> None:
+def keep_session(connection: Any, session: Session | None) -> None:
     """Put a session on its connection, until that is freed."""
     if session is not None:
         connection.__dict__[_KEY] = session
@@ -45,10 +65,10 @@ def begin_session(place: Place, model: str, format: RealtimeFormat) -> RealtimeS
     return RealtimeSession(draft, format)
 
 
-Begin = Callable[[Any, Args, Kwargs], RealtimeSession]
+S = TypeVar("S", bound=Session)
 
 
-def begun(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> RealtimeSession | None:
+def begun(begin: Callable[[Any, Args, Kwargs], S], instance: Any, args: Args, kwargs: Kwargs) -> S | None:
     """The session of a connection that is about to be opened; None where nothing is recorded."""
     if state.is_off():
         state.check_set_up()
@@ -60,7 +80,7 @@ def begun(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> RealtimeSe
         return None
 
 
-def _broke(instance: Any, session: RealtimeSession, error: BaseException) -> None:
+def _broke(instance: Any, session: Session, error: BaseException) -> None:
     # Google's SDK raises an error of its own in place of that of the connection.
     for reason in (error, error.__context__):
         if type(reason).__name__.startswith("ConnectionClosed"):
@@ -72,7 +92,7 @@ def _broke(instance: Any, session: RealtimeSession, error: BaseException) -> Non
 
 def receive(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The wrapper of a method that returns the next message."""
-    session = session_of(instance)
+    session: Session | None = session_of(instance)
     if session is None:
         return wrapped(*args, **kwargs)
     try:
@@ -104,7 +124,7 @@ def _message(args: Args, kwargs: Mapping[str, Any]) -> Any:
 
 def send(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """The wrapper of a method that sends one message, which may call another such method."""
-    session = None if _sending.get() else session_of(instance)
+    session: Session | None = None if _sending.get() else session_of(instance)
     if session is None:
         return wrapped(*args, **kwargs)
     session.sent(_message(args, kwargs))
@@ -117,7 +137,7 @@ def send(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
 
 async def asend(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     """Its asynchronous twin."""
-    session = None if _sending.get() else session_of(instance)
+    session: Session | None = None if _sending.get() else session_of(instance)
     if session is None:
         return await wrapped(*args, **kwargs)
     session.sent(_message(args, kwargs))

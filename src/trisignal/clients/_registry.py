@@ -57,7 +57,12 @@ REGISTRY: tuple[Row, ...] = (
         ">=1.40",
         ("openai", "openai"),
         # Realtime connections, which the client imports when they are needed.
-        also=("openai.resources.realtime.realtime", "openai.resources.beta.realtime.realtime"),
+        also=(
+            "openai.resources.realtime.realtime",
+            "openai.resources.beta.realtime.realtime",
+            "openai.resources.responses.responses",
+            "openai.resources.beta.responses.responses",
+        ),
         aliases=_SPEAK_OPENAI,
     ),
     Row("anthropic", "anthropic", "trisignal.clients.anthropic:provider", ">=0.40", aliases=("claude",)),

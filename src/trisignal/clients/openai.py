@@ -9,6 +9,7 @@ from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.clients._background import BackgroundResponses
 from trisignal.clients._openai_realtime import RealtimeConnections
+from trisignal.clients._openai_responses import ResponsesConnections
 from trisignal.clients._patch import Patches
 from trisignal.clients.sdks.stainless import Endpoint, Stainless
 from trisignal.engine import state
@@ -54,10 +55,11 @@ class OpenAI(Stainless):
         self._background = BackgroundResponses()
 
     def patch(self, patches: Patches) -> None:
-        """Patch the base clients, and the realtime connections that are imported."""
+        """Patch the base clients, and the connections over websockets that are imported."""
         super().patch(patches)
         if self.package == "openai":
             RealtimeConnections(self._resolve).patch(patches)
+            ResponsesConnections(self._resolve, self._background).patch(patches)
 
     def endpoint_of(self, method: str, path: str, body: Any) -> Endpoint | None:
         """The endpoint of a request: an unknown path that names a model is a model call."""

@@ -131,8 +131,8 @@ class Turns:
         draft.conversation_id = self._conversation_id
         if self.facts.id:
             draft.fields[self.session_key] = self.facts.id
-        clock = state.STATE
-        draft.start_ns, draft.start_unix_ns = start_ns, clock.unix_ns() - (clock.perf_ns() - start_ns)
+        # By the session's own pair of clock readings: two calls that begin at one instant do so in their spans, too.
+        draft.start_ns, draft.start_unix_ns = start_ns, session.start_unix_ns + start_ns - session.start_ns
         with current.apart(session):
             if inside is None:
                 draft.link = None if session.span is None else session.span.get_span_context()
