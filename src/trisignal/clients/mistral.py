@@ -38,6 +38,7 @@ from trisignal.engine.state import captures
 from trisignal.formats import Format, StreamState, text, view
 from trisignal.formats.mistral import MISTRAL, MISTRAL_EMBED
 from trisignal.formats.mistral_conversations import CONVERSATION, OCR
+from trisignal.formats.mistral_media import MISTRAL_MEDIA, MISTRAL_RESPONSES
 from trisignal.outcomes import attribute, classify, classify_event, status_of
 from trisignal.streams import tap
 from trisignal.streams.fold import Fold, aiterate, iterate
@@ -61,6 +62,7 @@ class Method(NamedTuple):
     operation: str
     format: Format
     streaming: bool = False
+    """It always streams; others may be asked to by ``stream=True``."""
 
 
 _TURNS = ("start", "append", "restart")
@@ -75,6 +77,14 @@ _METHODS = (
     *(Method("conversations", "Conversations", name, names.CHAT, CONVERSATION) for name in _TURNS),
     *(Method("conversations", "Conversations", f"{name}_stream", names.CHAT, CONVERSATION, True) for name in _TURNS),
     Method("ocr", "Ocr", "process", "ocr", OCR),
+    Method("responses", "Responses", "create", names.CHAT, MISTRAL_RESPONSES),
+    Method("transcriptions", "Transcriptions", "complete", "transcription", MISTRAL_MEDIA),
+    Method("transcriptions", "Transcriptions", "stream", "transcription", MISTRAL_MEDIA, streaming=True),
+    Method("speech", "Speech", "complete", "speech", MISTRAL_MEDIA),
+    *(
+        Method("classifiers", "Classifiers", name, "moderation", MISTRAL_MEDIA)
+        for name in ("moderate", "moderate_chat", "classify", "classify_chat")
+    ),
 )
 
 
@@ -146,7 +156,8 @@ class MistralReader:
         # An enclosing call of ours is nothing that the SDK would see without us.
         enclosed = _context.current.get() is not None
         around = trace.INVALID_SPAN if enclosed else trace.get_current_span()
-        exchange = MistralExchange(method.format, method.streaming, around)
+        streaming = method.streaming or kwargs.get("stream") is True
+        exchange = MistralExchange(method.format, streaming, around)
         model = text(kwargs.get("model"))
         return draft_at(place_of(url, self._fallback), method.operation, exchange, kwargs, model=model)
 
@@ -156,7 +167,7 @@ class MistralReader:
 
     def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a complete reply, or attach to a stream: its object stays, and so do its closes."""
-        if not self._method.streaming:
+        if not draft.exchange.streaming:
             self._read(draft, view(result))
             return True
         fold = _Events(draft, self._method.format, keep_content=captures())
@@ -177,7 +188,7 @@ class MistralReader:
         """A reply that the SDK could not parse was billed all the same; a refusal may say why."""
         body = _object(attribute(error, "body"))
         if (status_of(error) or 0) // 100 == 2:
-            if not self._method.streaming:
+            if not draft.exchange.streaming:
                 self._read(draft, body)
         elif body.get("object") == "error":
             draft.error = error

@@ -31,7 +31,7 @@ def read_request(draft: Draft, body: View) -> None:
     _read_more(draft, body)
 
 
-def _told(usage: Any) -> Any:
+def _reported(usage: Any) -> Any:
     """A usage object without the counts that were not reported."""
     given = getattr(usage, "__pydantic_fields_set__", None)
     if given is None:
@@ -40,9 +40,10 @@ def _told(usage: Any) -> Any:
     return {name: seen[name] for name in given if name in seen}
 
 
-def _reply(reply: Any) -> dict[str, Any]:
+def plain_reply(reply: Any) -> dict[str, Any]:
+    """The fields of a reply, whose usage has only those counts that were reported."""
     fields = fields_of(reply)
-    return {**fields, "usage": _told(fields.get("usage"))}
+    return {**fields, "usage": _reported(fields.get("usage"))}
 
 
 def _read_tier(draft: Draft, reply: View) -> None:
@@ -53,7 +54,7 @@ def _read_tier(draft: Draft, reply: View) -> None:
 
 def read_response(draft: Draft, reply: View) -> None:
     """Facts of a complete reply."""
-    seen = _reply(reply)
+    seen = plain_reply(reply)
     CHAT.read_response(draft, seen)
     _read_tier(draft, seen)
 
@@ -86,7 +87,7 @@ def ends(event: Any) -> bool:
 
 def fold(draft: Draft, state: StreamState, event: View) -> None:
     """Take the facts of one event."""
-    chunk = _reply(event.get("data"))
+    chunk = plain_reply(event.get("data"))
     if state.content is not None:
         chunk["choices"] = [_plain_choice(choice, "delta") for choice in listed(chunk.get("choices"))]
     CHAT.fold(draft, state, chunk)
@@ -143,7 +144,7 @@ def read_embeddings_request(draft: Draft, body: View) -> None:
 
 def read_embeddings_response(draft: Draft, reply: View) -> None:
     """Facts of an embeddings reply."""
-    EMBEDDINGS.read_response(draft, _reply(reply))
+    EMBEDDINGS.read_response(draft, plain_reply(reply))
 
 
 MISTRAL = CHAT._replace(
