@@ -28,6 +28,21 @@ _OPENAI = frozenset({"openai", "azure.ai.openai"})
 _MOST_OPEN = 1024
 
 
+def asked(place: Place, body: Any) -> Draft:
+    """A draft of one response.
+
+    Args:
+        place: Where it is asked for.
+        body: The request.
+    """
+    draft = draft_at(place, names.CHAT, ClientExchange(RESPONSES, True), body)
+    RESPONSES.read_request(draft, body)
+    if draft.provider in _OPENAI:
+        draft.fields[names.OPENAI_API_TYPE] = "responses"
+    draft.leaf = True
+    return draft
+
+
 class ResponsesSession:
     """The responses of one connection.
 
@@ -57,7 +72,8 @@ class ResponsesSession:
         if not state.STATE.active or _context.suppressed.get():
             return
         try:
-            draft = self._draft(event)
+            # Early events have the request in an object of its own.
+            draft = asked(self._place, view(event.get("response")) or event)
         except Exception as error:
             _guard.contain("responses.begin", error)
             return
@@ -70,16 +86,6 @@ class ResponsesSession:
             lost = running.pop(0) if sum(map(len, self._open.values())) > _MOST_OPEN else None
         if lost is not None:
             lost.abandon()
-
-    def _draft(self, event: Any) -> Draft:
-        # Early events have the request in an object of its own.
-        body = view(event.get("response")) or event
-        draft = draft_at(self._place, names.CHAT, ClientExchange(RESPONSES, True), body)
-        RESPONSES.read_request(draft, body)
-        if draft.provider in _OPENAI:
-            draft.fields[names.OPENAI_API_TYPE] = "responses"
-        draft.leaf = True
-        return draft
 
     def received(self, message: Any) -> None:
         """Take a message of the provider."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
-from trisignal.clients import _agents_realtime
+from trisignal.clients import _agents_realtime, _agents_responses
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
 from trisignal.clients.frameworks._framework import entity, keep, tool
@@ -48,6 +48,7 @@ class Agents:
             patches.wrap(cls, "start", self._start)
             patches.wrap(cls, "finish", self._finish)
         _agents_realtime.patch(patches)
+        _agents_responses.patch(patches)
 
     def _start(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = None
