@@ -304,9 +304,9 @@ def test_any_text_is_encodable_over_processes(tmp_path: Path) -> None:
     assert done.stdout.strip() == "200 OK"
 
 
-@pytest.mark.parametrize("broken", ["nan", "inf", "-1", "1e400", "9" * 400])
+@pytest.mark.parametrize("broken", ["nan", "inf", "-1", "1e400", "9" * 400, "4111111111111111", "9223372036854775807"])
 def test_a_header_that_is_no_number_sets_no_gauge(broken: str) -> None:
-    """Rate limits that are not finite are unknown."""
+    """Rate limits that are not finite, or too high to be limits, are unknown."""
     from trisignal.call import Draft
     from trisignal.clients.sdks.stainless import read_headers
 

@@ -303,6 +303,15 @@ def test_what_is_allowed_is_said_in_our_own_words(name: str, given: Any) -> None
     assert refused is None or not [word for word in FOREIGN_WORDS if word in refused.allowed.lower()]
 
 
+@pytest.mark.parametrize("name", ["prices_file", "store", "logs"])
+@pytest.mark.parametrize("given", ["./a\0b", "./\ud800", b"./a", 5])
+def test_what_can_be_no_path_is_refused_as_such(name: str, given: Any) -> None:
+    """A path that no system has is an error that names the setting, before anything is opened."""
+    with pytest.raises(ConfigError, match=name):
+        load({name: given}, {})
+    assert getattr(load({name: Path("a/here")}, {}).settings, name) == "a/here"
+
+
 @pytest.mark.parametrize(
     ("variable", "meant"),
     [

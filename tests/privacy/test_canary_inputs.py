@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import openai
@@ -222,8 +223,21 @@ def verdicts(server: Loopback) -> None:
     trisignal.evaluate(ALL, 0.9, label=ALL, ref={"model": ALL, "response_id": ALL, "prompt_name": ALL})
 
 
+def limits(server: Loopback) -> None:
+    for action in ("warn", "raise"):
+        with trisignal.Budget(tokens=1, name=f"{ALL} {action}", action=action):  # type: ignore[arg-type]  # a word
+            with trisignal.llm(provider="p", model="m") as call:
+                call.set_usage(input_tokens=9, output_tokens=5)
+            with suppress(trisignal.BudgetExceeded), trisignal.llm(provider="p", model="m"):
+                pass
+    with pytest.raises(trisignal.GuardExceeded), trisignal.guard(calls=1, name=ALL):
+        for _ in range(2):
+            trisignal.llm(provider="p", model="m")(int)()
+
+
 METADATA = (
     model, request_parameters, response_header, request_header, attribute, bound_values, carried_values, names, verdicts,
+    limits,
 )  # fmt: skip
 """Inputs that name things: redacted, but told whatever the content setting."""
 

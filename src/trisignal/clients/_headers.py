@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from trisignal.call import Draft, RateLimit
-from trisignal.formats import MOST, bills, latencies
+from trisignal.formats import MOST_LIMIT, bills, latencies
 
 _IDS = frozenset(
     {
@@ -90,7 +90,7 @@ def read_headers(draft: Draft, headers: Any) -> None:
                 number = float(value)
             except ValueError:
                 continue
-            if 0 <= number < MOST:  # "nan" and "inf" are numbers to Python
+            if 0 <= number < MOST_LIMIT:  # "nan" and "inf" are numbers to Python
                 limits.setdefault(kind[0], {})[kind[1]] = number
         elif type(kind) is _Id:
             draft.vendor_request_id = value.decode("latin-1")

@@ -143,7 +143,7 @@ class Settings:
         "handler.",
     )
     emf_namespace: str = _setting("trisignal", values.text, "CloudWatch's namespace of the metrics of `logs=emf`.")
-    prices_file: str = _setting("", values.text, "Price overrides, YAML or JSON.")
+    prices_file: str = _setting("", values.path, "Price overrides, YAML or JSON.")
     live_prices: bool = _setting(False, values.switch, "Use the installed genai-prices package (extra `live-prices`).")
     propagate_trace_context: bool = _setting(
         False, values.switch, "Send W3C trace context (never baggage) with outgoing model calls."
@@ -164,7 +164,7 @@ class Settings:
         0.5, values.share, "Evaluations worse than this score also become an event on the span."
     )
     store: str = _setting(
-        "", values.text, "Folder of the trace store, e.g. `trisignal-store`; empty: nothing is stored."
+        "", values.path, "Folder of the trace store, e.g. `trisignal-store`; empty: nothing is stored."
     )
     store_days: int = _setting(7, values.whole(1, 3650), "Days that the store keeps, today included.")
     store_mb: int = _setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
@@ -33,6 +34,17 @@ def text(value: Any) -> str:
     if not isinstance(value, str):
         raise Wrong("a text")
     return value.strip()
+
+
+def path(value: Any) -> str:
+    """The path of a file or folder, as a text or a path object."""
+    try:
+        given = os.fspath(value).strip()
+        if "\0" not in given and os.fsencode(given) is not None:
+            return given  # type: ignore[no-any-return]  # a text, as bytes hold no text
+    except (TypeError, ValueError):
+        pass
+    raise Wrong("the path of a file or folder, as a text")
 
 
 def switch(value: Any) -> bool:
@@ -230,9 +242,10 @@ LOG_TARGETS = ("stderr", "stdout", "console", "root", "emf")
 def log_target(value: Any) -> str:
     """Where the lines of calls go."""
     allowed = ", ".join(LOG_TARGETS) + ", or the path of a file, e.g. ./calls.log"
-    given = value.strip() if isinstance(value, str) else None
-    if given is None or "\0" in given:
-        raise Wrong(allowed)
+    try:
+        given = path(value)
+    except Wrong:
+        raise Wrong(allowed) from None
     if given.lower() in LOG_TARGETS:
         return given.lower()
     if given and re.fullmatch(r"[\w -]+", given):

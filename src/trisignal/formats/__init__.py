@@ -124,6 +124,16 @@ def listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, (list, tuple)) else ()
 
 
+MOST_LIMIT = 10**12
+"""Over any limit on requests or tokens: such a number says that there is none, or is something else."""
+
+
+def limit(value: Any) -> float | None:
+    """``value`` if it may be a limit on requests or tokens, or what is left of one; else None."""
+    plain = amount(value)
+    return plain if plain is not None and plain < MOST_LIMIT else None
+
+
 def amount(value: Any) -> float | None:
     """``value`` if it is a usable amount that need not be whole (seconds, say), else None."""
     plain = number(value)

@@ -20,6 +20,7 @@ from trisignal.formats import (
     View,
     amount,
     count,
+    limit,
     listed,
     server_tools,
     text,
@@ -274,10 +275,10 @@ def _read_status(draft: Draft, reply: View, calls_tool: bool) -> None:
 def rate_limits(event: View) -> tuple[RateLimit, ...]:
     """Limits and what is left of them, as a ``rate_limits.updated`` reports."""
     found = []
-    for limit in map(view, listed(event.get("rate_limits"))):
-        name = text(limit.get("name"))
+    for reported in map(view, listed(event.get("rate_limits"))):
+        name = text(reported.get("name"))
         if name:
-            found.append(RateLimit(name, amount(limit.get("remaining")), amount(limit.get("limit"))))
+            found.append(RateLimit(name, limit(reported.get("remaining")), limit(reported.get("limit"))))
     return tuple(found)
 
 

@@ -72,7 +72,7 @@ class FilePrices(TablePrices):
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            problem = f"cannot be read ({reason}); a YAML or JSON file is needed"
+            problem = f"cannot be read ({reason}); prices_file is the path of a YAML or JSON file"
             raise PriceFileError(path, 0, problem) from None
         super().__init__(_Checker(path, text).billers())
 

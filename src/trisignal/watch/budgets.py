@@ -249,8 +249,8 @@ class _Ledger:
             if over is None:
                 return None
             label, resets_at = self._label(value), self._end_s
-        count("budget_refused", (self.budget, label))
-        return BudgetExceeded(self.budget, self._key, value, *over, resets_at)
+        count("budget_refused", (clean(self.budget), label))
+        return BudgetExceeded(clean(self.budget), self._key, value, *over, resets_at)
 
     def close(self, draft: Draft, call: Call) -> None:
         """Add what an ended call, or the late reply of a background response, has used."""
@@ -276,7 +276,7 @@ class _Ledger:
         then = f"calls are refused until {until}" if self._refuses else f"the next {self._per} begins {until}"
         logger.warning(
             "budget %r%s is used up in this process: %.10g of %.10g %s; %s",
-            self.budget, whose, used, limit, resource, then,
+            clean(self.budget), whose, used, limit, resource, then,
         )  # fmt: skip
 
     # --- metrics -----------------------------------------------------------------------
@@ -294,7 +294,7 @@ class _Ledger:
         usd, tokens = self._limits
         for resource, used, limit in (("usd", account.usd, usd), ("tokens", account.tokens, tokens)):
             if limit is not None:
-                labels = self.budget, label, resource
+                labels = clean(self.budget), label, resource
                 gauge("budget_used", labels, used)
                 gauge("budget_remaining", labels, max(0.0, limit - used))
 

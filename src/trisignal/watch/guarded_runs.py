@@ -98,7 +98,7 @@ class GuardedRun:
         rules = self.rules
         count("guard_refused", (clean(rules.name), resource))
         error = GuardExceeded(
-            rules.name, rules.key, self.account()[1], resource, used, limit, clean(repeated) if repeated else ""
+            clean(rules.name), rules.key, self.account()[1], resource, used, limit, clean(repeated) if repeated else ""
         )
         if resource in _FINAL:
             self.stopped = error

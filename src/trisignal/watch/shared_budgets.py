@@ -92,8 +92,8 @@ class SharedLedger:
         return False
 
     def _refused(self, value: str, over: Over, ends_s: float) -> BudgetExceeded:
-        count("budget_refused", (self.budget, self._label(value)))
-        return BudgetExceeded(self.budget, self._key, value, *over, ends_s)
+        count("budget_refused", (clean(self.budget), self._label(value)))
+        return BudgetExceeded(clean(self.budget), self._key, value, *over, ends_s)
 
     def close(self, draft: Draft, call: Call) -> None:
         """Settle what an ended call has reserved; add what one without a reservation has used."""
@@ -149,7 +149,7 @@ class SharedLedger:
         then = f"calls are refused until {until}" if self._refuses else f"the next {self._per} begins {until}"
         logger.warning(
             "shared budget %r%s is used up: %.10g of %.10g %s; %s",
-            self.budget, whose, over.used, over.limit, over.resource, then,
+            clean(self.budget), whose, over.used, over.limit, over.resource, then,
         )  # fmt: skip
 
     def _label(self, value: str) -> str:
@@ -166,8 +166,8 @@ class SharedLedger:
             return
         for resource, limit in self._limits.items():
             used = answer.used.get(resource, 0.0)
-            gauge("shared_budget_used", (self.budget, label, resource), used)
-            gauge("shared_budget_remaining", (self.budget, label, resource), max(0.0, limit - used))
+            gauge("shared_budget_used", (clean(self.budget), label, resource), used)
+            gauge("shared_budget_remaining", (clean(self.budget), label, resource), max(0.0, limit - used))
 
     def amounts(self, value: str) -> tuple[Amounts, Amounts]:
         """Used and left of one account."""

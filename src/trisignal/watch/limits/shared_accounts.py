@@ -12,7 +12,7 @@ from threading import RLock
 from typing import Literal, NamedTuple, TypeVar, get_args
 
 from trisignal.engine import state
-from trisignal.engine.meters import count
+from trisignal.engine.meters import clean, count
 from trisignal.errors import ConfigError, shown
 from trisignal.watch.limits.accounts import KEEP_S, Accounts, Demand, MemoryAccounts, Ruling, Unavailable
 from trisignal.watch.limits.periods import Period
@@ -71,12 +71,12 @@ class SharedAccounts:
                 then = "refused" if self._on == "refuse" else "limited by what this process knows"
                 logger.warning(
                     "limit %r: the shared accounts in %s cannot be reached (%s); until then calls are %s",
-                    self._name, self._where, shown(str(error)), then,
+                    clean(self._name), self._where, shown(str(error)), then,
                 )  # fmt: skip
             raise
         if self._away:
             self._away = False
-            logger.warning("limit %r: the shared accounts in %s are back", self._name, self._where)
+            logger.warning("limit %r: the shared accounts in %s are back", clean(self._name), self._where)
         return answer
 
     def reserve(self, account: str, ask: Demand) -> Ruling:
@@ -86,7 +86,7 @@ class SharedAccounts:
                 self._send()
             answer = self._ask(lambda: self._backend.reserve(account, ask))
         except Unavailable:
-            count("limits_unavailable", (self._name,))
+            count("limits_unavailable", (clean(self._name),))
             if self._on == "refuse":
                 raise
             answer = self._known.reserve(account, ask)
