@@ -18,6 +18,7 @@ from trisignal import _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.clients._bedrock_jobs import ajobs_seen, jobs_seen
+from trisignal.clients._bedrock_knowledge import knowledge_seen
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import (
     Args,
@@ -81,10 +82,11 @@ class Bedrock:
     def patch(self, patches: Patches) -> None:
         """Patch botocore, and aiobotocore if it is imported."""
         load = importlib.import_module
-        patches.wrap(load("botocore.client").BaseClient, "_make_api_call", jobs_seen(sync_wrapper(self)))
+        call = knowledge_seen(jobs_seen(sync_wrapper(self)), sync_wrapper)
+        patches.wrap(load("botocore.client").BaseClient, "_make_api_call", call)
         patches.wrap(load("botocore.endpoint").Endpoint, "_needs_retry", _see_retry)
         if "aiobotocore" in sys.modules:
-            call = ajobs_seen(async_wrapper(self))
+            call = knowledge_seen(ajobs_seen(async_wrapper(self)), async_wrapper)
             patches.wrap(load("aiobotocore.client").AioBaseClient, "_make_api_call", call)
             patches.wrap(load("aiobotocore.endpoint").AioEndpoint, "_needs_retry", _asee_retry)
         patch_reading(patches)
