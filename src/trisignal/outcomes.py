@@ -14,7 +14,11 @@ from typing import Any, NamedTuple
 from trisignal.call import ErrorKind, Outcome
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]{0,63}")
-_CANCELLED = frozenset({"KeyboardInterrupt", "SystemExit", "CancelledError", "Cancelled"})
+_CANCELLED = frozenset({"KeyboardInterrupt", "SystemExit"})
+_CANCELLED_WORD = re.compile(r"[Cc]ancell?ed(?![a-z])")
+"""In the name of an exception's class: asyncio's, anyio's, and those of frameworks that stop a run on request."""
+_CONTROL_FLOW = frozenset({"GraphBubbleUp", "WaitingForEvent", "HumanFeedbackPending", "BreakpointException"})
+"""Classes of exceptions by which frameworks hand over to another agent, or wait for a person: nothing has failed."""
 
 _BY_STATUS: dict[int, ErrorKind] = {
     401: "auth",
@@ -79,6 +83,10 @@ class Failure(NamedTuple):
     kind: ErrorKind | None
 
 
+def _is_cancelled(name: str) -> bool:
+    return name in _CANCELLED or _CANCELLED_WORD.search(name) is not None
+
+
 def classify(error: BaseException) -> Failure:
     """Outcome, ``error.type`` and kind of an exception.
 
@@ -88,8 +96,10 @@ def classify(error: BaseException) -> Failure:
     cls = type(error)
     if issubclass(cls, GeneratorExit):
         return Failure("abandoned", "", None)
-    if not issubclass(cls, Exception) or cls.__name__ in _CANCELLED:
+    if not issubclass(cls, Exception) or _is_cancelled(cls.__name__):
         return Failure("cancelled", "", None)
+    if not _CONTROL_FLOW.isdisjoint(base.__name__ for base in cls.__mro__):
+        return Failure("ok", "", None)
     name = qualified_name(cls)
     try:
         if any(base.__name__ == "RpcError" and base.__module__ == "grpc" for base in cls.__mro__):
@@ -149,7 +159,7 @@ def classify_names(error_type: str, status: int | None) -> Failure:
     name = error_type.rpartition(".")[2]
     if name == "GeneratorExit":
         return Failure("abandoned", "", None)
-    if name in _CANCELLED:
+    if _is_cancelled(name):
         return Failure("cancelled", "", None)
     kind = _identifier(error_type) or "_OTHER"
     if error_type.isdecimal():

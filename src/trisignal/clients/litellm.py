@@ -7,32 +7,50 @@ the workflow around it; where litellm speaks itself, this one is counted.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import sys
+from collections.abc import AsyncGenerator, Generator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from trisignal import _context
 from trisignal import semconv as names
 from trisignal.call import Bill, ContentSource, Draft
 from trisignal.clients._patch import Patches, Wrapper
-from trisignal.clients._provider import Args, ClientExchange, Kwargs, async_wrapper, sync_wrapper
+from trisignal.clients._provider import Args, ClientExchange, Instead, Kwargs, async_wrapper, sync_wrapper
 from trisignal.engine import current
 from trisignal.engine.state import STATE, captures, reads_content
 from trisignal.formats import Format, bills, text, view
+from trisignal.formats.anthropic_messages import MESSAGES
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_embeddings import EMBEDDINGS
 from trisignal.formats.openai_media import MEDIA
 from trisignal.formats.openai_responses import RESPONSES
 from trisignal.outcomes import INCOMPLETE_STREAM
-from trisignal.streams.fold import Fold
+from trisignal.streams.decoders import EventDecoder
+from trisignal.streams.fold import Fold, aiterate, iterate
+
+
+
+class _Call(NamedTuple):
+    operation: str
+    format: Format
+    given: tuple[str, ...] = ("model",)
+    """Names of what may be given by position, the content last."""
+
 
 _FUNCTIONS = {
-    "completion": (names.CHAT, CHAT),
-    "text_completion": (names.TEXT_COMPLETION, CHAT),
-    "embedding": (names.EMBEDDINGS, EMBEDDINGS),
-    "responses": (names.CHAT, RESPONSES),
-    "rerank": ("rerank", MEDIA),
+    "completion": _Call(names.CHAT, CHAT, ("model", "messages")),
+    "text_completion": _Call(names.TEXT_COMPLETION, CHAT, ("prompt", "model")),
+    "embedding": _Call(names.EMBEDDINGS, EMBEDDINGS, ("model", "input")),
+    "responses": _Call(names.CHAT, RESPONSES, ("input", "model")),
+    "rerank": _Call("rerank", MEDIA),
+    "image_generation": _Call("image_generation", MEDIA, ("prompt", "model", "n")),
+    "image_edit": _Call("image_generation", MEDIA, ("image", "prompt", "model")),
+    "transcription": _Call("transcription", MEDIA),
+    "speech": _Call("speech", MEDIA, ("model", "input")),
 }
+"""Functions that have a twin whose name begins with an ``a``."""
+_MESSAGES = _Call(names.CHAT, MESSAGES, ("max_tokens", "messages", "model"))
 _PROVIDERS = MappingProxyType(
     {
         "azure": "azure.ai.openai",
@@ -91,6 +109,28 @@ class _Chunks(Fold):
             self.failed(error)
 
 
+class _Events(Fold):
+    """The fold of a stream that litellm hands out as the bytes of server-sent events."""
+
+    __slots__ = ("_decoder",)
+
+    def __init__(self, draft: Draft, format: Format, *, keep_content: bool) -> None:
+        super().__init__(draft, format, keep_content=keep_content)
+        self._decoder = EventDecoder(bytes)
+
+    def step(self, chunk: Any) -> None:
+        """Take the events of a part, or a chunk that is one."""
+        for event in self._decoder.feed(chunk) if isinstance(chunk, bytes) else (chunk,):
+            super().step(event)
+
+
+def _is_cached(result: Any) -> bool:
+    """Whether an answer, or a stream of one, comes from litellm's own cache."""
+    hidden = getattr(result, "_hidden_params", None)
+    hit = hidden.get("cache_hit") if isinstance(hidden, Mapping) else None
+    return hit is True or getattr(result, "custom_llm_provider", None) == "cached_response"
+
+
 def _said(error: Exception | None) -> str:
     try:
         return str(error)
@@ -102,12 +142,12 @@ class Function:
     """Reads the calls of one function.
 
     Args:
-        function: Its name.
+        function: What it asks for.
         patches: Where the streams that it returns are patched.
     """
 
-    def __init__(self, function: str, patches: Patches) -> None:
-        self._operation, self._format = _FUNCTIONS[function]
+    def __init__(self, function: _Call, patches: Patches) -> None:
+        self._operation, self._format, self._given = function
         self._patches = patches
 
     def begin(self, instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
@@ -115,9 +155,7 @@ class Function:
         around = _context.current.get()
         if around is not None and isinstance(around.exchange, LiteLLMExchange):
             return None
-        asked = dict(kwargs)
-        if args:
-            asked["model"] = args[0]
+        asked = {**kwargs, **dict(zip(self._given, args, strict=False))}
         model, provider = _resolve(asked)
         draft = Draft(self._operation, provider=provider, name="litellm")
         draft.exchange = LiteLLMExchange(self._format, bool(asked.get("stream")))
@@ -126,8 +164,6 @@ class Function:
         if asked.get("stream"):
             draft.fields[names.REQUEST_STREAM] = True
         if reads_content():
-            if len(args) > 1:
-                asked["messages"] = args[1]
             draft.content = ContentSource(self._format.read_content, asked)
         return draft
 
@@ -139,8 +175,15 @@ class Function:
             return args, {**kwargs, "stream_options": {"include_usage": True}}
         return args, kwargs
 
-    def answer(self, draft: Draft, result: Any) -> bool:
+    def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a reply, or stay with a stream."""
+        if _is_cached(result):
+            # Nobody was asked: the call describes what the application did, and costs nothing.
+            draft.encloses_call = True
+        if isinstance(result, AsyncGenerator):
+            return Instead(aiterate(result, _Events(draft, self._format, keep_content=captures())))
+        if isinstance(result, Generator):
+            return Instead(iterate(result, _Events(draft, self._format, keep_content=captures())))
         if hasattr(type(result), "__next__") or hasattr(type(result), "__anext__"):
             self._watch(type(result))
             setattr(result, _FOLD, _Chunks(draft, self._format))
@@ -290,11 +333,15 @@ class LiteLLM:
     def patch(self, patches: Patches) -> None:
         """Patch the functions where they are exported and where they are defined."""
         litellm, main = importlib.import_module("litellm"), importlib.import_module("litellm.main")
-        for name in _FUNCTIONS:
-            call = Function(name, patches)
+        for name, function in _FUNCTIONS.items():
+            call = Function(function, patches)
             for module in (litellm, main):
                 patches.wrap(module, name, sync_wrapper(call))
                 patches.wrap(module, f"a{name}", async_wrapper(call))
+        messages = sys.modules.get("litellm.anthropic_interface.messages")
+        for module, name in ((litellm, "anthropic_messages"), (messages, "_async_anthropic_messages")):
+            if module is not None:
+                patches.wrap(module, name, async_wrapper(Function(_MESSAGES, patches)))
 
 
 def provider() -> LiteLLM:

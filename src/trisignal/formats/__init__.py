@@ -99,7 +99,7 @@ def view(value: Any) -> Any:
     extra = getattr(value, "__pydantic_extra__", _ABSENT)
     if not extra:
         return value.__dict__
-    if extra is not _ABSENT:
+    if extra.__class__ is dict:
         return {**extra, **value.__dict__}
     return value if isinstance(value, Mapping) else _Attributes(value)
 

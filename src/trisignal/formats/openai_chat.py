@@ -79,7 +79,8 @@ def _stop(draft: Draft, value: Any) -> None:
 
 
 def _response_format(draft: Draft, value: Any) -> None:
-    kind = output_type(view(value).get("type"))
+    # A class describes the object that is wanted.
+    kind = "json" if isinstance(value, type) else output_type(view(value).get("type"))
     if kind:
         draft.fields[names.OUTPUT_TYPE] = kind
 

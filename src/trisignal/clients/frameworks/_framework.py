@@ -138,9 +138,9 @@ def run_wrapper(begin: Begin, end: End = keep_result) -> Wrapper:
         with _current(draft):
             result = wrapped(*args, **kwargs)
         if inspect.isgenerator(result):
-            return drive(result, draft, _fold(draft))
+            return drive(result, draft, followed(draft))
         if inspect.isasyncgen(result):
-            return adrive(result, draft, _fold(draft))
+            return adrive(result, draft, followed(draft))
         if inspect.iscoroutine(result):
             return _awaited(draft, result, end)
         _ended(draft, result, end)
@@ -194,7 +194,8 @@ def _opened(begin: Begin, instance: Any, args: Args, kwargs: Kwargs) -> Draft | 
     return draft
 
 
-def _fold(draft: Draft) -> Fold:
+def followed(draft: Draft) -> Fold:
+    """What ends a run with the generator that it is read from."""
     return Fold(draft, PLAIN, keep_content=False, timed=False)
 
 
@@ -205,7 +206,7 @@ def generator_wrapper(begin: Begin) -> Wrapper:
         def run() -> Generator[Any, Any, Any]:
             draft = _opened(begin, instance, args, kwargs)
             inner = wrapped(*args, **kwargs)
-            return (yield from inner if draft is None else drive(inner, draft, _fold(draft)))
+            return (yield from inner if draft is None else drive(inner, draft, followed(draft)))
 
         return run()
 
@@ -219,7 +220,7 @@ def async_generator_wrapper(begin: Begin) -> Wrapper:
         async def run() -> AsyncGenerator[Any, Any]:
             draft = _opened(begin, instance, args, kwargs)
             inner = wrapped(*args, **kwargs)
-            steps = inner if draft is None else adrive(inner, draft, _fold(draft))
+            steps = inner if draft is None else adrive(inner, draft, followed(draft))
             try:
                 async for item in steps:
                     yield item

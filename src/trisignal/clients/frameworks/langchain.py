@@ -24,6 +24,9 @@ from trisignal.clients.frameworks._framework import (
 )
 from trisignal.formats import text
 
+_REACT = "langgraph.prebuilt.chat_agent_executor"
+"""Module of ``create_react_agent``, whose graphs carry no other mark."""
+
 
 def _argument(args: Args, kwargs: Kwargs, place: int, name: str) -> Any:
     return args[place] if len(args) > place else kwargs.get(name)
@@ -50,11 +53,22 @@ def _chain(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     return entity(names.INVOKE_WORKFLOW, instance.name or "chain", _conversation(_argument(args, kwargs, 1, "config")))
 
 
+def _calls_tools(graph: Any) -> bool:
+    """Whether a graph is a loop of a model and its tools: made by LangGraph's own function for that, or by hand."""
+    for node in graph.nodes.values():
+        work = getattr(node, "bound", None)
+        if type(work).__name__ == "ToolNode" or getattr(getattr(work, "func", None), "__module__", "") == _REACT:
+            return True
+    return False
+
+
 def _graph(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     own = instance.config or {}
     metadata = own.get("metadata") or {}
     conversation = _conversation(_argument(args, kwargs, 1, "config")) or _conversation(own)
     agent = text(metadata.get("lc_agent_name")) or (instance.name if "ls_integration" in metadata else "")
+    if not agent and _calls_tools(instance):
+        agent = instance.name or "agent"
     if agent:
         return entity(names.INVOKE_AGENT, agent, conversation)
     return entity(names.INVOKE_WORKFLOW, instance.name or "graph", conversation)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
+from collections.abc import Iterator
 from typing import Any
 
 from trisignal import _context
@@ -14,9 +16,10 @@ from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs, async_wrapper, sync_wrapper
-from trisignal.clients.frameworks._framework import Around, entity, keep, keep_result, tool
+from trisignal.clients.frameworks._framework import Around, entity, followed, keep, keep_result, nested, tool
 from trisignal.engine import lifecycle, state
 from trisignal.engine.current import activate, deactivate, restore
+from trisignal.streams.generators import adrive, drive
 
 
 def _run(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
@@ -110,7 +113,26 @@ def _retrieval(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
 
 
 def _query(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
-    return entity(names.INVOKE_WORKFLOW, type(instance).__name__)
+    return nested(names.INVOKE_WORKFLOW, type(instance).__name__)
+
+
+def _answer(draft: Draft, result: Any) -> bool:
+    """An answer that is a stream asks the model while it is read."""
+    stream = getattr(result, "response_gen", None)
+    if inspect.isgenerator(stream):
+        result.response_gen = drive(stream, draft, followed(draft))
+    elif inspect.isasyncgen(stream):
+        result.response_gen = adrive(stream, draft, followed(draft))
+    else:
+        return keep_result(draft, result)
+    return False
+
+
+def _defining(module: Any, base: type, method: str) -> Iterator[type]:
+    """The classes of a module that define a method of their base."""
+    for cls in vars(module).values():
+        if isinstance(cls, type) and issubclass(cls, base) and cls is not base and method in vars(cls):
+            yield cls
 
 
 class LlamaIndex:
@@ -120,20 +142,30 @@ class LlamaIndex:
         """Patch the methods through which every workflow, tool, retriever and query engine runs."""
         core = "llama_index.core"
         flows = importlib.import_module(f"{core}.workflow").Workflow
-        tools = importlib.import_module(f"{core}.tools").FunctionTool
+        tools = importlib.import_module(f"{core}.tools")
+        chats = importlib.import_module(f"{core}.chat_engine")
         retrievers = importlib.import_module(f"{core}.base.base_retriever").BaseRetriever
         engines = importlib.import_module(f"{core}.base.base_query_engine").BaseQueryEngine
         patches.wrap(flows, "run", sync_wrapper(Around(_run, _follow)))
-        patches.wrap(tools, "call", sync_wrapper(Around(_tool, _tool_result)))
-        patches.wrap(tools, "acall", async_wrapper(Around(_tool, _tool_result)))
+        for kind, base, method, begin, end in (
+            (tools, tools.BaseTool, "call", _tool, _tool_result),
+            (chats, importlib.import_module(f"{core}.chat_engine.types").BaseChatEngine, "chat", _query, keep_result),
+        ):
+            for cls in _defining(kind, base, method):
+                patches.wrap(cls, method, sync_wrapper(Around(begin, end)))
+            for cls in _defining(kind, base, f"a{method}"):
+                patches.wrap(cls, f"a{method}", async_wrapper(Around(begin, end)))
         agents = importlib.import_module(f"{core}.agent.workflow")
         for name in ("FunctionAgent", "ReActAgent", "CodeActAgent"):
             patches.wrap(getattr(agents, name), "take_step", _Turn(opens=True))
             patches.wrap(getattr(agents, name), "finalize", _final)
         patches.wrap(agents.AgentWorkflow, "_call_tool", _Turn(opens=False))
-        for cls, method, begin in ((retrievers, "retrieve", _retrieval), (engines, "query", _query)):
-            patches.wrap(cls, method, sync_wrapper(Around(begin, keep_result)))
-            patches.wrap(cls, f"a{method}", async_wrapper(Around(begin, keep_result)))
+        for cls, method, begin, end in (
+            (retrievers, "retrieve", _retrieval, keep_result),
+            (engines, "query", _query, _answer),
+        ):
+            patches.wrap(cls, method, sync_wrapper(Around(begin, end)))
+            patches.wrap(cls, f"a{method}", async_wrapper(Around(begin, end)))
 
 
 def provider() -> LlamaIndex:
