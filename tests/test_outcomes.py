@@ -54,6 +54,10 @@ def test_the_words_are_those_of_the_types() -> None:
         (asyncio.CancelledError(), "cancelled"),
         (concurrent.futures.CancelledError(), "cancelled"),
         (named("Cancelled"), "cancelled"),
+        (named("WorkflowCancelledByUser"), "cancelled"),
+        (named("RunCanceledException"), "cancelled"),
+        (named("NotCancelableError"), "error"),
+        (type("ParentCommand", (type("GraphBubbleUp", (Exception,), {}),), {})(), "ok"),
         (type("Own", (BaseException,), {})(), "cancelled"),
         (GeneratorExit(), "abandoned"),
         (ValueError(), "error"),
@@ -63,7 +67,7 @@ def test_the_words_are_those_of_the_types() -> None:
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
 def test_outcomes(error: BaseException, outcome: str) -> None:
-    """What is no `Exception` cancels, a closed generator abandons, everything else is an error."""
+    """What is no `Exception` cancels, a closed generator abandons, a hand-over fails nothing; the rest are errors."""
     found = classify(error)
     assert found.outcome == outcome
     if outcome != "error":

@@ -30,6 +30,13 @@ def told(attributes: dict[str, Any], name: str = "span", scope: str = "other") -
         return seen.calls[0] if seen.calls else None
 
 
+def test_a_sum_of_tools_is_no_tool() -> None:
+    """google-adk writes a span of its own around the results of tools that ran at once."""
+    attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "(merged tools)"}
+    assert told(attributes, scope="gcp.vertex.agent") is None
+    assert told({**attributes, "gen_ai.tool.name": "weather"}, scope="gcp.vertex.agent") is not None
+
+
 def facts(call: Call | None) -> tuple[Any, ...]:
     """What every vocabulary can say of a model call."""
     assert call is not None

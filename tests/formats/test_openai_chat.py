@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
 
 from trisignal import semconv as names
 from trisignal.call import Draft, Outcome, Usage, buckets
@@ -112,6 +113,16 @@ def test_request_parameters_get_the_conventions_names_and_types() -> None:
 def test_defaults_leave_no_field() -> None:
     """One choice, the automatic tier and unset members are left out."""
     assert requested(n=1, service_tier="auto", temperature=None, stop=None, max_tokens=None).fields == {}
+
+
+def test_a_class_as_response_format_asks_for_json() -> None:
+    """Frameworks take a class of pydantic's, whose own fields are no settings."""
+
+    class Answer(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        city: str
+
+    assert requested(response_format=Answer).fields == {names.OUTPUT_TYPE: "json"}
 
 
 def test_several_stop_sequences_are_kept_in_order() -> None:

@@ -198,7 +198,19 @@ class ModelServer:
         usage = {"input_tokens": read - CACHED, "cache_read_input_tokens": CACHED, "output_tokens": written}
         head = {"id": f"msg_{read}", "type": "message", "role": "assistant", "model": body["model"]}
         stop = "end_turn" if tool is None else "tool_use"
-        return json_reply({**head, "content": [part], "stop_reason": stop, "usage": usage})
+        if not body.get("stream"):
+            return json_reply({**head, "content": [part], "stop_reason": stop, "usage": usage})
+        text, ends = part.get("text", ""), {"stop_reason": stop, "stop_sequence": None}
+        start = {**head, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+        events: list[dict[str, Any]] = [
+            {"type": "message_start", "message": start},
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": ends, "usage": usage},
+            {"type": "message_stop"},
+        ]
+        return Reply(body=sse(*[{"event:": one["type"], **one} for one in events], done=False))
 
     def _gemini(self, body: dict[str, Any], tokens: tuple[int, int], path: str) -> Reply:
         read, written = tokens

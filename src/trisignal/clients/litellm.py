@@ -30,7 +30,6 @@ from trisignal.streams.decoders import EventDecoder
 from trisignal.streams.fold import Fold, aiterate, iterate
 
 
-
 class _Call(NamedTuple):
     operation: str
     format: Format
@@ -89,12 +88,19 @@ class LiteLLMExchange(ClientExchange):
 class _Chunks(Fold):
     """The fold of a stream that litellm reads: its own steps close it at their end, and make up a finish reason."""
 
-    __slots__ = ("reading",)
+    __slots__ = ("_events", "reading")
 
     def __init__(self, draft: Draft, format: Format) -> None:
         super().__init__(draft, format, keep_content=captures())
         self.reading = False
         """The application waits for a chunk: what closes the stream now is litellm itself."""
+        self._events = EventDecoder(bytes)
+        self.ends = _is_chunk
+
+    def step(self, chunk: Any) -> None:
+        """Take a chunk; messages come as the bytes of server-sent events."""
+        for event in self._events.feed(chunk) if isinstance(chunk, bytes) else (_chunk(chunk),):
+            super().step(event)
 
     def over(self, stream: Any, error: Exception | None = None) -> None:
         """The last chunk was read, or none can be."""
@@ -109,19 +115,8 @@ class _Chunks(Fold):
             self.failed(error)
 
 
-class _Events(Fold):
-    """The fold of a stream that litellm hands out as the bytes of server-sent events."""
-
-    __slots__ = ("_decoder",)
-
-    def __init__(self, draft: Draft, format: Format, *, keep_content: bool) -> None:
-        super().__init__(draft, format, keep_content=keep_content)
-        self._decoder = EventDecoder(bytes)
-
-    def step(self, chunk: Any) -> None:
-        """Take the events of a part, or a chunk that is one."""
-        for event in self._decoder.feed(chunk) if isinstance(chunk, bytes) else (chunk,):
-            super().step(event)
+def _is_chunk(chunk: Any) -> bool:
+    return True
 
 
 def _is_cached(result: Any) -> bool:
@@ -181,9 +176,9 @@ class Function:
             # Nobody was asked: the call describes what the application did, and costs nothing.
             draft.encloses_call = True
         if isinstance(result, AsyncGenerator):
-            return Instead(aiterate(result, _Events(draft, self._format, keep_content=captures())))
+            return Instead(aiterate(result, _Chunks(draft, self._format)))
         if isinstance(result, Generator):
-            return Instead(iterate(result, _Events(draft, self._format, keep_content=captures())))
+            return Instead(iterate(result, _Chunks(draft, self._format)))
         if hasattr(type(result), "__next__") or hasattr(type(result), "__anext__"):
             self._watch(type(result))
             setattr(result, _FOLD, _Chunks(draft, self._format))
@@ -271,7 +266,7 @@ def _next(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         fold.reading = False
         if tokens is not None:
             current.deactivate(tokens)
-    fold.step(_chunk(chunk))
+    fold.step(chunk)
     return chunk
 
 
@@ -298,7 +293,7 @@ async def _anext(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
         fold.reading = False
         if tokens is not None:
             current.deactivate(tokens)
-    fold.step(_chunk(chunk))
+    fold.step(chunk)
     return chunk
 
 

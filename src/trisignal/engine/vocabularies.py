@@ -100,6 +100,10 @@ OpenInference says what a span is at its end only.
 """
 
 
+_MERGED = "(merged tools)"
+"""What google-adk calls a span without a tool of its own: it sums up those that ran at once."""
+
+
 def operation_of(attributes: Attributes, scope: str) -> str:
     """What a span stands for: an operation, `STEP`, or "" for nothing of ours.
 
@@ -110,7 +114,8 @@ def operation_of(attributes: Attributes, scope: str) -> str:
     for attribute, operations in KINDS:
         value = attributes.get(attribute)
         if value is not None:
-            return operations.get(value, "") if isinstance(value, str) else ""
+            found = operations.get(value, "") if isinstance(value, str) else ""
+            return STEP if found == names.EXECUTE_TOOL and attributes.get(names.TOOL_NAME) == _MERGED else found
     for attribute, operation, prefix in HINTS:
         if attribute in attributes and scope.startswith(prefix):
             return operation

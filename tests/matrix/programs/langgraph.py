@@ -1,13 +1,15 @@
 """LangGraph: a graph of one's own, which is a workflow, around an agent."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 from langchain.agents import create_agent
+from langchain.tools import ToolRuntime
+from langchain_core.messages import ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, create_react_agent, tools_condition
+from langgraph.types import Command
 from matrix.scenario import Scenario
 from matrix.server import MODEL, REFUSED
 
@@ -50,6 +52,30 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
         for _ in made.stream({"messages": [("user", "Which days?")]}, stream_mode="updates"):
             pass
 
+    def hand_over():
+        @tool
+        def transfer(city: str, runtime: ToolRuntime) -> Command:
+            """Ask the expert about a city."""
+            done = ToolMessage("done", tool_call_id=runtime.tool_call_id)
+            messages = [*runtime.state["messages"], done]
+            return Command(goto="expert", graph=Command.PARENT, update={"messages": messages})
+
+        builder = StateGraph(MessagesState)
+        builder.add_node("planner", create_agent(model, [transfer], name="planner"), destinations=("expert",))
+        builder.add_node("expert", create_agent(model, [], name="expert"))
+        builder.add_edge(START, "planner")
+        return builder.compile(name="trip")
+
+    def by_hand():
+        builder = StateGraph(MessagesState)
+        asked = model.bind_tools([weather])
+        builder.add_node("model", lambda state: {"messages": [asked.invoke(state["messages"])]})
+        builder.add_node("tools", ToolNode([weather]))
+        builder.add_edge(START, "model")
+        builder.add_conditional_edges("model", tools_condition)
+        builder.add_edge("tools", "model")
+        return builder.compile(name="planner")
+
     return {
         "plain": Scenario(lambda: ask(bare(), "Which days?"), agents=()),
         "streamed": Scenario(lambda: stream(graph("planner")), tools=("weather",)),
@@ -57,5 +83,12 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
         "with an error": Scenario(lambda: ask(bare(), REFUSED), agents=(), fails=True),
         "two agents": Scenario(
             lambda: ask(graph("planner", "expert"), "The weather?"), agents=("planner", "expert"), tools=("weather",)
+        ),
+        "a hand-over": Scenario(
+            lambda: ask(hand_over(), "The weather?"), agents=("planner", "expert"), tools=("transfer",)
+        ),
+        "a loop by hand": Scenario(lambda: ask(by_hand(), "The weather?"), tools=("weather",)),
+        "a ready-made loop": Scenario(
+            lambda: ask(create_react_agent(model, [weather], name="planner"), "The weather?"), tools=("weather",)
         ),
     }

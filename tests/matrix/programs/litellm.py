@@ -6,9 +6,18 @@ from typing import Any
 
 import litellm
 from matrix.scenario import Scenario
-from matrix.server import MODEL, REFUSED
+from matrix.server import CLAUDE, MODEL, REFUSED
+from pydantic import BaseModel
+
+import trisignal
 
 PACKAGES = ("litellm",)
+
+
+class Answer(BaseModel):
+    """What is asked for."""
+
+    days: int
 
 
 def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
@@ -32,6 +41,23 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
         async for _ in await router.acompletion("chosen", **given("Which days?", **usage)):
             pass
 
+    claude = {"model": f"anthropic/{CLAUDE}", "api_base": url, "api_key": "sk-none"}
+
+    async def messages() -> None:
+        parts = await litellm.anthropic_messages(max_tokens=9, stream=True, **claude, **given("Which?"))
+        async for _ in parts:
+            pass
+
+    def cached() -> None:
+        litellm.cache = litellm.Cache(type="local")
+        try:
+            with trisignal.workflow("trip"):
+                for more in ({}, {}, usage, usage):
+                    reply = litellm.completion(**direct, **given("Again.", caching=True, **more))
+                    list(reply if more else ())
+        finally:
+            litellm.cache = None
+
     return {
         "plain": Scenario(lambda: litellm.completion(**direct, **given("Which days?")), agents=()),
         "plain, async": Scenario(lambda: litellm.acompletion(**direct, **given("Which days?")), agents=()),
@@ -39,5 +65,9 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
         "streamed": Scenario(stream, agents=()),
         "router": Scenario(lambda: router.completion("chosen", **given("Which days?")), agents=()),
         "router, streamed, async": Scenario(astream, agents=()),
+        "messages": Scenario(lambda: litellm.anthropic_messages(max_tokens=9, **claude, **given("Which?")), agents=()),
+        "messages, streamed": Scenario(messages, agents=()),
+        "structured": Scenario(lambda: litellm.completion(**direct, **given("A?", response_format=Answer)), agents=()),
+        "from the cache": Scenario(cached, agents=()),
         "with an error": Scenario(lambda: litellm.completion(**direct, **given(REFUSED)), agents=(), fails=True),
     }

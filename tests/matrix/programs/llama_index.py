@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.tools import QueryEngineTool
+from llama_index.embeddings.openai import OpenAIEmbedding
 from llama_index.llms.openai import OpenAI
 from matrix.scenario import Scenario
 from matrix.server import MODEL, REFUSED
+
+import trisignal
 
 PACKAGES = ("llama-index-core", "llama-index-llms-openai")
 
@@ -29,6 +34,8 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
             name=name, description=name, tools=list(tools), llm=llm, streaming=stream, system_prompt="Plan.", **more
         )
 
+    vectors = OpenAIEmbedding(model="text-embedding-3-small", max_retries=0, api_base=f"{url}/v1")
+
     async def run(made: Any, text: str = "The weather?") -> None:
         handler = made.run(user_msg=text)
         async for _ in handler.stream_events():
@@ -45,8 +52,24 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
             root_agent="planner",
         )
 
+    def index() -> VectorStoreIndex:
+        return VectorStoreIndex.from_documents([Document(text="Lisbon")], embed_model=vectors)
+
+    def search() -> QueryEngineTool:
+        return QueryEngineTool.from_defaults(index().as_query_engine(llm=model), name="search", description="Search.")
+
+    def stream_answer() -> None:
+        with trisignal.workflow("trip"):
+            "".join(index().as_query_engine(llm=streaming, streaming=True).query("Which days?").response_gen)
+
+    async def search_with_agent() -> None:
+        with trisignal.agent("planner"):
+            await run(agent(search(), name="expert"))
+
     return {
         "plain": Scenario(lambda: run(agent())),
+        "a streamed query": Scenario(stream_answer, agents=()),
+        "with a query engine as its tool": Scenario(search_with_agent, agents=("planner", "expert"), tools=("search",)),
         "streamed": Scenario(lambda: run(agent(weather, llm=streaming, stream=True)), tools=("weather",)),
         "with a tool": Scenario(lambda: run(agent(weather)), tools=("weather",)),
         "with an error": Scenario(lambda: run(agent(), REFUSED), fails=True),

@@ -20,12 +20,13 @@ def _agent(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
 
 
 def _crew(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
-    return nested(names.INVOKE_WORKFLOW, str(instance.name or "crew"))
+    # A crew that streams answers at once, and is run again, without streaming, by a thread of its own.
+    return None if getattr(instance, "stream", False) else nested(names.INVOKE_WORKFLOW, str(instance.name or "crew"))
 
 
 def _flow(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
     # What runs an agent is such a flow, too.
-    return outermost(type(instance).__name__)
+    return None if getattr(instance, "stream", False) else outermost(type(instance).__name__)
 
 
 def _tool(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
