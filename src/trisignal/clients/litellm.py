@@ -333,10 +333,10 @@ class LiteLLM:
             for module in (litellm, main):
                 patches.wrap(module, name, sync_wrapper(call))
                 patches.wrap(module, f"a{name}", async_wrapper(call))
-        messages = sys.modules.get("litellm.anthropic_interface.messages")
-        for module, name in ((litellm, "anthropic_messages"), (messages, "_async_anthropic_messages")):
-            if module is not None:
-                patches.wrap(module, name, async_wrapper(Function(_MESSAGES, patches)))
+        messages: Any = sys.modules.get("litellm.anthropic_interface.messages")
+        patches.wrap(litellm, "anthropic_messages", async_wrapper(Function(_MESSAGES, patches)))
+        if messages is not None:
+            patches.wrap(messages, "_async_anthropic_messages", async_wrapper(Function(_MESSAGES, patches)))
 
 
 def provider() -> LiteLLM:
