@@ -68,8 +68,10 @@ class Attempt(NamedTuple):
     """When it had failed, by `time.perf_counter_ns`."""
 
 
+_NO_RETRIES: tuple[ErrorKind, ...] = ()
 _NO_ATTEMPTS: tuple[Attempt, ...] = ()
 _NO_LIMITS: tuple[RateLimit, ...] = ()
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class ChunkTimes:
@@ -215,9 +217,8 @@ class Draft:
         """The reply comes later (background response): missing usage is not an omission."""
         self.chunk_times: ChunkTimes | None = None
         """Set iff the call streams."""
-        self.retries: list[ErrorKind] = []
-        self.attempts, self.rate_limits = _NO_ATTEMPTS, _NO_LIMITS
-        """The same retries, each with what is known of it."""
+        self.retries, self.attempts, self.rate_limits = _NO_RETRIES, _NO_ATTEMPTS, _NO_LIMITS
+        """Why attempts inside the client failed, and the same with what is known of each."""
         self.content: ContentSource | None = None
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
@@ -249,13 +250,13 @@ class Draft:
         """What the source keeps about the call until it has ended: an `Exchange` of its own kind."""
         self.around: tuple[Draft | None, Any] | None = None
         """Current call and context before this one was activated."""
-        self.bound: Mapping[str, str] = {}
+        self.bound: Mapping[str, str] = _NOTHING
         self.conversation_id = self.agent = self.error_type = ""
         self.agent_calls = self.tool_calls = 0
         self.stages_total_s = 0.0
         self.stages: dict[str, float] | None = None
         """Seconds per stage name, on the draft that encloses the stages."""
-        self.opening: dict[str, AttributeValue] = {}
+        self.opening: Mapping[str, AttributeValue] = _NOTHING
         """What policy admitted at the start: the span's first attributes."""
         self.stream_state: Any = None
         """What the format kept of the stream."""

@@ -22,7 +22,7 @@ from trisignal.formats.openai_chat import CHAT
 from trisignal.streams.fold import Fold, iterate
 
 CHUNKS = 40
-MOST_BYTES = 4_500
+MOST_BYTES = 3_500
 """Of one open stream in the Python heap, with all that its client's own iterator does not hold."""
 FEW, MANY = 200, 2_000
 

@@ -23,6 +23,10 @@ class _Id(NamedTuple):
     """A header that holds the request's id."""
 
 
+class _Encoding(NamedTuple):
+    """A header that says how the body is compressed."""
+
+
 class _Billing(NamedTuple):
     """A header that may state what the call costs."""
 
@@ -42,7 +46,7 @@ class _Limit(NamedTuple):
     what: str
 
 
-_Kind = _Id | _Billing | _Latency | _Limit | None
+_Kind = _Id | _Encoding | _Billing | _Latency | _Limit | None
 _kinds: dict[bytes, _Kind] = {}
 """What headers are about, by their names as they were sent: replies of one host have the same ones every time."""
 _MOST_KINDS = 1024
@@ -55,6 +59,8 @@ def _kind_of(name: bytes) -> _Kind:
     kind: _Kind = None
     if lower in _RAW_IDS:
         kind = _Id()
+    elif lower == b"content-encoding":
+        kind = _Encoding()
     elif lower in latencies.HEADERS:
         kind = _Latency(lower)
     elif lower in bills.HEADERS or b"cost" in lower:
@@ -68,13 +74,17 @@ def _kind_of(name: bytes) -> _Kind:
     return kind
 
 
-def read_headers(draft: Draft, headers: Any) -> None:
+def read_headers(draft: Draft, headers: Any) -> str:
     """Request id, rate limits and bill from the headers of a response.
 
     Args:
         draft: The call.
         headers: Of an httpx-like response.
+
+    Returns:
+        The content encodings of the body, in lower case; "" without any.
     """
+    encoding = ""
     limits: dict[str, dict[str, float]] = {}
     billing: dict[bytes, bytes] = {}
     times: dict[bytes, bytes] = {}
@@ -96,6 +106,9 @@ def read_headers(draft: Draft, headers: Any) -> None:
             draft.vendor_request_id = value.decode("latin-1")
         elif type(kind) is _Latency:
             times[kind[0]] = value
+        elif type(kind) is _Encoding:
+            coding = value.decode("latin-1").lower()
+            encoding = f"{encoding},{coding}" if encoding else coding
         else:
             billing[kind[0]] = value
     if times:
@@ -109,6 +122,7 @@ def read_headers(draft: Draft, headers: Any) -> None:
             parts = resource, numbers.get("remaining"), numbers.get("limit")
             reported.append(tuple.__new__(RateLimit, parts))
         draft.rate_limits = tuple(reported)
+    return encoding
 
 
 def read_request_id(draft: Draft, headers: Iterable[tuple[str, Any]]) -> None:

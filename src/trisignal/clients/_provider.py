@@ -110,7 +110,7 @@ def retried(draft: Draft, kind: ErrorKind, status: int, wait_s: float, at_ns: in
         wait_s: Seconds between the two.
         at_ns: When it had failed; now when omitted.
     """
-    draft.retries.append(kind)
+    draft.retries = (*draft.retries, kind)
     draft.attempts = (*draft.attempts, Attempt(kind, status, wait_s, at_ns or state.STATE.perf_ns()))
 
 

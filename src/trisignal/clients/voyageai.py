@@ -56,7 +56,7 @@ def _seen(answer: Any) -> None:
 def _again() -> None:
     found = exchanging(ClientExchange)
     if found is not None and found[1].lost is not None:
-        found[0].retries.append(found[1].lost)
+        found[0].retries = (*found[0].retries, found[1].lost)
         found[1].lost = None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from trisignal.call import Content, Draft
@@ -27,6 +28,10 @@ View: TypeAlias = Any
 """A vendor's object as something with ``get(name, default)``: a mapping, or what `view` made of it."""
 
 
+_NOT_BEGUN: Mapping[int, str] = MappingProxyType({})
+_BEGUN: Mapping[int, str] = MappingProxyType({0: ""})
+
+
 class StreamState:
     """What a format keeps of a stream; its size does not grow unless content is kept."""
 
@@ -39,9 +44,24 @@ class StreamState:
         """A finish event is to come, though not every stream of this format has one."""
         self.error: Any = None
         """Error object that arrived as an event."""
-        self.finishes: dict[int, str] = {}
+        self.finishes: Mapping[int, str] = _NOT_BEGUN
+        """Finish reasons of the alternatives that have begun, "" until one is known; see `begin` and `finish`."""
         self.content: dict[Any, Any] | None = {} if keep_content else None
         self.scratch: Any = None
+
+    def begin(self, index: int = 0) -> None:
+        """An alternative has begun, unless it has before."""
+        known = self.finishes
+        if index not in known:
+            # Nearly all streams have one alternative: while it is open they share a mapping.
+            self.finishes = {**known, index: ""} if known or index else _BEGUN
+
+    def finish(self, reason: str, index: int = 0) -> None:
+        """An alternative has ended; it has only begun where the reason is ""."""
+        if reason:
+            self.finishes = {**self.finishes, index: reason}
+        else:
+            self.begin(index)
 
 
 class Format(NamedTuple):

@@ -217,7 +217,7 @@ def fold(draft: Draft, state: StreamState, event: View) -> None:
 
 def _finish(state: StreamState, reported: View) -> None:
     reason = text(reported.get("stop_reason"))
-    state.finishes[0] = reason or state.finishes.get(0, "")
+    state.finish(reason)
     state.finished = state.finished or bool(reason)
 
 

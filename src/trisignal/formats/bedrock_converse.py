@@ -141,10 +141,10 @@ def ends(chunk: Any) -> bool:
 def fold(draft: Draft, state: StreamState, event: View) -> None:
     """Take the facts of one event."""
     if "messageStart" in event:
-        state.finishes.setdefault(0, "")
+        state.begin()
     stop = event.get("messageStop")
     if stop is not None:
-        state.finishes[0] = text(view(stop).get("stopReason"))
+        state.finish(text(view(stop).get("stopReason")))
         state.finished = True
     use = view(view(view(event.get("contentBlockStart")).get("start")).get("toolUse"))
     if use.get("type") == _SERVER_TOOL:

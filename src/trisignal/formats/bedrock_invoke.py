@@ -224,7 +224,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     for index, part in enumerate(parts or [chunk]):
         reason = _reason(part)
         index = count(part.get("index")) or index
-        state.finishes[index] = reason or state.finishes.get(index, "")
+        state.finish(reason, index)
         if part.get("is_finished") is True:
             state.finished = True
             if part.get("index") is None:  # it ends all alternatives at once

@@ -150,14 +150,14 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     kind = _kind(chunk)
     flags = _FLAGS.get(kind, 0)
     if flags & NOTABLE:
-        state.finishes.setdefault(0, "")
+        state.begin()
         whole = view(chunk.get("delta") or chunk.get("response"))
         _read_head(draft, chunk)
         _read_head(draft, whole)
         reason = text(chunk.get("finish_reason")) or text(whole.get("finish_reason"))
         failure = chunk.get("err") or whole.get("error")
         if reason:
-            state.finishes[0] = reason
+            state.finish(reason)
         if reason or kind in _LAST or chunk.get("is_finished") is True:
             state.finished = True
         if isinstance(failure, str):

@@ -189,7 +189,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     if blocked and not reasons:
         reasons[0] = blocked
     for index, reason in reasons.items():
-        state.finishes[index] = reason or state.finishes.get(index, "")
+        state.finish(reason, index)
         state.finished = state.finished or bool(reason)
 
 

@@ -185,7 +185,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     kind = text(event.get("event_type"))
     if state.scratch is None:
         state.scratch = {"usage": None, "calls": {}}
-        state.finishes[0] = ""
+        state.begin()
     reply = view(event.get("interaction"))
     if reply:
         _read_head(draft, reply)
@@ -198,7 +198,7 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
         status = text(reply.get("status")) or text(event.get("status"))
         if kind in _COMPLETE or (status and status not in _PENDING):
             state.finished = True
-            state.finishes[0] = status or "completed"
+            state.finish(status or "completed")
             if status == "failed":
                 state.error = next(iter(listed(reply.get("errors"))), None) or {"code": "failed"}
 

@@ -76,10 +76,10 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     draft.response_model = text(chunk.get("model")) or draft.response_model
     if chunk.get("error"):
         state.error = {"message": chunk.get("error")}
-    state.finishes.setdefault(0, "")
+    state.begin()
     if chunk.get("done"):
         state.finished = True
-        state.finishes[0] = text(chunk.get("done_reason"))
+        state.finish(text(chunk.get("done_reason")))
         draft.usage = _usage(chunk)
         latencies.read_ollama(draft, chunk)
     if state.content is not None:

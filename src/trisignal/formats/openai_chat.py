@@ -359,10 +359,10 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
             index = count(index) or 0
         reason = part.get("finish_reason")
         if reason is not None and (reason := text(reason)):
-            state.finishes[index] = reason
+            state.finish(reason, index)
             _note_tools(draft, view(part.get("message") or part.get("delta")))
-        else:
-            state.finishes.setdefault(index, "")
+        elif index not in state.finishes:
+            state.begin(index)
         if state.content is not None:
             keep(state.content, index, part)
     # Alternatives finish one by one, and not all chunks of them come here.

@@ -66,10 +66,10 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     """Take the facts of one event."""
     if chunk.get("error"):
         state.error = chunk.get("error")
-    state.finishes.setdefault(0, "")
+    state.begin()
     if chunk.get("generated_text") is not None:
         state.finished = True
-        state.finishes[0] = _details(draft, chunk)
+        state.finish(_details(draft, chunk))
     if state.content is not None:
         token = view(chunk.get("token"))
         keep(state.content, 0, {"text": "" if token.get("special") else token.get("text")})

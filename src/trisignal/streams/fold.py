@@ -231,12 +231,12 @@ def iterate(inner: Iterator[Any], fold: Fold, *, owned: bool = True) -> Iterator
 
     The loop keeps to local names: with its asynchronous twin it is the hot path of streams.
     """
-    step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
+    ends, times, gaps, clock = fold.ends, fold.times, fold.times.intervals, fold.clock
     steady, last, bucket, over, most = False, 0, 0, 0, -1
     try:
         for chunk in inner:
             if not steady:
-                step(chunk)
+                fold.step(chunk)
                 steady, last = fold.steady, times.last_ns
             elif ends(chunk):
                 fold.note(chunk)
@@ -268,12 +268,12 @@ def _left(fold: Fold, error: BaseException) -> None:
 
 async def aiterate(inner: AsyncIterator[Any], fold: Fold, *, owned: bool = True) -> AsyncIterator[Any]:
     """The same for an asynchronous stream."""
-    step, ends, times, gaps, clock = fold.step, fold.ends, fold.times, fold.times.intervals, fold.clock
+    ends, times, gaps, clock = fold.ends, fold.times, fold.times.intervals, fold.clock
     steady, last, bucket, over, most = False, 0, 0, 0, -1
     try:
         async for chunk in inner:
             if not steady:
-                step(chunk)
+                fold.step(chunk)
                 steady, last = fold.steady, times.last_ns
             elif ends(chunk):
                 fold.note(chunk)

@@ -132,7 +132,8 @@ class Tap:
         return getattr(self._inner, name)
 
 
-_tap_classes: dict[tuple[type, ...], type] = {}
+_tap_classes: dict[type, type] = {}
+"""The class of a tap by that of the stream below it."""
 
 
 def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) -> Tap:
@@ -144,10 +145,11 @@ def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) 
         feed: Receives the raw bytes; None where somebody parses them.
     """
     inner = response.stream
-    bases = tuple(c for c in type(inner).__mro__ if c.__name__ in ("SyncByteStream", "AsyncByteStream"))
-    cls = _tap_classes.get(bases)
+    below = type(inner)
+    cls = _tap_classes.get(below)
     if cls is None:
-        cls = _tap_classes[bases] = type("Tap", (Tap, *bases), {})
+        bases = tuple([c for c in below.__mro__ if c.__name__ in ("SyncByteStream", "AsyncByteStream")])
+        cls = _tap_classes[below] = type("Tap", (Tap, *bases), {})
     stream: Any = object.__new__(cls)
     stream._inner, stream._fold, stream._feed, stream._parsed, stream._tail = inner, fold, feed, None, None
     response.stream = stream

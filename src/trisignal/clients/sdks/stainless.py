@@ -57,7 +57,7 @@ class Endpoint(NamedTuple):
 class StainlessExchange(ClientExchange):
     """What is kept of a call by its request, and by the last HTTP response."""
 
-    __slots__ = ("endpoint", "fold", "native", "refused", "response", "tap")
+    __slots__ = ("encoding", "endpoint", "fold", "native", "refused", "response", "tap")
 
     def __init__(self, endpoint: Endpoint, streaming: bool) -> None:
         self.format = endpoint.format
@@ -67,10 +67,33 @@ class StainlessExchange(ClientExchange):
         self.response: Any = None
         self.native: Any = None
         """What holds back the span that the SDK would make itself."""
+        self.encoding = ""
+        """Content encodings of its body."""
         self.refused = 0
         """Status of an answer that may be tried again."""
         self.fold: Fold | None = None
         self.tap: Tap | None = None
+
+
+class _End(Tail):
+    """Called when a stream is about to end: looks for the mark, and lets the reader complete the call.
+
+    One object with the last bytes: every open stream has one.
+    """
+
+    __slots__ = ("_draft", "_endpoint", "_reader", "_stream")
+
+    def __init__(self, reader: Stainless, draft: Draft, endpoint: Endpoint, stream: StreamState) -> None:
+        self.inflate, self.last, self.unreadable = None, b"", False
+        self._reader = reader
+        self._draft = draft
+        self._endpoint = endpoint
+        self._stream = stream
+
+    def __call__(self) -> None:
+        stream = self._stream
+        stream.finished = stream.finished or self.is_done()
+        self._reader.completed(self._draft, self._endpoint)
 
 
 class Stainless:
@@ -236,7 +259,7 @@ class Stainless:
     def _attach(self, draft: Draft, exchange: StainlessExchange, response: Any) -> None:
         """See the HTTP response before the SDK wraps it; tap a body that is still to be read."""
         exchange.response = response
-        read_headers(draft, response.headers)
+        exchange.encoding = read_headers(draft, response.headers)
         if response.is_closed and not exchange.streaming:
             return
         policy = state.STATE.policy
@@ -257,6 +280,7 @@ class Stainless:
         exchange.fold = exchange.tap = exchange.response = None
         if fold is not None:
             fold.held = False
+            draft.around = None  # left for good: an open stream need not keep what was around it
         if fold is None or tap is None:
             self._read(draft, exchange, result, response)
             return True
@@ -264,7 +288,7 @@ class Stainless:
         if inner is not None:
             watch = aiterate if hasattr(inner, "__anext__") else iterate
             result._iterator = tap._parsed = watch(inner, fold, owned=False)
-            self._see_end(draft, exchange, fold, tap, response)
+            self._see_end(draft, exchange, fold, tap)
         elif response is not None and response.is_closed:
             self._read(draft, exchange, result, response)
             return True
@@ -274,21 +298,15 @@ class Stainless:
             decode(tap, fold, response, lambda body: self._read_reply(draft, exchange, body), done, self.package)
         return False
 
-    def _see_end(self, draft: Draft, exchange: StainlessExchange, fold: Fold, tap: Tap, response: Any) -> None:
+    def _see_end(self, draft: Draft, exchange: StainlessExchange, fold: Fold, tap: Tap) -> None:
         """Look for ``[DONE]``, which a parser keeps to itself, and which is all that some hosts end a stream with."""
-        inflate = inflater(response.headers.get("content-encoding", "").lower())
-        if inflate is None and exchange.format is not CHAT:
-            tail = None  # no other format is spoken by such hosts
-        elif inflate is None:
-            tail = Tail()
-            tail.unreadable = True
-        else:
-            tap._tail = tail = Tail(None if inflate is bytes else inflate)
-        fold.before_end = partial(self._before_end, draft, exchange.endpoint, fold.state, tail)
-
-    def _before_end(self, draft: Draft, endpoint: Endpoint, stream: StreamState, tail: Tail | None) -> None:
-        stream.finished = stream.finished or (tail is not None and tail.is_done())
-        self.completed(draft, endpoint)
+        end = fold.before_end = _End(self, draft, exchange.endpoint, fold.state)
+        inflate = inflater(exchange.encoding) if exchange.encoding else bytes
+        if inflate is not None:
+            end.inflate = None if inflate is bytes else inflate
+            tap._tail = end
+        elif exchange.format is CHAT:  # no other format is spoken by such hosts
+            end.unreadable = True
 
     def _read(self, draft: Draft, exchange: StainlessExchange, result: Any, response: Any) -> None:
         cls = type(result)
