@@ -8,7 +8,7 @@ candidates, and why it was blocked is its finish reason (``SAFETY``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -128,25 +128,52 @@ def usage(raw: Any) -> Usage | None:
     given = _sum(count(get_field(counts, "response_token_count")) if visible is None else visible, thoughts)
     if taken is None and given is None:
         return None
-    inputs = _modalities(counts, "prompt_tokens_details", "tool_use_prompt_tokens_details")
-    outputs = _modalities(counts, "candidates_tokens_details", "response_tokens_details")
-    cached = _modalities(counts, "cache_tokens_details")
-    # Pages of documents are read as images.
-    image = inputs.get("IMAGE", 0) + inputs.get("DOCUMENT", 0)
+    return usage_of(
+        taken,
+        given,
+        count(get_field(counts, "cached_content_token_count")),
+        thoughts,
+        _modalities(counts, "prompt_tokens_details", "tool_use_prompt_tokens_details"),
+        _modalities(counts, "candidates_tokens_details", "response_tokens_details"),
+        _modalities(counts, "cache_tokens_details"),
+    )
+
+
+def usage_of(
+    taken: int | None,
+    given: int | None,
+    cached: int | None,
+    thoughts: int | None,
+    inputs: Mapping[str, int],
+    outputs: Mapping[str, int],
+    reads: Mapping[str, int],
+) -> Usage:
+    """Usage with its modalities.
+
+    Args:
+        taken: All input tokens.
+        given: All output tokens, thoughts included.
+        cached: Input tokens that were read from a cache.
+        thoughts: Tokens of thoughts.
+        inputs: Input tokens by modality, in Google's words (``AUDIO``).
+        outputs: Output tokens by modality.
+        reads: Tokens read from a cache by modality.
+    """
     return Usage(
         taken,
         given,
-        cache_read=count(get_field(counts, "cached_content_token_count")),
+        cache_read=cached,
         reasoning=thoughts,
         input_audio=inputs.get("AUDIO") or None,
-        input_image=image or None,
+        # Pages of documents are read as images.
+        input_image=inputs.get("IMAGE", 0) + inputs.get("DOCUMENT", 0) or None,
         output_audio=outputs.get("AUDIO") or None,
         output_image=outputs.get("IMAGE") or None,
-        cache_read_audio=cached.get("AUDIO") or None,
+        cache_read_audio=reads.get("AUDIO") or None,
         input_video=inputs.get("VIDEO") or None,
         output_video=outputs.get("VIDEO") or None,
-        cache_read_image=cached.get("IMAGE", 0) + cached.get("DOCUMENT", 0) or None,
-        cache_read_video=cached.get("VIDEO") or None,
+        cache_read_image=reads.get("IMAGE", 0) + reads.get("DOCUMENT", 0) or None,
+        cache_read_video=reads.get("VIDEO") or None,
     )
 
 

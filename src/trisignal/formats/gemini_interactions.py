@@ -27,7 +27,7 @@ from trisignal.formats import (
     view,
 )
 from trisignal.formats.anthropic_messages import by_role, plain
-from trisignal.formats.gemini import model_name
+from trisignal.formats.gemini import model_name, usage_of
 from trisignal.formats.openai_content import arguments, tool_definitions
 
 _NUMBERS = (
@@ -68,11 +68,12 @@ def read_request(draft: Draft, body: View) -> None:
         fields[names.OUTPUT_TYPE] = "json"
 
 
-def _tokens(modalities: Any) -> dict[str, int]:
+def _tokens(counts: View, *details: str) -> dict[str, int]:
     found: dict[str, int] = {}
-    for entry in map(view, listed(modalities)):
-        modality = text(entry.get("modality")).lower()
-        found[modality] = found.get(modality, 0) + (count(entry.get("tokens")) or 0)
+    for name in details:
+        for entry in map(view, listed(counts.get(name))):
+            modality = text(entry.get("modality")).upper()
+            found[modality] = found.get(modality, 0) + (count(entry.get("tokens")) or 0)
     return found
 
 
@@ -84,25 +85,14 @@ def usage(raw: Any) -> Usage | None:
         return None
     # The first version calls thoughts reasoning.
     thoughts = count(counts.get("total_thought_tokens") or counts.get("total_reasoning_tokens"))
-    inputs, outputs = _tokens(counts.get("input_tokens_by_modality")), _tokens(counts.get("output_tokens_by_modality"))
-    for modality, tokens in _tokens(counts.get("tool_use_tokens_by_modality")).items():
-        inputs[modality] = inputs.get(modality, 0) + tokens
-    cached = _tokens(counts.get("cached_tokens_by_modality"))
-    return Usage(
+    return usage_of(
         (taken or 0) + (count(counts.get("total_tool_use_tokens")) or 0),
         (visible or 0) + (thoughts or 0),
-        cache_read=count(counts.get("total_cached_tokens")),
-        reasoning=thoughts,
-        input_audio=inputs.get("audio") or None,
-        # Pages of documents are read as images.
-        input_image=inputs.get("image", 0) + inputs.get("document", 0) or None,
-        input_video=inputs.get("video") or None,
-        output_audio=outputs.get("audio") or None,
-        output_image=outputs.get("image") or None,
-        output_video=outputs.get("video") or None,
-        cache_read_audio=cached.get("audio") or None,
-        cache_read_image=cached.get("image", 0) + cached.get("document", 0) or None,
-        cache_read_video=cached.get("video") or None,
+        count(counts.get("total_cached_tokens")),
+        thoughts,
+        _tokens(counts, "input_tokens_by_modality", "tool_use_tokens_by_modality"),
+        _tokens(counts, "output_tokens_by_modality"),
+        _tokens(counts, "cached_tokens_by_modality"),
     )
 
 
