@@ -118,6 +118,13 @@ def _nothing_left() -> Iterator[None]:
     assert not heard.texts
 
 
+@pytest.fixture(name="seen")
+def _seen() -> Iterator[testing.Seen]:
+    """What the test emits; errors of our own are raised."""
+    with testing.capture() as seen:
+        yield seen
+
+
 class _Heard(logging.Handler):
     """Keeps what is logged."""
 

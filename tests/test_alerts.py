@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,20 +19,13 @@ from waiting import LIMIT_S, until
 import trisignal
 from trisignal import Alert, AlertRule
 from trisignal.errors import ConfigError
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 from trisignal.watch import alert_handlers, alert_rules, alerts
 from trisignal.watch.alert_rules import RuleState, Sample
 from trisignal.watch.alerts import _Sender
 from trisignal.watch.sliding_windows import SLOTS, SlidingWindow
 
 FAST: dict[str, Any] = {"every_s": 0.02}
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
 
 
 def ours() -> list[str]:

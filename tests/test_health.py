@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -18,15 +17,8 @@ from waiting import LIMIT_S, until
 
 import trisignal
 from trisignal.errors import ConfigError
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 from trisignal.watch.health import Health
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
 
 
 def ours() -> list[str]:

@@ -40,13 +40,6 @@ ERRORS = {
 }
 
 
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
-
-
 def work(value: Any = None) -> tuple[Any, tuple[str, str]]:
     """Doc of work."""
     return value, current()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -25,13 +25,6 @@ BROKEN = {"error": {"message": "no", "type": "server_error", "code": "overloaded
 
 
 LLM = trisignal.llm(provider="openai", model="gpt-4o")
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
 
 
 @pytest.fixture(name="kind", params=KINDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -14,14 +14,7 @@ from observed import NOWHERE, current
 from opentelemetry import context as otel_context
 
 import trisignal
-from trisignal.testing import Seen, capture
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
+from trisignal.testing import Seen
 
 
 def block(observation: AbstractContextManager[Any]) -> Generator[str, None, None]:

@@ -29,13 +29,6 @@ REPLY = {
 ASK: dict[str, Any] = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Well?"}]}
 
 
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
-
-
 def parents(seen: Seen) -> dict[str, str]:
     """Span name to the name of its parent; "" for roots."""
     names = {span.context.span_id: span.name for span in seen.spans if span.context}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,13 +49,6 @@ REPLIES = {
     "generate_content": (GENERATED, "gcp.gen_ai", "gemini-2.5-flash", "g_1"),
 }
 NOTHING_READ = (None, "unknown", "", "")
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
 
 
 def facts(seen: Seen) -> dict[str, Any]:

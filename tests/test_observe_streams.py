@@ -11,7 +11,7 @@ import contextvars
 import functools
 import gc
 import itertools
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -19,20 +19,13 @@ from observed import KINDS, NOWHERE, Ended, current, start
 from waiting import auntil, loop_settles
 
 import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 
 TEXT = {
     "object": "chat.completion.chunk",
     "choices": [{"index": 0, "delta": {"content": "Yes."}, "finish_reason": None}],
 }
 LLM = trisignal.llm(provider="openai", model="gpt-4o")
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
 
 
 @pytest.fixture(name="kind", params=KINDS)

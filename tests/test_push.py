@@ -26,13 +26,6 @@ PROGRAM = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
 START_S = 60.0
 
 
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
-
-
 @pytest.fixture(name="gateway", scope="module")
 def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running Pushgateway."""

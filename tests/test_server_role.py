@@ -36,13 +36,6 @@ def usage(value: Any, call: trisignal.ActiveCall) -> None:
     call.set_usage(input_tokens=7, output_tokens=3)
 
 
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
-
-
 @pytest.fixture(name="client")
 def _client() -> Iterator[Any]:
     """A patched client of a provider that always answers the same."""

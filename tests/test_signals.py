@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,6 @@ REPLY = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
 }
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
 
 
 # --- queues ------------------------------------------------------------------------------------------

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from loopback import Loopback, Reply, json_reply
 
-import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
+
+pytestmark = pytest.mark.instruments("openai")
 
 openai: Any = pytest.importorskip("openai")
 
@@ -62,22 +63,6 @@ def resumed(client: Any) -> None:
 
 
 WAYS = [plain, raw, bytes_, stream, resumed]
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("openai")
-        yield seen
-        trisignal.uninstrument()
-
-
-@pytest.fixture(name="server")
-def _server() -> Iterator[Loopback]:
-    """The provider."""
-    with Loopback() as server:
-        yield server
 
 
 def fetch(server: Loopback, way: Callable[[Any], None], body: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,19 +10,12 @@ from clients.realtime_events import SESSION, SPEECH_STOPPED, audio, created, don
 from realtime_server import Close, Play, RealtimeServer, Sent
 
 import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
+
+pytestmark = pytest.mark.instruments("openai-agents")
 
 realtime: Any = pytest.importorskip("agents.realtime")
 agents: Any = pytest.importorskip("agents")
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("openai-agents")
-        yield seen
-        trisignal.uninstrument()
 
 
 @agents.function_tool

@@ -7,7 +7,7 @@ import gc
 import importlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from realtime_server import Close, Play, RealtimeServer, Sent, aplay, play, reco
 
 import trisignal
 from trisignal.testing import Seen, capture
+
+pytestmark = pytest.mark.instruments("openai")
 
 openai: Any = pytest.importorskip("openai")
 MORE = Path(os.environ.get("TRISIGNAL_CORPUS", "no corpus")).parent / "corpus-more" / "realtime-openai"
@@ -64,15 +66,6 @@ def async_session(server: RealtimeServer, sequence: Play, beta: bool = False) ->
 
 WAYS = (sync_session, async_session)
 Way = Callable[..., list[Any]]
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("openai")
-        yield seen
-        trisignal.uninstrument()
 
 
 def named(seen: Seen, *operations: str) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -107,13 +107,6 @@ STREAMS = {
         MEDIA, [{"type": "transcript.text.delta", "delta": "a"}, {"type": "transcript.text.done", "text": "a"}], 1
     ),
 }
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        yield seen
 
 
 def read(format: Format, events: list[dict[str, Any]], choices: int = 1) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import pickle
 import threading
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from typing import Any
 
 import pytest
@@ -30,13 +30,6 @@ REPLY = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
 }
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What the test emits; errors of our own are raised."""
-    with capture() as seen:
-        yield seen
 
 
 @trisignal.llm(provider="openai", model="gpt-4o")

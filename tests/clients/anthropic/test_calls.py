@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -14,6 +13,8 @@ from loopback import Loopback, Reply, json_reply
 
 import trisignal
 from trisignal import _context, testing
+
+pytestmark = pytest.mark.instruments("anthropic")
 
 MESSAGES: list[Any] = shapes.CHAT["messages"]
 BATCH: dict[str, Any] = {
@@ -30,22 +31,6 @@ BATCH: dict[str, Any] = {
 }
 needs_beta = pytest.mark.skipif(not hasattr(anthropic, "beta_tool"), reason="this version has no tool runner")
 needs_middleware = pytest.mark.skipif(not hasattr(anthropic.Anthropic, "with_middleware"), reason="no middleware")
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    """The provider."""
-    with Loopback() as running:
-        yield running
-
-
-@pytest.fixture
-def seen() -> Iterator[testing.Seen]:
-    """Instrumented calls."""
-    with testing.capture() as found:
-        trisignal.instrument("anthropic")
-        yield found
-        trisignal.uninstrument()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anthropic
@@ -20,7 +20,10 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 import trisignal
 from trisignal import testing
 
-pytestmark = pytest.mark.skipif(not hasattr(BaseClient, "_tracer"), reason="this version makes no spans of its own")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(BaseClient, "_tracer"), reason="this version makes no spans of its own"),
+    pytest.mark.instruments("anthropic"),
+]
 
 HEADERS = {**shapes.HEADERS, "anthropic-workspace-id": "wrkspc_01Loop"}
 BATCH: dict[str, Any] = {
@@ -124,15 +127,6 @@ class Elsewhere:
     def spans(self) -> Sequence[ReadableSpan]:
         """What was exported there."""
         return self._kept.get_finished_spans()
-
-
-@pytest.fixture
-def seen() -> Iterator[testing.Seen]:
-    """Instrumented calls."""
-    with testing.capture() as found:
-        trisignal.instrument("anthropic")
-        yield found
-        trisignal.uninstrument()
 
 
 def told(span: ReadableSpan) -> dict[str, Any]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from loopback import Loopback, Reply, json_reply, sse
 
-import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 
 azure: Any = pytest.importorskip("azure.ai.inference")
 
 from azure.core.credentials import AzureKeyCredential  # noqa: E402  # comes with it
+
+pytestmark = pytest.mark.instruments("azure-ai-inference", capture_content=True)
 
 MODEL = "gpt-4o-mini"
 HEAD = {"id": "c-1", "object": "chat.completion", "created": 1_790_000_000, "model": MODEL}
@@ -30,24 +30,6 @@ CHUNKS = [
     {**HEAD, "choices": [], "usage": USAGE},
 ]
 COST_USD = (36 * 0.15 + 64 * 0.075 + 7 * 0.6) / 1e6
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture(capture_content=True) as seen:
-        trisignal.instrument("azure-ai-inference")
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        assert seen.value("llm_active_requests") == 0
-        trisignal.uninstrument()
-
-
-@pytest.fixture(name="server")
-def _server() -> Iterator[Loopback]:
-    """The provider."""
-    with Loopback() as server:
-        yield server
 
 
 def client(server: Loopback, kind: str = "ChatCompletionsClient", **more: Any) -> Any:

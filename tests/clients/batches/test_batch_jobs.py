@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import trisignal
 from trisignal.engine import batch_jobs, state
 from trisignal.formats import batches
 from trisignal.testing import Seen, capture
+
+pytestmark = pytest.mark.instruments("openai")
 
 openai: Any = pytest.importorskip("openai")
 
@@ -56,22 +58,6 @@ REFUSED = {
 }  # fmt: skip
 COST_USD = 3000 * 0.075e-6 + 300 * 0.3e-6
 """Half of what the requests cost elsewhere."""
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("openai")
-        yield seen
-        trisignal.uninstrument()
-
-
-@pytest.fixture(name="server")
-def _server() -> Iterator[Loopback]:
-    """The provider."""
-    with Loopback() as server:
-        yield server
 
 
 def poll(server: Loopback, *jobs: dict[str, Any]) -> None:

@@ -53,15 +53,6 @@ def body(*records: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(one).encode() + b"\n" for one in records)
 
 
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        trisignal.uninstrument()
-
-
 @pytest.fixture(name="server")
 def _server() -> Iterator[Loopback]:
     """Amazon."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from loopback import Loopback, Reply, json_reply
 
 import trisignal
 from trisignal.formats import batches
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 
 MESSAGE: dict[str, Any] = {
     "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5-20251001", "content": [],
@@ -45,22 +44,6 @@ def lines(*results: Any) -> Reply:
         headers={"Content-Type": "application/octet-stream"},
         body=b"".join(json.dumps(result).encode() + b"\n" for result in results),
     )
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        trisignal.uninstrument()
-
-
-@pytest.fixture(name="server")
-def _server() -> Iterator[Loopback]:
-    """The provider."""
-    with Loopback() as server:
-        yield server
 
 
 def jobs(seen: Seen) -> list[dict[str, Any]]:

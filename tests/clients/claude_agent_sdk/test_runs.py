@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,16 +9,7 @@ from clients.claude_agent_sdk.messages import INIT, MODEL, delegated, reply, res
 
 import trisignal
 from trisignal.clients.frameworks.claude_agent_sdk import Session
-from trisignal.testing import Seen, capture
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        assert seen.value("llm_active_requests") == 0
+from trisignal.testing import Seen
 
 
 def play(*messages: dict[str, Any], session: Session | None = None) -> Session:

@@ -8,7 +8,7 @@ import stat
 import sys
 import textwrap
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import pytest
 from clients.claude_agent_sdk.messages import INIT, MODEL, delegated, reply, result, returned, said, sums, uses
 
 import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
+
+pytestmark = pytest.mark.instruments("claude-agent-sdk")
 
 sdk: Any = pytest.importorskip("claude_agent_sdk")
 
@@ -45,16 +47,6 @@ CLI = """\
                 break
     sys.exit({code})
 """
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("claude-agent-sdk")
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        trisignal.uninstrument()
 
 
 def options(folder: Path, *runs: list[dict[str, Any]], code: int = 0, **more: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from unittest.mock import MagicMock
@@ -35,6 +35,8 @@ from opentelemetry import trace
 
 import trisignal
 from trisignal import testing
+
+pytestmark = pytest.mark.instruments("cohere", capture_content=True)
 
 FIRST = replace(KIT, client=built(cohere.Client), async_client=built(cohere.AsyncClient))
 """The same contract for clients of the API's first version."""
@@ -161,22 +163,6 @@ _SHAPES = (
 def test_other_calls_keep_the_contract(kit: Any, shape: Shape, mode: Mode) -> None:
     """Calls of the first version and of other endpoints are told like a chat of the second."""
     check(kit, shape, mode)
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    """A server without replies."""
-    with Loopback() as running:
-        yield running
-
-
-@pytest.fixture
-def seen() -> Iterator[Any]:
-    """What the library tells of the client's calls."""
-    with testing.capture(capture_content=True) as captured:
-        trisignal.instrument("cohere")
-        yield captured
-        trisignal.uninstrument()
 
 
 def call(url: str, mode: Mode, method: str, *, first: bool = False, **arguments: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,21 +17,7 @@ from opentelemetry import trace
 import trisignal
 from trisignal import testing
 
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    """A server without replies."""
-    with Loopback() as running:
-        yield running
-
-
-@pytest.fixture
-def seen() -> Iterator[Any]:
-    """What the library tells of the client's calls."""
-    with testing.capture(capture_content=True) as captured:
-        trisignal.instrument("google-genai")
-        yield captured
-        trisignal.uninstrument()
+pytestmark = pytest.mark.instruments("google-genai", capture_content=True)
 
 
 def _gemini(url: str) -> genai.Client:

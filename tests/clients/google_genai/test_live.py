@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from realtime_server import Close, Play, RealtimeServer, Sent, recorded
 
 import trisignal
 from trisignal.testing import Seen, capture
+
+pytestmark = pytest.mark.instruments("google-genai")
 
 genai: Any = pytest.importorskip("google.genai")
 MODEL = "gemini-2.5-flash-native-audio-preview-09-2025"
@@ -48,15 +49,6 @@ def said(words: str) -> Event:
 def heard(words: str) -> Event:
     """What the user says."""
     return {"serverContent": {"inputTranscription": {"text": words}}}
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("google-genai")
-        yield seen
-        trisignal.uninstrument()
 
 
 class Session:

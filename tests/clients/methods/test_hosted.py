@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,7 @@ import pytest
 from loopback import Loopback, Reply, json_reply
 
 import trisignal
-from trisignal.testing import Seen, capture
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        assert seen.value("llm_active_requests") == 0
-        trisignal.uninstrument()
-
-
-@pytest.fixture(name="server")
-def _server() -> Iterator[Loopback]:
-    """The provider."""
-    with Loopback() as server:
-        yield server
+from trisignal.testing import Seen
 
 
 def facts(seen: Seen) -> dict[str, Any]:

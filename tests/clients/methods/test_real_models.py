@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
+
+pytestmark = pytest.mark.instruments("transformers", "sentence-transformers")
 
 torch: Any = pytest.importorskip("torch")
 transformers: Any = pytest.importorskip("transformers")
@@ -47,17 +47,6 @@ def reader(folder: Path, *, ranks: bool = False) -> str:
     kind(config).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return str(folder)
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("transformers", "sentence-transformers")
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        assert seen.value("llm_active_requests") == 0
-        trisignal.uninstrument()
 
 
 def test_a_text_is_continued(seen: Seen, tmp_path: Path) -> None:

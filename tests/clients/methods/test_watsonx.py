@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from loopback import Loopback, Recorded, Reply, json_reply, sse
 
-import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 
 watsonx: Any = pytest.importorskip("ibm_watsonx_ai")
 
 import httpx  # noqa: E402  # comes with it
 from ibm_watsonx_ai import foundation_models as models  # noqa: E402
+
+pytestmark = pytest.mark.instruments("ibm-watsonx-ai")
 
 MODEL = "ibm/granite-3-8b-instruct"
 PROJECT = "11111111-1111-1111-1111-111111111111"
@@ -61,17 +62,6 @@ class AsyncLed(httpx.AsyncHTTPTransport):
         """Send it there."""
         request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self._port)
         return await super().handle_async_request(request)
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("ibm-watsonx-ai")
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        assert seen.value("llm_active_requests") == 0
-        trisignal.uninstrument()
 
 
 @pytest.fixture(name="server")

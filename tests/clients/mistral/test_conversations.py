@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from loopback import Loopback, Reply, json_reply, sse
 
-import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
+
+pytestmark = pytest.mark.instruments("mistral")
 
 mistral: Any = pytest.importorskip("mistralai.client")
 pytest.importorskip("mistralai.client.conversations")
@@ -34,23 +34,6 @@ EVENTS: list[dict[str, Any]] = [
     {"type": "conversation.response.done", "usage": USAGE},
 ]
 FAILED = {"type": "conversation.response.error", "message": "?", "code": 3000}
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("mistral")
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        trisignal.uninstrument()
-
-
-@pytest.fixture(name="server")
-def _server() -> Iterator[Loopback]:
-    """The provider."""
-    with Loopback() as server:
-        yield server
 
 
 def streamed(*events: dict[str, Any]) -> Reply:

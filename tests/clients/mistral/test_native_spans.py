@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ from opentelemetry.trace import StatusCode
 
 import trisignal
 from trisignal import testing
+
+pytestmark = pytest.mark.instruments("mistral", capture_content="span_only")
 
 observability = pytest.importorskip("mistralai.extra.observability")
 if not hasattr(observability, "set_tracer_provider"):
@@ -63,15 +65,6 @@ class Elsewhere:
     def spans(self) -> tuple[ReadableSpan, ...]:
         """What was exported there."""
         return self._kept.get_finished_spans()
-
-
-@pytest.fixture
-def seen() -> Iterator[testing.Seen]:
-    """Instrumented calls, with their content."""
-    with testing.capture(capture_content="span_only") as found:
-        trisignal.instrument("mistral")
-        yield found
-        trisignal.uninstrument()
 
 
 def client(server: Loopback, provider: Any) -> Any:

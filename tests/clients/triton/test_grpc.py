@@ -21,17 +21,9 @@ import trisignal
 from trisignal import testing
 from trisignal.semconv import serving
 
+pytestmark = pytest.mark.instruments("triton")
+
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def seen() -> Iterator[testing.Seen]:
-    """Instrumented calls."""
-    with testing.capture() as found:
-        trisignal.instrument("triton")
-        yield found
-        trisignal.uninstrument()
-        assert found.value("trisignal_internal_errors_total") == 0
 
 
 def failing(code: grpc.StatusCode) -> Answer:

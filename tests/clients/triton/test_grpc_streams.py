@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -17,19 +17,10 @@ from tritonclient.grpc import aio
 import trisignal
 from trisignal import testing
 
+pytestmark = pytest.mark.instruments("triton")
+
 WAIT_S = 60.0
 Got = list[tuple[Any, Any]]
-
-
-@pytest.fixture
-def seen() -> Iterator[testing.Seen]:
-    """Instrumented calls."""
-    with testing.capture() as found:
-        trisignal.instrument("triton")
-        yield found
-        trisignal.uninstrument()
-        assert found.value("trisignal_internal_errors_total") == 0
-        assert found.value("llm_active_requests") == 0
 
 
 def one(request: Any, context: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -18,15 +17,7 @@ from waiting import LIMIT_S
 import trisignal
 from trisignal import testing
 
-
-@pytest.fixture
-def seen() -> Iterator[testing.Seen]:
-    """Instrumented calls."""
-    with testing.capture() as found:
-        trisignal.instrument("triton")
-        yield found
-        trisignal.uninstrument()
-        assert found.value("trisignal_internal_errors_total") == 0
+pytestmark = pytest.mark.instruments("triton")
 
 
 _BODY = bytes(WHOLE.body)  # type: ignore[arg-type]

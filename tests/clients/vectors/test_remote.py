@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from loopback import Loopback, json_reply
 
 import trisignal
-from trisignal.testing import Seen, capture
-
-
-@pytest.fixture(name="server")
-def _server() -> Iterator[Loopback]:
-    """The store."""
-    with Loopback() as server:
-        yield server
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        yield seen
-        trisignal.uninstrument()
-
+from trisignal.testing import Seen
 
 HITS = [
     {"_index": "docs", "_id": str(at), "_score": score, "_source": {"text": "x"}} for at, score in enumerate((0.9, 0.5))

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from loopback import Loopback, json_reply
 
-import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 
 weaviate: Any = pytest.importorskip("weaviate")
 
 import grpc  # noqa: E402  # comes with it
 from weaviate.classes.query import Filter, MetadataQuery  # noqa: E402
 from weaviate.proto.v1 import batch_pb2, search_get_pb2, weaviate_pb2_grpc  # noqa: E402
+
+pytestmark = pytest.mark.instruments("weaviate")
 
 IDS = ("11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222")
 
@@ -61,16 +62,6 @@ def _store() -> Iterator[Store]:
     store = Store()
     yield store
     store.close()
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture() as seen:
-        trisignal.instrument("weaviate")
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        trisignal.uninstrument()
 
 
 def place(store: Store) -> dict[str, Any]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import trisignal
-from trisignal.testing import Seen, capture
+from trisignal.testing import Seen
 
 xai_sdk: Any = pytest.importorskip("xai_sdk")
 
@@ -17,22 +15,13 @@ import grpc  # noqa: E402  # where the SDK is not installed, neither may this be
 from clients.xai.server import Refusal, XaiServer, reply  # noqa: E402
 from pydantic import BaseModel  # noqa: E402
 
+pytestmark = pytest.mark.instruments("xai-sdk", capture_content=True)
+
 COUNTS = {
     "prompt_tokens": 100, "cached_prompt_text_tokens": 64, "completion_tokens": 7, "reasoning_tokens": 20,
     "total_tokens": 127, "cost_in_usd_ticks": 12_345_000,
 }  # fmt: skip
 COST_USD = 0.0012345
-
-
-@pytest.fixture(name="seen")
-def _seen() -> Iterator[Seen]:
-    """What is emitted."""
-    with capture(capture_content=True) as seen:
-        trisignal.instrument("xai-sdk")
-        yield seen
-        assert seen.value("trisignal_internal_errors_total") == 0
-        assert seen.value("llm_active_requests") == 0
-        trisignal.uninstrument()
 
 
 def client(server: XaiServer, *, asynchronous: bool = False) -> Any:
