@@ -28,7 +28,7 @@ settings.register_profile("trisignal", deadline=None)
 settings.register_profile(
     "parallel", deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate), print_blob=True
 )
-settings.register_profile("fast", settings.get_profile("parallel"), max_examples=25)
+settings.register_profile("fast", settings.get_profile("parallel"), max_examples=10)
 settings.load_profile("parallel" if "PYTEST_XDIST_WORKER" in os.environ else "trisignal")
 
 

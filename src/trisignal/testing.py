@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any
@@ -169,11 +169,15 @@ class Seen:
         """
         state.settle()
         total = 0.0
-        for family in self.registry.collect() if self._families is None else self._families:
+        for family in self._collected(metric) if self._families is None else self._families:
             for sample in family.samples:
                 if sample.name == metric and labels.items() <= sample.labels.items():
                     total += sample.value
         return total
+
+    def _collected(self, metric: str) -> Iterable[Metric]:
+        """Families that hold a metric: of the collectors that say what they hold, or else of all."""
+        return list(self.registry.restricted_registry([metric]).collect()) or self.registry.collect()
 
     def clear(self) -> None:
         """Forget spans, calls and log lines; metrics stay."""

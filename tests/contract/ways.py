@@ -167,6 +167,7 @@ class BrokenOut:
     after: int = _CHUNKS_BEFORE_LEAVING
 
     def use(self, start: Start, trail: Trail) -> None:
+        gc.freeze()  # what is here by now is not looked through
         stream = start()
         chunk = None
         for number, chunk in enumerate(stream, start=1):
@@ -178,6 +179,7 @@ class BrokenOut:
         gc.collect()
 
     async def ause(self, start: Start, trail: Trail) -> None:
+        gc.freeze()
         stream = await start()
         number, chunk = 0, None
         async for chunk in stream:
@@ -194,12 +196,14 @@ class NeverIterated:
     """Open the stream and let the garbage collector have it unread."""
 
     def use(self, start: Start, trail: Trail) -> None:
+        gc.freeze()  # what is here by now is not looked through
         stream = start()
         trail.state("opened", stream)
         del stream
         gc.collect()
 
     async def ause(self, start: Start, trail: Trail) -> None:
+        gc.freeze()
         stream = await start()
         trail.state("opened", stream)
         del stream

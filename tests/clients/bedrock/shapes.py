@@ -149,6 +149,7 @@ class Resumed:
     """Look at the first event of a stream, then read on in another loop."""
 
     def use(self, start: Start, trail: Trail) -> None:
+        gc.freeze()  # what is here by now is not looked through
         stream = start()
         trail.saw("event", next(iter(stream)))
         gc.collect()
@@ -156,6 +157,7 @@ class Resumed:
             trail.saw("event", event)
 
     async def ause(self, start: Start, trail: Trail) -> None:
+        gc.freeze()
         stream = await start()
         async for event in stream:
             trail.saw("event", event)
@@ -173,6 +175,7 @@ class Body:
     how: str
 
     def use(self, start: Start, trail: Trail) -> None:
+        gc.freeze()
         body = start()
         trail.state("opened", body)
         if self.how == "whole":
@@ -194,6 +197,7 @@ class Body:
         trail.state("read", body)
 
     async def ause(self, start: Start, trail: Trail) -> None:
+        gc.freeze()
         body = await start()
         trail.state("opened", body)
         if self.how == "whole":
