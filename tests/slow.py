@@ -20,6 +20,7 @@ SLOW = {
     "operate/test_dashboards.py": "dashboards, asked of a real Prometheus",
     "operate/test_deploy.py": "the chart, with Helm",
     "operate/test_planted.py": "planted faults in virtual time, judged by promtool",
+    "operate/test_report.py": "reports of a fortnight, asked of a real Prometheus",
     "operate/test_rules.py": "alert rules, judged by promtool",
     "operate/test_runbooks.py": "queries of the runbooks, judged by promtool",
     "sinks/test_multiprocess.py": "workers that share one page, as processes",

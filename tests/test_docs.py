@@ -18,19 +18,19 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from waiting import end
 
 from trisignal.cli._demo_provider import DemoProvider
 
@@ -55,7 +55,7 @@ FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)\s#]+)")
-SERVER_START_S = STOP_S = 60.0
+SERVER_START_S = 60.0
 STAYS = re.compile(r"(?:\w+=\S+ )*(uvicorn|flask|celery|python manage\.py runserver)\b")
 """Commands that do not end by themselves."""
 AS_RUN = {"trisignal demo --provider": "trisignal demo --provider --port 0 --for 0 2>&-"}
@@ -217,14 +217,7 @@ class Runner:
         """Stop the server, if one runs."""
         if self.server is not None:
             # The first process stops its children; a pool whose children were stopped with it may hang.
-            self.server.terminate()
-            try:
-                self.server.wait(timeout=STOP_S)
-            except subprocess.TimeoutExpired:
-                pass
-            with suppress(ProcessLookupError):
-                os.killpg(self.server.pid, signal.SIGKILL)
-            self.server.wait(timeout=STOP_S)
+            end(self.server)
             self.server = None
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from waiting import until
+from waiting import end, until
 from watch.redis_server import RedisServer
 
 import trisignal
@@ -189,8 +189,7 @@ def console(store: str) -> Iterator[str]:
         until(lambda: answers(f"{url}/health", process), "the console")
         yield url
     finally:
-        process.kill()
-        process.wait()
+        end(process)
 
 
 def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
@@ -229,8 +228,7 @@ def service(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], Path
                 time.sleep(0.1)
         yield url, process, log
     finally:
-        process.kill()
-        process.wait()
+        end(process)
 
 
 def get(url: str, **headers: str) -> tuple[str, str]:

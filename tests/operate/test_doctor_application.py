@@ -73,6 +73,7 @@ PLANTED: list[tuple[str, dict[str, str], str, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("app", "variables", "said", "level"), PLANTED)
 def test_planted_faults_are_found(app: str, variables: dict[str, str], said: str, level: str, tmp_path: Path) -> None:
     """Each fault is one finding, and the verdict begins with it."""

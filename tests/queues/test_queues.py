@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from measured import MEASURED
 from queues.brokers import rabbitmq_server
-from waiting import until
+from waiting import end, until
 from watch.redis_server import RedisServer
 
 import trisignal
@@ -109,9 +109,7 @@ def test_a_budget_holds_on_both_sides(kind: str, redis: RedisServer, tmp_path: P
     try:
         until(lambda: lines(tmp_path / "seen.jsonl"), "the task")
     finally:
-        if worker.poll() is None:
-            os.killpg(worker.pid, 9)
-        worker.wait()
+        end(worker)
     [seen] = lines(tmp_path / "seen.jsonl")
     assert "tenants" in seen["refused"]
     assert "'acme'" in seen["refused"]
@@ -139,9 +137,7 @@ def send_and_work(kind: str, pool: str, broker: str, tmp_path: Path) -> None:
     try:
         until(done, "both tasks")
     finally:
-        if worker.poll() is None:
-            os.killpg(worker.pid, 9)
-        worker.wait()
+        end(worker)
     check(tmp_path)
 
 
