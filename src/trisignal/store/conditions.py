@@ -105,7 +105,7 @@ def where(db: sqlite3.Connection, query: Query) -> Conditions | None:
     if query.max_quality is not None:
         condition = condition.and_("quality IS NOT NULL AND quality <= ?", query.max_quality)
     if query.text:
-        db.create_function("holds", 2, _holds, deterministic=True)
+        db.create_function("holds", 2, attributes.contains, deterministic=True)
         condition = _containing(db, condition, query.text)
     return condition
 
@@ -131,7 +131,3 @@ def _wanted(db: sqlite3.Connection, dimension: str, values: Sequence[str]) -> li
         words = dict(labels)
         return [number for number in words if dimension_text(dimension, number, words) in values]
     return word_ids(db, values)
-
-
-def _holds(body: bytes, text: str) -> bool:
-    return text in json.dumps(attributes.unpack(body), ensure_ascii=False).lower()

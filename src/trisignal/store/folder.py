@@ -45,6 +45,7 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
+        self._foreign: set[str] = set()
 
     def make(self) -> None:
         """Make the folder, for its owner only.
@@ -76,6 +77,10 @@ class Folder:
         except OSError:
             return []
 
+    def avoid(self, file: DayFile) -> None:
+        """Leave a file of another program alone: the day gets a further one."""
+        self._foreign.add(file.path)
+
     def size_bytes(self) -> int:
         """Bytes of all day files."""
         return sum(file.size_bytes() for file in self.files())
@@ -93,7 +98,7 @@ class Folder:
         day = datetime.fromtimestamp(unix_s, timezone.utc).strftime("%Y-%m-%d")
         today = [file for file in self.files() if file.day == day]
         part = today[-1].part if today else 1
-        if today and today[-1].size_bytes() > max_bytes * LARGEST_PART:
+        if today and (today[-1].size_bytes() > max_bytes * LARGEST_PART or today[-1].path in self._foreign):
             part += 1
         name = f"{day}.db" if part == 1 else f"{day}.{part}.db"
         file = DayFile(name, os.path.join(self.path, name), day, part)

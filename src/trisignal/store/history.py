@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 
 from trisignal.store import schema
-from trisignal.store.folder import DayFile, Folder
+from trisignal.store.folder import DayFile, Folder, identity
 
 NAME = "history.db"
 CUBE, STEP = "main", "hour"
@@ -36,14 +36,16 @@ def archive(folder: Folder, file: DayFile) -> None:
         folder.create(target.path)
     # Attaching a file makes it where it is missing.
     with closing(schema.connect(file.path)):
-        pass
+        known = identity(file.path)
     with closing(schema.connect(target.path)) as db:
         schema.prepare(db)
         db.execute("CREATE TABLE IF NOT EXISTS archived (name TEXT PRIMARY KEY)")
         db.execute("ATTACH ? AS past", (file.path,))
         db.execute("BEGIN IMMEDIATE")
         try:
-            if db.execute("INSERT OR IGNORE INTO archived VALUES (?)", (file.name,)).rowcount:
+            # Another process may have added and deleted it by now.
+            same = identity(file.path) == known
+            if same and db.execute("INSERT OR IGNORE INTO archived VALUES (?)", (file.name,)).rowcount:
                 _add(db)
             oldest = int((time.time() - KEPT_S) * 1e9) // schema.STEPS[STEP]
             for table in (schema.roll(CUBE, STEP), f"spread_{STEP}"):
@@ -52,6 +54,20 @@ def archive(folder: Folder, file: DayFile) -> None:
         except BaseException:
             db.execute("ROLLBACK")
             raise
+
+
+def forget(folder: Folder, file: DayFile) -> None:
+    """Let a file of the same name be added again, when this one is gone: a clock may step back over midnight."""
+    target = file_of(folder)
+    if not os.path.exists(target.path):
+        return
+    try:
+        with closing(schema.connect(target.path)) as db, db:
+            db.execute("BEGIN IMMEDIATE")
+            if not os.path.exists(file.path):
+                db.execute("DELETE FROM archived WHERE name = ?", (file.name,))
+    except (sqlite3.Error, schema.Newer, schema.Foreign):
+        pass  # then the sums of such a file are missing
 
 
 def _add(db: sqlite3.Connection) -> None:

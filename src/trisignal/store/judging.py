@@ -11,6 +11,9 @@ from trisignal.analysis.rows import JudgedSpan, Score, ScoreGroup
 from trisignal.store import conditions, loading, scanning, schema
 from trisignal.store.conditions import Conditions
 
+_LATEST = "NOT EXISTS (SELECT 1 FROM score l WHERE l.row = c.row AND l.evaluation = c.evaluation AND l.id > c.id)"
+"""A call that is judged again has the later score; it is judged once."""
+
 
 def of_trace(db: sqlite3.Connection, ids: Sequence[int], trace: bytes) -> list[Score]:
     """Scores of the spans of a trace, and of the trace's spans that are not known yet."""
@@ -71,7 +74,7 @@ def _asked(db: sqlite3.Connection, query: Query) -> Conditions | None:
     evaluation = f"AND c.evaluation = {named[0]}" if query.evaluation else ""
     below = "" if query.max_quality is None else f"AND {schema.goodness(db, 'c')} <= {float(query.max_quality)!r}"
     bare = query.where or query.min_duration_s is not None or query.text
-    asked = condition.and_(conditions.subject(query.of))
+    asked = condition.and_(conditions.subject(query.of)).and_(_LATEST)
     late = "" if bare else f"OR (c.row IS NULL AND c.at >= {since} AND c.at < {until})"
     sql = f"((s.id IS NOT NULL AND start >= ? AND start < ? AND {asked.sql}) {late}) {evaluation} {below}"
     return Conditions(sql, (since, until, *asked.values))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -89,50 +90,73 @@ def purge(folder: Folder, user_id: str) -> Purged:
         folder: The store.
         user_id: As it was given to `trisignal.context`.
     """
-    spans = scores = logs = files = 0
     unreached = [f"{name}: damaged, set aside; delete it yourself" for name in folder.damaged()]
+    files: list[DayFile] = []
+    traces: set[bytes] = set()
+    # A trace may go on in the file of the next day, where none of its spans bears the id.
     for file in folder.files():
         try:
             with closing(schema.connect(file.path)) as db:
-                counts = _purge(db, user_id)
+                sql = "SELECT DISTINCT trace FROM span WHERE user_id = (SELECT id FROM word WHERE text = ?)"
+                traces.update(row[0] for row in db.execute(sql, (user_id,)))
         except (sqlite3.Error, schema.Newer, schema.Foreign) as error:
             unreached.append(f"{file.name}: {describe(error)}")
-            continue
-        spans, scores, logs = spans + counts[0], scores + counts[1], logs + counts[2]
-        files += any(counts)
-    return Purged(spans, scores, logs, files, tuple(unreached))
+        else:
+            files.append(file)
+    spans = scores = logs = touched = 0
+    for file in files:
+        try:
+            with closing(schema.connect(file.path)) as db:
+                counts = _purge(db, user_id, traces)
+                spans, scores, logs = spans + counts[0], scores + counts[1], logs + counts[2]
+                touched += any(counts)
+                if any(counts):
+                    _overwrite(db)
+        except (sqlite3.Error, schema.Newer, schema.Foreign) as error:
+            unreached.append(f"{file.name}: {describe(error)}")
+    return Purged(spans, scores, logs, touched, tuple(unreached))
 
 
-def _purge(db: sqlite3.Connection, user_id: str) -> tuple[int, int, int]:
-    word = db.execute("SELECT id FROM word WHERE text = ?", (user_id,)).fetchone()
-    if word is None or not user_id:
-        return 0, 0, 0
+def _purge(db: sqlite3.Connection, user_id: str, traces: set[bytes]) -> tuple[int, int, int]:
     # What is deleted is overwritten, not only unlinked.
     db.execute("PRAGMA secure_delete = ON")
     db.execute("BEGIN IMMEDIATE")
     try:
-        traces = [row[0] for row in db.execute("SELECT DISTINCT trace FROM span WHERE user_id = ?", word)]
+        [word] = db.execute("SELECT id FROM word WHERE text = ?", (user_id,)).fetchone() or (0,)
         rows: list[int] = []
+        counts = [0, 0, 0]
         for trace in traces:
             sql = "SELECT id FROM span WHERE trace = ? AND user_id IN (0, ?)"
-            rows.extend(row[0] for row in db.execute(sql, (trace, *word)))
-        counts = [len(rows), 0, 0]
+            rows.extend(row[0] for row in db.execute(sql, (trace, word)))
+            counts[1] += db.execute("DELETE FROM score WHERE row IS NULL AND trace = ?", (trace,)).rowcount
+            counts[2] += db.execute("DELETE FROM log WHERE trace = ?", (trace,)).rowcount
+        counts[0] = len(rows)
         for at in range(0, len(rows), _CHUNK):
             marks = ", ".join(map(str, rows[at : at + _CHUNK]))
             counts[1] += db.execute(f"DELETE FROM score WHERE row IN ({marks})").rowcount
             db.execute(f"DELETE FROM attrs WHERE id IN ({marks})")
             db.execute(f"DELETE FROM span WHERE id IN ({marks})")
-        for trace in traces:
-            counts[2] += db.execute("DELETE FROM log WHERE trace = ?", (trace,)).rowcount
-        for step in schema.CUBES["person"].steps:
-            db.execute(f"DELETE FROM {schema.roll('person', step)} WHERE user_id = ?", word)
-        # The text may be a word of something else as well, which then is purged, too: it is the person's.
-        db.execute("UPDATE word SET text = '(purged ' || id || ')' WHERE id = ?", word)
+        if word:
+            for step in schema.CUBES["person"].steps:
+                db.execute(f"DELETE FROM {schema.roll('person', step)} WHERE user_id = ?", (word,))
+            # The text may be a word of something else as well, which then is purged, too: it is the person's.
+            db.execute("UPDATE word SET text = '(purged ' || id || ')' WHERE id = ?", (word,))
+            sql = "INSERT OR REPLACE INTO word VALUES (?, '(last purge: ' || ? || ')')"
+            db.execute(sql, (schema.PURGES, time.time_ns()))
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
         raise
-    if counts[0]:
-        db.execute("VACUUM")
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return counts[0], counts[1], counts[2]
+
+
+def _overwrite(db: sqlite3.Connection) -> None:
+    """Leave nothing of what was deleted in gaps of the file, or in its write-ahead log.
+
+    Raises:
+        sqlite3.OperationalError: Another process reads or writes all the time.
+    """
+    db.execute("VACUUM")
+    [busy, *_] = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("its rows are removed; the log beside it holds them until readers are done")

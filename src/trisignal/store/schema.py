@@ -15,12 +15,16 @@ from typing import NamedTuple
 from trisignal.call import OUTCOMES
 
 VERSION = 2
+"""``user_version`` of the files that this release writes; it reads those up to it."""
 WITHOUT_DIRECTION = 1
 """Schema whose scores do not say which way is good; it is read, and brought up to date by whoever writes."""
-"""``user_version`` of the files that this release writes; it reads those up to it."""
+PURGES = -1
+"""Id of the word that changes when words are renamed: whoever remembers ids of words looks at it."""
 APPLICATION_ID = 0x74726973
 BLOCK_SHIFT = 10
 """Ids of one block differ in their last ten bits."""
+CHECKPOINT_BYTES = 32 << 20
+"""Size of the write-ahead log from which it is cut back."""
 BUSY_MS = 5_000
 """How long a statement waits for another process's transaction."""
 MINUTE_NS = 60_000_000_000
@@ -132,6 +136,9 @@ class Newer(Exception):
 class Foreign(Exception):
     """A file is a database of another program."""
 
+    def __init__(self) -> None:
+        super().__init__("it is a database of another program")
+
 
 def connect(
     path: str, *, readonly: bool = False, timeout_ms: int = BUSY_MS, immutable: bool = False
@@ -161,8 +168,8 @@ def connect(
     try:
         [version] = db.execute("PRAGMA user_version").fetchone()
         [application] = db.execute("PRAGMA application_id").fetchone()
-        if application not in (0, APPLICATION_ID):
-            raise Foreign(path)
+        if _has_tables(db) and application != APPLICATION_ID:
+            raise Foreign
         if version > VERSION:
             raise Newer(f"{path} has schema {version}; this release reads schemas up to {VERSION}: upgrade trisignal")
         if readonly:
@@ -171,6 +178,14 @@ def connect(
         db.close()
         raise
     return db
+
+
+def _has_tables(db: sqlite3.Connection) -> bool:
+    try:
+        return db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    except UnicodeDecodeError:
+        # The message of SQLite quotes what is damaged.
+        raise sqlite3.DatabaseError("malformed database schema") from None
 
 
 def goodness(db: sqlite3.Connection, table: str) -> str:
@@ -201,11 +216,14 @@ def prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute("PRAGMA journal_size_limit = 16777216")
     db.execute("PRAGMA cache_size = -16000")
-    [version] = db.execute("PRAGMA user_version").fetchone()
-    if version == VERSION:
+    # Pages of indexes are written to again and again: those of many transactions are copied into the file at once.
+    db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_BYTES // 4096}")
+    if db.execute("PRAGMA user_version").fetchone() == (VERSION,):
         return
     db.execute("BEGIN IMMEDIATE")
     try:
+        # Another process may have done it while this one waited.
+        [version] = db.execute("PRAGMA user_version").fetchone()
         for statement in DDL:
             db.execute(statement)
         if version == WITHOUT_DIRECTION:
@@ -220,7 +238,8 @@ def prepare(db: sqlite3.Connection) -> None:
 
 # --- statements of the writer --------------------------------------------------------
 
-INSERT_SPAN = f"INSERT INTO span (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
+INSERT_SPAN = f"INSERT INTO span ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+"""Its id is the next one."""
 INSERT_ATTRS = "INSERT INTO attrs VALUES (?, ?)"
 EXTEND_BLOCKS = (
     f"INSERT INTO block SELECT id >> {BLOCK_SHIFT}, min(start), max(start), max(duration), max(ifnull(cost, 0)), "

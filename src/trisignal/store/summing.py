@@ -168,8 +168,15 @@ class Summing:
             spread[row[2]] = spread.get(row[2], 0) + row[1]
 
     def _collect(self, db: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> None:
-        rows = db.execute(sql, values).fetchall()
         width = len(_SUMS)
+        try:
+            rows = db.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "integer overflow" not in str(error):
+                raise
+            # Somebody reported more tokens than fit: the sum is then a float.
+            floats = db.execute(sql.replace("sum(", "total("), values)
+            rows = [(row[0], *map(int, row[1:width]), *row[width:]) for row in floats]
         for key, row in self._keyed(db, rows, width + 3):
             self.groups.setdefault(key, SummedGroup()).add(row[1 : width + 1], row[width + 1], row[width + 2])
 

@@ -1,8 +1,8 @@
 """Statements that keep the sums of a day file: spans are added in the transaction that writes them.
 
-A batch is read once for each group of tables that share a key, into a temporary table of the connection with the
-finest step; coarser steps, and tables whose key is a part of that key, are filled from there, which holds a tenth of
-the rows or less.
+A batch is grouped once for tables that share most of a key, into a temporary table of the connection with the finest
+step; all of them are filled from there, which holds a tenth of the rows or less. Where nearly each row is a group of
+its own, by person, rows are added as they are: grouping costs more than it saves.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from trisignal.store import schema
 
-MAIN, PLAIN = "main", "plain"
+MAIN, ENTITY, PERSON = "main", "entity", "person"
+_FOLDED = (MAIN, "plain", ENTITY)
+"""Cubes whose keys are parts of the key of the temporary table."""
 _FRESH = "temp.fresh_"
-_EXTREMES = ("min(first_start)", "max(last_start)")
 
 
 class _Statements(NamedTuple):
@@ -64,12 +65,16 @@ def _read(into: str, step: str, key: Sequence[str], values: Sequence[str]) -> st
     )
 
 
+def _row_by_row(into: str, step: str, key: Sequence[str]) -> str:
+    """Each of the new rows of ``span``."""
+    sums = (f"?3 * ({value})" for value in schema.row_values().values())
+    values = ", ".join((schema.KIND, *key, *sums, "start", "start"))
+    return f"INSERT INTO {into} SELECT start / {schema.STEPS[step]}, {values} FROM span WHERE id >= ?1 AND id <= ?2"
+
+
 def _folded(into: str, fresh: str, factor: int, key: Sequence[str], values: Sequence[str]) -> str:
-    """The same groups with a longer step, or with a part of their key."""
-    columns = ", ".join(("kind", *key))
-    return (
-        f"INSERT INTO {into} SELECT step / {factor}, {columns}, {', '.join(values)} FROM {fresh} GROUP BY 1, {columns}"
-    )
+    """The same groups with a longer step, or with a part of their key: those that meet are added up on conflict."""
+    return f"INSERT INTO {into} SELECT step / {factor}, kind, {', '.join((*key, *values))} FROM {fresh} WHERE true"
 
 
 def _on_conflict(key: Sequence[str]) -> str:
@@ -86,27 +91,26 @@ def _more(key: Sequence[str]) -> str:
 
 
 def _statements() -> _Statements:
-    minute, sums = schema.MINUTE_NS, tuple(f"sum({name})" for name in schema.ROLL_SUMS[:-2])
+    minute = schema.MINUTE_NS
     prepare, add, spread = [], [], []
-    fresh = _FRESH + MAIN
-    main = schema.CUBES[MAIN]
-    prepare.append(f"CREATE {fresh} (step, kind, {', '.join((*main.key, *schema.ROLL_SUMS))})")
-    add.append(_read(fresh, "minute", main.key, tuple(_aggregates(main.key))))
-    for name in (MAIN, PLAIN):
-        cube = schema.CUBES[name]
-        for step in cube.steps:
-            into, factor = schema.roll(name, step), schema.STEPS[step] // minute
-            spread.append(_folded(into, fresh, factor, cube.key, (*sums, *_EXTREMES)) + _on_conflict(cube.key))
+    fresh, key = _FRESH + MAIN, tuple(dict.fromkeys((*schema.CUBES[MAIN].key, *schema.CUBES[ENTITY].key)))
+    prepare.append(f"CREATE {fresh} (step, kind, {', '.join((*key, *schema.ROLL_SUMS))})")
+    add.append(_read(fresh, "minute", key, tuple(_aggregates(key))))
     for name, cube in schema.CUBES.items():
-        if name not in (MAIN, PLAIN):
-            [step] = cube.steps
-            read = _read(schema.roll(name, step), step, cube.key, tuple(_aggregates(cube.key)))
-            add.append(read + _on_conflict(cube.key))
+        for step in cube.steps:
+            into = schema.roll(name, step)
+            if name in _FOLDED:
+                folded = _folded(into, fresh, schema.STEPS[step] // minute, cube.key, schema.ROLL_SUMS)
+                spread.append(folded + _on_conflict(cube.key))
+            elif name == PERSON:
+                add.append(_row_by_row(into, step, cube.key) + _on_conflict(cube.key))
+            else:
+                add.append(_read(into, step, cube.key, tuple(_aggregates(cube.key))) + _on_conflict(cube.key))
     fresh = _FRESH + "spread"
     prepare.append(f"CREATE {fresh} (step, {', '.join(schema.SPREAD_KEY)}, n)")
     add.append(_read(fresh, "minute", schema.SPREAD_KEY[1:], ("?3 * count(*)",)))
     for step, width in schema.STEPS.items():
-        folded = _folded(f"spread_{step}", fresh, width // minute, schema.SPREAD_KEY[1:], ("sum(n)",))
+        folded = _folded(f"spread_{step}", fresh, width // minute, schema.SPREAD_KEY[1:], ("n",))
         spread.append(folded + _more(schema.SPREAD_KEY))
     spread += [f"DELETE FROM {_FRESH}{name}" for name in (MAIN, "spread")]
     return _Statements(

@@ -17,8 +17,6 @@ MOST_WORDS = 50_000
 """Interned texts that one process remembers."""
 MOST_RECENT = 4_096
 """Spans whose other half, a call or the span that it was read from, may still come."""
-CHECKPOINT_BYTES = 8 << 20
-"""Size of the write-ahead log from which it is cut back."""
 FEEDBACK = {"positive": 1.0, "neutral": 0.5, "negative": 0.0}
 
 
@@ -121,6 +119,7 @@ class OpenFile:
         db = self.db
         db.execute("BEGIN IMMEDIATE")
         try:
+            self._words.renew()
             self._write(batch)
             db.execute("COMMIT")
         except BaseException:
@@ -137,7 +136,7 @@ class OpenFile:
         if rows:
             [last] = db.execute("SELECT ifnull(max(id), 0) FROM span").fetchone()
             first, end = last + 1, last + len(rows)
-            db.executemany(schema.INSERT_SPAN, [(id, *row.values) for id, row in enumerate(rows, first)])
+            db.executemany(schema.INSERT_SPAN, [row.values for row in rows])
             packed = [(id, attributes.pack(row.attributes)) for id, row in enumerate(rows, first)]
             db.executemany(schema.INSERT_ATTRS, packed)
             db.execute(schema.EXTEND_BLOCKS, (first, end))
@@ -184,7 +183,8 @@ class OpenFile:
         values = db.execute(f"SELECT {', '.join(schema.COLUMNS)} FROM span WHERE id = ?", (row,)).fetchone()
         body = db.execute("SELECT body FROM attrs WHERE id = ?", (row,)).fetchone()
         sums.add_sums(db, row, row, -1)
-        db.execute("UPDATE score SET row = NULL WHERE row = ?", (row,))
+        waiting = db.execute("UPDATE score SET row = NULL WHERE row = ?", (row,)).rowcount
+        self.waiting = self.waiting or bool(waiting)
         for table in ("span", "attrs"):
             db.execute(f"DELETE FROM {table} WHERE id = ?", (row,))
         return StoredRow(tuple(values), attributes.unpack(body[0]) if body else {})
@@ -241,6 +241,14 @@ class Words(dict[str, int]):
     def __init__(self, db: sqlite3.Connection) -> None:
         super().__init__({"": 0})
         self._db = db
+        self._purges: Any = None
+
+    def renew(self) -> None:
+        """Forget all ids when a purge has renamed a text since the last look."""
+        purges = self._db.execute("SELECT text FROM word WHERE id = ?", (schema.PURGES,)).fetchone()
+        if purges != self._purges:
+            self._purges = purges
+            self.forget()
 
     def __missing__(self, text: str) -> int:
         safe = records.well_formed(text)

@@ -10,12 +10,14 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from trisignal import _guard
 from trisignal.store import upkeep
 from trisignal.store.folder import DayFile, Folder, describe
+from trisignal.store.forking import Pause
 from trisignal.store.intake import Intake
 from trisignal.store.schema import Foreign, Newer
 from trisignal.store.transaction import Batch, CallItem, OpenFile
@@ -24,8 +26,9 @@ MOST_WAITING = 10_000
 """Items in the queue; what comes beyond is dropped."""
 MOST_WAITING_BYTES = 64 << 20
 """Content in the queue, roughly."""
-MOST_ROWS = 2_000
-"""Items of one transaction: under load a long one writes each page of an index less often, and fewer groups of sums."""
+MOST_ROWS = 5_000
+"""Items of one transaction, a quarter of a second: under load a long one writes each page of an index less often, and
+fewer groups of sums."""
 GATHER_S = 0.25
 """How long a transaction waits for more."""
 LOCKED_TRIES = 2
@@ -89,6 +92,7 @@ class Writer:
         self._bell.acquire()
         self._starting = threading.Lock()
         self._working = threading.Lock()
+        self._pause = Pause()
         self._intake = Intake(self._clean)
         self._file: OpenFile | None = None
         self._checked_s = float("-inf")
@@ -226,7 +230,8 @@ class Writer:
         while True:
             batch, mark = self._take()
             if batch:
-                self._store(batch)
+                with self._pause:
+                    self._store_or_drop(batch)
             if mark is not None:
                 self._urgent = False
                 self._keep_up()
@@ -258,11 +263,20 @@ class Writer:
             self._bytes = 0
         return batch, None
 
+    def _store_or_drop(self, batch: Batch) -> None:
+        try:
+            self._store(batch)
+        except Exception as error:
+            # E.g. a damaged file that cannot be renamed either. Whoever waits for a flush must not wait for ever.
+            self._dropped(len(batch), error)
+
     def _store(self, batch: Batch) -> None:
         for _ in range(LOCKED_TRIES):
             try:
                 self._current().write(batch)
             except sqlite3.OperationalError as error:
+                if upkeep.is_overflow(error):
+                    return self._one_by_one(batch)
                 if not upkeep.is_damage(error):
                     self._close_file()
                     if upkeep.is_locked(error):
@@ -273,7 +287,9 @@ class Writer:
                 return self._one_by_one(batch)
             except sqlite3.DatabaseError as error:
                 self._set_aside(error)
-            except (Newer, Foreign, OSError) as error:
+            except Foreign:
+                self.folder.avoid(self._wanted())
+            except (Newer, OSError) as error:
                 self._close_file()
                 return self._dropped(len(batch), error)
             except Exception:
@@ -340,24 +356,32 @@ class Writer:
 
     def _keep_up(self) -> None:
         """What is to be done now and then: the log cut, late scores matched, old files deleted."""
-        file = self._file
-        if file is not None:
-            try:
-                upkeep.checkpoint(file)
-                if file.waiting:
-                    file.waiting = upkeep.match_scores(file.db, file.file, self.folder)
-            except (sqlite3.Error, OSError) as error:
-                _guard.logger.debug("upkeep of the store failed: %s", type(error).__name__)
-        now = time.monotonic()
-        if now - self._kept_s < UPKEEP_S:
-            return
-        self._kept_s = now
-        if file is not None:
-            file.waiting = True
-        try:
-            upkeep.retain(self.folder, self._days, self._max_bytes)
-        except (sqlite3.Error, OSError) as error:
-            _guard.logger.debug("old files of the store could not be deleted: %s", type(error).__name__)
+        with self._pause:
+            file = self._file
+            if file is not None:
+                with _noted("upkeep of the store failed"):
+                    upkeep.checkpoint(file)
+                    if file.waiting:
+                        file.waiting = upkeep.match_scores(file.db, file.file, self.folder)
+            now = time.monotonic()
+            if now - self._kept_s < UPKEEP_S:
+                return
+            self._kept_s = now
+            if file is not None:
+                file.waiting = True
+                with _noted("late scores of the store could not be matched"):
+                    upkeep.match_earlier(file.file, self.folder)
+            with _noted("old files of the store could not be deleted"):
+                upkeep.retain(self.folder, self._days, self._max_bytes)
+
+
+@contextmanager
+def _noted(what: str) -> Iterator[None]:
+    """What fails here costs no row, and is tried again."""
+    try:
+        yield
+    except (sqlite3.Error, OSError, Newer, Foreign) as error:
+        _guard.logger.debug("%s: %s", what, type(error).__name__)
 
 
 def queued(item: CallItem) -> int:
