@@ -108,8 +108,9 @@ def _apply(row: Row, imported: ModuleType, again: bool = False) -> None:
         return
     module, _, function = row.reader.partition(":")
     try:
-        provider = getattr(importlib.import_module(module), function)(*row.arguments)
-        provider.patch(patches)
+        if patches.provider is None:
+            patches.provider = getattr(importlib.import_module(module), function)(*row.arguments)
+        patches.provider.patch(patches)
     except Exception as error:
         patches.undo()
         _refuse(row, f"{type(error).__name__}: {error}")

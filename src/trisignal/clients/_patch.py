@@ -158,6 +158,8 @@ class Patches:
 
     def __init__(self) -> None:
         self._patches: list[Patch] = []
+        self.provider: Any = None
+        """Whose they are: modules of the client that are imported later are patched by the same."""
 
     def wrap(self, owner: Owner, name: str, wrapper: Wrapper, *, hot: bool = False) -> bool:
         """Patch one method or function; absent ones and ones that are ours already are left alone.
