@@ -144,9 +144,12 @@ def classify_event(body: Any) -> Failure:
     Args:
         body: The vendor's error object or mapping.
     """
-    code = _identifier(_item(body, "code")) or _identifier(_item(body, "type"))
-    words = f"{_item(body, 'code')} {_item(body, 'type')}".lower()
-    return Failure("error", code or "_OTHER", _by_word(words) or "server")
+    code = _identifier(_item(body, "code")) or _identifier(_item(body, "type")) or _identifier(_item(body, "status"))
+    words = f"{_item(body, 'code')} {_item(body, 'type')} {_item(body, 'status')}".lower()
+    status = _status_in(body)
+    if status is None or _is_filtered(words):
+        return Failure("error", code or "_OTHER", _by_word(words) or "server")
+    return Failure("error", code or str(status), kind_of_status(status))
 
 
 def classify_names(error_type: str, status: int | None) -> Failure:
@@ -216,6 +219,21 @@ def _item(body: Any, key: str) -> Any:
     return body.get(key) if isinstance(body, Mapping) else attribute(body, key)
 
 
+def _status_in(body: Any) -> int | None:
+    """HTTP status that an error object states: gateways write it where others have a word."""
+    for name in ("code", "status_code", "status"):
+        value = _item(body, name)
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) == 3:
+            value = int(value)
+        if isinstance(value, int) and 400 <= value < 600:
+            return value
+    return None
+
+
+def _is_filtered(words: str) -> bool:
+    return "content_filter" in words or "content_policy" in words
+
+
 def _identifier(value: Any) -> str:
     return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
 
@@ -274,9 +292,12 @@ def _is_lost(error: BaseException) -> bool:
 
 def _kind(error: BaseException, code: str, class_name: str) -> ErrorKind:
     words = f"{code} {_type(error)}".lower()
-    if "content_filter" in words or "content_policy" in words:
+    if _is_filtered(words):
         return "content_filter"
     status = status_of(error)
+    if status is None:
+        body = attribute(error, "body")
+        status = _status_in(body) or _status_in(_item(body, "error"))
     if status is not None and status >= 400 and not _made_up(error):
         return kind_of_status(status)
     if issubclass(type(error), TimeoutError):
