@@ -2,7 +2,8 @@
 
 Late versions make a span of their own per call whenever a tracer provider is set. During a
 call of ours they get a stand-in for their tracer instead: one span remains, it learns what
-theirs was configured, and their propagation goes on as configured, with the context of ours.
+theirs was configured, and their propagation goes on as configured, with the context of ours. Where only
+setup() has given the client a provider, requests stay as they would be without it.
 """
 
 from __future__ import annotations
@@ -204,6 +205,8 @@ class Anthropic(Stainless):
             return
         super().patch(patches)
         patches.wrap(base.BaseClient, "_tracer", _own_tracer)
+        for function in ("inject_trace_headers", "remove_trace_headers"):
+            patches.wrap(base, function, _headers_of)
         streaming = importlib.import_module("anthropic._streaming")
         for stream in (streaming.Stream, streaming.AsyncStream):
             patches.wrap(stream, "__init__", _see_stream)
@@ -258,6 +261,8 @@ class _StandIn:
         self.used = False
         self.shadows = False
         """The client would make a span where ours goes, so ours takes its place."""
+        self.quiet = False
+        """The application has set no provider: the client is not to send headers that it would not send without us."""
 
     def start_span(self, name: str, *, attributes: Mapping[str, Any] | None = None, **others: Any) -> trace.Span:
         """The span of a call, as far as the client needs one."""
@@ -268,15 +273,16 @@ class _StandIn:
         if not self.shadows:
             return trace.NonRecordingSpan(trace.get_current_span(self._around).get_span_context())
         self._draft.attributes.update(attributes or {})
-        return _Shadow(self._draft)
+        return _Shadow(self._draft, self.quiet)
 
 
 class _Shadow(trace.NonRecordingSpan):
     """Our span as the client sees it: has its context, so that it propagates, and takes facts."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, quiet: bool) -> None:
         super().__init__(draft.span.get_span_context())
         self._draft = draft
+        self.quiet = quiet
 
     def set_attribute(self, key: str, value: Any) -> None:
         """Note a fact."""
@@ -296,8 +302,22 @@ def _own_tracer(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         return tracer
     provider = instance._open_telemetry.get("tracer_provider") or trace.get_tracer_provider()
     stand_in.shadows = provider is STATE.tracer_provider
+    if stand_in.shadows and instance._open_telemetry.get("tracer_provider") is None:
+        stand_in.quiet = _is_built_here(provider)
     stand_in.tracer = None if stand_in.shadows or isinstance(provider, _NOWHERE) else tracer
     return stand_in
+
+
+def _is_built_here(provider: Any) -> bool:
+    """Whether setup() has built a provider, as the application has set none."""
+    from trisignal.export.global_provider import SharedTracerProvider  # the SDK is loaded by now
+
+    return isinstance(provider, SharedTracerProvider)
+
+
+def _headers_of(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """Neither write nor remove headers for a span that is to be kept out of the request."""
+    return None if args and getattr(args[0], "quiet", False) else wrapped(*args, **kwargs)
 
 
 def _see_stream(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> None:

@@ -11,7 +11,8 @@ import pytest
 from anthropic._base_client import BaseClient
 from clients.anthropic import shapes
 from loopback import Loopback, Reply, json_reply
-from opentelemetry import trace
+from opentelemetry import baggage, trace
+from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -232,6 +233,28 @@ def test_without_a_provider_nothing_is_sent(seen: testing.Seen) -> None:
         with trisignal.agent("planner"):
             made.messages.create(**shapes.CHAT)
         assert [request.header("traceparent") for request in server.requests] == [None, None]
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_a_provider_that_setup_brought_changes_no_request(wanted: bool) -> None:
+    """Where the application has set no provider, trace headers are sent only if a setting asks, baggage never."""
+    call, replies = CALLS["create"]
+    with trisignal.setup(propagate_trace_context=wanted) as telemetry, Loopback() as server:
+        trisignal.instrument("anthropic")
+        token = otel_context.attach(baggage.set_baggage("customer", "42"))
+        try:
+            server.play(*replies, *replies)
+            with anthropic.Anthropic(api_key="k", base_url=server.url) as plain:
+                use(call, plain)
+            with client(server, telemetry.tracer_provider) as asked:
+                use(call, asked)
+        finally:
+            otel_context.detach(token)
+            trisignal.uninstrument()
+        sent, given = server.requests
+    assert (sent.header("traceparent") is not None) is wanted
+    assert sent.header("baggage") is None
+    assert given.header("traceparent") is not None
 
 
 def test_spans_that_go_elsewhere_go_on(seen: testing.Seen) -> None:
