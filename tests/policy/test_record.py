@@ -6,10 +6,16 @@ from typing import Any
 
 from trisignal.call import Call, Draft
 from trisignal.config import Settings
-from trisignal.policy import _FROM_DRAFT, Policy
+from trisignal.policy import Policy
 from trisignal.policy.charge import Charge
 from trisignal.policy.price import Pricer
 
+FROM_DRAFT = (
+    "operation", "kind", "role", "provider", "request_model", "response_model", "name", "error_type", "error_kind",
+    "start_unix_ns", "start_ns", "usage", "counted", "pending", "chunk_times", "opening", "server_address",
+    "server_port", "attempts", "agent", "agent_calls", "tool_calls", "bound", "background_id", "bill",
+)  # fmt: skip
+"""Fields of a record that are those of its draft, by the same names."""
 KEPT = ("counted", "pending", "start_ns", "start_unix_ns")
 """Fields whose draft is told in numbers or flags."""
 
@@ -18,7 +24,7 @@ def test_every_field_is_found_again(monkeypatch: Any) -> None:
     """Every field that comes from the draft, and every other one, holds its own sentinel and nobody else's."""
     policy = Policy(Settings(metric_dimensions=("tenant",)), str, Pricer(), lambda: None)
     draft = Draft("chat")
-    for name in _FROM_DRAFT:
+    for name in FROM_DRAFT:
         setattr(draft, name, f"<{name}>")
     draft.start_ns, draft.end_ns = 1_000_000_000, 4_000_000_000
     draft.outcome, draft.vendor_request_id = "cancelled", "<vendor_request_id>"

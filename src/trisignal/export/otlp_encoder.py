@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ _double = Struct("<d").pack
 _LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 """Bounds of an integer attribute: int64."""
 _MOST_UINT32 = (1 << 32) - 1
-_VARINTS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(2_048)]
+_FEW = 2_048
+_VARINTS = [bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(_FEW)]
 """The varints of what is counted most: lengths of texts, attributes and spans."""
 _KINDS = {kind: b"\x30" + bytes((kind.value + 1,)) for kind in SpanKind}
 """Field 6; the SDK's numbers are one below the wire's."""
@@ -44,7 +46,7 @@ _SPAN_ATTRIBUTE, _EVENT_ATTRIBUTE, _LINK_ATTRIBUTE = b"\x4a", b"\x1a", b"\x22"
 
 _SHORT = 64
 """Texts up to this many characters repeat often enough to be remembered."""
-_MOST_REMEMBERED = 4_096
+_MOST_REMEMBERED, _FORGOTTEN_AT_ONCE = 4_096, 128
 _DEEPEST = 32
 """Levels of nested values written here; protobuf parsers refuse about 100."""
 _NONE_TYPE = type(None)
@@ -58,6 +60,10 @@ class _Unusual(Exception):
 
 
 _keys: dict[str, bytes] = {}
+_number_heads: dict[bytes, dict[str, list[bytes]]] = {
+    tag: {} for tag in (_SPAN_ATTRIBUTE, _EVENT_ATTRIBUTE, _LINK_ATTRIBUTE)
+}
+"""By tag and name of an attribute, what comes before a float, before a varint of one byte, and before one of two."""
 _pairs: dict[tuple[bytes, str, Any], bytes] = {}
 _heads: dict[tuple[int, int], tuple[Any, Any, Head]] = {}
 """By the identity of resource and scope, which are kept alive here."""
@@ -103,7 +109,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    if 0 <= number < 2_048:
+    if 0 <= number < _FEW:
         return _VARINTS[number]
     if number < 0:
         number += 1 << 64
@@ -210,22 +216,50 @@ def _links(span: ReadableSpan, parts: list[bytes]) -> None:
 def _attributes(attributes: Mapping[str, Any], tag: bytes, parts: list[bytes]) -> None:
     held: Any = attributes._dict if type(attributes) is BoundedAttributes else attributes  # pyright: ignore[reportAttributeAccessIssue]
     append = parts.append
-    pairs = _pairs
+    pairs, number_heads = _pairs, _number_heads[tag]
     for key, value in held.items():
         cls = type(value)
-        if (cls is str and len(value) <= _SHORT) or (
+        if cls is float or (cls is int and 0 <= value < _FEW):
+            heads = number_heads.get(key) or _heads_of_numbers(tag, key)
+            if not heads:
+                append(_pair(tag, key, value))
+            elif cls is float:
+                append(heads[0] + _double(value))
+            else:
+                append(heads[1 if value < 128 else 2] + _VARINTS[value])
+        elif (cls is str and len(value) <= _SHORT) or (
             cls is tuple and len(value) == 1 and type(value[0]) is str and len(value[0]) <= _SHORT
         ):
             pair = pairs.get((tag, key, value))
             if pair is None:
                 pair = _pair(tag, key, value)
                 if len(pairs) >= _MOST_REMEMBERED:
-                    pairs.clear()
+                    _forget_some(pairs)
                 if pair:
                     pairs[tag, key, value] = pair
             append(pair)
         else:
             append(_pair(tag, key, value))
+
+
+def _heads_of_numbers(tag: bytes, key: str) -> list[bytes]:
+    """Of a name of an attribute; empty for one that is left to OpenTelemetry's encoder."""
+    try:
+        known, remembered = _keys.get(key) or _key(key), _number_heads[tag]
+    except (_Unusual, UnicodeEncodeError):
+        return []
+    if len(remembered) >= _MOST_REMEMBERED:
+        _forget_some(remembered)
+    remembered[key] = [
+        b"".join((tag, _varint(len(known) + 2 + size), known, b"\x12", _varint(size), kind))
+        for size, kind in ((9, b"\x21"), (2, b"\x18"), (3, b"\x18"))
+    ]
+    return remembered[key]
+
+
+def _forget_some(remembered: dict[Any, Any]) -> None:
+    for oldest in list(islice(remembered, _FORGOTTEN_AT_ONCE)):
+        remembered.pop(oldest, None)
 
 
 def _pair(tag: bytes, key: str, value: Any) -> bytes:
@@ -245,7 +279,7 @@ def _key(key: str) -> bytes:
         raise _Unusual
     text = key.encode()
     if len(_keys) >= _MOST_REMEMBERED:
-        _keys.clear()
+        _forget_some(_keys)
     known = _keys[key] = b"\x0a" + _varint(len(text)) + text
     return known
 

@@ -6,7 +6,7 @@ redact, truncate, price, bound, sample. Policy works on values; the `Call` is bu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from time import perf_counter_ns
 from types import MappingProxyType
 from typing import Any
@@ -56,21 +56,6 @@ _BOUND_ATTRIBUTES = {
     _context.PROMPT_NAME: names.PROMPT_NAME,
     _context.PROMPT_VERSION: names.PROMPT_VERSION,
 }
-_FROM_DRAFT = (
-    "operation", "kind", "role", "provider", "request_model", "response_model", "name", "error_type", "error_kind",
-    "start_unix_ns", "start_ns", "usage", "counted", "pending", "chunk_times", "opening", "server_address",
-    "server_port", "attempts", "agent", "agent_calls", "tool_calls", "bound", "background_id", "bill",
-)  # fmt: skip
-"""Fields of a record that are those of its draft, by the same names."""
-_READ = attrgetter(*_FROM_DRAFT)
-_BESIDE = (
-    "span_name", "outcome", "error_message", "error_stack", "duration_s", "cost", "unpriced", "list_cost", "tokens",
-    "model_call", "retries", "rate_limits", "closing", "content", "dimensions", "trace_id", "span_id", "sampled",
-    "vendor_request_id", "server_tools", "batch",
-)  # fmt: skip
-"""The other ones, in the order of `Policy._record`."""
-_IN_ORDER = itemgetter(*[(*_FROM_DRAFT, *_BESIDE).index(name) for name in Call._fields])
-"""The values of a record in its own order."""
 _NO_TOOLS: Mapping[str, int] = MappingProxyType({})
 _CONVERSATION_OPERATIONS = names.INFERENCE | {
     names.INVOKE_AGENT, names.EXECUTE_TOOL, names.INVOKE_WORKFLOW, names.REALTIME_SESSION, names.REALTIME_TURN,
@@ -221,7 +206,7 @@ class Policy(Cleaning):
         if span is not None:
             # A SpanContext is a tuple; its properties cost a call each.
             trace_number, span_number, _, flags, *_ = draft.ids or span.get_span_context()
-            trace_id, span_id = f"{trace_number:032x}", f"{span_number:016x}"
+            trace_id, span_id = "%032x" % trace_number, "%016x" % span_number  # noqa: UP031 - a third of an f-string's time
             sampled = bool(flags & 1)
         dimensions: tuple[str, ...] = ()
         if self._dimension_names:
@@ -229,27 +214,58 @@ class Policy(Cleaning):
         request_id = draft.vendor_request_id
         if request_id and not (type(request_id) is str and self._is_harmless(request_id)):
             request_id = self.clean(request_id)
-        beside = (
+        message, stack = error_text
+        cost, unpriced, listed, tokens = charged
+        values = (  # in the order of `Call`, as slots are read much faster one by one than by `attrgetter`
+            draft.operation,
+            draft.kind,
+            draft.role,
             self.span_name(draft),
+            draft.provider,
+            draft.request_model,
+            draft.response_model,
+            draft.name,
             draft.outcome or "ok",
-            *error_text,
+            draft.error_type,
+            draft.error_kind,
+            message,
+            stack,
+            draft.start_unix_ns,
+            draft.start_ns,
             (draft.end_ns - draft.start_ns) / 1e9,
-            *charged,
+            draft.usage,
+            cost,
             model_call,
+            draft.counted,
+            draft.pending,
             tuple(draft.retries),
             _bounded(draft.rate_limits) if draft.rate_limits else (),
+            draft.chunk_times,
+            draft.opening,
             closing,
             content,
+            draft.server_address,
+            draft.server_port,
             dimensions,
+            draft.agent,
+            draft.agent_calls,
+            draft.tool_calls,
             trace_id,
             span_id,
             sampled,
+            draft.bound,
+            draft.background_id,
             request_id or "",
+            unpriced,
+            draft.bill,
+            listed,
             draft.server_tools or _NO_TOOLS,
+            tokens,
             "",
+            draft.attempts,
         )
         # The constructor of a named tuple is a Python function; this is the same without it.
-        return tuple.__new__(Call, _IN_ORDER(_READ(draft) + beside))
+        return tuple.__new__(Call, values)
 
     def _result(self, draft: Draft, closing: dict[str, AttributeValue], outcome: str, model_call: bool) -> Charge:
         text = draft.response_id
