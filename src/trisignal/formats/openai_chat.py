@@ -150,9 +150,11 @@ def usage(raw: Any) -> Usage | None:
         if read is not None:
             read = count(read)
         for name in _CACHE_WRITE:
-            if write is None and part.get(name) is not None:
-                write = count(part.get(name))
-        more = modalities(part, "input_", part.get("cached_tokens_details"))
+            if write is None and (written := part.get(name)) is not None:
+                write = count(written)
+        # Asked here as well, since nearly no call has any.
+        if part.get("audio_tokens") or part.get("image_tokens") or part.get("video_tokens"):
+            more = modalities(part, "input_", part.get("cached_tokens_details"))
     if read is None:
         for name in _CACHE_READ:
             if read is None and counts.get(name) is not None:
@@ -161,7 +163,8 @@ def usage(raw: Any) -> Usage | None:
     if details is not None:
         part = view(details)
         reasoning = count(part.get("reasoning_tokens"))
-        more.update(modalities(part, "output_"))
+        if part.get("audio_tokens") or part.get("image_tokens") or part.get("video_tokens"):
+            more.update(modalities(part, "output_"))
     if reasoning is None and counts.get("reasoning_tokens") is not None:
         reasoning = count(counts.get("reasoning_tokens"))
     if reasoning:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from operator import add
 
 from trisignal import semconv as names
 from trisignal.call import Call, ChunkTimes
 from trisignal.sinks._measures import TOKENED, bounds, modalities, served, spending
-from trisignal.sinks._rows import Exemplified, LabelSet, OrdinaryCalls, StreamedCalls
+from trisignal.sinks._rows import MOST_TOGETHER, Exemplified, LabelSet, OrdinaryCalls, StreamedCalls
 from trisignal.sinks._series import Accumulator
 
 
@@ -114,7 +113,9 @@ class Additions:
         series = held.output
         series.counts[bisect_left(series.bounds, received)] += 1
         series.total += received
-        held.tokens = tuple(map(add, held.tokens, tokens))
+        held.tokens.append(tokens)
+        if len(held.tokens) >= MOST_TOGETHER:
+            held.add_up()
         if row.has_prompt_cache:
             hit = usage.cache_read
             if hit is None:

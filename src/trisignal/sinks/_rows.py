@@ -13,6 +13,7 @@ from trisignal.sinks._series import Accumulator
 
 Exemplified = tuple[str, str, float]
 """Trace id, span id, Unix time in seconds."""
+MOST_TOGETHER = 64
 CounterKey = tuple[str, tuple[str, ...]]
 """Metric key, and the labels of the metric's own between those of the call."""
 row_key = attrgetter(
@@ -44,11 +45,16 @@ class OrdinaryCalls:
         self.input = sent
         self.output = received
         self.cost = cost
-        self.tokens: Sequence[int] = (0,) * len(TOKEN_COUNTERS)
+        self.tokens: list[Sequence[int]] = []
+        """Of each call, until there are `MOST_TOGETHER`: columns of many are added faster than one to one."""
         self.reported = False
         """A call has said how many tokens came from a cache."""
         self.hit = self.miss = self.not_reported = 0
         self.savings = 0.0
+
+    def add_up(self) -> None:
+        """Make one of the tokens of all calls so far."""
+        self.tokens = [tuple(map(sum, zip(*self.tokens, strict=True)))]
 
     def add_to(self, counters: dict[CounterKey, float]) -> None:
         """Add everything but the histograms, which the row has.
@@ -56,7 +62,7 @@ class OrdinaryCalls:
         Args:
             counters: Amounts by counter.
         """
-        for counter, tokens in zip(TOKEN_COUNTERS, self.tokens, strict=True):
+        for counter, tokens in zip(TOKEN_COUNTERS, map(sum, zip(*self.tokens, strict=True)), strict=bool(self.tokens)):
             if tokens:
                 counters[counter] = counters.get(counter, 0.0) + tokens
         if self.not_reported:

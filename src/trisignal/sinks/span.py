@@ -61,7 +61,7 @@ class SpanSink:
             kind=_KINDS[draft.kind, draft.role],
             attributes=draft.opening,
             start_time=draft.start_unix_ns,
-            **({} if draft.link is None else {"links": (Link(draft.link),)}),
+            links=() if draft.link is None else (Link(draft.link),),
         )
         draft.ids = span._context if type(span) is LightSpan else span.get_span_context()  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -199,7 +199,7 @@ class Stainless:
         extra = getattr(options, "extra_json", None)
         if not isinstance(body, dict):
             body = {}
-        if isinstance(extra, Mapping):
+        if extra is not None and isinstance(extra, Mapping):
             body = {**body, **extra}
         streaming = bool(kwargs.get("stream")) or body.get("stream") is True
         exchange = StainlessExchange(endpoint, streaming)
