@@ -31,6 +31,7 @@ from price_report import counts, render_report
 
 from trisignal.policy.price import Pricer
 from trisignal.policy.price_live import compact
+from trisignal.policy.price_rules import literals
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "src" / "trisignal" / "data" / "prices.json"
@@ -63,7 +64,9 @@ def merged(table: dict[str, Any]) -> Merge:
     known = {biller["id"] for biller in billers}
     for name, (api, names) in _MORE.items():
         if name not in known:
-            billers.append({"id": name, "api": api, "names": names, "fallback": [], "models": []})
+            billers.append(
+                {"id": name, "api": api, "hosts": literals(api), "names": names, "fallback": [], "models": []}
+            )
     merge = Merge(billers, corrections, at_unix_s=datetime.now(timezone.utc).timestamp())
     rows: dict[tuple[str, str], Listed] = {}
     for row in listed(table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -121,6 +122,8 @@ UNCOMMON = ("_mmk", ".atlasv1.", "JQQJ99", ".acc_", ".acc-", "hook")
 STARTS = frozenset({prefix for prefix, *_ in FORMATS} | {"A3-", "4b1d", "s.", "pat", "1/", "ey"})
 """Beginnings of whatever can be a key, where a word begins."""
 
+_IN_ORDER = sorted(STARTS)
+
 
 def is_open_head(head: str) -> bool:
     """Whether a key may begin in the first part of an id, and end in what follows.
@@ -128,8 +131,14 @@ def is_open_head(head: str) -> bool:
     Args:
         head: Letters, digits and ``_-``, the last of which is no letter or digit.
     """
-    words = [at for at in range(len(head)) if at == 0 or head[at - 1] in "_-"]
-    return any(start.startswith(head[at:]) and len(start) > len(head) - at for at in words for start in STARTS)
+    for at in range(len(head)):
+        if at == 0 or head[at - 1] in "_-":
+            word = head[at:]
+            # In this order the next one begins with the word, if any longer one does.
+            following = bisect_right(_IN_ORDER, word)
+            if following < len(_IN_ORDER) and _IN_ORDER[following].startswith(word):
+                return True
+    return False
 
 
 def any_prefix(*more: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from trisignal._guard import contain
 from trisignal.errors import MissingExtraError
-from trisignal.policy.price_rules import Rule
+from trisignal.policy.price_rules import Rule, literals
 from trisignal.policy.price_table import (
     ASK_AGAIN_S,
     Biller,
@@ -51,6 +51,7 @@ _AS_TEXT = frozenset({"output_citation_mtok"})
 _ENOUGH = frozenset({"input", "output", "output_image", "output_audio", "per_audio_hour", "per_request"})
 _TIER_KEYS = frozenset({"service_tier", "processing", "speed"})
 _FREE = re.compile(r":free$|free of charge|included in the subscription", re.IGNORECASE)
+_VERTEX = r"https://(?:.*[-.])?aiplatform\.(?:[^/]*\.)?googleapis\.com"
 _CLAUSES = (("equals", "="), ("starts_with", "^"), ("ends_with", "$"), ("contains", "*"))
 
 
@@ -120,6 +121,7 @@ def compact(providers: Any) -> list[Biller]:
         {
             "id": provider.id,
             "api": provider.api_pattern,
+            "hosts": literals(provider.api_pattern),
             "names": None if provider.model_match is None else _rule(provider.model_match),
             "fallback": provider.fallback_model_providers or [],
             "models": [_row(model) for model in provider.models],
@@ -131,7 +133,8 @@ def compact(providers: Any) -> list[Biller]:
         # Google's cloud sells the models of its API under prices of its own for some of them.
         vertex: Biller = {
             "id": "google-vertex",
-            "api": r"https://(?:.*[-.])?aiplatform\.(?:[^/]*\.)?googleapis\.com",
+            "api": _VERTEX,
+            "hosts": literals(_VERTEX),
             "names": None,
             "fallback": ["google", "anthropic"],
             "models": [],

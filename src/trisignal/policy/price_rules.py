@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Sequence
-from functools import cache
-from typing import Union
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, Union
 
 Rule = Union[str, "list[Rule]"]
 """``=same``, ``^start``, ``$end``, ``*part``, ``~regex``; a list: any of them, after ``&`` all."""
@@ -29,28 +31,42 @@ def fits(rule: Rule, name: str) -> bool:
     return re.search(word, name) is not None
 
 
-_LITERAL = re.compile(r"\\[.\-/]|[A-Za-z0-9:/_\-]")
-_LITERALS = re.compile(f"(?:{_LITERAL.pattern})+")
-_GROUP = re.compile(r"\([^()]*\)")
+def literals(pattern: str) -> list[str]:
+    """Texts one of which is in whatever a regular expression matches, so that it need not be compiled for other texts.
 
-
-@cache
-def literal_head(pattern: str) -> str:
-    """Text that everything begins with that a regular expression matches; "" where that is not plain to see.
+    This takes as long as compiling it: tables keep the answer.
 
     Args:
-        pattern: Of the simple kind that price tables have for addresses.
+        pattern: For addresses of hosts.
+
+    Returns:
+        ``[""]``, which is in every text, where no better answer is plain to see.
     """
-    bare, nested = pattern, ""
-    while bare != nested:  # alternatives inside of groups come later than the head
-        nested, bare = bare, _GROUP.sub("", bare)
-    match = _LITERALS.match(pattern)
-    if match is None or "|" in bare:
-        return ""
-    units = _LITERAL.findall(match.group())
-    if pattern[match.end() : match.end() + 1] in ("?", "*", "{"):
-        units = units[:-1]  # it may be absent
-    return "".join(units).replace("\\", "")
+    parser = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
+    return list(dict.fromkeys(_literals(parser.parse(pattern)))) or [""]
+
+
+def _literals(items: Iterable[Any]) -> tuple[str, ...]:
+    """The most telling answer for items in a row: that whose shortest text is longest."""
+    best: tuple[str, ...] = ()
+    run = ""
+    for operation, argument in (*items, ("end", None)):
+        kind = str(operation)
+        texts: tuple[str, ...] = ()
+        if kind == "LITERAL":
+            run += chr(argument)
+            continue
+        if kind == "SUBPATTERN" and not argument[1]:  # no flags of its own
+            texts = _literals(argument[3])
+        elif kind in ("MAX_REPEAT", "MIN_REPEAT") and argument[0]:
+            texts = _literals(argument[2])
+        elif kind == "BRANCH":
+            branches = [_literals(branch) for branch in argument[1]]
+            texts = tuple(chain.from_iterable(branches)) if all(branches) else ()
+        run = run.removeprefix("https://")  # nearly all addresses begin with it
+        best = max(best, (run,) if run else (), texts, key=lambda these: min(map(len, these), default=0))
+        run = ""
+    return best
 
 
 class RowIndex:

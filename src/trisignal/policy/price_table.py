@@ -16,13 +16,14 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any, NamedTuple, Protocol, TypedDict, Union, cast
 
 from trisignal.policy.price_billers import billed_as as billed_as
-from trisignal.policy.price_rules import RowIndex, Rule, fits, literal_head
+from trisignal.policy.price_rules import RowIndex, Rule, fits
 from trisignal.policy.price_validity import bounds, valid
 from trisignal.policy.price_validity import day_unix_s as day_unix_s
 from trisignal.usage import UnpricedReason
@@ -61,6 +62,7 @@ ORIGINS = {
 _OPEN_WEIGHTS = "gpt-oss"
 # Where the shipped file is cut: one line for each model, and for the head of each biller.
 _PROVIDERS, _MODELS, _BETWEEN, _END = ',"providers":[\n', '"models":[\n', "\n]},\n", "\n]}\n]}\n"
+_ANY = ("",)
 _REGION = re.compile(r"\bbedrock[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
 _COMPACT_DATE = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=[-:]|$)")
 
@@ -126,6 +128,8 @@ class _Biller(TypedDict):
 class Biller(_Biller, total=False):
     """Somebody who sends a bill: a vendor, or a key of an override file."""
 
+    hosts: list[str]
+    """Texts one of which is in whatever ``api`` matches."""
     tiers: list[str]
     """Those of ``fallback`` whose tier prices hold here too."""
     tools: dict[str, float]
@@ -147,32 +151,36 @@ class Table(TypedDict):
 class _Unread(dict[str, Any]):
     """A biller of the shipped file whose models are parsed when they are first asked for."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_end", "_start", "_text")
 
-    def __init__(self, text: str) -> None:
-        head, _, lines = text.partition(_MODELS)
-        super().__init__(json.loads(f"{head.rstrip(',')}}}"))
-        self._lines = lines
+    def __init__(self, text: str, start: int, end: int) -> None:
+        models = text.index(_MODELS, start, end)
+        super().__init__(json.loads(f"{text[start : models - 1]}}}"))
+        self._text = text
+        self._start, self._end = models + len(_MODELS), end
 
     def __missing__(self, key: str) -> Any:
         if key != "models":
             raise KeyError(key)
-        models = self["models"] = json.loads(f"[{self._lines}]")
+        models = self["models"] = json.loads(f"[{self._text[self._start : self._end]}]")
         return models
 
 
 @functools.cache
 def shipped() -> Table:
     """The table inside the package: read once, on first use, and parsed biller by biller as they are asked for."""
-    # The first call pays for this: importlib.resources takes five milliseconds to import.
-    from pkgutil import get_data
-
-    data = get_data("trisignal", "data/prices.json")
-    assert data is not None
+    # The first call pays for this: importlib.resources takes five milliseconds to import, and pkgutil half of one.
+    loader: Any = __spec__.loader
+    data: bytes = loader.get_data(os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "prices.json"))
     text = data.decode("utf-8")
-    about, _, rest = text.partition(_PROVIDERS)
-    billers = [cast(Biller, _Unread(part)) for part in rest.removesuffix(_END).split(_BETWEEN)]
-    return cast(Table, {**json.loads(f"{about}}}"), "providers": billers})
+    head = text.index(_PROVIDERS)
+    billers: list[Any] = []
+    start = head + len(_PROVIDERS)
+    while (end := text.find(_BETWEEN, start)) > 0:
+        billers.append(_Unread(text, start, end))
+        start = end + len(_BETWEEN)
+    billers.append(_Unread(text, start, len(text) - len(_END)))
+    return cast(Table, {**json.loads(f"{text[:head]}}}"), "providers": billers})
 
 
 class Match(NamedTuple):
@@ -274,8 +282,8 @@ class TablePrices:
             shared = named is None or any(named["id"] in biller.get("tiers", ()) for biller in billers)
             for biller in billers if shared else (cast(Biller, named), *billers):
                 api = biller["api"]
-                # Most patterns need not be compiled: they begin with another text than the address does.
-                if api and url.startswith(literal_head(api)) and re.match(api, url):
+                # Most patterns need not be compiled: what they match has a text in it that the address has not.
+                if api and any(part in url for part in biller.get("hosts", _ANY)) and re.match(api, url):
                     yield biller, "host"
                     return
         if named is not None:
