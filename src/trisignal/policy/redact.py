@@ -139,7 +139,7 @@ class PatternRedactor:
         """The text with every hit replaced."""
         if self.masks is not None:
             text = self.masks.text(text)
-        if text.__class__ is not str:
+        if type(text) is not str:
             return self._replaced(text)  # a subclass may equal what it is not
         if text in self._words:
             return text

@@ -1,8 +1,7 @@
 """Truncation: content as JSON text within a byte budget, redacted before anything is cut.
 
-Only what can be shown is redacted, so the work follows the budget and not the size of the
-content. Where a list does not fit, its first item and its newest items stay. Every cut is
-marked in place with how much it took.
+Only what can be shown is redacted, so the work follows the budget and not the size of the content. Where a list does
+not fit, its first item and its newest items stay. Every cut is marked in place with how much it took.
 """
 
 from __future__ import annotations
@@ -99,7 +98,9 @@ class _Fitter:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
+        self._secret: Callable[[object, object], str | None] = getattr(
+            redactor, "secret_under", lambda key, value: None
+        )
         self._known: dict[int, tuple[str, str]] = {}
         """A text by its id, and what it turned into; holding the text keeps the id its own."""
 
@@ -127,7 +128,7 @@ class _Fitter:
     def _least(self, value: Any, limit: int, depth: int) -> int:
         """About the bytes that a value takes at least; counting stops beyond the limit."""
         # Exact classes first, here and below: nearly all content is of these, and `Mapping` is slow to ask.
-        cls = value.__class__
+        cls = type(value)
         if cls is str or isinstance(value, str):
             # Redaction may shorten a text, so this decides what is worth redacting, not what fits.
             if len(value) > MEDIA_CHARACTERS:
@@ -137,7 +138,8 @@ class _Fitter:
             return 2
         spent = 2
         if cls is dict or (cls is not list and isinstance(value, Mapping)):
-            self._note_blob(value)
+            if value.get("type") == "blob":
+                self._note_blob(value)
             for key, item in value.items():
                 spent += 3 + (len(key) if isinstance(key, str) else 1)
                 if spent <= limit:
@@ -155,7 +157,7 @@ class _Fitter:
 
     def _plain(self, value: Any, depth: int) -> Any:
         """A redacted copy made of what JSON has."""
-        cls = value.__class__
+        cls = type(value)
         if cls is str or isinstance(value, str):
             return self._text(value)
         if value is None or value is True or value is False:
@@ -170,10 +172,13 @@ class _Fitter:
         if depth >= _MAX_DEPTH:
             return "[nested too deep]"
         if cls is dict or (cls is not list and isinstance(value, Mapping)):
-            self._note_blob(value)
+            if value.get("type") == "blob":
+                self._note_blob(value)
             done: dict[str, Any] = {}
             for key, item in value.items():
-                name = _unused(self._key(key), done)
+                known = self._known.get(id(key))  # a key comes with every message
+                name = self._key(key) if known is None else known[1]
+                name = _unused(name, done) if name in done else name
                 done[name] = self._secret(key, item) or self._plain(item, depth + 1)
             return done
         if isinstance(value, _LISTS):
@@ -198,7 +203,8 @@ class _Fitter:
         return known[1]
 
     def _redacted(self, text: str) -> str:
-        return well_formed(self._redactor(without_data_urls(text)))
+        done = self._redactor(without_data_urls(text) if ";base64," in text else text)
+        return done if done.isascii() else well_formed(done)
 
     def _note_media(self, text: str) -> None:
         if len(text) > MEDIA_CHARACTERS and id(text) not in self._known and is_base64(text):
@@ -314,10 +320,6 @@ class _Fitter:
         return b"{" + b",".join(parts) + b"}", cut
 
 
-def _no_secret(key: object, value: object) -> None:
-    return None
-
-
 def _marker(cut: int) -> str:
     return f"…[{cut} bytes cut]"
 
@@ -360,7 +362,7 @@ def _size(values: Iterable[Any]) -> int:
             left -= 1
             if left < 0:
                 return total
-            cls = item.__class__
+            cls = type(item)
             if cls is str or isinstance(item, str):
                 total += len(item) if item.isascii() else _utf8_size(item)
             elif cls is dict or (cls is not tuple and cls is not list and isinstance(item, Mapping)):
