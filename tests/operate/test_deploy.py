@@ -23,10 +23,18 @@ _SPEC.loader.exec_module(deploy_files)
 DEPLOY = ROOT / "deploy"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 OPERATOR = {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
-VARIANTS = {
+VARIANTS: dict[str, tuple[str, ...]] = {
     "defaults": (),
     "no gateway, with a key": ("gateway.enabled=false", "backend.authorizationSecret=tempo"),
     "services": ("scrape.by=services", "scrape.namespaces={a,b}"),
+    "where pods run": (
+        "gateway.traces=5000000",
+        "gateway.tolerations[0].operator=Exists",
+        "gateway.nodeSelector.pool=llm",
+        "agent.tolerations=null",
+        "image.pullSecrets={one,other}",
+        "podLabels.team=llm",
+    ),
     "one gateway with a key": ("gateway.replicas=1", "backend.authorizationSecret=tempo", "scrape.by=none"),
     "nothing": ("agent.enabled=false", "gateway.enabled=false", "rules.enabled=false", "dashboards.enabled=false"),
 }
@@ -77,6 +85,7 @@ def test_the_chart_becomes_valid_objects(values: tuple[str, ...]) -> None:
         for kind in ("receivers", "processors", "exporters"):
             used = {name for pipeline in service["pipelines"].values() for name in pipeline[kind]}
             assert used == set(config[kind]), kind
+    assert "e+" not in json.dumps([config["processors"] for config in collectors(found)])
     accounts = {one["metadata"]["name"] for one in found if one["kind"] == "ServiceAccount"}
     assert {template["spec"]["serviceAccountName"] for _, template in pods(found)} == accounts
 

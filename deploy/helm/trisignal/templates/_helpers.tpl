@@ -57,3 +57,17 @@ otlphttp:
   valueFrom: {secretKeyRef: {name: {{ .Values.backend.authorizationSecret }}, key: authorization}}
 {{- end }}
 {{- end }}
+
+{{- /* Where pods run, and whose images they may pull; nothing where no value says so. */}}
+{{- define "trisignal.placement" -}}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets: {{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- range $key := list "tolerations" "nodeSelector" "affinity" }}
+{{- with index $.of $key }}
+{{ $key }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
