@@ -16,11 +16,15 @@ from typing import Any
 import pytest
 from measured import MEASURED
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 from prometheus_client import CollectorRegistry
 
 import trisignal
+from trisignal.export.otel_providers import RecordingSampler, ReplaceableSampler
 from trisignal.operate import doctor
-from trisignal.operate.doctor import application, workers
+from trisignal.operate.doctor import application, export, settings, store, workers
 from trisignal.operate.doctor.findings import Finding, grouped, verdict
 
 SOURCE = str(Path(trisignal.__file__).parents[1])
@@ -194,3 +198,61 @@ def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     found = list(doctor.examine())
     assert [one.said for one in found if one.check == "process"] == ["this could not be checked: RuntimeError: no"]
     assert {one.check for one in found} >= {"install", "settings", "export", "metrics"}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "variables", "dropped"),
+    [
+        (ALWAYS_OFF, {}, "AlwaysOffSampler"),
+        (ReplaceableSampler(ParentBased(TraceIdRatioBased(0))), {}, "TraceIdRatioBased{0}"),
+        (RecordingSampler(ALWAYS_OFF), {}, "AlwaysOffSampler"),
+        (ParentBased(TraceIdRatioBased(0.01)), {}, ""),
+        (None, {"OTEL_TRACES_SAMPLER": "parentbased_always_off"}, "parentbased_always_off"),
+        (None, {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.0"}, "traceidratio"),
+        (None, {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}, ""),
+        (None, {"OTEL_TRACES_SAMPLER": "traceidratio"}, ""),
+    ],
+)
+def test_a_sampler_that_drops_everything(
+    sampler: Sampler | None, variables: dict[str, str], dropped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spans that are to be exported and never are: an error that names the sampler, in the provider or in a variable."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    provider: object = TracerProvider(sampler=sampler) if sampler else object()
+    if isinstance(provider, TracerProvider):
+        provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    else:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    found = [one for one in export.check(provider, 1.0) if "sampler" in one.said]
+    assert [one.level for one in found] == ["error"] * bool(dropped)
+    assert all(dropped in one.said for one in found)
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    """A folder below a file, a file for a folder, a folder for a file; what can be made is fine, and is not made."""
+    file = tmp_path / "file"
+    file.write_text("")
+    assert settings.not_writable(file / "store", folder=True)
+    assert settings.not_writable(file, folder=True) == "it is a file"
+    assert settings.not_writable(tmp_path) == "it is a folder"
+    assert settings.not_writable(tmp_path / "a" / "b", folder=True) == ""
+    assert settings.not_writable(tmp_path / "calls.log") == ""
+    assert sorted(tmp_path.iterdir()) == [file]
+
+
+def test_a_store_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error before anything is lost."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TRISIGNAL_STORE", str(tmp_path / "file" / "store"))
+    [found] = store.check()
+    assert found.level == "error"
+    assert "cannot be written" in found.said
+
+
+def test_a_name_that_setup_may_give_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the application nobody knows what setup() is given: no variable names the service, and that is all."""
+    monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
+    [found] = [one for one in settings.check() if "the service" in one.said]
+    assert found.level == "info"

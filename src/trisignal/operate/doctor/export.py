@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.util.re import parse_env_headers
 
 from trisignal.errors import ConfigError
@@ -21,6 +23,10 @@ CHECK = "export"
 _DEFAULTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 _SERVICES = {"TRACES": "trace.v1.Trace", "METRICS": "metrics.v1.Metrics", "LOGS": "logs.v1.Logs"}
 _DEEPEST = 8
+_OFF, _BY_RATIO = ("always_off", "parentbased_always_off"), ("traceidratio", "parentbased_traceidratio")
+_ZERO = re.compile(r"[+-]?0*\.?0*")
+_NOTHING = re.compile(r"^(Recording\{)?(ParentBased\{root:)?(?P<which>AlwaysOffSampler|TraceIdRatioBased\{0(\.0*)?\})")
+"""How samplers describe themselves that keep no trace which begins here."""
 
 
 class Target(NamedTuple):
@@ -55,6 +61,8 @@ def check(provider: object, timeout_s: float) -> Iterator[Finding]:
             sent = True
             yield from _ask(target, timeout_s)
     found = list(gates(provider))
+    if sent or found:
+        yield from _sampled(provider)
     if not sent and not found:
         yield Finding(CHECK, "info", "no OTLP endpoint is set: spans have ids, and are not sent",
                       "set OTEL_EXPORTER_OTLP_ENDPOINT to send them")  # fmt: skip
@@ -90,12 +98,19 @@ def _ask(target: Target, timeout_s: float) -> Iterator[Finding]:
     else:
         wrong, said, ahead_s = _http(target, timeout_s)
     if wrong:
-        yield Finding(CHECK, "error", f"{where}: {wrong}",
-                      "start the collector, or correct the endpoint, its port (gRPC 4317, HTTP 4318), its headers or "
-                      "OTEL_EXPORTER_OTLP_PROTOCOL; until then what is queued is dropped")  # fmt: skip
+        yield Finding(CHECK, "error", f"{where}: {wrong}", f"{_remedy(wrong)}; until then what is queued is dropped")
     else:
         yield Finding(CHECK, "ok", f"{where}: an empty message was answered with {said}")
     yield from clock(_without_secrets(target.url), ahead_s)
+
+
+def _remedy(wrong: str) -> str:
+    if any(f"it answered {code}" in wrong for code in ("401", "403", "UNAUTHENTICATED", "PERMISSION_DENIED")):
+        return "it refuses the key: correct OTEL_EXPORTER_OTLP_HEADERS"
+    if any(f"it answered {code}" in wrong for code in ("404", "405", "UNIMPLEMENTED")):
+        return "it takes no telemetry there: correct the path of the endpoint, or OTEL_EXPORTER_OTLP_PROTOCOL"
+    return ("start the collector, or correct the endpoint, its port (gRPC 4317, HTTP 4318) or "
+            "OTEL_EXPORTER_OTLP_PROTOCOL")  # fmt: skip
 
 
 def _without_secrets(url: str) -> str:
@@ -150,6 +165,21 @@ def _channel(grpc: Any, where: str, secure: bool) -> Any:
         with open(roots, "rb") as file:
             certificate = file.read()
     return grpc.secure_channel(where, grpc.ssl_channel_credentials(certificate))
+
+
+def _sampled(provider: object) -> Iterator[Finding]:
+    """Whether a sampler drops everything; a provider that is none of the SDK's will be made as the variables say."""
+    sampler = getattr(provider, "sampler", None)
+    if isinstance(sampler, Sampler):
+        nothing = _NOTHING.search(sampler.get_description())
+        none, described = nothing is not None, nothing["which"] if nothing else ""
+    else:
+        described = os.environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
+        share = os.environ.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
+        none = described in _OFF or (described in _BY_RATIO and bool(_ZERO.fullmatch(share or "1")))
+    if none:
+        yield Finding(CHECK, "error", f"the sampler drops every trace ({described}): no span is sent",
+                      "raise trace_sample_ratio, or correct OTEL_TRACES_SAMPLER and its argument")  # fmt: skip
 
 
 def gates(provider: object) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from trisignal import semconv as names
 from trisignal.operate.doctor import machine
-from trisignal.operate.doctor.findings import Finding
+from trisignal.operate.doctor.findings import Finding, Level
 from trisignal.operate.queries import label
 from trisignal.operate.scrape import ACCEPT, OPENMETRICS, Answer, Scrape, Unreachable, fetch, parse
 
@@ -139,28 +139,29 @@ _SETS_OF_A_MODEL = 4
 """One per outcome, of the metric of requests, which decides for all."""
 
 
-_COUNTED: tuple[tuple[str, str, str, str], ...] = (
-    ("unpriced", _MODEL, "calls with usage have no price",
-     "give the prices in prices_file; `trisignal prices show MODEL` shows what is known"),
-    ("usage_missing", _MODEL, "successful calls without reported token usage",
-     "ask streams for it: stream_options={'include_usage': True}, or inject_stream_usage"),
-    ("internal_errors", "site", "errors of trisignal's own were contained",
-     "set the logger 'trisignal' to DEBUG and report what it says; the application was not disturbed"),
-    ("dropped", "queue", "items of telemetry were dropped", "is the exporter reachable, and as fast as the load?"),
-    ("redaction_failures", "detector", "contents were dropped, as the redactor failed",
+_COUNTED: tuple[tuple[str, Level, str, str, str], ...] = (
+    ("redaction_failures", "error", "detector", "contents were dropped, as the redactor failed",
      "repair the redactor: what it cannot read is not sent"),
+    ("unpriced", "warning", _MODEL, "calls with usage have no price",
+     "give the prices in prices_file; `trisignal prices show MODEL` shows what is known"),
+    ("usage_missing", "warning", _MODEL, "successful calls without reported token usage",
+     "ask streams for it: stream_options={'include_usage': True}, or inject_stream_usage"),
+    ("internal_errors", "warning", "site", "errors of trisignal's own were contained",
+     "set the logger 'trisignal' to DEBUG and report what it says; the application was not disturbed"),
+    ("dropped", "warning", "queue", "items of telemetry were dropped",
+     "is the exporter reachable, and as fast as the load?"),
 )  # fmt: skip
 _TITLES = {"unpriced": "every call with usage has a price", "usage_missing": "every successful call has token usage"}
 
 
 def _counted(page: Scrape) -> Iterator[Finding]:
-    for key, by, said, do in _COUNTED:
+    for key, level, by, said, do in _COUNTED:
         found: Counter[str] = Counter()
         for series in page.series(key):
             found[series.labels.get(by, "")] += int(series.value)
         named = [(whose or "(unknown)", count) for whose, count in found.most_common(5) if count]
         if named:
             listed = ", ".join(f"{whose} {count}" for whose, count in named)
-            yield Finding(CHECK, "warning", f"{sum(found.values())} {said}: {listed}", do)
+            yield Finding(CHECK, level, f"{sum(found.values())} {said}: {listed}", do)
         elif key in _TITLES and page.total("requests"):
             yield Finding(CHECK, "ok", _TITLES[key])

@@ -38,29 +38,40 @@ def _misspelt() -> Iterator[Finding]:
         yield Finding(CHECK, "warning", f"the variable {name} is not known and has no effect", do)
 
 
-def _log_path(path: str) -> Iterator[Finding]:
-    """Whether a log file can be written to, without making it."""
-    place = Path(path).absolute()
+def not_writable(place: Path, *, folder: bool = False) -> str:
+    """Why a file, or a folder, cannot be written, without making it; "" where it can.
+
+    Args:
+        place: Where it is or will be.
+        folder: It is to be a folder, in which files are made.
+    """
+    place = place.absolute()
     try:
-        if place.is_dir():
-            raise OSError(0, "it is a folder")
-        if place.exists():
-            if not os.access(place, os.W_OK):
-                raise OSError(0, "permission denied")
-        else:
-            folder = next(parent for parent in place.parents if parent.exists())
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+        if place.exists() and place.is_dir() != folder:
+            return "it is a file" if folder else "it is a folder"
+        if place.exists() and not folder:
+            return "" if os.access(place, os.W_OK) else "permission denied"
+        within = next(parent for parent in (place, *place.parents) if parent.exists())
+        with tempfile.TemporaryFile(dir=within):
+            return ""
     except OSError as error:
-        yield Finding(CHECK, "error", f"the log file {path} cannot be written ({error.strerror or error})",
-                      "give it to the application's user, or set another path: setup() raises the same")  # fmt: skip
-    else:
-        yield Finding(CHECK, "ok", f"the log file {path} can be written")
+        return error.strerror or str(error)
+
+
+def _log_path(path: str) -> Finding:
+    why = not_writable(Path(path))
+    if not why:
+        return Finding(CHECK, "ok", f"the log file {path} can be written")
+    return Finding(CHECK, "error", f"the log file {path} cannot be written ({why})",
+                   "give it to the application's user, or set another path: setup() raises the same")  # fmt: skip
 
 
 def _doubts(settings: config.Settings) -> Iterator[Finding]:
     if settings.logs and settings.logs not in config.LOG_TARGETS:
-        yield from _log_path(settings.logs)
+        yield _log_path(settings.logs)
+    if settings.log_sample_ratio == 0:
+        yield Finding(CHECK, "info", "log_sample_ratio is 0: only calls that failed have a line in the log",
+                      "raise it to have lines of the others, too")  # fmt: skip
     if settings.disabled:
         yield Finding(CHECK, "error", "trisignal is disabled: no call is recorded",
                       "unset TRISIGNAL_DISABLED and OTEL_SDK_DISABLED")  # fmt: skip
@@ -74,8 +85,12 @@ def _doubts(settings: config.Settings) -> Iterator[Finding]:
     if settings.prices_file:
         yield _price_file(settings.prices_file)
     if not settings.service_name and "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-        yield Finding(CHECK, "warning", "the service has no name: its spans are those of unknown_service",
-                      "set OTEL_SERVICE_NAME")  # fmt: skip
+        if running() is not None:
+            yield Finding(CHECK, "warning", "the service has no name: its spans are those of unknown_service",
+                          "set OTEL_SERVICE_NAME")  # fmt: skip
+        else:
+            yield Finding(CHECK, "info", "no variable names the service: without setup(service_name=...) its spans are "
+                          "those of unknown_service", "set OTEL_SERVICE_NAME, or look with --app")  # fmt: skip
 
 
 def _price_file(path: str) -> Finding:

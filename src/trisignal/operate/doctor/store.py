@@ -13,6 +13,7 @@ from trisignal import config
 from trisignal.assembly.telemetry import running
 from trisignal.errors import ConfigError
 from trisignal.operate.doctor.findings import Finding
+from trisignal.operate.doctor.settings import not_writable
 from trisignal.store import keeping
 from trisignal.store.folder import DAY_S, Folder
 
@@ -40,12 +41,13 @@ def check() -> Iterator[Finding]:
 
 def _folder(folder: Folder, settings: config.Settings) -> Iterator[Finding]:
     path = folder.path
+    if why := not_writable(Path(path), folder=True):
+        yield Finding(CHECK, "error", f"{path} cannot be written ({why}): rows are dropped, and counted",
+                      "give it to the application's user, or set store to another folder")  # fmt: skip
     if not os.path.isdir(path):
-        yield Finding(CHECK, "info", f"{path} does not exist yet", "setup() makes it")
+        if not why:
+            yield Finding(CHECK, "info", f"{path} does not exist yet", "setup() makes it")
         return
-    if not os.access(path, os.W_OK | os.X_OK):
-        yield Finding(CHECK, "error", f"{path} cannot be written: rows are dropped, and counted",
-                      "give it to the application's user")  # fmt: skip
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if os.name != "nt" and mode & 0o077:
         yield Finding(CHECK, "warning", f"{path} is open to other users (mode {mode:04o})", f"chmod 700 {path}")
