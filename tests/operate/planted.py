@@ -246,6 +246,23 @@ def alert_labels(plan: objectives.RulesPlan) -> list[tuple[str, dict[str, str]]]
     return [(rule["alert"], rule["labels"]) for rule in rules]
 
 
+def inhibits(rules: list[dict[str, Any]], source: dict[str, str], target: dict[str, str]) -> bool:
+    """Whether one alert silences another that fires at the same time.
+
+    Args:
+        rules: Alertmanager's rules of inhibition.
+        source: Labels of the one, its name among them.
+        target: Labels of the other.
+    """
+    one, other = (Firing(labels["alertname"], labels, 0, 0, 0, 0) for labels in (source, target))
+    return any(
+        matches(rule["source_matchers"], one)
+        and matches(rule["target_matchers"], other)
+        and all(source.get(name) == target.get(name) for name in rule["equal"])
+        for rule in rules
+    )
+
+
 def inhibited(one: Firing, firings: Iterable[Firing], rules: list[dict[str, Any]]) -> bool:
     """Whether Alertmanager has a reason not to send an alert when it begins."""
     for rule in rules:

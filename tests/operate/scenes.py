@@ -312,7 +312,8 @@ def capacity_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:
     fell, stood = (parts("cache_requests", 80, later, **answers) for later in (20, 60))
     yield "LlmCacheHitRatioFell", Scene(fell, stood, length - 20)
     fell, stood = (parts("prompt_cache", 80, later) for later in (20, 60))
-    yield "LlmPromptCacheFell", Scene(fell, stood, length - 20)
+    many = stage.requests(growing(10, length), growing(0, length))
+    yield "LlmPromptCacheFell", Scene([*fell, *many], [*stood, *many], length - 20)
 
 
 def quality_scenes(stage: Stage) -> Iterator[tuple[str, Scene]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from operate import planted, week
+from operate import outages, planted, week
 from operate.test_rules import needs_promtool
 from operate.virtual import Firing
 
@@ -32,6 +32,24 @@ def test_a_quiet_day_pages_nobody(tmp_path: Path) -> None:
     judged = week.firing(24, tmp_path)
     assert sum(one.failed for one in judged) > 20
     assert [one.pages for one in judged] == [0] * len(judged)
+
+
+@needs_promtool
+@pytest.mark.timeout(1800)
+def test_an_outage_is_one_page_and_ends_with_it(tmp_path: Path) -> None:
+    """However long it is, whatever part of the calls fails, and how many there are: no page is missing or comes after."""
+    some = [one for one in outages.few() if one.rate in (60, 600)][::2]
+    judged = outages.judged(some, tmp_path)
+    assert [one for one in judged if one.wrong] == []
+    assert sum(len(one.pages) for one in judged) >= 3
+
+
+@needs_promtool
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_outages_of_every_size(tmp_path: Path) -> None:
+    """The same for few and for many calls, and for outages that happen twice."""
+    assert [one for one in outages.judged(outages.few(), tmp_path) if one.wrong] == []
 
 
 def test_inhibition_has_no_circle() -> None:

@@ -24,9 +24,12 @@ Answer = tuple[dict[str, str], float]
 """Labels and value of one series."""
 _SAMPLE = re.compile(r"\{((?:[^}\"]|\"(?:[^\"\\]|\\.)*\")*)\} ([-+.\dEe]+)")
 _COMPLAINT = re.compile(r'expr: ("(?:[^"\\]|\\.)*").*?\n.*?\n\s*got: ?(.*)')
+_TIMED = re.compile(r"time: ([\dywdhms]+), *\n.*?\n\s*got: ?(.*)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
+SPAN_BITS = 40
+"""Scrapes in one answer about pages."""
 SPAN_STEPS = 80
 """promtool answers about so many evaluations at a time."""
 
@@ -174,6 +177,31 @@ class World:
         output = self._run(folder, rules, asked)
         return _read(output, self._asked()) if output else []  # nothing fired, as was "expected"
 
+    def moments_of_pages(self, folder: Path, rules: dict[str, Any]) -> list[tuple[dict[str, str], list[int]]]:
+        """Evaluate rules over all of it, and say of each critical alert at which scrapes it fired.
+
+        Args:
+            folder: For promtool's files.
+            rules: A rule file's content.
+
+        Returns:
+            Labels of each alert, and the numbers of the scrapes, in order.
+        """
+        # One bit for each scrape of a span: exact, as floats have 53 of them.
+        firing = 'ALERTS{alertstate="firing",severity="critical"}'
+        bits = f"2 ^ ((timestamp({firing}) / {self.step_s}) % {SPAN_BITS})"
+        query = f"sum_over_time(({bits})[{(SPAN_BITS - 1) * self.step_s}s:{self.step_s}s])"
+        ends = range(SPAN_BITS - 1, len(self.moments), SPAN_BITS)
+        output = self._run(folder, rules, [(query, end * self.step_s) for end in ends])
+        assert "err:" not in output, output[-3000:]
+        found: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        for end, answer in _TIMED.findall(output):
+            first = int(_seconds(end)) // self.step_s - SPAN_BITS + 1
+            for labels, value in _SAMPLE.findall(answer.replace('\\"', '"')):
+                at = [first + bit for bit in range(SPAN_BITS) if int(float(value)) >> bit & 1]
+                found.setdefault(tuple(_LABEL.findall(labels)), []).extend(at)
+        return [(dict(labels), sorted(at)) for labels, at in found.items()]
+
     def answers(
         self, folder: Path, rules: dict[str, Any], queries: Iterable[str], minute: float
     ) -> dict[str, list[Answer]]:
@@ -225,6 +253,12 @@ class World:
         seen, before = 'ALERTS{alertstate="firing"}', f'ALERTS{{alertstate="firing"}} offset {self.step_s}s'
         times = {over: f"{over}_over_time(timestamp({seen}){window})" for over in ("min", "max", "count")}
         return {**times, "begun": f"count_over_time(({seen} unless {before}){window})"}
+
+
+def _seconds(duration: str) -> int:
+    """Prometheus writes 119 minutes as 1h59m."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+    return sum(int(count) * units[unit] for count, unit in re.findall(r"(\d+)([smhdw])", duration))
 
 
 def _text(values: list[float]) -> str:

@@ -95,8 +95,14 @@ def _traffic(queries: Queries) -> list[Record]:
         Record(f"llm:traffic:calls{window}", queries.short(queries.increase("requests", window), by=by))
         for window in (LONG, "1h", "2h")
     ]
-    # What a service usually has in an hour at this time: a week ago, or else over the last hours that had calls.
-    usual = "llm:traffic:calls1h offset 7d or avg_over_time((llm:traffic:calls1h > 0)[3d:10m])"
+    # What a service usually has in an hour at this time: a week ago, a day ago, or else over the hours that had calls.
+    usual = " or ".join(
+        (
+            "llm:traffic:calls1h offset 7d",
+            "llm:traffic:calls1h offset 1d",
+            "avg_over_time((llm:traffic:calls1h > 0)[1d:10m])",
+        )
+    )
     return [*found, Record("llm:traffic:usual_calls1h", usual)]
 
 

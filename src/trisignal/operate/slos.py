@@ -26,7 +26,7 @@ from trisignal.operate.objectives import (
     ScoreObjective,
     ShareObjective,
 )
-from trisignal.operate.queries import Queries, Where, bound, enough, label, matcher, one_of
+from trisignal.operate.queries import Queries, Where, bound, enough, label, matcher, one_of, too_few
 from trisignal.operate.recordings import SLOW, STEP
 from trisignal.operate.rules import Record, RuleGroup
 
@@ -47,6 +47,14 @@ PAGE = (Burn(14.4, "1h", "5m"), Burn(6, "6h", "30m"))
 TICKET = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
 HIGHEST = 0.9
 """An error ratio that always alerts: with a weak objective no ratio reaches the factor times its budget."""
+
+
+AGAIN = 2
+"""How many times the limits apply to a page that has fired a while ago; and the bad events, to what is new, too."""
+CERTAINLY = 10
+"""How many times a limit is beyond chance even with the fewest bad events."""
+EXPECTED_BAD = 10
+"""So many bad events are due in a window, and under a quarter of them are there: by chance once in 300 times."""
 
 
 class Slo(NamedTuple):
@@ -191,6 +199,8 @@ def slo_groups(plan: RulesPlan) -> list[RuleGroup]:
         fast = [Record("llm:slo:target", f"vector({slo.target:g})", about)]
         fast += [record for window in FAST for record in _window(slo, window)]
         slow = [record for window in MIDDLE for record in _window(slo, window)]
+        worst = f'max_over_time(llm:slo_errors:ratio_rate30m{{slo="{slo.name}"}}[1h])'
+        slow.append(Record("llm:slo_errors:worst_rate30m", worst, about))
         bad, events = (f'llm:slo_{what}:rate30m{{slo="{slo.name}"}}' for what in ("bad", "events"))
         for window in LONG:
             many = f"(sum_over_time({events}[{window}]) > 0)"
@@ -227,20 +237,12 @@ def specs(plan: RulesPlan) -> list[Spec]:
 
 
 def _alert(plan: RulesPlan, slo: Slo, kind: str, burns: tuple[Burn, ...]) -> Spec:
+    name = f"Llm{''.join(word.capitalize() for word in slo.name.split('_'))}Budget{kind.capitalize()}"
+
     def expr(where: Where, target: float) -> str:
-        parts = []
-        for burn in burns:
-            limit = f"{min(burn.factor * (1 - target), HIGHEST):.6g}"
-            one = f'slo="{slo.name}"'
-            long, short = (where.recorded(f"llm:slo_errors:ratio_rate{w}", one) for w in (burn.long, burn.short))
-            long_events, short_events = (f'llm:slo_events:rate{w}{{{one}}} * {SECONDS[w]}'
-                                         for w in (burn.long, burn.short))  # fmt: skip
-            if burn.short == "2h":  # its events are not recorded: those of half an hour are, as sums
-                short_events = f"sum_over_time(llm:slo_events:rate30m{{{one}}}[2h]) * {STEP}"
-            # The short window lies within the long one: bad events in it are in both.
-            parts.append(f"({long} > {limit} and {short} > {limit} and {long_events} >= {plan.minimum_requests:g} "
-                         f"and {short} * ({short_events}) {enough(slo.minimum_bad)})")  # fmt: skip
-        return "\nor\n".join(parts)
+        if kind == "page":
+            return _page(plan, slo, name, where, target)
+        return "\nor\n".join(_burning(plan, slo, burns, where, target))
 
     def description(target: float) -> str:
         windows = " or ".join(f"{burn.long} and {burn.short}" for burn in burns)
@@ -249,9 +251,8 @@ def _alert(plan: RulesPlan, slo: Slo, kind: str, burns: tuple[Burn, ...]) -> Spe
             f"good. The error budget burns too fast over {windows}."
         )
 
-    camel = "".join(word.capitalize() for word in slo.name.split("_"))
     return Spec(
-        f"Llm{camel}Budget{kind.capitalize()}",
+        name,
         expr,
         slo.target,
         "critical" if kind == "page" else "warning",
@@ -260,3 +261,71 @@ def _alert(plan: RulesPlan, slo: Slo, kind: str, burns: tuple[Burn, ...]) -> Spe
         by=slo.by,
         labels={"slo": slo.name, "kind": kind},
     )
+
+
+def _burning(
+    plan: RulesPlan,
+    slo: Slo,
+    burns: tuple[Burn, ...],
+    where: Where,
+    target: float,
+    times: float = 1,
+    *,
+    sure: bool = False,
+) -> list[str]:
+    """The budget burns so many times too fast, one query for each pair of windows; if sure, by more than chance."""
+    parts = []
+    for burn in burns:
+        limit = _limit(times * burn.factor, target)
+        one = f'slo="{slo.name}"'
+        long, short = (where.recorded(f"llm:slo_errors:ratio_rate{w}", one) for w in (burn.long, burn.short))
+        long_events, short_events = (f"llm:slo_events:rate{w}{{{one}}} * {SECONDS[w]}" for w in (burn.long, burn.short))
+        if burn.short == "2h":  # its events are not recorded: those of half an hour are, as sums
+            short_events = f"sum_over_time(llm:slo_events:rate30m{{{one}}}[2h]) * {STEP}"
+        # The short window lies within the long one: bad events in it are in both.
+        count = f"{short} * ({short_events})"
+        bad = f"{count} {enough(slo.minimum_bad)}"
+        if sure:
+            many, most = enough(AGAIN * slo.minimum_bad), _limit(CERTAINLY * burn.factor, target)
+            bad = f"({count} {many} or {bad} and {short} > {most})"
+        parts.append(f"({long} > {limit} and {short} > {limit} and {long_events} >= {plan.minimum_requests:g} "
+                     f"and {bad})")  # fmt: skip
+    return parts
+
+
+def _page(plan: RulesPlan, slo: Slo, name: str, where: Where, target: float) -> str:
+    """Begins as the workbook says, goes on while it is bad, and does not begin again because of what is over.
+
+    Long windows hold an outage for hours after its end, and a few failures by chance fill the short ones. So a page
+    that has fired within the long window needs twice as much to fire again, and more than chance; what has no past
+    needs more than chance.
+    """
+    one, by = f'slo="{slo.name}"', f"on ({Queries(plan).labels(*slo.by)})"
+    fired = f'ALERTS{{alertname="{name}",alertstate="firing"}}'
+    limit = _limit(PAGE[-1].factor, target)
+    hour, many, half = (where.recorded(f"llm:slo_errors:ratio_rate{w}", one) for w in ("1h", "6h", "30m"))
+    goes_on = f"({hour} > {limit} or {many} > {limit} and {half} > {limit})"
+    over = "\nor\n".join(_good_again(slo, window, target) for window in ("5m", "30m"))
+    first, surely = ("\nor\n".join(_burning(plan, slo, PAGE, where, target, sure=sure)) for sure in (False, True))
+    fast, slow = _burning(plan, slo, PAGE, where, target, AGAIN, sure=True)
+    return (
+        f"(\n(({first})\nand llm:slo_events:rate1h{{{one}}} offset 5h\nor\n{surely})"
+        f"\nunless {by} max_over_time({fired}[6h])"
+        f"\nor\n{fast}\nor\n{slow} unless {by} max_over_time({fired}[30m])"
+        f"\nor\n{goes_on} and {by} {fired}\n)\nunless\n({over})"
+    )
+
+
+def _good_again(slo: Slo, window: str, target: float) -> str:
+    """So few bad events in a window that, at the highest ratio of the last hour, chance does not explain it."""
+    one = f'slo="{slo.name}"'
+    now, worst = f"llm:slo_errors:ratio_rate{window}{{{one}}}", f"llm:slo_errors:worst_rate30m{{{one}}}"
+    events = f"llm:slo_events:rate{window}{{{one}}} * {SECONDS[window]}"
+    low, few = _limit(AGAIN * PAGE[-1].factor, target), too_few(AGAIN * slo.minimum_bad)
+    return (
+        f"({now} < {worst} / 4 and {events} * {worst} >= {EXPECTED_BAD} and ({now} <= {low} or {now} * {events} {few}))"
+    )
+
+
+def _limit(factor: float, target: float) -> str:
+    return f"{min(factor * (1 - target), HIGHEST):.6g}"

@@ -43,8 +43,11 @@ def _queues(plan: RulesPlan, queries: Queries) -> list[Spec]:
         taken = f"sum by ({shared}) ({queries.increase('queue_wait', '15m', suffix='_count')}) > 0"
         own = f"sum by ({queries.labels('queue')}) ({queries.increase('queue_wait', '15m', suffix='_count')}) > 0"
         waiting = f"min_over_time({where.recorded(depth)}[15m]) >= {items:g}"
+        # Where waits are not measured, a depth that falls says that something is taken.
+        falls = f"resets({depth}[15m]) > 0"
         # A depth without a service is that of a queue between two.
-        return f'({waiting} unless {own}) unless on ({shared}) ({depth}{{job=""}} and on ({shared}) ({taken}))'
+        between = f'{depth}{{job=""}} and on ({shared}) ({taken})'
+        return f"({waiting} unless {own} unless {falls}) unless on ({shared}) ({between})"
 
     def long(where: Where, limit: float) -> str:
         at = max(value for value in names.LONG_SECONDS if value <= limit) if limit >= names.LONG_SECONDS[0] else 0.01
@@ -67,6 +70,7 @@ def _queues(plan: RulesPlan, queries: Queries) -> list[Spec]:
 
 def _caches(plan: RulesPlan, queries: Queries) -> list[Spec]:
     limits, hits = plan.thresholds, "llm:cache_hits:ratio"
+    many = f"llm:requests:ended_rate15m * 900 >= {plan.minimum_requests:g}"
     missed = f"(1 - {hits}) * llm:cache_lookups:rate30m * 1800 {enough(plan.minimum_bad_events)}"
 
     def fell(series: str, where: Where, part: float) -> str:
@@ -82,7 +86,8 @@ def _caches(plan: RulesPlan, queries: Queries) -> list[Spec]:
              limits.cache_fall_ratio, "warning", "A cache hits less than it did: {{ $labels.cache }}",
              lambda part: f"{SHARE} of the lookups hit over 30 minutes, under {part * 100:g} % of a day ago.", "30m",
              ("cache",), dashboard="infrastructure"),
-        Spec("LlmPromptCacheFell", lambda where, part: fell("llm:prompt_cache_hits:ratio", where, part),
+        Spec("LlmPromptCacheFell",
+             lambda where, part: f"{fell('llm:prompt_cache_hits:ratio', where, part)} and {many}",
              limits.cache_fall_ratio, "warning", f"The provider's prompt cache hits less than it did: {WHO}",
              lambda part: f"{SHARE} of the input tokens were read from it over 30 minutes, under {part * 100:g} % of a "
              "day ago.", "30m", queries.by, dashboard="cost"),

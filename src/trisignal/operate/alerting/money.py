@@ -27,8 +27,9 @@ def _unusual(plan: RulesPlan, queries: Queries) -> list[Spec]:
 
     def new(where: Where, floor: float) -> str:
         before, on = "llm:cost:week_before_usd", f"on ({queries.labels()})"
-        # Where the service itself is new, every model is.
-        return f"{where.recorded(HOURLY)} > {floor:g} unless {before} and {on} {before}"
+        model = f"on ({queries.labels('model', 'provider')})"
+        # Where the service itself is new, every model is; a new tenant of a known model is not a new model.
+        return f"{where.recorded(HOURLY)} > {floor:g} unless {model} {before} and {on} {before}"
 
     def per_call(where: Where, factor: float) -> str:
         series = "llm:cost:per_request_usd"
@@ -81,9 +82,13 @@ def _budgets(plan: RulesPlan, queries: Queries) -> list[Spec]:
         left = " or ".join(where.metric(queries.name(key)) for key in ("budget_remaining", "shared_budget_remaining"))
         return f"min by ({queries.labels('budget', 'key', 'resource')}) ({left}) <= {limit:g}"
 
+    def burn(where: Where, usd: float) -> str:
+        # Nobody is paged for a day's money when none has been spent for an hour.
+        day, hour = (f"sum by ({queries.labels()}) ({where.recorded(name)})" for name in ("llm:cost:daily_usd", HOURLY))
+        return f"{day} > {usd:g} and {hour} > 0"
+
     return [
-        Spec("LlmBudgetBurn",
-             lambda where, usd: f"sum by ({queries.labels()}) ({where.recorded('llm:cost:daily_usd')}) > {usd:g}",
+        Spec("LlmBudgetBurn", burn,
              plan.thresholds.budget_usd_per_day, "critical", "The day's budget is used up",
              lambda usd: f"{{{{ $value | humanize }}}} USD in the last 24 hours; the budget is {usd:g} USD.",
              dashboard="cost"),
@@ -98,10 +103,13 @@ def _budgets(plan: RulesPlan, queries: Queries) -> list[Spec]:
 
 
 def grew(queries: Queries, key: str, where: Where, *by: str) -> str:
-    """A counter that has grown within 15 minutes; one that appears has grown from nothing, unseen by increase()."""
+    """A counter that has grown within 15 minutes; one that appears has grown from nothing, unseen by increase().
+
+    What was there within a day is back after a gap in its scrapes, and has not appeared.
+    """
     name = where.metric(queries.name(key))
     over = f"sum by ({queries.labels(*by)})"
-    return f"{over} (increase({name}[15m])) > 0 or {over} ({name} unless {name} offset 15m) > 0"
+    return f"{over} (increase({name}[15m])) > 0 or {over} ({name} unless max_over_time({name}[1d] offset 15m)) > 0"
 
 
 def _gaps(plan: RulesPlan, queries: Queries) -> list[Spec]:

@@ -9,7 +9,7 @@ from trisignal import semconv as names
 from trisignal.operate.alerting.spec import Spec
 from trisignal.operate.evaluations import Judged, judged
 from trisignal.operate.objectives import RulesPlan
-from trisignal.operate.queries import Queries, Where, enough, label
+from trisignal.operate.queries import Queries, Where, enough, label, matcher
 
 EACH_ITS_OWN = nan
 """The threshold that stands for the limits of the evaluations."""
@@ -31,11 +31,15 @@ def quality(plan: RulesPlan, queries: Queries) -> list[Spec]:
         return f"({_any(parts)}) and {enough_scores}"
 
     def drifts(where: Where, ratio: float) -> str:
-        return _any(
+        chosen = matcher("evaluation", tuple(plan.evaluations))
+        scores = queries.short(queries.increase("quality_score", "6h", chosen, suffix="_count"),
+                               "evaluation", names.BETTER, *prompt, by=())  # fmt: skip
+        parts = _any(
             _worse(where.recorded(BY_PROMPT, one.matchers),
                    f"avg_over_time({BY_PROMPT}{{{one.matchers}}}[7d] offset 6h)", ratio, one)
             for one in every
         )  # fmt: skip
+        return f"({parts}) and {scores} >= {plan.minimum_requests:g}"
 
     def slower(where: Where, ratio: float) -> str:
         by_model, model = queries.labels("model", "evaluation"), queries.labels("model")
@@ -45,7 +49,8 @@ def quality(plan: RulesPlan, queries: Queries) -> list[Spec]:
             for one in every
         )  # fmt: skip
         p95 = f"max by ({model}) (llm:latency:p95) > 1.5 * max by ({model}) (llm:latency:p95 offset 1d)"
-        return f"({_any(parts)}) and on ({model}) ({p95})"
+        many = f"sum by ({by_model}) (llm:quality:scores1h) {enough(plan.minimum_bad_events)}"
+        return f"({_any(parts)}) and on ({model}) ({p95}) and {many}"
 
     limits = plan.thresholds
     return [
