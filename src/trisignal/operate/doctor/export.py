@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.util.re import parse_env_headers
 
 from trisignal.errors import ConfigError
@@ -169,9 +168,9 @@ def _channel(grpc: Any, where: str, secure: bool) -> Any:
 
 def _sampled(provider: object) -> Iterator[Finding]:
     """Whether a sampler drops everything; a provider that is none of the SDK's will be made as the variables say."""
-    sampler = getattr(provider, "sampler", None)
-    if isinstance(sampler, Sampler):
-        nothing = _NOTHING.search(sampler.get_description())
+    described_by = getattr(getattr(provider, "sampler", None), "get_description", None)
+    if callable(described_by):
+        nothing = _NOTHING.search(str(described_by()))
         none, described = nothing is not None, nothing["which"] if nothing else ""
     else:
         described = os.environ.get("OTEL_TRACES_SAMPLER", "").strip().lower()
