@@ -67,6 +67,11 @@ def test_any_value_is_an_amount_or_none(value: object) -> None:
         ({"cost": 0, "is_byok": True}, None),
         ({"cost": 0.02, "is_byok": True}, None),
         ({"cost": 0.02, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.4}}, 0.42),
+        ({"cost": None, "is_byok": "true", "cost_details": {"upstream_inference_cost": "0.4"}}, 0.4),
+        ({"cost": 0, "cost_details": {"upstream_inference_cost": 0.4}}, 0.4),
+        ({"cost": 0, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.4}}, 0.0),
+        ({"cost": {"input_tokens_cost": 0.1, "output_tokens_cost": 0.2, "request_cost": 0.005}}, 0.305),
+        ({"cost": {"input_tokens_cost": 0.1}}, None),
         ({"cost": {"total_cost": 0.9, "input_tokens_cost": 0.1}}, 0.9),
         ({"cost": {"total_cost": 0.9, "currency": "EUR"}}, None),
         ({"cost_in_usd_ticks": 25_000_000}, 0.0025),
@@ -147,6 +152,28 @@ def test_headers_state_the_bill(headers: dict[str, str], total: float | None) ->
     """A gateway's header is a bill unless it is 0, and an answer from its cache costs nothing."""
     bill = of_headers(**headers)
     assert (bill and bill.total_usd) == (total if total is None else pytest.approx(total))
+
+
+def test_a_gateways_own_key_is_billed_at_the_market_price() -> None:
+    """Vercel's gateway debits a fee at most then: the vendor sends the rest."""
+    attempts = [{"credentialType": "system", "success": False}, {"credentialType": "byok", "success": True}]
+    gateway = {"cost": "0.001", "marketCost": "0.01", "routing": {"attempts": attempts}}
+    bill = bills.of_reply({"providerMetadata": {"gateway": gateway}})
+    assert bill is not None
+    assert bill.total_usd == pytest.approx(0.011)
+    assert bills.of_reply({"providerMetadata": {"gateway": {**gateway, "marketCost": None}}}) is None
+
+
+def test_parts_of_an_own_bill_in_responses() -> None:
+    """OpenRouter calls them input and output there."""
+    details = {
+        "upstream_inference_cost": 0.3,
+        "upstream_inference_input_cost": 0.1,
+        "upstream_inference_output_cost": 0.2,
+    }
+    bill = of_usage(cost=0, is_byok=True, cost_details=details)
+    assert bill is not None
+    assert (bill.total_usd, bill.input_usd, bill.output_usd) == (0.3, 0.1, 0.2)
 
 
 def test_the_gateways_header_wins_over_the_reply() -> None:

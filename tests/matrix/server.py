@@ -200,12 +200,15 @@ class ModelServer:
         stop = "end_turn" if tool is None else "tool_use"
         if not body.get("stream"):
             return json_reply({**head, "content": [part], "stop_reason": stop, "usage": usage})
-        text, ends = part.get("text", ""), {"stop_reason": stop, "stop_sequence": None}
+        begun, delta = {**part, "text": ""}, {"type": "text_delta", "text": part.get("text", "")}
+        if tool is not None:
+            begun, delta = {**part, "input": {}}, {"type": "input_json_delta", "partial_json": json.dumps(tool[1])}
+        ends = {"stop_reason": stop, "stop_sequence": None}
         start = {**head, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
         events: list[dict[str, Any]] = [
             {"type": "message_start", "message": start},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+            {"type": "content_block_start", "index": 0, "content_block": begun},
+            {"type": "content_block_delta", "index": 0, "delta": delta},
             {"type": "content_block_stop", "index": 0},
             {"type": "message_delta", "delta": ends, "usage": usage},
             {"type": "message_stop"},

@@ -23,6 +23,9 @@ _OBJECT_TOTALS = ("total_cost", "total", "amount", "usd")
 _INPUT_PARTS = ("input_tokens_cost", "citation_tokens_cost", "prompt_cost", "input_cost", "input")
 _OUTPUT_PARTS = ("output_tokens_cost", "reasoning_tokens_cost", "completion_cost", "output_cost", "output")
 _TOOL_PARTS = ("request_cost", "search_queries_cost", "tool_cost", "tool_calls_cost")
+_UPSTREAM_INPUT = ("upstream_inference_prompt_cost", "upstream_inference_input_cost")
+_UPSTREAM_OUTPUT = ("upstream_inference_completions_cost", "upstream_inference_output_cost")
+"""What OpenRouter calls them in chat completions and in responses."""
 _COST, _ORIGINAL = b"x-litellm-response-cost", b"x-litellm-response-cost-original"
 _DISCOUNT, _MARGIN = b"x-litellm-response-cost-discount-amount", b"x-litellm-response-cost-margin-amount"
 _ESTIMATE = b"pydantic-ai-gateway-price-estimate"
@@ -76,16 +79,23 @@ def _sum(part: View, names: tuple[str, ...]) -> float | None:
     return sum(amounts) if amounts else None
 
 
+def _first(part: View, names: tuple[str, ...]) -> float | None:
+    return next((amount for name in names if (amount := usd(part.get(name))) is not None), None)
+
+
 def _charged(reported: View, provider: str) -> Bill | None:
     """OpenRouter's ``cost``: under an own key it is a fee beside the vendor's bill, which stands in the details."""
     cost = usd(reported.get("cost"))
     details = view(reported.get("cost_details"))
     upstream = usd(details.get("upstream_inference_cost"))
-    parts = usd(details.get("upstream_inference_prompt_cost")), usd(details.get("upstream_inference_completions_cost"))
-    if reported.get("is_byok") is True:
+    parts = _first(details, _UPSTREAM_INPUT), _first(details, _UPSTREAM_OUTPUT)
+    byok = reported.get("is_byok")
+    if isinstance(byok, str):
+        byok = byok.lower() == "true"
+    if byok or (byok is None and not cost and upstream):
         # Without the vendor's part the fee alone is not what the call costs.
         return Bill((cost or 0.0) + upstream, *parts) if upstream else None
-    if cost is None or (not cost and reported.get("is_byok") is not False and provider != "openrouter"):
+    if cost is None or (not cost and byok is not False and provider != "openrouter"):
         return None
     return Bill(cost, *parts)
 
@@ -104,11 +114,14 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
         parts = view(cost)
         currency = parts.get("currency")
-        total = next((amount for name in _OBJECT_TOTALS if (amount := usd(parts.get(name))) is not None), None)
+        split = [_sum(parts, names) for names in (_INPUT_PARTS, _OUTPUT_PARTS, _TOOL_PARTS)]
+        total = _first(parts, _OBJECT_TOTALS)
+        if total is None and None not in split[:2]:
+            total = sum(amount or 0.0 for amount in split)
         if not total or (isinstance(currency, str) and currency.upper() != "USD"):
             return None
-        return Bill(total, _sum(parts, _INPUT_PARTS), _sum(parts, _OUTPUT_PARTS), _sum(parts, _TOOL_PARTS))
-    if cost is not None:
+        return Bill(total, *split)
+    if cost is not None or counts.get("is_byok"):
         return _charged(counts, provider)
     ticks = _number(counts.get("cost_in_usd_ticks"))
     if ticks and (total := usd(ticks / _TICKS_PER_USD)):
@@ -119,9 +132,16 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
 
 
 def _gateway(holder: View) -> Bill | None:
-    """Vercel's gateway: what is debited, as decimal text; 0 where credits pay for it."""
+    """Vercel's gateway: what is debited, as decimal text; 0 where credits pay for it.
+
+    Under an own key that is a fee beside the vendor's bill, which is the market price.
+    """
     found = view(view(holder.get("provider_metadata") or holder.get("providerMetadata")).get("gateway"))
     cost = usd(found.get("cost"))
+    for attempt in map(view, listed(view(found.get("routing")).get("attempts"))):
+        if "byok" in (attempt.get("credentialType"), attempt.get("credential_type")) and attempt.get("success"):
+            market = _first(found, ("marketCost", "market_cost"))
+            return Bill((cost or 0.0) + market) if market else None
     return None if cost is None else Bill(cost)
 
 

@@ -331,13 +331,22 @@ def _dashed(match: re.Match[str]) -> str:
         return match[0]
 
 
+_RESOURCES = frozenset({"google", "google-vertex"})
+
+
 def _spellings(biller: str, host: str, model: str) -> Iterator[str]:
-    """Names that a biller may list a model under: with the region of its host, as given, without the biller's name."""
+    """Names that a biller may list a model under: with the region of its host, as given, without the seller's name.
+
+    Google's resource names (``publishers/google/models/…``, with a project before it or not) end with the model's.
+    """
     region = _REGION.search(host) if biller == "aws" else None
     if region:
         yield f"{region[1]}/{model}"
-    yield model
     prefix, slash, rest = model.partition("/")
+    if biller in _RESOURCES and slash:
+        # First: rules of the vendor's own rows may fit the longer name, too.
+        yield rest if prefix == "google" else model.rpartition("/models/")[2].removeprefix("models/")
+    yield model
     if slash and billed_as(prefix) == biller:
         yield rest
 
