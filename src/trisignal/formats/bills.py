@@ -114,13 +114,13 @@ def of_usage(raw: Any, provider: str = "") -> Bill | None:
     if cost is not None and usd(cost) is None and not isinstance(cost, str):
         parts = view(cost)
         currency = parts.get("currency")
-        split = [_sum(parts, names) for names in (_INPUT_PARTS, _OUTPUT_PARTS, _TOOL_PARTS)]
+        sent, replied, tools = (_sum(parts, names) for names in (_INPUT_PARTS, _OUTPUT_PARTS, _TOOL_PARTS))
         total = _first(parts, _OBJECT_TOTALS)
-        if total is None and None not in split[:2]:
-            total = sum(amount or 0.0 for amount in split)
+        if total is None and sent is not None and replied is not None:
+            total = sent + replied + (tools or 0.0)
         if not total or (isinstance(currency, str) and currency.upper() != "USD"):
             return None
-        return Bill(total, *split)
+        return Bill(total, sent, replied, tools)
     if cost is not None or counts.get("is_byok"):
         return _charged(counts, provider)
     ticks = _number(counts.get("cost_in_usd_ticks"))
