@@ -57,6 +57,7 @@ _BY_WORD: tuple[tuple[str, ErrorKind], ...] = (
     ("incompleteread", "connection"),
     ("payloaderror", "connection"),
     ("streamingerror", "connection"),
+    ("servicerequest", "connection"),
     ("invalid_request", "invalid_request"),
     ("badrequest", "invalid_request"),
     ("not_found", "invalid_request"),

@@ -9,7 +9,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -225,8 +225,8 @@ class ClosedEarly:
         stream = await start()
         for _ in range(_CHUNKS_BEFORE_LEAVING):
             trail.saw("chunk", await stream.__anext__())
-        # A client's plain generator has no other name for it.
-        await (stream.aclose() if isinstance(stream, AsyncGenerator) else stream.close())
+        # Generators, and streams of Azure's, have no other name for it.
+        await (getattr(stream, "close", None) or stream.aclose)()
         trail.state("closed", stream)
 
 

@@ -28,9 +28,10 @@ from trisignal.clients._provider import (
     sync_wrapper,
 )
 from trisignal.engine.state import captures
-from trisignal.formats import Format, text
+from trisignal.formats import Format, text, view
 from trisignal.formats.openai_chat import CHAT
 from trisignal.formats.openai_embeddings import EMBEDDINGS
+from trisignal.outcomes import classify, kind_of_status
 from trisignal.streams.fold import Fold
 
 _FALLBACK = "azure.ai.inference"
@@ -105,7 +106,7 @@ class AzureReader:
         """Read a reply; a stream is followed where it is read."""
         if draft.exchange.followed:
             return False
-        reply = _plain(result)
+        reply = view(_plain(result))
         self._format.read_response(draft, reply)
         if draft.content is not None:
             draft.content.response = reply
@@ -113,6 +114,73 @@ class AzureReader:
 
     def failed(self, draft: Draft, error: BaseException) -> None:
         """The exception has nothing more to report."""
+
+
+def _lost(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """The pipeline asks whether another attempt is to follow."""
+    more = wrapped(*args, **kwargs)
+    found = exchanging(AzureExchange) if more else None
+    if found is not None:
+        try:
+            response = args[1] if len(args) > 1 else kwargs.get("response")
+            status = getattr(getattr(response, "http_response", None), "status_code", 0) or 0
+            error = kwargs.get("error")
+            kind = kind_of_status(status) if status else classify(error).kind if error is not None else None
+            found[1].fail(kind or "connection", status)
+        except Exception as problem:
+            _guard.contain("azure_inference.retry", problem)
+    return more
+
+
+def _noted() -> None:
+    found = exchanging(AzureExchange)
+    if found is not None:
+        found[1].again(found[0])
+
+
+def _again(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    result = wrapped(*args, **kwargs)
+    _noted()
+    return result
+
+
+async def _aagain(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    result = await wrapped(*args, **kwargs)
+    _noted()
+    return result
+
+
+class _Reading:
+    """One step of a stream.
+
+    Args:
+        fold: Gets the chunk, or the end; None where the stream belongs to no call.
+    """
+
+    __slots__ = ("_fold",)
+
+    def __init__(self, fold: Fold | None) -> None:
+        self._fold = fold
+
+    def __enter__(self) -> _Reading:
+        return self
+
+    def read(self, chunk: Any) -> Any:
+        """Take the chunk, and hand it on."""
+        if self._fold is not None:
+            try:
+                self._fold.step(view(_plain(chunk)))
+            except Exception as error:
+                _guard.contain("azure_inference.chunk", error)
+        return chunk
+
+    def __exit__(self, cls: Any, error: BaseException | None, traceback: Any) -> None:
+        if self._fold is None or error is None:
+            return
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            self._fold.exhausted()
+        else:
+            self._fold.failed(error)
 
 
 class AzureInference:
@@ -124,7 +192,9 @@ class AzureInference:
     def patch(self, patches: Patches) -> None:
         """Patch both."""
         plain = importlib.import_module("azure.ai.inference")
+        policies = importlib.import_module("azure.core.pipeline.policies")
         self._clients(patches, plain, sync_wrapper)
+        self._retries(patches, policies.RetryPolicy)
         streams = importlib.import_module("azure.ai.inference.models")
         stream = streams.StreamingChatCompletions
         patches.wrap(stream, "__init__", self._begun)
@@ -135,10 +205,15 @@ class AzureInference:
         except ImportError:  # needs an asynchronous transport
             return
         self._clients(patches, awaited, async_wrapper)
+        self._retries(patches, policies.AsyncRetryPolicy)
         stream = streams.AsyncStreamingChatCompletions
         patches.wrap(stream, "__init__", self._begun)
         patches.wrap(stream, "__anext__", self._anext)
-        patches.wrap(stream, "aclose", self._aclose)
+        patches.wrap(stream, "aclose", self._close)
+
+    def _retries(self, patches: Patches, policy: type) -> None:
+        patches.wrap(policy, "increment", _lost)
+        patches.wrap(policy, "sleep", _again if policy.__name__ == "RetryPolicy" else _aagain)
 
     def _clients(self, patches: Patches, module: ModuleType, wrapper: Callable[[AzureReader], Wrapper]) -> None:
         patches.wrap(module.ChatCompletionsClient, "complete", wrapper(AzureReader(names.CHAT, CHAT)))
@@ -156,42 +231,16 @@ class AzureInference:
             _guard.contain("azure_inference.stream", error)
 
     def _next(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        fold = self._folds.get(instance)
-        if fold is None:
-            return wrapped()
-        try:
-            chunk = wrapped()
-        except StopIteration:
-            fold.exhausted()
-            raise
-        except BaseException as error:
-            fold.failed(error)
-            raise
-        fold.step(_plain(chunk))
-        return chunk
+        with _Reading(self._folds.get(instance)) as reading:
+            return reading.read(wrapped())
 
     async def _anext(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        fold = self._folds.get(instance)
-        if fold is None:
-            return await wrapped()
-        try:
-            chunk = await wrapped()
-        except StopAsyncIteration:
-            fold.exhausted()
-            raise
-        except BaseException as error:
-            fold.failed(error)
-            raise
-        fold.step(_plain(chunk))
-        return chunk
+        with _Reading(self._folds.get(instance)) as reading:
+            return reading.read(await wrapped())
 
     def _close(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         self._left(instance)
         return wrapped()
-
-    async def _aclose(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
-        self._left(instance)
-        return await wrapped()
 
     def _left(self, stream: Any) -> None:
         # The SDK closes a stream itself when the bytes end: there may be chunks left to yield.
