@@ -1,7 +1,11 @@
-"""Names under which price tables list providers."""
+"""Names under which price tables list providers, and those under which these list models."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
+_REGION = re.compile(r"\bbedrock[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
 _BILLED_AS = {
     "aws.bedrock": "aws",
     "bedrock": "aws",
@@ -39,3 +43,28 @@ def billed_as(provider: str) -> str:
     """Name under which tables list a provider."""
     name = provider.strip().lower()
     return _BILLED_AS.get(name, name)
+
+
+_RESOURCES = frozenset({"google", "google-vertex"})
+
+
+def spellings(biller: str, host: str, model: str) -> Iterator[str]:
+    """Names that a biller may list a model under: with the region of its host, as given, without the seller's name.
+
+    Google's resource names (``publishers/google/models/…``, with a project before it or not) end with the model's.
+
+    Args:
+        biller: Id of the biller.
+        host: Host name or base URL of the server, in lower case; "" when unknown.
+        model: Model name, in lower case.
+    """
+    region = _REGION.search(host) if biller == "aws" else None
+    if region:
+        yield f"{region[1]}/{model}"
+    prefix, slash, rest = model.partition("/")
+    if biller in _RESOURCES and slash:
+        # First: rules of the vendor's own rows may fit the longer name, too.
+        yield rest if prefix == "google" else model.rpartition("/models/")[2].removeprefix("models/")
+    yield model
+    if slash and billed_as(prefix) == biller:
+        yield rest

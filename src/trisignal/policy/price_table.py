@@ -63,7 +63,6 @@ _OPEN_WEIGHTS = "gpt-oss"
 # Where the shipped file is cut: one line for each model, and for the head of each biller.
 _PROVIDERS, _MODELS, _BETWEEN, _END = ',"providers":[\n', '"models":[\n', "\n]},\n", "\n]}\n]}\n"
 _ANY = ("",)
-_REGION = re.compile(r"\bbedrock[a-z-]*\.([a-z]{2}(?:-[a-z]+)+-\d)\.")
 _COMPACT_DATE = re.compile(r"-(20\d\d)(\d\d)(\d\d)(?=[-:]|$)")
 
 
@@ -254,7 +253,7 @@ class TablePrices:
         if model.startswith("arn:"):
             model = model.rpartition("/")[2]
         for biller, because in self._who(provider, host, model):
-            for name in _spellings(biller["id"], host, model):
+            for name in spellings(biller["id"], host, model):
                 found = self._row(biller, name)
                 if found is not None:
                     return Match(biller["id"], *found, because)
@@ -329,26 +328,6 @@ def _dashed(match: re.Match[str]) -> str:
         return f"-{date(*map(int, match.groups())).isoformat()}"
     except ValueError:
         return match[0]
-
-
-_RESOURCES = frozenset({"google", "google-vertex"})
-
-
-def _spellings(biller: str, host: str, model: str) -> Iterator[str]:
-    """Names that a biller may list a model under: with the region of its host, as given, without the seller's name.
-
-    Google's resource names (``publishers/google/models/…``, with a project before it or not) end with the model's.
-    """
-    region = _REGION.search(host) if biller == "aws" else None
-    if region:
-        yield f"{region[1]}/{model}"
-    prefix, slash, rest = model.partition("/")
-    if biller in _RESOURCES and slash:
-        # First: rules of the vendor's own rows may fit the longer name, too.
-        yield rest if prefix == "google" else model.rpartition("/models/")[2].removeprefix("models/")
-    yield model
-    if slash and billed_as(prefix) == biller:
-        yield rest
 
 
 def _tier(tier: str) -> str:
