@@ -23,6 +23,7 @@ from datetime import date
 from typing import Any, NamedTuple, Protocol, TypedDict, Union, cast
 
 from trisignal.policy.price_billers import billed_as as billed_as
+from trisignal.policy.price_billers import spellings
 from trisignal.policy.price_rules import RowIndex, Rule, fits
 from trisignal.policy.price_validity import bounds, valid
 from trisignal.policy.price_validity import day_unix_s as day_unix_s
