@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import prometheus_client.metrics
@@ -17,7 +19,8 @@ from sinks.scraped import Scraped
 
 from trisignal import _guard, config
 from trisignal import semconv as names
-from trisignal.call import Usage
+from trisignal.call import Draft, Usage
+from trisignal.engine import lifecycle
 from trisignal.policy.cardinality import MOST_REFUSED, LabelLimiter
 from trisignal.sinks import _rows
 from trisignal.testing import capture
@@ -206,22 +209,62 @@ def test_calls_end_while_many_label_sets_are_flushed() -> None:
 def test_label_sets_that_nobody_scrapes_do_not_pile_up() -> None:
     """Rows are bounded though each call brings a label set of its own, and nothing is lost."""
     scraped = Scraped(max_label_sets=20)
+    sink = scraped.sink
+    sink._most_rows = sink._most_active = 2_000
     before = threading.active_count()
     for i in range(12_000):
         scraped.take(ended(request_model=f"m{i}"))
-    sink = scraped.sink
-    assert len(sink._rows) + sum(map(len, sink._retired)) <= 5 * sink._most_rows
+    assert len(sink._rows) + sum(map(len, sink._retired)) <= 3 * sink._most_rows
     assert len(sink._active) <= 2 * sink._most_active
     assert threading.active_count() <= before + 1
     assert scraped.sum("llm_requests_total") == 12_000
     sink.unregister()
 
 
+def functions_of_calls(models: list[str]) -> int:
+    """Python functions that calls of models run, which have been called before."""
+    ran = 0
+
+    def count(frame: FrameType, event: str, value: Any) -> None:
+        nonlocal ran
+        ran += event == "call"
+
+    gc.collect()
+    gc.disable()
+    sys.setprofile(count)
+    try:
+        for model in models:
+            call(model)
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return ran
+
+
+def call(model: str) -> None:
+    """Make a call."""
+    draft = Draft("chat", provider="openai", request_model=model)
+    lifecycle.open_call(draft)
+    draft.usage = Usage(20, 5)
+    lifecycle.close_call(draft)
+
+
+@pytest.mark.slow
+def test_ten_thousand_models_cost_per_call_what_a_hundred_do() -> None:
+    """Nothing that is kept by model is thrown away, and made anew, for want of room for so many."""
+    ran = []
+    for count in (100, 10_000):
+        models = [f"model-{i}" for i in range(count)]
+        with capture():
+            for model in models:
+                call(model)
+            ran.append(functions_of_calls(models[:100]))
+    assert ran[0] == ran[1]
+
+
 def test_in_flight_calls_of_collapsed_label_sets_add_up() -> None:
     """Several label sets that share `_OTHER` show their sum, not that of the last."""
     scraped = Scraped(max_label_sets=8)
-    from trisignal.call import Draft
-
     drafts = [Draft("chat", provider="acme", request_model=f"m{i}") for i in range(30)]
     for draft in drafts:
         scraped.sink.open(draft)

@@ -25,7 +25,7 @@ _MARGIN = 4096
 """Characters dropped at the end of a longer text once it is redacted: it was cut, perhaps in the middle of a secret."""
 _MOST_ITEMS = 128
 """Items kept of a list."""
-_REMEMBERED = 2048
+_REMEMBERED = 16_384
 
 
 class Cleaning:

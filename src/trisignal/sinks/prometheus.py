@@ -34,8 +34,12 @@ from trisignal.sinks._workers import Membership
 
 MOVE_S = 0.1
 """Seconds for which what calls add may wait in a process before the files of multiprocess mode have it."""
-_REMEMBERED = 4096
-"""Rows kept, at least: more of them are flushed and forgotten, as children hold the totals."""
+_MOST_LIMITS = 4096
+"""Rate limits that wait for a flush."""
+_MOST_ROWS = 12_288
+"""Rows kept, at least, of a kilobyte or two: more are flushed and forgotten, as children hold the totals."""
+_MOST_RETIRED = 2
+"""Times as many rows that may wait to be moved."""
 _FEW = 64
 """Label sets up to which a call itself moves what has changed to the files."""
 _SLICE = 8
@@ -82,7 +86,7 @@ class PrometheusSink:
         self.multiprocess = bool(getattr(values.ValueClass, "_multiprocess", False))
         # prometheus_client keeps exemplars in single-process mode only.
         self._exemplars = exemplars and not self.multiprocess
-        self._most_rows = max(_REMEMBERED, 2 * max_label_sets)
+        self._most_rows = max(_MOST_ROWS, 2 * max_label_sets)
         self._most_active = self._most_rows
         # Reentrant: a collection started by the garbage collector's work must not deadlock.
         self._lock = RLock()
@@ -263,7 +267,7 @@ class PrometheusSink:
                         self._limits["ratelimit_remaining", labels] = limit.remaining
                     if limit.limit is not None:
                         self._limits["ratelimit_limit", labels] = limit.limit
-        if self._retired or len(self._limits) > _REMEMBERED:
+        if self._retired or len(self._limits) > _MOST_LIMITS:
             self._make_room()
         elif self.multiprocess:
             self._move()
@@ -281,7 +285,7 @@ class PrometheusSink:
 
     def _make_room(self) -> None:
         """Nobody has scraped for so many label sets that they have to go: soon, or now if that is too late."""
-        if len(self._retired) < 4:
+        if len(self._retired) < _MOST_RETIRED:
             self._mover.ask()
         else:
             self.flush()
