@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from analysis import backend_servers as servers
 
 from trisignal.analysis.clickhouse import ClickHouseSource
-from trisignal.analysis.clickhouse_sql import Columns, spans_sql
+from trisignal.analysis.clickhouse_sql import Columns, dimension_sql, spans_sql
 from trisignal.analysis.opening import open_source
-from trisignal.analysis.query import Query, Window
+from trisignal.analysis.query import DIMENSIONS, Query, Window
 from trisignal.errors import SourceError
 
 ROW = b"""{"start_ns":"1766428642545847221","duration_ns":"21346166","trace":"162b29522a339e6b1acb21b8041dcda5",
@@ -67,3 +69,68 @@ def test_refusals_are_errors(given: object, said: str) -> None:
     """A refusal, a missing table, and an answer of another kind are errors."""
     with servers.Server(lambda *_: given).running() as running, pytest.raises(SourceError, match=said):
         open_source(f"clickhouse://{running.place}").holding()
+
+
+TOTAL = {
+    "value_0": "m", "step": "490677", "spans": "3", "errors": "1", "input_tokens": "100", "output_tokens": "7",
+    "duration_s": "1.5", "cost_usd": "0.25", "first_ns": "1766438400000000000", "last_ns": "1766438401000000000",
+    "quantiles": ["200000000", "900000000", "1000000000"],
+}  # fmt: skip
+
+
+def test_totals_are_added_up_by_the_server() -> None:
+    """One row per group and step becomes a total; a group without spans is none."""
+    sent: list[str] = []
+
+    def answer(path: str, asked: object, body: bytes) -> bytes:
+        sent.append(body.decode())
+        return b"\n".join(json.dumps(row).encode() for row in (TOTAL, {**TOTAL, "spans": "0"}))
+
+    with servers.Server(answer).running() as running:
+        source = open_source(f"clickhouse://{running.place}")
+        [total] = source.totals(Query(Window(0, 4e9)), ("model",), step_s=3600, quantiles=True).items
+    assert (total.key, total.step_unix_s, total.spans, total.errors) == (("m",), 490677 * 3600, 3, 1)
+    assert (total.input_tokens, total.output_tokens, total.cost_usd) == (100, 7, 0.25)
+    assert (total.p50_s, total.p95_s, total.p99_s) == (0.2, 0.9, 1.0)
+    [sql] = sent
+    assert sql.startswith("SELECT intDiv(")
+    assert sql.endswith(" GROUP BY step, value_0 ORDER BY step, value_0 FORMAT JSONEachRow")
+
+
+def test_every_dimension_has_a_text_of_its_own() -> None:
+    """No two dimensions are read from the same place of a span."""
+    texts = {name: dimension_sql(name, Columns()) for name in set(DIMENSIONS) - {"error_kind"}}
+    assert len(set(texts.values())) == len(texts)
+
+
+@pytest.mark.parametrize("order", ["cost", "tokens", "first_token"])
+def test_an_order_is_the_server_s(order: str) -> None:
+    """Spans come in the order that is asked for, and those alike by their start."""
+    sql = spans_sql(Query(Window(1, 2), "spans", order=order), "spans", Columns())
+    by = sql.partition(" ORDER BY ")[2].partition(" LIMIT ")[0]
+    assert by.endswith(" DESC, toUnixTimestamp64Nano(Timestamp) DESC, SpanId")
+    assert not by.startswith("toUnixTimestamp64Nano")
+
+
+def test_a_trace_is_asked_for_by_its_whole_id() -> None:
+    """Leading zeros that were left out are filled in; what is no id is not asked for."""
+    sent: list[str] = []
+
+    def answer(path: str, asked: object, body: bytes) -> bytes:
+        sent.append(body.decode())
+        return ROW.replace(b"\n", b"")
+
+    with servers.Server(answer).running() as running:
+        source = open_source(f"clickhouse://{running.place}")
+        assert source.trace("it's").spans == ()
+        [row] = source.trace("ABC").spans
+    assert row.name == "chat m"
+    [sql] = sent
+    assert f"TraceId = '{'abc'.zfill(32)}'" in sql
+
+
+def test_qualities_are_nowhere() -> None:
+    """The table holds no evaluations, which the answer says, and the server is not asked."""
+    with servers.Server(lambda *_: b"").running() as running:
+        found = open_source(f"clickhouse://{running.place}").spans(Query(Window(0, 4e9), order="quality"))
+    assert (found.items, found.notes, running.asked) == ((), ("a trace backend holds no evaluations",), [])

@@ -23,7 +23,7 @@ from trisignal.errors import BudgetExceeded, ConfigError, MissingExtraError
 from trisignal.testing import capture
 from trisignal.watch.limits import redis_accounts, shared_accounts
 from trisignal.watch.limits.accounts import MARK, SECONDS, Accounts, Demand, MemoryAccounts, Unavailable
-from trisignal.watch.limits.file_accounts import FileAccounts
+from trisignal.watch.limits.file_accounts import FILE, FileAccounts
 from trisignal.watch.limits.periods import Period, period_of
 from trisignal.watch.limits.redis_accounts import RedisAccounts
 
@@ -328,6 +328,29 @@ def test_a_lost_file_is_named(tmp_path: Path) -> None:
     accounts = FileAccounts(tmp_path, "one", None)
     with pytest.raises(Unavailable, match="unable to open"):
         accounts.reserve("a", Demand({}, {}))
+
+
+def test_nothing_is_left_open(tmp_path: Path) -> None:
+    """The file is closed with the accounts, when they are freed unclosed, and when it is not a database."""
+
+    def is_open() -> bool:
+        return any(os.path.realpath(f"/proc/self/fd/{fd}").startswith(str(path)) for fd in os.listdir("/proc/self/fd"))
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    path = tmp_path.resolve() / FILE
+    accounts = FileAccounts(tmp_path, "one", None)
+    accounts.used("a", ("usd",))
+    assert is_open()
+    accounts.close()
+    assert not is_open()
+    accounts.used("a", ("usd",))
+    del accounts
+    assert not is_open()
+    path.write_bytes(b"not a database" * 400)
+    with pytest.raises(Unavailable, match="not a database") as kept:
+        FileAccounts(tmp_path, "one", None).used("a", ("usd",))
+    assert not is_open(), kept
 
 
 def test_accounts_are_forgotten(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,11 +67,18 @@ class FileAccounts:
             connection = sqlite3.connect(
                 self._path, timeout=self._wait_s, isolation_level=None, check_same_thread=False
             )
-            connection.execute("pragma journal_mode = wal")
-            # A machine that loses power may forget the last calls; a process that is killed forgets none.
-            connection.execute("pragma synchronous = normal")
-            connection.execute(_SCHEMA)
+            try:
+                connection.execute("pragma journal_mode = wal")
+                # A machine that loses power may forget the last calls; a process that is killed forgets none.
+                connection.execute("pragma synchronous = normal")
+                connection.execute(_SCHEMA)
+            except BaseException:
+                connection.close()
+                raise
             self._connection = connection
+            # A guard is not closed by anything: with the function that it decorates it is freed.
+            self._closing = weakref.finalize(self, connection.close)
+            self._closing.atexit = False
         return self._connection
 
     @contextmanager
@@ -146,6 +154,7 @@ class FileAccounts:
         """SQLite's connections must not be used, nor closed, by a child."""
         self._lock = threading.RLock()
         if self._connection is not None:
+            self._closing.detach()
             _parents.append(self._connection)
             self._connection = None
 
@@ -153,7 +162,7 @@ class FileAccounts:
         """Close the file."""
         with self._lock:
             if self._connection is not None:
-                self._connection.close()
+                self._closing()
                 self._connection = None
 
 
