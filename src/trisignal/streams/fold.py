@@ -12,7 +12,7 @@ import sys
 import threading
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from weakref import ref
 
 from trisignal import _guard
@@ -59,6 +59,12 @@ class Fold:
         "__weakref__", "_choose", "_every", "_finishes", "_format", "_headless", "_keep", "_look", "_wanted",
         "before_end", "clock", "draft", "ends", "held", "state", "steady", "times",
     )  # fmt: skip
+
+    _steps_itself: ClassVar[bool] = False
+    """Chunks are not what the format reads: `step` makes events of each of them, to the stream's end."""
+
+    def __init_subclass__(cls) -> None:
+        cls._steps_itself = cls.step is not Fold.step
 
     def __init__(
         self,
@@ -145,7 +151,8 @@ class Fold:
             # Some hosts send a first chunk of their own, without the reply's id and model.
             self._headless += 1
             self._every = not self.draft.response_id and self._headless < _MOST_HEADLESS
-        self.steady = self._wanted == NOTABLE and not self._every and self._choose is None and self.ends is not _always
+        same = self._choose is None and self.ends is not _always and not self._steps_itself
+        self.steady = self._wanted == NOTABLE and not self._every and same
 
     def leave(self) -> None:
         """Have no more to do with the call: a retry's response replaces this one."""
