@@ -1,9 +1,9 @@
 """``python -m bench.rules``: what the rules of ``trisignal rules`` cost a real Prometheus.
 
 A Prometheus without targets is given the series of so many models and workers by remote write: as much of the past as
-the rules' windows reach, and ten minutes of the future, so that nothing is scraped or written while it evaluates. Then
-it loads the rules. Its CPU time is what counts, as its neighbours' load does not change that; the time that Prometheus
-itself reports for each group is shown beside it.
+the rules' windows reach, and a quarter of an hour of the future, so that nothing is scraped or written while it
+evaluates. Then it loads the rules. Its CPU time is what counts, as its neighbours' load does not change that; the time
+that Prometheus itself reports for each group is shown beside it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from trisignal.operate import objectives, rule_files, slos
 from trisignal.operate.queries import label
 
 SCRAPE_S, SLOW_S = 15, 120
-AHEAD_S = 600
+AHEAD_S = 900
 """How far the samples reach into the future: longer than loading and measuring take."""
 SLAB_S, POST_BYTES = 1800, 4_000_000
 """Samples are sent in order of time, so many seconds of every series at once."""

@@ -45,7 +45,9 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
     thresholds, by = chosen.plan.thresholds, (PROVIDER, MODEL, "resource")
     left = chosen.gauge("ratelimit_remaining", *by, over="min")
     room = f"{left} / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0)"
-    line = f"min by ({', '.join(map(label, by))}) (predict_linear({chosen.series('ratelimit_remaining')}[30m], 3600))"
+    # What is left goes up and down with each period of the limit: the trend is that of its lowest points.
+    lowest = f"min_over_time({chosen.series('ratelimit_remaining')}[5m])[30m:1m]"
+    line = f"min by ({', '.join(map(label, by))}) (predict_linear({lowest}, 3600))"
     soon = f"clamp(({line}) / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0), 0, 1)"
     limited = chosen.sum("errors", MODEL, matcher=f'{label(KIND)}="rate_limit"')
     refused = chosen.ratio(limited, chosen.sum("requests", MODEL, matcher=ENDED))
@@ -55,7 +57,7 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
               "Part of the rate limit that is left, as last reported by the provider.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
         Panel("Headroom in an hour", "lines", PERCENT, (Expr(soon, each),),
-              "The line of the last half hour, continued: at 0 calls are refused.", 12,
+              "The lowest points of the last half hour, continued: at 0 calls are refused.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
         Panel("Refused by rate limits", "lines", PERCENT, (Expr(refused, legend(MODEL)),),
               "Share of the calls that ended so, retries and all.", 8, ((thresholds.rate_limited_ratio, "red"),)),
