@@ -15,7 +15,11 @@ TESTS = Path(__file__).parents[1]
 @pytest.mark.skipif(not ENVIRONMENTS, reason="needs the environments of make coexistence (TRISIGNAL_ENVIRONMENTS)")
 @pytest.mark.parametrize(
     ("name", "tests"),
-    [("vector_stores", "tests/clients/vectors"), ("watsonx", "tests/clients/methods/test_watsonx.py")],
+    [
+        ("vector_stores", "tests/clients/vectors"),
+        ("watsonx", "tests/clients/methods/test_watsonx.py"),
+        ("watsonx", "tests/clients/watsonx"),
+    ],
 )
 def test_clients(name: str, tests: str) -> None:
     """Real engines in process, a real PostgreSQL, and clients of what is behind HTTP: none of their tests is skipped."""
