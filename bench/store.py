@@ -1,10 +1,14 @@
-"""Figures of the trace store: ``python -m bench.store [--rows N]`` prints what it costs and how fast it answers."""
+"""Figures of the trace store: ``python -m bench.store [--rows N]`` prints what it costs and how fast it answers.
+
+``--write`` puts the tables into docs/how-to/store.md as well.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import pathlib
 import random
 import resource
 import statistics
@@ -26,6 +30,9 @@ MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4", "gemini-2.5-flash")
 TENANTS, USERS, SPREAD_S = 20, 5_000, 6 * 3600.0
 QUESTIONS, LEAST = 20, 5
 """Times that a question is asked."""
+_PAGE, _BEGIN, _END = "docs/how-to/store.md", "<!-- measured: store -->", "<!-- end of measured -->"
+_lines: list[str] = []
+"""What has been printed."""
 _GOALS = {
     "caller, µs per call": "≤ 3",
     "writer, CPU µs per row": "≤ 45",
@@ -163,6 +170,7 @@ def questions(folder: str) -> dict[str, Callable[[], Any]]:
         "cost by user, 1 h": lambda: analyzer.cost("user_id", since="1h"),
         "cost by user, 24 h": lambda: analyzer.cost("user_id"),
         "compare the last two hours": lambda: analyzer.compare(),
+        "text that few spans have, 24 h": lambda: analyzer.find(text="chatcmpl-00"),
         "holding": lambda: analyzer.holding(),
     }
 
@@ -189,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.store", description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000, help="spans in the store")
     parser.add_argument("--keep", default="", help="folder to measure in, which stays")
+    parser.add_argument("--write", action="store_true", help=f"also put the tables into {_PAGE}")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -201,12 +210,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         measure(given.keep or os.path.join(temporary, "store"), given.rows)
+    if given.write:
+        page = pathlib.Path(__file__).parents[1] / _PAGE
+        before, begin, rest = page.read_text(encoding="utf-8").partition(_BEGIN)
+        _, end, after = rest.partition(_END)
+        page.write_text("\n\n".join((before + begin, "\n".join(_lines), end + after)), encoding="utf-8")
 
 
 def measure(folder: str, rows: int) -> None:
     """Fill a store by one process, then by two, ask it while they write, and print the table."""
     os.makedirs(folder, exist_ok=True)
-    print("| figure | measured | goal |\n| --- | ---: | ---: |")
+    _say("| figure | measured | goal |\n| --- | ---: | ---: |")
     _row("caller, µs per call", f"{caller_us(folder):.1f}")
     one = json.loads(_child("fill", folder, rows // 2, 1).communicate()[0])
     _row("writer, CPU µs per row", f"{one['cpu_us']:.0f}")
@@ -224,10 +238,10 @@ def measure(folder: str, rows: int) -> None:
     for child in writing:
         child.communicate()
     _row("memory of the reader, MB", f"{asked['memory_mb']:.0f}")
-    print(f"\n| question, at {rows:,} spans | CPU ms | median ms | p95 ms | p95 ms while two processes write |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    _say(f"\n| question, at {rows:,} spans | CPU ms | median ms | p95 ms | p95 ms while two processes write |")
+    _say("| --- | ---: | ---: | ---: | ---: |")
     for name, (median, p95, cpu) in asked["answers"].items():
-        print(f"| {name} | {cpu:.1f} | {median:.1f} | {p95:.1f} | {busy['answers'][name][1]:.1f} |")
+        _say(f"| {name} | {cpu:.1f} | {median:.1f} | {p95:.1f} | {busy['answers'][name][1]:.1f} |")
 
 
 def _child(part: str, folder: str, rows: int, seed: int) -> subprocess.Popen[str]:
@@ -236,7 +250,12 @@ def _child(part: str, folder: str, rows: int, seed: int) -> subprocess.Popen[str
 
 
 def _row(name: str, value: str) -> None:
-    print(f"| {name} | {value} | {_GOALS.get(name, '')} |", flush=True)
+    _say(f"| {name} | {value} | {_GOALS.get(name, '')} |")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+    _lines.append(line)
 
 
 if __name__ == "__main__":

@@ -269,3 +269,56 @@ def test_a_parent_in_the_same_request_is_of_the_same_program(console: Console, p
     request = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]} for spans in sent]}
     assert httpx.post(f"{console.url}/v1/traces", json=request, timeout=60).status_code == 200
     assert len(console.rows("requests")) == requests
+
+
+def otlp(number: int, parent: int, name: str, span_kind: int, start_ms: int, end_ms: int, **attributes: Any) -> Any:
+    """A span of one trace as OTLP/JSON."""
+    begun_ns = time.time_ns() // 10**9 * 10**9
+    return {
+        "traceId": "0a" * 16,
+        "spanId": f"{number:016x}",
+        **({"parentSpanId": f"{parent:016x}"} if parent else {}),
+        "name": name,
+        "kind": span_kind,
+        "startTimeUnixNano": str(begun_ns + start_ms * 10**6),
+        "endTimeUnixNano": str(begun_ns + end_ms * 10**6),
+        "attributes": [
+            {"key": key, "value": {"intValue" if isinstance(value, int) else "stringValue": value}}
+            for key, value in attributes.items()
+        ],
+    }
+
+
+ROOT = "http", [otlp(1, 0, "POST /ask", 2, 0, 900)]
+OUTER = "framework", [otlp(2, 1, "ChatModel", 1, 10, 700, **CHAT)]
+INNER = "client", [otlp(3, 2, "chat gpt-4.1-mini", 3, 20, 600, **CHAT)]
+CALLER = "trisignal", [otlp(2, 1, "chat gpt-4.1-mini", 3, 10, 700, **CHAT)]
+SERVER = "trisignal", [otlp(3, 2, "chat gpt-4.1-mini", 2, 20, 600, **CHAT)]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [[ROOT, OUTER, INNER]],
+        [[INNER], [OUTER], [ROOT]],
+        [[ROOT], [OUTER], [INNER]],
+        [[INNER], [OUTER], [INNER, OUTER], [ROOT], [ROOT]],
+        [[ROOT, CALLER, SERVER]],
+        [[SERVER], [CALLER], [ROOT]],
+        [[CALLER], [ROOT, SERVER], [CALLER, SERVER]],
+    ],
+    ids=["at once", "inner first", "outer first", "again", "both sides", "server first", "caller first"],
+)
+def test_however_a_trace_arrives_its_call_is_counted_once(console: Console, sent: list[list[Any]]) -> None:
+    """Spans may come apart, in any order and twice; the call, its tokens and the tree are what they are at once."""
+    for number, body in enumerate(sent):
+        scopes = [{"scope": {"name": scope}, "spans": spans} for scope, spans in body]
+        request = {"resourceSpans": [{"scopeSpans": scopes}]}
+        assert httpx.post(f"{console.url}/v1/traces", json=request, timeout=60).status_code == 200
+        if number % 2:
+            console.rows()
+    assert [(call.input_tokens, call.output_tokens) for call in console.rows("calls")] == [(1000, 100)]
+    with TraceAnalyzer(console.folder) as analyzer:
+        tree = analyzer.trace("0a" * 16)
+        assert [(depth, node.span.span_id[-1]) for depth, node in tree.nodes()] == [(0, "1"), (1, "2"), (2, "3")]
+        assert (tree.input_tokens, tree.calls) == (1000, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trisignal import semconv as names
 from trisignal.analysis.answers import CallPart, Node
 from trisignal.analysis.rows import SpanRow
 from trisignal.analysis.span_reading import number
@@ -32,7 +33,7 @@ def call_parts(span: SpanRow, below: Sequence[Node]) -> tuple[CallPart, ...]:
         below: What ran inside of it. A server that takes part in the trace has a span there: an engine's own, or that
             of `ServerMiddleware`.
     """
-    if not span.model_call:
+    if not span.operation or span.operation in names.MODEL_CALLS_EXCLUDED:
         return ()
     reported = _times(span.attributes)
     total_s = number(span.attributes.get(serving.TOTAL_S))

@@ -186,7 +186,9 @@ def _operation(columns: Columns) -> str:
 
 def _calls(columns: Columns) -> str:
     given = _attribute(columns, names.OPERATION)
-    return f"({given} != '' AND {given} NOT IN {_list(sorted(names.MODEL_CALLS_EXCLUDED))})"
+    excluded = _list(sorted(names.MODEL_CALLS_EXCLUDED))
+    served = f"lower({columns.kind}) IN ('server', 'span_kind_server')"
+    return f"({given} != '' AND {given} NOT IN {excluded} AND NOT {served})"
 
 
 def _outcome(columns: Columns) -> str:

@@ -12,7 +12,8 @@ from trisignal.analysis.query import Query, Window
 from trisignal.analysis.span_reading import COST, COUNTS, FIRST_TOKEN
 
 Clause = dict[str, Any]
-ENTERING = ("Server", "SERVER", "SPAN_KIND_SERVER", "Consumer", "CONSUMER", "SPAN_KIND_CONSUMER")
+SERVED = ("Server", "SERVER", "SPAN_KIND_SERVER")
+ENTERING = (*SERVED, "Consumer", "CONSUMER", "SPAN_KIND_CONSUMER")
 FAILED = ("Error", "ERROR", "STATUS_CODE_ERROR", "failure")
 
 
@@ -168,7 +169,10 @@ def _is_call(fields: Fields) -> Clause:
     return {
         "bool": {
             "filter": [_exists(operation)],
-            "must_not": [{"terms": {operation: sorted(names.MODEL_CALLS_EXCLUDED)}}],
+            "must_not": [
+                {"terms": {operation: sorted(names.MODEL_CALLS_EXCLUDED)}},
+                {"terms": {fields.kind: list(SERVED)}},
+            ],
         }
     }
 

@@ -18,6 +18,12 @@ from trisignal.errors import SourceError
 
 MOST_LINES = 1_000_000
 """Lines that are read: a log larger than this is better asked elsewhere."""
+_SPENT = frozenset(
+    (
+        names.USAGE_INPUT, names.USAGE_CACHE_READ, names.USAGE_CACHE_WRITE, names.USAGE_OUTPUT, names.USAGE_REASONING,
+        names.COST_USD,
+    )
+)  # fmt: skip
 _LONGEST = 1 << 22
 """Characters of one line."""
 _ENTITY_OF = {
@@ -92,7 +98,10 @@ def _rooted(spans: list[SpanRow]) -> Iterator[SpanRow]:
 def _span(entry: Mapping[str, Any]) -> SpanRow:
     duration_s = _number(entry.get(names.DURATION_S)) or 0.0
     operation = _text(entry, names.OPERATION)
-    counted = operation not in names.MODEL_CALLS_EXCLUDED
+    if entry.get(names.SPAN_KIND) == "server":
+        # Whoever called the model server has a line of its own, and pays.
+        entry = {key: value for key, value in entry.items() if key not in _SPENT}
+    counted = operation not in names.MODEL_CALLS_EXCLUDED and entry.get(names.SPAN_KIND) != "server"
     outcome = _text(entry, names.OUTCOME.replace(".", "_"), names.OUTCOME) or "ok"
     return SpanRow(
         trace_id=_text(entry, "trace_id"),

@@ -83,7 +83,9 @@ def span_row(
         remote_parent: Its parent is in another program.
     """
     operation = _text(attributes, names.OPERATION) or (names.STAGE if attributes.get(names.STAGE_NAME) else "")
-    calls = bool(operation) and operation not in names.MODEL_CALLS_EXCLUDED
+    kind = kind.lower().removeprefix("span_kind_")
+    # What a model server tells of its side is not added to what its callers tell of theirs.
+    calls = bool(operation) and operation not in names.MODEL_CALLS_EXCLUDED and kind != "server"
     outcome = _text(attributes, names.OUTCOME)
     if outcome not in OUTCOMES:
         outcome = "error" if failed else "ok"
@@ -93,7 +95,6 @@ def span_row(
     else:
         texts["error_kind"] = texts["error_type"] = ""
     spent: dict[str, Any] = {field: _count(attributes.get(key)) for field, key in COUNTS.items()} if calls else {}
-    kind = kind.lower().removeprefix("span_kind_")
     first = next((value for key in FIRST_TOKEN if (value := number(attributes.get(key))) is not None), None)
     return SpanRow(
         trace_id=ids[0],

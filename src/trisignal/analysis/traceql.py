@@ -14,7 +14,7 @@ from trisignal.analysis.query import CONTEXT_PREFIX, Query
 _PLAIN = re.compile(r"[A-Za-z_][\w.\-]*")
 PARENT, KIND, STATUS, NAME = "nestedSetParent", "kind", "status", "name"
 CALLS = (
-    f"span.{names.OPERATION} != nil && span.{names.OPERATION} !~ "
+    f"{KIND} != server && span.{names.OPERATION} != nil && span.{names.OPERATION} !~ "
     f"{json.dumps('^(' + '|'.join(sorted(names.MODEL_CALLS_EXCLUDED)) + ')$')}"
 )
 """Spans of model calls."""

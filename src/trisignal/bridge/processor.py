@@ -7,7 +7,7 @@ record the same call is decided by `_nesting`.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from functools import partial
 from threading import Lock, get_ident
 from typing import Any
@@ -26,6 +26,8 @@ from trisignal.engine import vocabularies as words
 from trisignal.providers import is_ip
 from trisignal.sinks._light_span import LightSpan
 
+MOST_RECORDED = 4_096
+"""Recorded calls whose inner spans may come later."""
 MOST_HALVES = 1000
 """Streams whose first half is remembered until the second comes."""
 
@@ -47,6 +49,7 @@ class BridgeSpanProcessor(SpanProcessor):
         self._mirror = False
         """Another processor has reported everything that this one sees."""
         self._halves = _Halves()
+        self._outer = _Recorded()
         state.NESTING.watchers += 1
         state.NESTING.forgotten = partial(_lost, "bridge_spans")
 
@@ -146,6 +149,10 @@ class BridgeSpanProcessor(SpanProcessor):
         if twice:
             return None
         draft = draft_of(span, operation, state.STATE.settings.provider_hosts, content=policy.captures)
+        if node.is_served:
+            draft.role = "server"
+        elif self._outer.holds(span, draft, node.family) and scope != nesting.SENT_SCOPE:
+            return None
         if draft.server_address and not is_ip(draft.server_address):
             # Sources of ours take it from a client's URL; here it is any text.
             draft.server_address = policy.known(draft.server_address)
@@ -184,6 +191,27 @@ def _scope(span: Any) -> str:
 def _lost(queue: str) -> None:
     for meter in state.STATE.meters:
         meter.count("dropped", (queue,))
+
+
+class _Recorded:
+    """Calls that were recorded: another instrumentation's span inside of one may arrive after it, in a later export."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[tuple[int, int], tuple[str, int, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def holds(self, span: ReadableSpan, draft: Draft, family: str) -> bool:
+        """Whether a span is inside of a recorded call of its family; it is remembered as one itself."""
+        ids, parent = span.context, span.parent
+        if ids is None or not family:
+            return False
+        call = family, draft.start_ns, draft.end_ns
+        with self._lock:
+            outer = self._calls.get((ids.trace_id, parent.span_id)) if parent is not None else None
+            self._calls[ids.trace_id, ids.span_id] = call
+            if len(self._calls) > MOST_RECORDED:
+                self._calls.popitem(last=False)
+        return outer is not None and outer[0] == family and outer[1] <= draft.start_ns <= draft.end_ns <= outer[2]
 
 
 class _Half:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from threading import Lock
 from typing import Any
@@ -31,6 +32,8 @@ from trisignal.console.security import MOST_BODY_BYTES
 from trisignal.store.processor import StoreSpanProcessor
 from trisignal.store.transaction import LogItem
 
+MOST_KNOWN = 50_000
+"""Spans that are known when they are sent again."""
 MOST_SPANS = 10_000
 """Spans of one request; exporters send 512."""
 
@@ -81,6 +84,7 @@ class Receiver:
             redact=None if redact is None else tuple(redact),
         )
         self._content = capture_content
+        self._known: OrderedDict[tuple[int, int], None] = OrderedDict()
         # Requests that overlap would mix their traces up in the order of starts and ends.
         self._lock = Lock()
 
@@ -141,9 +145,11 @@ class Receiver:
         return _answer(ExportLogsServiceResponse(), content_type)
 
     def take(self, spans: Iterable[tuple[ReadableSpan, Mapping[str, str]]]) -> None:
-        """Replay finished spans, with what was bound while each ran."""
+        """Replay finished spans, with what was bound while each ran; what a client sends again is not taken again."""
         events: list[tuple[int, int, int, ReadableSpan, Mapping[str, str]]] = []
         for number, (span, bound) in enumerate(spans):
+            if self._is_known(span):
+                continue
             start, end = span.start_time or 0, span.end_time or 0
             # At one moment: outer starts come first, inner ends come first, and no end before its start.
             events.append((start, 0 if end > start else 1, -end, span, bound))
@@ -161,6 +167,18 @@ class Receiver:
                     self._each("on_start", span, _around(span))
                 finally:
                     _context.bound.reset(token)
+
+    def _is_known(self, span: ReadableSpan) -> bool:
+        """Whether a span came before: exporters repeat a request whose answer they did not get."""
+        ids = span.context
+        if ids is None:
+            return False
+        with self._lock:
+            known = (ids.trace_id, ids.span_id) in self._known
+            self._known[ids.trace_id, ids.span_id] = None
+            if len(self._known) > MOST_KNOWN:
+                self._known.popitem(last=False)
+        return known
 
     def _each(self, method: str, *arguments: Any) -> None:
         for inlet in self._inlet.inlets:

@@ -290,7 +290,7 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
     draft.parent = draft.exchange = draft.around = draft.error = draft.content = draft.stream_state = None
     _deliver(draft, call, closes)
     draft.native = None
-    if NESTING.watchers and call.model_call and call.counted:
+    if NESTING.watchers and call.model_call and call.counted and call.role != "server":
         nesting.counted(call, draft.beside)
     if unsettled:
         settle()

@@ -14,7 +14,7 @@ from typing import Any, Union
 from weakref import ref
 
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import SpanContext, SpanKind, get_current_span
 
 from trisignal import _context
 from trisignal import semconv as names
@@ -75,6 +75,11 @@ class OpenSpan:
         """What is to be done at its end has been done, or waits."""
         self.settled = False
         """It has ended, and its counts were passed on."""
+
+    @property
+    def is_served(self) -> bool:
+        """It is the other side of the call around it, told by a model server: not the same call recorded again."""
+        return self.scope == SENT_SCOPE and bool(self.span.kind is SpanKind.SERVER)
 
     # What is asked of whatever encloses a call: the names are those of `Draft`.
 
@@ -214,7 +219,8 @@ def own(outer: Outer | None) -> Draft | None:
 def began(draft: Draft) -> None:
     """Note in the spans around a call of ours that it has begun inside them."""
     family = words.family_of(draft.operation, draft.name)
-    outer: Outer | None = draft.parent
+    # What a model server observes is the other side of a call, which its caller counts.
+    outer: Outer | None = None if draft.role == "server" else draft.parent
     while outer is not None and family:
         if isinstance(outer, OpenSpan):
             outer.encloses.add(family)
@@ -227,7 +233,7 @@ def announce(node: OpenSpan, operation: str) -> None:
     if not family or node.family == family:
         return
     node.family = family
-    outer = node.parent
+    outer = None if node.is_served else node.parent
     while outer is not None:
         if isinstance(outer, OpenSpan):
             if outer.scope == SENT_SCOPE and node.scope != SENT_SCOPE and outer.family_as(outer.operation) == family:
@@ -252,7 +258,8 @@ def encloses_same(node: OpenSpan, family: str) -> bool:
     while waiting:
         inner = waiting.pop()
         operation = inner.operation
-        if not inner.covered and operation not in words.NESTING and inner.family_as(operation) == family:
+        counts = not inner.covered and not inner.is_served and operation not in words.NESTING
+        if counts and inner.family_as(operation) == family:
             # It will be counted when it ends, and must not be recorded again.
             return True
         waiting.extend(inner.children)

@@ -155,6 +155,8 @@ class JsonLogSink:
             fields["service.name"] = self._service
         fields[names.DURATION_S] = call.duration_s
         fields[_OUTCOME] = call.outcome
+        if call.role == "server":
+            fields[names.SPAN_KIND] = "server"
         if call.error_kind is not None:
             fields[_ERROR_KIND] = call.error_kind
         if call.error_message:

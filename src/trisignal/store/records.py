@@ -88,7 +88,8 @@ def call_row(call: Call, parent: int, remote: bool, service: str, word: Word) ->
     """
     bound = call.bound
     usage, cost = call.usage, call.cost
-    counted = call.model_call and call.counted
+    # Whoever called a model server pays: what the server tells of the same request is not added.
+    counted = call.model_call and call.counted and call.role != "server"
     spends = counted or ((bool(call.background_id) or call.operation == names.BATCH_JOB) and usage is not None)
     flags = (schema.MODEL_CALL if counted else 0) | (schema.SPENDS if spends else 0)
     if not parent or remote:
