@@ -170,7 +170,7 @@ def questions(folder: str) -> dict[str, Callable[[], Any]]:
         "cost by user, 1 h": lambda: analyzer.cost("user_id", since="1h"),
         "cost by user, 24 h": lambda: analyzer.cost("user_id"),
         "compare the last two hours": lambda: analyzer.compare(),
-        "text that few spans have, 24 h": lambda: analyzer.find(text="chatcmpl-00"),
+        "text that few spans have, 24 h": lambda: analyzer.find(text="chatcmpl-0000"),
         "holding": lambda: analyzer.holding(),
     }
 
