@@ -2,7 +2,8 @@
 
 ``python scripts/interpreters.py compile`` compiles everything with the oldest one, so that newer syntax is noticed.
 ``python scripts/interpreters.py test FOLDER`` runs the tests with each of them, in environments below FOLDER, and
-writes the table of ``docs/reference/versions.md``; further arguments go to pytest.
+writes the table of ``docs/reference/versions.md``; further arguments go to pytest. Versions after the folder, as in
+``3.12``, run those only and keep the other rows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ PAGE = ROOT / "docs" / "reference" / "versions.md"
 SOURCES = ("src", "tests", "examples", "scripts", "bench", "noxfile.py")
 NOT_HERE = "not at hand"
 _TABLE = re.compile(r"(<!-- from scripts/interpreters.py -->\n).*?(<!-- end -->)", re.DOTALL)
+_ROW = re.compile(r"^\| (3\.\d+) \|.*$", re.MULTILINE)
 _CLASSIFIER = re.compile(r'"Programming Language :: Python :: (3\.\d+)"')
 
 
@@ -92,21 +94,25 @@ def test(folder: Path, version: str, arguments: Sequence[str]) -> tuple[str, boo
 
 
 def write_table(folder: Path, arguments: Sequence[str]) -> int:
-    """Run the tests with every interpreter and write the table; return 1 where a test failed."""
+    """Run the tests with every interpreter, or those that are named, and write the table; return 1 on a failure."""
+    named = [one for one in arguments if one in versions()]
+    arguments = [one for one in arguments if one not in named]
+    page = PAGE.read_text(encoding="utf-8")
+    table = _TABLE.search(page)
+    rows = {match[1]: match[0] for match in _ROW.finditer(table[0] if table and named else "")}
     lines = [
         f"`{' '.join(('pytest', *arguments))}` on {platform.system()} {platform.machine()}:\n",
         "| Python | interpreter | passed | failed | skipped |",
         "| --- | --- | --: | --: | --: |",
     ]
     failures = 0
-    for version in versions():
-        row, failed = test(folder, version, arguments)
-        print(row, flush=True)
-        lines.append(row)
+    for version in named or versions():
+        rows[version], failed = test(folder, version, arguments)
+        print(rows[version], flush=True)
         failures += failed
-    table = "\n".join(lines)
+    text = "\n".join((*lines, *(rows[version] for version in versions() if version in rows)))
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_TABLE.sub(lambda match: f"{match[1]}{table}\n{match[2]}", page), encoding="utf-8")
+    PAGE.write_text(_TABLE.sub(lambda match: f"{match[1]}{text}\n{match[2]}", page), encoding="utf-8")
     return int(failures > 0)
 
 
