@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 from opentelemetry import context as otel_context
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry
 
 # What tests share asserts too: before it is imported it is prepared to say what the values were.
 TESTS = Path(__file__).parent
@@ -20,7 +22,7 @@ pytest.register_assert_rewrite(*sorted(_SHARED - {"typing"}))
 
 from slow import LEFT_OUT, SLOW  # noqa: E402 - it comes after the line above
 
-from trisignal import testing  # noqa: E402 - it comes after the line above
+from trisignal import _context, testing  # noqa: E402 - it comes after the line above
 
 # Example after example is fast, but the first one imports what the library loads late.
 settings.register_profile("trisignal", deadline=None)
@@ -123,6 +125,20 @@ def _seen() -> Iterator[testing.Seen]:
     """What the test emits; errors of our own are raised."""
     with testing.capture() as seen:
         yield seen
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """A registry of the test's own."""
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def nothing_bound() -> Iterator[None]:
+    """The test ends with nothing bound and no current span."""
+    yield
+    assert dict(_context.bound.get()) == {}
+    assert not trace.get_current_span().get_span_context().is_valid
 
 
 class _Heard(logging.Handler):

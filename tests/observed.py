@@ -26,6 +26,11 @@ def current() -> tuple[str, str]:
     return trisignal.current_call().ref.get("span_id", ""), f"{ids.span_id:016x}" if ids.is_valid else ""
 
 
+def trace_id() -> str:
+    """The current trace id in hexadecimal digits; zeros when there is none."""
+    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
+
+
 class Ended(Exception):
     """A generator has come to its end."""
 

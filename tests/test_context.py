@@ -6,14 +6,14 @@ import asyncio
 import json
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from observed import trace_id
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from trisignal import _context
@@ -31,6 +31,8 @@ from trisignal._context import (
     unbind,
 )
 
+pytestmark = pytest.mark.usefixtures("nothing_bound")
+
 TRACER = TracerProvider().get_tracer("tests")
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
@@ -40,19 +42,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Iterator[None]:
-    """Every test starts and ends with nothing bound and no span."""
-    yield
-    assert dict(bound.get()) == {}
-    assert not trace.get_current_span().get_span_context().is_valid
-
-
-def trace_id() -> str:
-    """The current trace id in hexadecimal digits; zeros when there is none."""
-    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
 def test_bound_values_add_up_and_end_with_their_block() -> None:

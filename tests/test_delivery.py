@@ -28,11 +28,6 @@ from trisignal.export.log_file import LogFile
 from trisignal.export.losses import bounded, watched
 
 
-@pytest.fixture(name="registry")
-def _registry() -> CollectorRegistry:
-    return CollectorRegistry()
-
-
 def lost(registry: CollectorRegistry, queue: str) -> float:
     """How many items of a queue were counted as lost."""
     return registry.get_sample_value("trisignal_dropped_total", {"queue": queue}) or 0.0

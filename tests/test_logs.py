@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import pytest
 import structlog
+from log_records import one, some_record
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -80,19 +81,6 @@ def ids_of_current_span() -> dict[str, str]:
         "span_id": format(span.span_id, "016x"),
         "trace_flags": format(span.trace_flags, "02x"),
     }
-
-
-def some_record(**attributes: Any) -> logging.LogRecord:
-    """A record as made by a logger, with attributes on top."""
-    record = logging.LogRecord("app", logging.INFO, "app.py", 1, "hello", (), None)
-    record.__dict__.update(attributes)
-    return record
-
-
-def one(record: logging.LogRecord, formatter: logging.Formatter | None = None) -> dict[str, Any]:
-    """The record as formatted, read by a strict parser."""
-    loaded: dict[str, Any] = orjson.loads((formatter or JsonFormatter()).format(record))
-    return loaded
 
 
 def test_records_inside_a_span_carry_its_ids(make_log: Any) -> None:

@@ -16,6 +16,7 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from log_records import one, some_record
 from opentelemetry.sdk.trace import TracerProvider
 
 from trisignal import _guard
@@ -54,19 +55,6 @@ def encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     if request.param == "json":
         monkeypatch.setitem(sys.modules, "orjson", None)
     return str(request.param)
-
-
-def some_record(**attributes: Any) -> logging.LogRecord:
-    """A record as made by a logger, with attributes on top."""
-    record = logging.LogRecord("app", logging.INFO, "app.py", 1, "hello", (), None)
-    record.__dict__.update(attributes)
-    return record
-
-
-def one(record: logging.LogRecord, formatter: logging.Formatter | None = None) -> dict[str, Any]:
-    """The record as formatted, read by a strict parser."""
-    loaded: dict[str, Any] = orjson.loads((formatter or JsonFormatter()).format(record))
-    return loaded
 
 
 class Unprintable:

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +16,8 @@ import pytest
 import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
+from observed import trace_id
 from opentelemetry import context as otel_context
-from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
@@ -29,24 +29,13 @@ from starlette.websockets import WebSocket
 from trisignal._context import bind, bound, context, request_id
 from trisignal.web.request_id import RequestIdMiddleware
 
+pytestmark = pytest.mark.usefixtures("nothing_bound")
+
 TRACER = TracerProvider().get_tracer("tests")
 TRACE_ID, OTHER_TRACE_ID = "a" * 32, "c" * 32
 TRACEPARENT = f"00-{TRACE_ID}-{'b' * 16}-01"
 NEW_ID = re.compile("[0-9a-f]{32}")
 Headers = list[tuple[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Iterator[None]:
-    """Every test starts and ends with nothing bound and no span."""
-    yield
-    assert dict(bound.get()) == {}
-    assert not trace.get_current_span().get_span_context().is_valid
-
-
-def trace_id() -> str:
-    """The current trace id in hexadecimal digits; zeros when there is none."""
-    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
 async def ask(app: Any, headers: Headers | None = None, path: str = "/", kind: str = "http") -> list[dict[str, Any]]:

@@ -16,30 +16,19 @@ from wsgiref.validate import validator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry import trace
+from observed import trace_id
 from opentelemetry.sdk.trace import TracerProvider
 
 from trisignal._context import bind, bound, request_id
 from trisignal.web.request_id import WsgiRequestIdMiddleware
+
+pytestmark = pytest.mark.usefixtures("nothing_bound")
 
 TRACER = TracerProvider().get_tracer("tests")
 TRACE_ID, OTHER_TRACE_ID = "a" * 32, "c" * 32
 TRACEPARENT = f"00-{TRACE_ID}-{'b' * 16}-01"
 NEW_ID = re.compile("[0-9a-f]{32}")
 Headers = list[tuple[str, str]]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Iterator[None]:
-    """Every test starts and ends with nothing bound and no span."""
-    yield
-    assert dict(bound.get()) == {}
-    assert not trace.get_current_span().get_span_context().is_valid
-
-
-def trace_id() -> str:
-    """The current trace id in hexadecimal digits; zeros when there is none."""
-    return f"{trace.get_current_span().get_span_context().trace_id:032x}"
 
 
 def fetch(url: str, *headers: tuple[str, str]) -> tuple[str, str]:

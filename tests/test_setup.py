@@ -33,12 +33,6 @@ CALLS = logging.getLogger("trisignal.calls")
 OURS = ("llm_", "gen_ai_", "trisignal_")
 
 
-@pytest.fixture(name="registry")
-def _registry() -> CollectorRegistry:
-    """A registry of the test's own."""
-    return CollectorRegistry()
-
-
 def call(name: str = "m") -> None:
     """Record one call."""
     with trisignal.llm(provider="p", model=name):

@@ -23,12 +23,6 @@ from trisignal.errors import ConfigError, TrisignalWarning
 CALLS = "trisignal.calls"
 
 
-@pytest.fixture(name="registry")
-def _registry() -> CollectorRegistry:
-    """A registry of the test's own."""
-    return CollectorRegistry()
-
-
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
     """What a test does to logging is undone."""

@@ -37,12 +37,6 @@ def chat(provider: Any, **attributes: Any) -> None:
     provider.get_tracer("other").start_span("chat", attributes={**INFERENCE, **attributes}).end()
 
 
-@pytest.fixture
-def registry() -> CollectorRegistry:
-    """An empty registry."""
-    return CollectorRegistry()
-
-
 def counted(registry: CollectorRegistry) -> float:
     """Model calls that the metrics tell."""
     return sum(s.value for f in registry.collect() for s in f.samples if s.name == "llm_requests_total")
