@@ -11,7 +11,7 @@ ENVIRONMENTS: dict[str, list[str]] = {
     "llama_index": ["llama-index-core", "llama-index-llms-openai", "llama-index-embeddings-openai"],
     "google_adk": ["google-adk", "litellm"],
     "crewai": ["crewai"],
-    "litellm": ["litellm[proxy]"],
+    "litellm": ["litellm", "fastapi", "orjson", "soundfile", "backoff", "redis"],
     "strands": ["strands-agents[openai]"],
     "agno": ["agno", "openai", "sqlalchemy"],
     "dspy": ["dspy"],
