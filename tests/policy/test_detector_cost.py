@@ -21,7 +21,7 @@ UNITS = [
     *(unit for name in (*announced.VENDORS[:2], *announced._COMMON) for unit in (name + "=", name + ": a1b2c3d4e5f6g7 ")),
     *(unit for prefix, *_ in FORMATS[::20] for unit in (prefix, prefix + "a1" * 6 + " ")),
     *(unit for shape in SHAPES for unit in (shape.mark, "a1" * 6 + shape.mark, shape.left[:4] + shape.mark + "a" * 20)),
-    "@", "a@", "a@b.", "a@b.co ", "@a.b", " @a.b", "%40", "1 ", "1-", "1.1.1.1 ", "::", ":a", "f:", "ey", "eyJ", "ey.ey",
+    "@", "a@", "a@1.1 ", "a@b.1.1.", "a@b.", "a@b.co ", "@a.b", " @a.b", "%40", "1 ", "1-", "1.1.1.1 ", "::", ":a", "f:", "ey", "eyJ", "ey.ey",
     "eyJa.", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "-----BEGIN X----- PRIVATE KEY", "+1", "(555) ", "://", "://a:",
     "?key=", "?key=aaaaaaaaaaa1", "&sig=aaaaaa", "hook", "hook/", "hook/aaaaaaaaaaaaaaa1 ", "cookie", "cookie: a=b; ",
     "cookie:", "basic ", "Basic dXNlcjpodW50ZXIy ", "curl -u ", "curl" + " -u" * 20, "pin ", "pin: 1", "pin is ", "pass  ",

@@ -35,7 +35,7 @@ def test_every_format_is_found_in_prose(row: tuple[str, str, int, bool], data: s
     body = data.draw(of(BODIES[kind], max(least, 24)))
     if prefix[0].isupper() and kind == "p":
         body = f"{body}.{body}"
-    for around in ("please use {} for this", '{{"v": "{}"}}', "line\\n{}\\nline", "({})"):
+    for around in ("please use {} for this", "x={};", '{{"v": "{}"}}', "line\\n{}\\nline", "({})"):
         redacted = REDACT(around.format(prefix + body))
         assert body not in redacted
         assert "[REDACTED:" in redacted
@@ -53,12 +53,13 @@ def test_no_key_passes_for_a_harmless_name(prefix: str) -> None:
         "a1b2c3d4e5f6g7.atlasv1." + "a1b2c3d4e5" * 6, "Ab1Cd2_" + "a1B2c" * 5 + "a1B2_mmk", "s." + "a1B2c3D4" * 3,
         "pat" + "a1B2c3D4e5F6g7." + "0123abcd" * 8, "ab12" + "cdef0123" * 3 + "4567." + "a1B2c3D4e5F6g7H8", "aB3dE5gH." + "a1B2c3D4" * 4,
         "sc_a1b2c3d4e5.a1b2.acc_a1b2c3d4e5f6." + "a1b2c3d4" * 5, "A3-ABC123-ABC123-DEF45-AB123-CD456-EF789",
+        "re_aB3dE5gH_" + "a1B2c3D4" * 3, "0123456789abcdef" * 2 + "-us12", "eyJ1c2VyIjoxMjN9.Z0abCd.a1B2c3D4e5F6g7H8i9J0k",
         "a" + "b1C2d3E4" * 6 + "xyz" + "JQQJ99" + "a1B2c3D4" * 3, "hooks.slack.com/services/T0000/B0000/aB3dE5gH7jK9mN1pQ3sT5vW7",
     ],
 )  # fmt: skip
 def test_shapes_go_bare_and_in_prose(key: str) -> None:
     """Formats without a prefix of their own are found where nothing stands around them, too."""
-    for around in ("{}", "use {} now", '"{}"'):
+    for around in ("{}", "use {} now", '"{}"', "x={}"):
         assert key[-12:] not in REDACT(around.format(key))
 
 
@@ -120,6 +121,7 @@ def test_random_values_after_the_name_of_a_vendor_go(vendor: str, form: str, val
         ("https://api.telegram.org/bot123456789:AAF0aB3dE5gH7jK9mN1pQ3sT5vW7xY9zA1b/sendMessage", "AAF0aB3dE5gH7"),
         ("https://maker.ifttt.com/trigger/x/with/key/dQw4w9WgXcQdQw4w9WgXcQ", "dQw4w9WgXcQ"),
         ("eyJhbGciOiJkaXIifQ.eyJzdWIiOiIxMjM0In0.sig", "eyJzdWIi"),
+        ("write to ann@mail.example.2 or", "ann@"),
         ("abc8Q~0123456789abcdefghijklmnopqrstuvwxy", "0123456789abcdef"),
     ],
 )  # fmt: skip
@@ -139,6 +141,7 @@ def test_what_lets_in_goes(text: str, secret: str) -> None:
         "You can find your API key at https://platform.example.com/account/api-keys.", "react hooks/useEffect and webhooks/",
         "https://shop.example/list?page=2&sort=price&code=summer", "a.b.c.d.e.f", "s.getTheVeryLongNameOfTheThing()",
         "compass: north1234", "the pin is red", "spin: 4711", "pass: true", "<token>the</token>",
+        "npm i react@18.2.0 next@14.2.0-canary.3", "black@24.1", "re_compile_pattern_2_of_all", "us-east-1",
         "key: value", "auth: none", "the key idea is this", "linear: an equation", "x = torch.zeros(1)", "password=***", "pwd",
     ],
 )  # fmt: skip

@@ -54,6 +54,8 @@ class Cleaning:
         Args:
             value: Any text; of an enumeration its value, of any other object its ``str()``.
         """
+        if type(value) is str and len(value) > _LONGEST:
+            value = value[: _LONGEST + 1]  # what is cut anyway need not be looked at
         # The usual case is a clean text, for which a call would cost more than the look at it.
         text = value if type(value) is str and value.isascii() and value.isprintable() else text_of(value)
         cut = len(text) > _LONGEST

@@ -47,7 +47,10 @@ _IBAN = re.compile(rf"{_BEFORE}[A-Z]{{2}}\d\d(?: ?[A-Z0-9]{{4}}){{2,7}}(?: ?[A-Z
 _SSN = re.compile(rf"{_BEFORE}(?!000|666|9)\d{{3}}([ \-])(?!00)\d\d\1(?!0000)\d{{4}}{_AFTER}", re.ASCII)
 _IPV4 = re.compile(rf"(?:{_BEFORE}|(?<=://)){_OCTET}(?:\.{_OCTET}){{3}}{_AFTER}", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{7,}")
-_JWT = re.compile(r"ey[\w\-]{6,}\.ey[\w\-/\\]{6,}(?:\.[\w\-/\\]*=*){0,3}", re.ASCII)
+_JWT = re.compile(
+    r"ey[\w\-]{6,}\.ey[\w\-/\\]{6,}(?:\.[\w\-/\\]*=*){0,3}|eyJ[\w\-]{10,}\.[\w\-]{4,}\.[\w\-]{20,}", re.ASCII
+)
+"""The second kind is of signed cookies, whose middle is a time, and of tokens with a compressed body."""
 _JWE = re.compile(r"eyJ[\w\-]{10,}(?:\.[\w\-]*){4}", re.ASCII)
 
 _RUN = re.compile(r"[\w\-]+")
@@ -65,8 +68,8 @@ _STARTS_ESCAPED = re.compile(
     rf"(?:(?<![A-Za-z0-9])|(?<=\\[A-Za-z0-9])|(?<=\\u[A-Za-z0-9]{{4}})|(?<=%[A-Za-z0-9]{{2}}))(?={any_prefix()})".encode()
 )
 """Where a key may begin; behind escapes as well, where a text has any."""
-_JOINED = (b"-", b"_", b"+", b"/", b"=")
-"""A short prefix after one of these is part of base64 text."""
+_JOINED = (b"-", b"_", b"+", b"/")
+"""A short prefix after one of these is part of base64 text; ``=`` ends such a text, or a name."""
 _BEGIN, _END, _DASHES, _PRIVATE = "-----BEGIN ", "-----END ", "-----", "PRIVATE KEY"
 
 _MOST = 2000
@@ -223,13 +226,27 @@ def _emails(text: Text) -> Iterator[Span]:
     whole = text.text
     if "@" not in whole and "%40" not in whole:
         return
-    done = 0
+    done = versions = 0
     for match in _DOMAIN.finditer(whole):
         at = match.start()
         local = _LOCAL.match(whole[max(done, at - _LONGEST_LOCAL) : at][::-1])
-        if local is not None:
-            done = match.end()
+        length = _domain(match.group()) if local is not None else 0
+        if local is not None and length:
+            done = at + length
             yield at - local.end(), done
+        elif local is not None:
+            versions += 1
+            if versions > _MOST_STARTS:
+                yield at, len(whole)
+                return
+
+
+def _domain(found: str) -> int:
+    """Length of an address's second half without what follows its top level; 0 for versions, which have none."""
+    labels = found.split(".")
+    while len(labels) > 1 and not labels[-1][0].isalpha():
+        labels.pop()
+    return len(".".join(labels)) if len(labels) > 1 else 0
 
 
 def _ips(text: Text) -> Iterator[Span]:

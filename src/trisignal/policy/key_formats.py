@@ -26,14 +26,15 @@ w8 xapp- xoxa- xoxb- xoxe- xoxo- xoxp- xoxr- xoxs- xoxe.xoxb- xoxe.xoxp- FLWSECK
 w8 FLWPUBK-
 w16 glcbt- gldt- glffct- glft- glimt- glagent- gloas- glptt- glsoat- glpst- feed_token_
 w20 llx- xai- nvapi- dckr_pat_ dckr_oat_ pylf_v wandb_v1_ sbp_ sb_secret_ sess- CFPAT- rdme_ dnkey- tfp_ figd_
-w20 xkeysib- xsmtpsib-
+w20 xkeysib- xsmtpsib- tskey- pat-na1- pat-eu1- pat-na2- nfp_
 w20 EAAA fo1_ AIza HRKU- hrku- AQVN t3k- lip_ sntryu_ sha256~ tk-us- v1.0- PMAK-
 p16 glpat- glrt- SG. ya29. hvs. hvb. hvr. dp.pt. dp.st. dp.ct. dp.sa. dp.scim. dp.audit. pscale_tkn_
 p16 pscale_oauth_ pscale_pw_
-p40 v1.Cm fio-u- duffel_live_ duffel_test_ dt0c01. dt0s01. dt0s02. sl. pk. t1. AQ. v2.local. v2.public.
+p40 sk.eyJ v1.Cm fio-u- duffel_live_ duffel_test_ dt0c01. dt0s01. dt0s02. sl. pk. t1. AQ. v2.local. v2.public.
 v20 ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ lsv2_ ls__ pcsk_ npm_ glsa_ phc_ phx_ sgp_ v1_live_ atlasv1.
 a20 zpka_ crsr_ hf_ api_org_ gsk_ pplx- csk- fw_ fpk_ r8_ jina_ vck_ vcp_ rpa_ cpk_ psk- flp_ ntn_ pnu_ lin_api_
-a20 lin_oauth_ apify_api_
+a20 lin_oauth_ apify_api_ aio_
+a40 napi_
 a10 sk_live_ sk_test_ sk_prod_ rk_live_ rk_test_ rk_prod_ sm_aat_ sm_pat_ sm_sat_ esecret_ LTAI ALTAK-
 a10 CLOJARS_ LSO
 a50 AKCp cmVmd EZAK EZTK EAAM EAAC EAAG EAAB EAAD EAAI
@@ -44,6 +45,8 @@ x20 squ_ sqp_ sqa_
 x20 key- pubkey- live_ test_ live_pub_ test_pub_ s-s4t2ud- s-s4t2af- p8e- live-
 ?a20 sk_ pk_ fc- up_ ico- secret_ key_ pat_ pb_ pst_ inf_ m0- rc_ api_ akey_ tok_ xi_ cfut_ cfat_ nk_ avian-
 ?w24 pa- NRAK- NRII- NRJS- NRAL- NRRA- BSA ak- as- inf- sk-let- nrak- wk- ws- YC
+?a22 ak- as-
+?a32 cio
 ?w30 access-sandbox- access-development- access-production- p8e-
 ?p60 pat. sat.
 ?u26 API-
@@ -111,15 +114,17 @@ SHAPES = (
     Shape("4b1d", "", 0, "", r"[A-Za-z0-9]{38}", r"(?<![\w])4b1d[A-Za-z0-9]{38}(?![\w])"),
     Shape("s.", "", 0, "", r"[A-Za-z0-9]{24}", r"(?<![\w])s\.(?=[A-Za-z]*\d)[A-Za-z0-9]{24}(?![\w])"),
     Shape("pat", "", 0, "", r"[A-Za-z0-9]{14}\.", r"(?<![\w])pat[A-Za-z0-9]{14}\.[a-f0-9]{64}"),
+    Shape("re_", "", 0, "", r"[A-Za-z0-9]{8}_", r"(?<![\w\-])re_[A-Za-z0-9]{8}_[A-Za-z0-9]{24}(?![\w\-])"),
+    Shape("-us", "abcdef0123456789", 32, "[a-f0-9]{32}", r"\d{1,2}", r"(?<![\w\-])[a-f0-9]{32}-us\d{1,2}(?![\w\-])"),
     Shape("1/", "", 0, "", r"\d{10}", r"(?<![\w.])1/\d{10,20}:[a-f0-9]{32}"),
     Shape(".", _ALNUM, 8, "[A-Za-z0-9]{8}", "[A-Za-z0-9]{32}", _MIXED),
     Shape(".", "abcdef0123456789", 32, "[a-f0-9]{32}", r"[\w\-]{16}", r"[a-f0-9]{32}\.[\w\-]{16,24}(?![\w\-])"),
 )  # fmt: skip
 
-UNCOMMON = ("_mmk", ".atlasv1.", "JQQJ99", ".acc_", ".acc-", "hook")
+UNCOMMON = ("_mmk", "-us", ".atlasv1.", "JQQJ99", ".acc_", ".acc-", "hook")
 """Marks of what `SHAPES` and webhooks match, in texts of letters, digits and ``_-./`` only."""
 
-STARTS = frozenset({prefix for prefix, *_ in FORMATS} | {"A3-", "4b1d", "s.", "pat", "1/", "ey"})
+STARTS = frozenset({prefix for prefix, *_ in FORMATS} | {"A3-", "4b1d", "s.", "pat", "re_", "1/", "ey"})
 """Beginnings of whatever can be a key, where a word begins."""
 
 _IN_ORDER = sorted(STARTS)

@@ -22,7 +22,7 @@ REPLACEMENT = "\ufffd"
 
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Control characters but tab, line feed and carriage return."""
-_PAIR, _SURROGATE = re.compile("[\ud800-\udbff][\udc00-\udfff]"), re.compile("[\ud800-\udfff]")
+_PAIR, _SURROGATE = re.compile("[\ud800-\udbff][\udc00-\udfff]"), re.compile("[\ud800-\udfff]+")
 _MOST_BITS = 1024
 
 
@@ -53,7 +53,12 @@ def well_formed(text: str) -> str:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:
         # Not by a codec: those take a microsecond for each character that they replace.
-        return _SURROGATE.sub(REPLACEMENT, _PAIR.sub(_joined, text))
+        return _SURROGATE.sub(_replaced, _PAIR.sub(_joined, text))
+
+
+def _replaced(lone: re.Match[str]) -> str:
+    """One replacement for each of several lone surrogates in a row."""
+    return REPLACEMENT * (lone.end() - lone.start())
 
 
 def _joined(pair: re.Match[str]) -> str:
