@@ -291,6 +291,15 @@ def test_a_stream_tells_the_facts_of_a_reply() -> None:
     assert state.finished
 
 
+def test_an_empty_usage_takes_nothing_back() -> None:
+    """Zeros after the counts, as some hosts send with their last chunk, are a placeholder; alone they are the usage."""
+    empty = {**chunk(), "choices": [], "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}
+    draft, _ = fold([chunk(content="a"), {**chunk(reason="stop"), "usage": TOLD}, empty])
+    assert draft.usage == usage(TOLD)
+    draft, _ = fold([chunk(content="a"), empty])
+    assert draft.usage == Usage(0, 0)
+
+
 def test_groqs_usage_is_found_in_its_extension() -> None:
     """A vendor's extension may carry the usage."""
     told = {"id": "q", "usage": {"prompt_tokens": 9, "completion_tokens": 4}}

@@ -74,3 +74,10 @@ def test_placeholders_are_no_calls(empty: dict[str, Any]) -> None:
     message = {"role": "assistant", "content": "a", **empty}
     [output] = CHAT.read_content({}, {"choices": [{"message": message}]}, None).output_messages or []
     assert [part["type"] for part in output["parts"]] == ["text"]
+
+
+def test_arguments_may_come_as_an_object() -> None:
+    """What a host streams without writing it as JSON is shown as what it encodes."""
+    call = {"id": "1", "function": {"name": "search", "arguments": {"city": "Paris"}}}
+    [part] = parts([piece(call, 0)])
+    assert part["arguments"] == {"city": "Paris"}

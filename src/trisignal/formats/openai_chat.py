@@ -350,7 +350,10 @@ def fold(draft: Draft, state: StreamState, chunk: View) -> None:
     holder = extensions.with_usage(chunk)
     if holder is not None:
         reported = view(holder["usage"])
-        draft.usage = usage(reported) or draft.usage
+        counts = usage(reported)
+        # An empty placeholder after the counts takes nothing back.
+        if counts is not None and (draft.usage is None or counts.input or counts.output):
+            draft.usage = counts
         _note(draft, holder, reported, _first_message(holder))
     if chunk.get("timings") is not None or chunk.get("metrics") is not None:
         latencies.read_reply(draft, chunk)

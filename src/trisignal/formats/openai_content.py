@@ -173,11 +173,16 @@ def keep(content: dict[Any, Any], index: int, part: View) -> None:
     kept["reasoning"].append(text(delta.get("reasoning_content")) or text(delta.get("reasoning")))
     for call in calls_of(delta):
         function = view(call.get("function") or call.get("custom"))
-        given = text(function.get("arguments")) or text(function.get("input"))
+        given = _written(function.get("arguments")) or text(function.get("input"))
         tool = _continued(kept["tools"], call, text(function.get("name")), given)
         tool["id"] = text(call.get("id")) or tool["id"]
         tool["name"] = text(function.get("name")) or tool["name"]
         tool["arguments"].append(given)
+
+
+def _written(arguments: Any) -> str:
+    """Arguments as JSON; some hosts stream them as the object."""
+    return json.dumps(arguments, default=str) if type(arguments) is dict and arguments else text(arguments)
 
 
 def _continued(tools: list[dict[str, Any]], call: View, name: str, given: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 
+from trisignal.policy.addresses import addresses
 from trisignal.policy.announced import announced, of_vendors
 from trisignal.policy.check_digits import luhn, mod_97
 from trisignal.policy.key_formats import BODIES, FORMATS, SHAPES, any_prefix
@@ -26,9 +27,6 @@ _BEFORE = rf"(?:(?<![\w\-./+%])|{_ESCAPE})"
 _AFTER = r"(?![\w\-]|\.\d)"
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 
-_DOMAIN = re.compile(r"(?:@(?<=[\w.%+\-]@)|%40(?<=[\w.%+\-]%40))[\w\-]+(?:\.[\w\-]+)+")
-_LOCAL = re.compile(r"[\w.%+\-]+")
-_LONGEST_LOCAL = 4096
 _PHONE = re.compile(
     rf"(?:(?<![\w+])|{_ESCAPE})(?:\+|%2[Bb])\d(?:[ .\-()]{{0,2}}\d){{6,14}}(?!\d)"
     rf"|{_BEFORE}(?:1[ .\-])?(?:\(\d{{3}}\) ?|\d{{3}}[ .\-])\d{{3}}[ .\-]\d{{4}}{_AFTER}",
@@ -223,30 +221,7 @@ def _cards(text: Text) -> Iterator[Span]:
 
 
 def _emails(text: Text) -> Iterator[Span]:
-    whole = text.text
-    if "@" not in whole and "%40" not in whole:
-        return
-    done = versions = 0
-    for match in _DOMAIN.finditer(whole):
-        at = match.start()
-        local = _LOCAL.match(whole[max(done, at - _LONGEST_LOCAL) : at][::-1])
-        length = _domain(match.group()) if local is not None else 0
-        if local is not None and length:
-            done = at + length
-            yield at - local.end(), done
-        elif local is not None:
-            versions += 1
-            if versions > _MOST_STARTS:
-                yield at, len(whole)
-                return
-
-
-def _domain(found: str) -> int:
-    """Length of an address's second half without what follows its top level; 0 for versions, which have none."""
-    labels = found.split(".")
-    while len(labels) > 1 and not labels[-1][0].isalpha():
-        labels.pop()
-    return len(".".join(labels)) if len(labels) > 1 else 0
+    return addresses(text.text)
 
 
 def _ips(text: Text) -> Iterator[Span]:
