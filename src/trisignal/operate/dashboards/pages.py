@@ -29,7 +29,7 @@ class Expr(NamedTuple):
     language: Language = "promql"
     """Which of the data sources it is for: metrics, logs or traces."""
     later: bool = False
-    """It has an answer only after days of data."""
+    """It has an answer only after some minutes of data, or days."""
 
     @property
     def shown(self) -> str:

@@ -45,8 +45,10 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
     thresholds, by = chosen.plan.thresholds, (PROVIDER, MODEL, "resource")
     left = chosen.gauge("ratelimit_remaining", *by, over="min")
     room = f"{left} / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0)"
-    # What is left goes up and down with each period of the limit: the trend is that of its lowest points.
-    lowest = f"min_over_time({chosen.series('ratelimit_remaining')}[5m])[30m:1m]"
+    # What is left goes up and down with each period of the limit, a minute or less: the trend is that of its lowest
+    # points, of windows that hold a whole period.
+    remaining = chosen.series("ratelimit_remaining")
+    lowest = f"(min_over_time({remaining}[5m]) and {remaining} offset 2m)[30m:15s]"
     line = f"min by ({', '.join(map(label, by))}) (predict_linear({lowest}, 3600))"
     soon = f"clamp(({line}) / ({chosen.gauge('ratelimit_limit', *by, over='max')} > 0), 0, 1)"
     limited = chosen.sum("errors", MODEL, matcher=f'{label(KIND)}="rate_limit"')
@@ -56,7 +58,7 @@ def _limits(chosen: Selection) -> tuple[Panel, ...]:
         Panel("Headroom", "lines", PERCENT, (Expr(room, each),),
               "Part of the rate limit that is left, as last reported by the provider.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
-        Panel("Headroom in an hour", "lines", PERCENT, (Expr(soon, each),),
+        Panel("Headroom in an hour", "lines", PERCENT, (Expr(soon, each, later=True),),
               "The lowest points of the last half hour, continued: at 0 calls are refused.", 12,
               ((thresholds.headroom_ratio, "green"),), top=1),
         Panel("Refused by rate limits", "lines", PERCENT, (Expr(refused, legend(MODEL)),),
