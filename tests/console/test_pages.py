@@ -121,6 +121,13 @@ def test_the_planted_change_is_named(http: httpx.Client) -> None:
         assert "tenant acme" in changed[:700]
 
 
+def test_no_change_without_calls_to_compare_with(http: httpx.Client) -> None:
+    """A window without calls has no latency: the difference to it is not shown as a change."""
+    page = http.get("/compare", params={"since": "3h", "before_since": "30d", "before_until": "29d"}).text
+    assert "There is nothing to compare" in page
+    assert "+" not in page[page.index("<h1>") : page.index("</h1>")]
+
+
 def test_cost_as_a_file(http: httpx.Client) -> None:
     """The CSV file has a row per group, and what adds up to the page's total."""
     answer = http.get("/cost", params={"since": "6h", "by": "tenant,model", "format": "csv"})
