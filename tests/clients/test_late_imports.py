@@ -82,3 +82,14 @@ BELOW_NAMESPACES = [row for row in REGISTRY if "." in row.module or row.name == 
 def test_a_client_that_was_named_and_is_imported_late_is_patched(row: Row) -> None:
     """The same for a client that is named, which does not import it."""
     late(row, row.name)
+
+
+def test_an_instrumented_client_loads_nothing_of_batch_jobs() -> None:
+    """What few programs need is imported when the first of its requests is seen."""
+    program = (
+        "import sys, openai, trisignal; trisignal.setup(); trisignal.instrument('openai'); "
+        "assert 'trisignal.clients.openai' in sys.modules; "
+        "assert not {'trisignal.clients._batches', 'trisignal.formats.batches', 'trisignal.engine.batch_jobs'} & set(sys.modules)"
+    )
+    pytest.importorskip("openai")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

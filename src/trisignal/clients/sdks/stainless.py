@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from trisignal import _context, _guard
 from trisignal.call import Draft, ErrorKind
-from trisignal.clients import _batches
 from trisignal.clients._headers import read_headers
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import (
@@ -164,9 +163,18 @@ class Stainless:
         options: Any = kwargs.get("options")
         url = getattr(options, "url", "")
         if "batches" in url or "/content" in url:
-            body = options.json_data
-            _batches.see(lambda: self._who(instance, url), options.method, url, body, kwargs["response"])
+            self._see_batch(instance, options, kwargs["response"])
         return wrapped(*args, **kwargs)
+
+    def _see_batch(self, client: Any, options: Any, response: Any) -> None:
+        try:
+            # Few programs run batch jobs: importing what reads them takes as long as all else that reads a client.
+            from trisignal.clients import _batches
+
+            url = options.url
+            _batches.see(lambda: self._who(client, url), options.method, url, options.json_data, response)
+        except Exception as error:
+            _guard.contain(f"{self.package}.batch", error)
 
     def _see_refusal(self, wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
         draft = _context.current.get()
