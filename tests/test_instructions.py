@@ -20,6 +20,7 @@ PYTHON = (3, 11)
 @pytest.mark.skipif(not instructions.is_possible(), reason="needs Valgrind on Linux with an x86-64 processor")
 @pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage runs instructions of its own")
 @pytest.mark.skipif(sys.version_info[:2] != PYTHON, reason="figures are of one version of Python")
+@pytest.mark.timeout(900)  # three processes under Valgrind: minutes on a busy machine, to which it is immune otherwise
 def test_a_call_takes_few_instructions() -> None:
     """Span and metrics of a call take at most 3 % more instructions than they once did, in units of the floor."""
     added = instructions.added([contenders.FLOOR, contenders.PLAIN])
