@@ -11,7 +11,9 @@ from analysis.backend_servers import Answer, Asked, ns, pairs, sent, tempo
 from trisignal.analysis.rows import SpanRow
 
 _QUERY = re.compile(r"\{ (?P<where>.*) \} \| (?P<function>\w+)\((?P<of>[^)]*)\)( by \((?P<by>.*)\))?")
-_TEST = re.compile(r'(?P<field>[\w.]+|span\."[^"]+") (?P<how>=|!=|!~|>=) (?P<value>nil|error|\d+ns|"(?:[^"\\]|\\.)*")')
+_TEST = re.compile(
+    r'(?P<field>[\w.]+|span\."[^"]+") (?P<how>=|!=|!~|>=) (?P<value>nil|error|server|\d+ns|"(?:[^"\\]|\\.)*")'
+)
 
 
 def tempo_with_metrics(rows: Sequence[SpanRow]) -> Answer:
@@ -46,6 +48,7 @@ def _value(row: SpanRow, name: str) -> Any:
     facts = {
         "resource.service.name": row.service,
         "name": row.name,
+        "kind": "client",
         "status": "error" if row.outcome == "error" else "unset",
         "duration": row.duration_s,
     }
