@@ -356,3 +356,37 @@ def test_what_capture_has_seen_stays_readable() -> None:
         call()
     assert (seen.span.name, len(seen.calls), len(seen.logs)) == ("chat m", 1, 1)
     assert seen.value("llm_requests_total", llm_outcome="ok") == 1
+
+
+_FIRST_CALL = """
+import asyncio, sys
+import trisignal
+
+trisignal.setup(service_name="quiet")
+opened = []
+
+
+def note(event, args):
+    # What is imported, or was compiled for it, is no file of ours.
+    if event == "open" and not any(part in str(args[0]) for part in (".py", ".so")):
+        opened.append(args[0])
+
+
+async def first():
+    with trisignal.llm(provider="openai", model="gpt-4o-mini") as call:
+        call.set_usage(input_tokens=10, output_tokens=5)
+
+
+sys.addaudithook(note)
+asyncio.run(first())
+print(opened, trisignal.summary().total.cost_usd)
+"""
+
+
+def test_the_first_call_opens_no_file() -> None:
+    """It may run in an event loop, which is not to wait for a disk: what is read of files, setup() reads."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": SOURCE, **MEASURED}
+    done = subprocess.run(
+        [sys.executable, "-c", _FIRST_CALL], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.startswith("[] 4.5"), done.stdout + done.stderr

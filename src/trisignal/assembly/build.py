@@ -56,6 +56,7 @@ def start(explicit: dict[str, Any]) -> Telemetry:
 
 def _build(telemetry: Telemetry, explicit: dict[str, Any], handler: logging.Handler | None) -> None:
     settings = telemetry.settings
+    telemetry.pricer.load()
     patterns = PatternRedactor(settings.redact, settings.redact_patterns, _count_redaction, settings.mask_keys)
     own = explicit.get("redactor")
     telemetry.redactor = patterns

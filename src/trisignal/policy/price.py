@@ -79,9 +79,14 @@ class Pricer:
         self._plans: dict[_Key, Plan] = {}
         self._lock = Lock()
 
+    @staticmethod
+    def load() -> None:
+        """Read the shipped table now: a file is not to be read by the first call, which may run in an event loop."""
+        shipped()
+
     @property
     def table_timestamp_s(self) -> float:
-        """Day on which the shipped table was made, in seconds since the epoch (reads the table)."""
+        """Day on which the shipped table was made, in seconds since the epoch."""
         return day_unix_s(shipped()["generated"])
 
     def cost(

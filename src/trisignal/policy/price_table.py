@@ -168,8 +168,8 @@ class _Unread(dict[str, Any]):
 
 @functools.cache
 def shipped() -> Table:
-    """The table inside the package: read once, on first use, and parsed biller by biller as they are asked for."""
-    # The first call pays for this: importlib.resources takes five milliseconds to import, and pkgutil half of one.
+    """The table inside the package: read once, and parsed biller by biller as they are asked for."""
+    # Every start pays for this: importlib.resources takes five milliseconds to import, and pkgutil half of one.
     loader: Any = __spec__.loader
     data: bytes = loader.get_data(os.path.join(os.path.dirname(os.path.dirname(__file__)), "data", "prices.json"))
     text = data.decode("utf-8")
