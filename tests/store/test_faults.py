@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -37,22 +36,23 @@ import sys, time
 from pathlib import Path
 from store.filled import call, item, writer
 target = writer(Path(sys.argv[1]))
-first, end = int(sys.argv[2]), time.monotonic() + float(sys.argv[3])
-number = first
-while time.monotonic() < end:
+number = first = int(sys.argv[2])
+enough = Path(sys.argv[3])
+while not enough.exists():
     for _ in range(50):
         target.offer(item(call(number, time.time())))
         number += 1
     target.flush(60)
     print(number - first, flush=True)
 target.close(60)
+print(number - first, flush=True)
 """
 
 
-def child(folder: Path, first: int, seconds: float) -> subprocess.Popen[str]:
-    """A process that writes for some time, and prints how many calls are certainly written."""
+def child(folder: Path, first: int, enough: Path) -> subprocess.Popen[str]:
+    """A process that writes until there is a file, and prints how many calls are certainly written."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT.parent / "src")))}
-    command = [sys.executable, "-c", WRITE, str(folder), str(first), str(seconds)]
+    command = [sys.executable, "-c", WRITE, str(folder), str(first), str(enough)]
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
 
 
@@ -79,7 +79,7 @@ def file_of(folder: Path) -> Path:
 
 def test_a_killed_writer_leaves_whole_rows(tmp_path: Path) -> None:
     """After kill -9 in the middle of writing all that was flushed is there, and no row is torn."""
-    process = child(tmp_path, 0, 600)
+    process = child(tmp_path, 0, tmp_path / "never")
     assert process.stdout is not None
     for _ in range(5):
         certain = int(process.stdout.readline())
@@ -97,18 +97,19 @@ def test_a_killed_writer_leaves_whole_rows(tmp_path: Path) -> None:
 
 
 def test_two_writers_and_a_reader(tmp_path: Path) -> None:
-    """Two processes write for seconds while readers ask: nobody fails, nothing is lost, sums and rows agree."""
-    children = [child(tmp_path, first, 3) for first in (0, 10**6)]
-    asked = 0
-    while any(process.poll() is None for process in children):
-        if list(tmp_path.glob("*.db")):
-            count(tmp_path, growing=True)
-            asked += 1
-        time.sleep(0.05)
+    """Two processes write while a reader asks: nobody fails, nothing is lost, sums and rows agree."""
+    folder, enough = tmp_path / "store", tmp_path / "enough"
+    folder.mkdir()
+    children = [child(folder, first, enough) for first in (0, 10**6)]
+    for process in children:
+        assert process.stdout is not None
+        process.stdout.readline()  # it writes
+    for _ in range(4):
+        count(folder, growing=True)
+    enough.touch()
     certain = [int(process.communicate()[0].split()[-1]) for process in children]
     assert [process.returncode for process in children] == [0, 0]
-    assert asked > 3
-    assert count(tmp_path) == sum(certain)
+    assert count(folder) == sum(certain)
 
 
 def test_many_readers_at_once(tmp_path: Path) -> None:

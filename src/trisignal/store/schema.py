@@ -243,8 +243,9 @@ INSERT_SPAN = f"INSERT INTO span ({', '.join(COLUMNS)}) VALUES ({', '.join('?' *
 INSERT_ATTRS = "INSERT INTO attrs VALUES (?, ?)"
 EXTEND_BLOCKS = (
     f"INSERT INTO block SELECT id >> {BLOCK_SHIFT}, min(start), max(start), max(duration), max(ifnull(cost, 0)), "
-    "max(ifnull(input, 0) + ifnull(output, 0)), max(ifnull(first_token, 0)) FROM span WHERE id >= ?1 AND id <= ?2 "
-    "GROUP BY 1 ON CONFLICT (id) DO UPDATE SET min_start = min(min_start, excluded.min_start), "
+    "max(ifnull(input, 0) + ifnull(output, 0)), max(ifnull(first_token, 0)) FROM span "
+    "WHERE id >= :first AND id <= :last GROUP BY 1 "
+    "ON CONFLICT (id) DO UPDATE SET min_start = min(min_start, excluded.min_start), "
     "max_start = max(max_start, excluded.max_start), max_duration = max(max_duration, excluded.max_duration), "
     "max_cost = max(max_cost, excluded.max_cost), max_tokens = max(max_tokens, excluded.max_tokens), "
     "max_first_token = max(max_first_token, excluded.max_first_token)"

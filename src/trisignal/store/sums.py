@@ -25,7 +25,7 @@ class _Statements(NamedTuple):
     prepare: tuple[str, ...]
     """Once per connection."""
     add: tuple[str, ...]
-    """?1 is the first id, ?2 the last one, ?3 is 1, or -1 to take them away."""
+    """``:first`` and ``:last`` are ids; ``:sign`` is 1, or -1 to take them away."""
     spread: tuple[str, ...]
     """Without parameters."""
 
@@ -35,24 +35,24 @@ def _aggregates(key: Sequence[str]) -> Iterator[str]:
     for name in ("n", "errors", "cancelled", "abandoned"):
         index = schema.COUNTED.index(name)
         if not index:
-            yield "?3 * count(*)"
+            yield ":sign * count(*)"
         elif "outcome" in key:
-            yield f"?3 * count(*) * (outcome = {index})"
+            yield f":sign * count(*) * (outcome = {index})"
         else:
-            yield f"?3 * sum(outcome = {index})"
-    yield "?3 * sum(duration)"
-    yield "?3 * ifnull(sum(first_token), 0)"
-    yield "?3 * count(first_token)"
+            yield f":sign * sum(outcome = {index})"
+    yield ":sign * sum(duration)"
+    yield ":sign * ifnull(sum(first_token), 0)"
+    yield ":sign * count(first_token)"
     for name in ("input", "cache_read", "cache_write", "output", "reasoning", "cost"):
-        yield f"?3 * ifnull(sum({name}), 0)"
+        yield f":sign * ifnull(sum({name}), 0)"
     if "outcome" in key:
-        yield "?3 * ifnull(sum(cost), 0) * (outcome <> 0)"
+        yield ":sign * ifnull(sum(cost), 0) * (outcome <> 0)"
     else:
-        yield "?3 * ifnull(sum((outcome <> 0) * cost), 0)"
-    yield "?3 * ifnull(sum(saved), 0)"
-    yield f"?3 * sum(flags & {schema.UNPRICED} <> 0)"
-    yield "?3 * count(quality)"
-    yield "?3 * ifnull(sum(quality), 0)"
+        yield ":sign * ifnull(sum((outcome <> 0) * cost), 0)"
+    yield ":sign * ifnull(sum(saved), 0)"
+    yield f":sign * sum(flags & {schema.UNPRICED} <> 0)"
+    yield ":sign * count(quality)"
+    yield ":sign * ifnull(sum(quality), 0)"
     yield "min(start)"
     yield "max(start)"
 
@@ -61,15 +61,17 @@ def _read(into: str, step: str, key: Sequence[str], values: Sequence[str]) -> st
     """Groups of the new rows of ``span``."""
     return (
         f"INSERT INTO {into} SELECT start / {schema.STEPS[step]}, {schema.KIND}, {', '.join((*key, *values))} "
-        f"FROM span WHERE id >= ?1 AND id <= ?2 GROUP BY 1, 2, {', '.join(key)}"
+        f"FROM span WHERE id >= :first AND id <= :last GROUP BY 1, 2, {', '.join(key)}"
     )
 
 
 def _row_by_row(into: str, step: str, key: Sequence[str]) -> str:
     """Each of the new rows of ``span``."""
-    sums = (f"?3 * ({value})" for value in schema.row_values().values())
+    sums = (f":sign * ({value})" for value in schema.row_values().values())
     values = ", ".join((schema.KIND, *key, *sums, "start", "start"))
-    return f"INSERT INTO {into} SELECT start / {schema.STEPS[step]}, {values} FROM span WHERE id >= ?1 AND id <= ?2"
+    return (
+        f"INSERT INTO {into} SELECT start / {schema.STEPS[step]}, {values} FROM span WHERE id >= :first AND id <= :last"
+    )
 
 
 def _folded(into: str, fresh: str, factor: int, key: Sequence[str], values: Sequence[str]) -> str:
@@ -108,7 +110,7 @@ def _statements() -> _Statements:
                 add.append(_read(into, step, cube.key, tuple(_aggregates(cube.key))) + _on_conflict(cube.key))
     fresh = _FRESH + "spread"
     prepare.append(f"CREATE {fresh} (step, {', '.join(schema.SPREAD_KEY)}, n)")
-    add.append(_read(fresh, "minute", schema.SPREAD_KEY[1:], ("?3 * count(*)",)))
+    add.append(_read(fresh, "minute", schema.SPREAD_KEY[1:], (":sign * count(*)",)))
     for step, width in schema.STEPS.items():
         folded = _folded(f"spread_{step}", fresh, width // minute, schema.SPREAD_KEY[1:], ("n",))
         spread.append(folded + _more(schema.SPREAD_KEY))
@@ -133,7 +135,7 @@ def prepare(db: sqlite3.Connection) -> None:
 def add_sums(db: sqlite3.Connection, first: int, last: int, sign: int = 1) -> None:
     """Add spans to the sums, or take them away."""
     for statement in _ALL.add:
-        db.execute(statement, (first, last, sign))
+        db.execute(statement, {"first": first, "last": last, "sign": sign})
     for statement in _ALL.spread:
         db.execute(statement)
 
@@ -143,8 +145,8 @@ def rate(db: sqlite3.Connection, row: int) -> None:
     evaluation."""
     add_sums(db, row, row, -1)
     db.execute(
-        f"UPDATE span SET quality = (SELECT min({schema.goodness(db, 's')}) FROM score s WHERE s.row = ?1 AND s.id = "
-        "(SELECT max(l.id) FROM score l WHERE l.row = ?1 AND l.evaluation = s.evaluation)) WHERE id = ?1",
-        (row,),
+        f"UPDATE span SET quality = (SELECT min({schema.goodness(db, 's')}) FROM score s WHERE s.row = :row AND s.id = "
+        "(SELECT max(l.id) FROM score l WHERE l.row = :row AND l.evaluation = s.evaluation)) WHERE id = :row",
+        {"row": row},
     )
     add_sums(db, row, row)

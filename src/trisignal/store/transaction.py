@@ -139,7 +139,7 @@ class OpenFile:
             db.executemany(schema.INSERT_SPAN, [row.values for row in rows])
             packed = [(id, attributes.pack(row.attributes)) for id, row in enumerate(rows, first)]
             db.executemany(schema.INSERT_ATTRS, packed)
-            db.execute(schema.EXTEND_BLOCKS, (first, end))
+            db.execute(schema.EXTEND_BLOCKS, {"first": first, "last": end})
             sums.add_sums(db, first, end)
         for item in batch.verdicts:
             self._judge(item)
