@@ -50,7 +50,8 @@ def _literals(items: Iterable[Any]) -> tuple[str, ...]:
     """The most telling answer for items in a row: that whose shortest text is longest."""
     best: tuple[str, ...] = ()
     run = ""
-    for operation, argument in (*items, ("end", None)):
+    row: list[tuple[Any, Any]] = [*items, ("end", None)]
+    for operation, argument in row:
         kind = str(operation)
         texts: tuple[str, ...] = ()
         if kind == "LITERAL":

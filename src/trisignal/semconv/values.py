@@ -88,7 +88,7 @@ def plain_text(value: object) -> str:
     kind = type(value)
     try:
         if issubclass(kind, str):
-            return str.__str__(value)
+            return str.__str__(value)  # pyright: ignore[reportArgumentType]  # narrowed by its type
         if issubclass(kind, Enum):
             return plain_text(value.value)  # type: ignore[attr-defined]  # narrowed by its type
         if issubclass(kind, (bytes, bytearray)):

@@ -24,6 +24,8 @@ class Tail:
 
     __slots__ = ("inflate", "last", "unreadable")
 
+    inflate: Callable[[bytes], bytes] | None
+
     def __init__(self, inflate: Callable[[bytes], bytes] | None = None) -> None:
         self.inflate = inflate
         self.last = b""

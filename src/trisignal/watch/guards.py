@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, get_args
+from typing import Any, ParamSpec, TypeVar, cast, get_args
 
 from trisignal import _guard
 from trisignal.call import Draft
@@ -272,9 +272,8 @@ def guard(
         if shared is not None:
             accounts = open_shared(_address(shared), f"guard:{chosen}", None, on_unavailable, forget_s)
         own = key is None and shared is None
-        return Rules(
-            chosen, limits, depth_limit, repeats_limit, tuple(map(text_of, repeats_of)), match, key or "", accounts, own
-        )  # fmt: skip
+        kinds = cast("tuple[Repeats, ...]", tuple(map(text_of, repeats_of)))
+        return Rules(chosen, limits, depth_limit, repeats_limit, kinds, match, key or "", accounts, own)
 
     return Guard(rules, chosen)
 
