@@ -45,8 +45,9 @@ console: $(VENV)/.demo  ## The demo, then what it left in the console, until Ctr
 	@$(BIN)/trisignal demo --console
 
 test: $(VENV)/.test  ## Run the tests that take no long time; says at the end what it left out
-	@# Plugins for load tests and fuzzing take seconds to load, and those tests are left out.
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal -p no:locust -p no:schemathesis --fast
+	@# Plugins for load tests and fuzzing take seconds to load, and those tests are left out. Half of the time tests wait
+	@# for a server or a process: two workers more than there are processors keep these busy.
+	@$(BIN)/python -m pytest -q -n $$($(BIN)/python -c "import os; print((os.cpu_count() or 1) + 2)") --dist worksteal -p no:locust -p no:schemathesis --fast
 
 test-all: $(VENV)/.test  ## Run every test that needs neither other environments nor servers
 	@$(BIN)/$(RUN) pytest -q -n auto --dist worksteal --durations=20 -m "not e2e and not nightly"

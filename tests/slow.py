@@ -23,6 +23,7 @@ SLOW = {
     "operate/test_report.py": "reports of a fortnight, asked of a real Prometheus",
     "operate/test_rules.py": "alert rules, judged by promtool",
     "operate/test_runbooks.py": "queries of the runbooks, judged by promtool",
+    "operate/test_silence.py": "what only looks like a fault, judged by promtool",
     "sinks/test_multiprocess.py": "workers that share one page, as processes",
     "test_docs.py": "the blocks of the documentation",
     "test_docs_operations.py": "the operators' pages",

@@ -104,7 +104,7 @@ def test_two_writers_and_a_reader(tmp_path: Path) -> None:
     for process in children:
         assert process.stdout is not None
         process.stdout.readline()  # it writes
-    for _ in range(4):
+    for _ in range(2):
         count(folder, growing=True)
     enough.touch()
     certain = [int(process.communicate()[0].split()[-1]) for process in children]
