@@ -1,6 +1,6 @@
 """OpenAI's Responses API over a websocket: one connection, over which one response after the other is asked for.
 
-Each ``response.create`` is a call, which ends with the last event of its response. Several may run at once, told apart
+Each ``response.create`` is a call, which ends with the last event of its response. Several may run at once, known
 by the ``stream_id`` that the application gives them.
 """
 

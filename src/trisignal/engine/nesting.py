@@ -78,7 +78,7 @@ class OpenSpan:
 
     @property
     def is_served(self) -> bool:
-        """It is the other side of the call around it, told by a model server: not the same call recorded again."""
+        """It is the other side of the call around it, recorded by a model server: not the same call recorded again."""
         return self.scope == SENT_SCOPE and bool(self.span.kind is SpanKind.SERVER)
 
     # What is asked of whatever encloses a call: the names are those of `Draft`.
