@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,8 @@ def verdict(name: str, score: float | None, of: Call, label: str = "") -> Verdic
 
 
 def judged(name: str, score: float | None, of: Call, label: str = "") -> VerdictItem:
-    """The same as the sink hands it on."""
-    return VerdictItem(verdict(name, score, of, label), of.start_unix_ns + 10**9)
+    """The same as the sink hands it on: it came just now, whenever its call was."""
+    return VerdictItem(verdict(name, score, of, label), time.time_ns())
 
 
 def many(count: int, seed: int = 7, spread_s: float = 7200.0) -> list[Call]:
