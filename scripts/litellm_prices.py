@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import ZipFile
 
+from trisignal.formats.units import IMAGES, SEARCHES, VIDEO_SECONDS, detailed, is_unit
+
 FILE = "model_prices_and_context_window_backup.json"
 _MILLION = 1_000_000
 _DIGITS = 10
@@ -48,9 +50,11 @@ _FIELDS = {
     "output_cost_per_video_token": "output_video",
 }
 _UNITS = {"input_cost_per_character": "character", "ocr_cost_per_page": "page"}
+_SECOND = "output_cost_per_second_"
 _DRAWS = ("image_generation", "image_edit")
 _SIZE = "-x-"
 """In names of models of which the map has a price for each size, which replies do not report."""
+_SIZED = re.compile(r"(?P<quality>[a-z]+)/(?P<width>\d+)-x-(?P<height>\d+)/(?P<model>[^/]+)$")
 _TIERS = {"batches": "batch", "flex": "flex", "priority": "priority", "ultrafast": "ultrafast", "balanced": "balanced"}
 _ABOVE = re.compile(r"_above_(\d+)k_tokens")
 _VERTEX = "vertex_ai"
@@ -99,16 +103,38 @@ def sessions(table: dict[str, Any]) -> dict[str, float]:
 def listed(table: dict[str, Any]) -> Iterator[Listed]:
     """Every model of a biller of ours that has a price which we can apply."""
     sized = tuple(key.rpartition("/")[2] for key in table if _SIZE in key)
+    for (biller, model), fees in _by_size(table).items():
+        yield Listed(biller, model, f"{biller}/*/*/{model}", {"tools": fees}, {})
     for key, entry in table.items():
         if entry.get("mode") in _DRAWS and (_SIZE in key or key.endswith(sized)):
             continue
         provider = entry.get("litellm_provider") or ""
         biller = BILLERS.get("vertex_ai" if provider.startswith(_VERTEX) else provider)
-        if biller is None or entry.get("mode") in ("video_generation", "search", "guardrail", "vector_store"):
+        if biller is None or entry.get("mode") in ("search", "guardrail", "vector_store"):
             continue
         prices, tiers = _prices(entry)
         if prices:
             yield Listed(biller, _name(key, provider), key, prices, tiers)
+
+
+def _by_size(table: dict[str, Any]) -> dict[tuple[str, str], dict[str, float]]:
+    """Images of models that are billed by quality and size alone: US dollars by unit."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    names = {
+        (BILLERS.get(entry.get("litellm_provider") or ""), key.rpartition("/")[2])
+        for key, entry in table.items()
+        if _SIZE not in key
+    }
+    for key, entry in table.items():
+        match = _SIZED.search(key)
+        biller = BILLERS.get(entry.get("litellm_provider") or "")
+        pixel = entry.get("input_cost_per_pixel")
+        if match and biller and pixel and (biller, match["model"]) not in names:
+            width, height = int(match["width"]), int(match["height"])
+            # The map's prices of a pixel are rounded from those of an image, which are in tenths of cents.
+            unit = detailed(IMAGES, match["quality"], f"{width}x{height}")
+            found.setdefault((biller, match["model"]), {})[unit] = round(pixel * width * height, 3)
+    return found
 
 
 def _name(key: str, provider: str) -> str:
@@ -151,7 +177,7 @@ def _prices(entry: dict[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, 
     _tiered(base, entry.get("tiered_pricing"))
     _units(base, entry)
     billed = {"input", "output", "output_image", "output_audio", "per_audio_hour", "per_request"}
-    if not base.keys() & billed and not base.get("tools", {}).keys() & {"image", *_UNITS.values()}:
+    if not base.keys() & billed and not any(map(is_unit, base.get("tools", {}))):
         return {}, {}
     return base, {name: prices for name, prices in tiers.items() if prices}
 
@@ -172,11 +198,11 @@ def _units(base: dict[str, Any], entry: dict[str, Any]) -> None:
     """Prices in units other than tokens."""
     if entry.get("mode") == "audio_transcription" and entry.get("input_cost_per_second"):
         base["per_audio_hour"] = _money(entry["input_cost_per_second"], 3600)
-    if entry.get("mode") == "rerank" and entry.get("input_cost_per_query"):
-        base.update({"input": base.get("input", 0), "per_request": _money(entry["input_cost_per_query"], 1)})
     if entry.get("input_cost_per_request"):
         base["per_request"] = _money(entry["input_cost_per_request"], 1)
-    tools = {}
+    tools = _video(entry)
+    if entry.get("mode") == "rerank" and entry.get("input_cost_per_query"):
+        tools[SEARCHES] = _money(entry["input_cost_per_query"], 1)
     search = entry.get("search_context_cost_per_query")
     if isinstance(search, dict):
         tools["web_search"] = _money(search.get("search_context_size_medium") or next(iter(search.values())), 1)
@@ -187,6 +213,18 @@ def _units(base: dict[str, Any], entry: dict[str, Any]) -> None:
             tools[unit] = _money(entry[key], 1)
     drawn = entry.get("output_cost_per_image") or entry.get("input_cost_per_image")
     if entry.get("mode") in _DRAWS and drawn and not base.keys() & {"output", "output_image"}:
-        tools["image"] = _money(drawn, 1)
+        tools[IMAGES] = _money(drawn, 1)
     if tools:
         base["tools"] = tools
+
+
+def _video(entry: dict[str, Any]) -> dict[str, float]:
+    """US dollars for a second of video, by resolution where that matters."""
+    second = entry.get("output_cost_per_second") or entry.get("output_cost_per_video_per_second")
+    if entry.get("mode") != "video_generation" or not second:
+        return {}
+    apart = {key.rpartition("_")[2]: price for key, price in entry.items() if key.startswith(_SECOND) and price}
+    if not apart:
+        return {VIDEO_SECONDS: _money(second, 1)}
+    plain = {"720p": second, "1080p": second} if "720p" not in apart else {}
+    return {detailed(VIDEO_SECONDS, size): _money(price, 1) for size, price in {**plain, **apart}.items()}

@@ -243,7 +243,7 @@ def _plain(row: ModelRow, fees: dict[str, float]) -> ModelRow:
 
 
 def _rule(name: str) -> Rule:
-    return name if name.startswith("^") else f"={name}"
+    return name if name[:1] in "^$" else f"={name}"
 
 
 def _is_exact(rule: Rule) -> bool:

@@ -210,3 +210,12 @@ def test_yaml_without_its_package_names_the_extra(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "yaml", None)
     with pytest.raises(MissingExtraError, match=r"trisignal\[yaml\]"):
         FilePrices(write(tmp_path, GOOD))
+
+
+def test_a_unit_of_whole_calls_is_enough(tmp_path: Path) -> None:
+    """A model that bills images or seconds of video has no other price; a fee of a tool alone is none of the model's."""
+    units = '{"image:hd:512x512": 0.08}'
+    source = FilePrices(write(tmp_path, f"providers:\n  openai:\n    painter: {{tools: {units}}}\n"))
+    assert source.rates("openai", "", "painter", "", AT) == Rates(tools={"image:hd:512x512": 0.08})
+    with pytest.raises(PriceFileError, match="a unit in 'tools'"):
+        FilePrices(write(tmp_path, "providers:\n  openai:\n    painter: {tools: {web_search: 0.01}}\n"))

@@ -13,6 +13,7 @@ from trisignal.usage import TokenBuckets
 AT = datetime(2026, 11, 1, 12, tzinfo=timezone.utc).timestamp()
 MILLION = 1_000_000
 IN = TokenBuckets(input=MILLION)
+PRICER = Pricer()
 SHORT = TokenBuckets(input=100_000)
 
 
@@ -129,8 +130,11 @@ def test_fees_of_server_tools(provider: str, model: str, uses: dict[str, int], f
         ("aws.bedrock", "stability.sd3-5-large-v1:0", 0.24),
         ("azure.ai.openai", "FLUX-1.1-pro", 0.12),
         ("x_ai", "grok-imagine-image", 0.06),
-        # Their price depends on size and quality, which replies do not report.
-        ("openai", "dall-e-3", "model"),
+        ("gcp.gemini", "imagen-4.0-generate-001", 0.12),
+        ("gcp.gemini", "imagen-4.0-fast-generate-001", 0.06),
+        ("gcp.vertex_ai", "publishers/google/models/imagen-4.0-ultra-generate-001", 0.18),
+        # Their price depends on size and quality, which are not known here.
+        ("openai", "dall-e-3", "unit"),
         ("aws.bedrock", "us.amazon.nova-canvas-v1:0", "model"),
     ],
 )
@@ -138,6 +142,64 @@ def test_images(provider: str, model: str, expected: Any) -> None:
     """Models that bill by the image have a price for each, where it is one for all sizes."""
     found = usd(provider, model, TokenBuckets(), uses={"image": 3})
     assert found == (expected if isinstance(expected, str) else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "unit", "expected"),
+    [
+        ("openai", "dall-e-3", "image:standard:1024x1024", 0.04),
+        ("openai", "dall-e-3", "image:hd:1024x1792", 0.12),
+        ("openai", "dall-e-2", "image:standard:512x512", 0.018),
+        ("openai", "dall-e-3", "image:hd:512x512", "unit"),
+        ("azure.ai.openai", "dall-e-3", "image:hd:1792x1024", 0.132),
+        ("openai", "sora-2", "video_second:720x1280", 0.1),
+        ("openai", "sora-2-pro", "video_second:1792x1024", 0.5),
+        ("gcp.vertex_ai", "veo-3.0-generate-001", "video_second:1080p", 0.4),
+        ("gcp.gemini", "veo-3.1-fast-generate-preview", "video_second:1080p", 0.12),
+        ("gcp.gemini", "veo-3.1-fast-generate-preview", "video_second:480p", "unit"),
+        ("cohere", "rerank-v4.0-pro", "search", 0.0025),
+        ("aws.bedrock", "amazon.rerank-v1:0", "search", 0.001),
+        ("deepgram", "aura-2-thalia-en", "character", 0.00003),
+        ("deepgram", "aura-asteria-en", "character", 0.000015),
+    ],
+)
+def test_units(provider: str, model: str, unit: str, expected: Any) -> None:
+    """What one use costs, where its details count: those that no price is known of are not billed as others."""
+    found = usd(provider, model, TokenBuckets(), uses={unit: 1})
+    assert found == (expected if isinstance(expected, str) else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("openai/gpt-4o", 2.5),
+        ("openai/gpt-4o:nitro", 2.5),
+        ("openai/gpt-4o:floor", 2.5),
+        ("openai/gpt-4o:exacto", 2.5),
+        ("openai/gpt-4o:online", 2.5),
+        ("OpenAI/GPT-4o:Nitro", 2.5),
+        ("openai/gpt-4o:extended", 6),
+        ("google/gemini-2.5-flash-preview:thinking", 0.15),
+        ("openai/gpt-4o:batch", 1.25),
+        ("somebody/new-model:free", 0),
+        ("somebody/new-model:free:online", 0),
+        # The catalog has prices of its own for these variants, which are not known.
+        ("openai/gpt-4o:thinking", "model"),
+        ("somebody/new-model:nitro", "model"),
+    ],
+)
+@pytest.mark.parametrize("answered", ["", "as requested", "plain"])
+def test_variants_at_openrouter(model: str, expected: Any, answered: str) -> None:
+    """Variants that route a request cost what the model costs; those of the catalog have prices of their own."""
+    replied = {"": "", "as requested": model, "plain": model.partition(":")[0]}[answered]
+    found = PRICER.price("openrouter", "openrouter.ai", replied, model, IN, tier="", at_unix_s=AT)
+    assert (found if isinstance(found, str) else found.total_usd) == expected
+
+
+def test_variants_are_openrouters_alone() -> None:
+    """What follows a colon elsewhere is a part of the name."""
+    assert usd("openai", "gpt-4o:nitro", IN) == "model"
+    assert usd("openrouter", "openai/gpt-4o:online", IN, uses={"web_plugin": 1}) == "unit"
 
 
 def test_a_region_of_bedrock_has_its_own_price() -> None:

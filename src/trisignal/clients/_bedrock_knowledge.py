@@ -16,10 +16,12 @@ from trisignal.clients.frameworks._framework import Around
 from trisignal.clients.vectors._search import Search, Searches, SearchResult, document, kept
 from trisignal.formats import listed, text, view
 from trisignal.formats.plain import PLAIN
+from trisignal.formats.units import SEARCHES, searches
 from trisignal.semconv import search
 
 SERVICE = "bedrock-agent-runtime"
 _PROVIDER = "aws.bedrock"
+_RANKED = "rerank"
 
 
 def _place(instance: Any) -> Place:
@@ -66,7 +68,11 @@ def _model_of(body: Any) -> str:
 def _begin(operation: str) -> Callable[[Any, Args, Kwargs], Draft]:
     def begin(instance: Any, args: Args, kwargs: Kwargs) -> Draft:
         model = _model_of(args[1])
-        return draft_at(_place(instance), operation, ClientExchange(PLAIN), args[1], model=model)
+        draft = draft_at(_place(instance), operation, ClientExchange(PLAIN), args[1], model=model)
+        if operation == _RANKED:
+            queries = len(listed(view(args[1]).get("queries"))) or 1
+            draft.tool_uses = {SEARCHES: queries * searches(len(listed(view(args[1]).get("sources"))))}
+        return draft
 
     return begin
 
@@ -80,7 +86,7 @@ def _end(draft: Draft, result: Any) -> bool:
 _READERS = {
     "Retrieve": Searches(_asked, _found, search.SIMILARITY),
     "RetrieveAndGenerate": Around(_begin(names.CHAT), _end),
-    "Rerank": Around(_begin("rerank"), _end),
+    "Rerank": Around(_begin(_RANKED), _end),
 }
 
 

@@ -19,7 +19,7 @@ from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_chat import usage as chat_usage
 from trisignal.formats.openai_content import keep
 from trisignal.formats.openai_content import read_content as read_chat
-from trisignal.formats.units import IMAGES
+from trisignal.formats.units import IMAGES, SEARCHES, searches
 
 _NUMBERS = (
     ("temperature", names.REQUEST_TEMPERATURE, float),
@@ -55,15 +55,16 @@ _OUTPUTS = ("generation_token_count", "totalOutputTextTokenCount")
 _LISTS = ("choices", "outputs", "results", "generations", "completions")
 """Where a reply keeps its alternatives."""
 _WORDS = ("generation", "outputText", "text")
+_DRAWN, _RANKED = "image_generation", "rerank"
 _OPERATIONS = (
     ("messages", names.CHAT),
     ("message", names.CHAT),
-    ("documents", "rerank"),
+    ("documents", _RANKED),
     *((key, names.EMBEDDINGS) for key in _NOVA_PARTS),
-    ("taskType", "image_generation"),
-    ("text_prompts", "image_generation"),
-    ("output_format", "image_generation"),
-    ("aspect_ratio", "image_generation"),
+    ("taskType", _DRAWN),
+    ("text_prompts", _DRAWN),
+    ("output_format", _DRAWN),
+    ("aspect_ratio", _DRAWN),
     ("prompt", names.TEXT_COMPLETION),
     ("textGenerationConfig", names.TEXT_COMPLETION),
     ("input_type", names.EMBEDDINGS),
@@ -73,7 +74,6 @@ _OPERATIONS = (
 )
 """What a body with a field asks for; the first one present counts."""
 _OTHER = "request"
-_DRAWN = "image_generation"
 
 
 def told_by(model: str, body: Mapping[str, Any]) -> tuple[str, Format]:
@@ -130,6 +130,8 @@ def read_request(draft: Draft, body: View) -> None:
         stops = tuple([s for item in ((stop,) if isinstance(stop, str) else listed(stop)) if (s := text(item))])
         if stops:
             fields[names.REQUEST_STOP_SEQUENCES] = stops
+    if draft.operation == _RANKED:
+        draft.tool_uses = {SEARCHES: searches(len(listed(body.get("documents"))))}
     choices = count(_first(body, _CHOICES))
     if choices is not None and choices != 1:
         fields[names.REQUEST_CHOICE_COUNT] = choices

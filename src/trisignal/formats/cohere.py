@@ -14,6 +14,7 @@ from trisignal.formats import ANSWER, NOTABLE, TOKEN, Format, StreamState, View,
 from trisignal.formats.openai_chat import end, output_type, read_numbers
 from trisignal.formats.openai_content import keep
 from trisignal.formats.openai_content import read_content as read_chat
+from trisignal.formats.units import SEARCHES
 
 _NUMBERS = (
     ("temperature", names.REQUEST_TEMPERATURE, float),
@@ -99,6 +100,9 @@ def _read_head(draft: Draft, reply: View) -> None:
     ids = (reply.get("response_id"), reply.get("id"), reply.get("generation_id"))
     draft.response_id = next(filter(None, map(text, ids)), draft.response_id)
     draft.usage = usage(reply.get("usage")) or usage(reply.get("meta")) or draft.usage
+    searched = count(view(view(reply.get("meta")).get("billed_units")).get("search_units"))
+    if searched:
+        draft.tool_uses = {SEARCHES: searched}
     bills.read(draft, reply)
 
 

@@ -104,6 +104,7 @@ _OTHERS = {
     "reasoning_effort": _reasoning,
     "reasoning": _reasoning,
     "service_tier": _tier,
+    "plugins": server_tools.plugged,
 }
 _NUMBER_OF = {key: (name, kind) for key, name, kind in _NUMBERS}
 
@@ -123,6 +124,8 @@ def read_request(draft: Draft, body: View) -> None:
                 fields[numeric[0]] = numeric[1](plain)
         elif key in _OTHERS and value is not None:
             _OTHERS[key](draft, value)
+    if draft.request_model.endswith(server_tools.SEARCHING):
+        server_tools.plugged(draft, server_tools.WEB_PLUGINS)
 
 
 _CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens", "cached_prompt_text_tokens")

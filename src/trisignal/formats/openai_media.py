@@ -22,7 +22,7 @@ from trisignal.formats import (
 )
 from trisignal.formats.openai_chat import end, modalities
 from trisignal.formats.openai_chat import usage as chat_usage
-from trisignal.formats.units import CHARACTERS, IMAGES
+from trisignal.formats.units import CHARACTERS, IMAGES, SEARCHES, VIDEO_SECONDS, detailed
 
 
 def read_request(draft: Draft, body: View) -> None:
@@ -31,13 +31,26 @@ def read_request(draft: Draft, body: View) -> None:
     n = count(body.get("n"))
     if n is not None and n != 1:
         draft.fields[names.REQUEST_CHOICE_COUNT] = n
+    # Billed by these units, unless the reply reports tokens.
     if draft.operation == _SPOKEN and (spoken := text(body.get("input"))):
-        # Billed by characters, unless the reply reports tokens.
         draft.tool_uses = {CHARACTERS: len(spoken)}
+    elif draft.operation == _DRAWN:
+        draft.tool_uses = {_image(draft.request_model, body): n or 1}
+
+
+def _image(model: str, body: View) -> str:
+    """The unit of an image: DALL·E's prices depend on quality and size."""
+    if model.rpartition("/")[2].startswith(_DALL_E):
+        return detailed(IMAGES, text(body.get("quality")) or "standard", text(body.get("size")) or "1024x1024")
+    return IMAGES
 
 
 _DRAWN = "image_generation"
 _SPOKEN = "speech"
+_FILMED = "video_generation"
+_RANKED = "rerank"
+_HEARD = ("transcription", "translation")
+_DALL_E = "dall-e"
 
 
 def usage(raw: Any, operation: str = "") -> Usage | None:
@@ -72,10 +85,28 @@ def read_response(draft: Draft, reply: View) -> None:
         bills.read(draft, reply)
     elif draft.operation == _DRAWN and draft.usage is None:
         drawn = len(listed(reply.get("data")) or listed(reply.get("images")))
-        draft.tool_uses = {IMAGES: drawn} if drawn else draft.tool_uses
+        draft.tool_uses = {next(iter(draft.tool_uses or ()), IMAGES): drawn} if drawn else None
         bills.read(draft, reply)
+    elif draft.operation == _RANKED and (searches := count(view(_billed(reply)).get("search_units"))):
+        draft.tool_uses = {SEARCHES: searches}
+    elif draft.operation == _FILMED and reply.get("status") != "failed" and (seconds := count(_whole(reply))):
+        draft.pending = reply.get("status") != "completed"
+        draft.tool_uses = {detailed(VIDEO_SECONDS, text(reply.get("size"))): seconds}
+    elif draft.operation in _HEARD and (heard := amount(reply.get("duration"))):
+        # Whoever reports no usage reports how long the audio was.
+        draft.usage = Usage(audio_s=heard)
     draft.response_model = text(reply.get("model")) or draft.response_model
     draft.response_id = text(reply.get("id")) or draft.response_id
+
+
+def _whole(reply: View) -> int | None:
+    """Seconds of a video, which OpenAI writes as text."""
+    seconds = reply.get("seconds")
+    return int(seconds) if isinstance(seconds, str) and seconds.isdecimal() else count(seconds)
+
+
+def _billed(reply: View) -> Any:
+    return view(reply.get("meta")).get("billed_units")
 
 
 def look(chunk: Any) -> int:

@@ -64,6 +64,10 @@ def read_request(draft: Draft, body: View) -> None:
     """Facts of a request to the Responses API."""
     draft.request_model = text(body.get("model"))
     fields = draft.fields
+    if draft.request_model.endswith(server_tools.SEARCHING):
+        server_tools.plugged(draft, server_tools.WEB_PLUGINS)
+    elif (plugins := body.get("plugins")) is not None:
+        server_tools.plugged(draft, plugins)
     read_numbers(draft, body, _NUMBERS)
     reasoning = body.get("reasoning")
     if reasoning is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from trisignal.call import Draft
 from trisignal.formats import View, count, listed, text, view
+from trisignal.formats.units import WEB_PLUGIN
 
 _NAMES = {
     "bash_code_execution": "code_execution",
@@ -41,10 +42,13 @@ WEB_SEARCH_PREVIEW, GROUNDED_PROMPT, MAPS = "web_search_preview", "grounded_prom
 FEES = frozenset({WEB_SEARCH, "x_search", FILE_SEARCH, MAPS, "visit_website", "attachment_search"})
 """Tools whose fee is due for each call, where nothing else is known."""
 
+SEARCHING = ":online"
+"""How models of OpenRouter's end that read the web first, which is short for the plugins below."""
+WEB_PLUGINS = ({"id": "web"},)
 IN_USAGE = frozenset(
     {
         "server_tool_use", "server_side_tool_usage_details", "connectors", "server_side_tools_used",
-        "num_search_queries",
+        "num_search_queries", "server_tool_use_details",
     }
 )  # fmt: skip
 """Keys without which a usage object counts no such calls: nearly all have none, and are done with one look."""
@@ -73,6 +77,17 @@ def note(draft: Draft, calls: Mapping[str, int], uses: Mapping[str, int] | None 
         draft.tool_uses = due
 
 
+def plugged(draft: Draft, plugins: Any) -> None:
+    """Note that OpenRouter's web plugin searches before the model is called, unless the reply counts searches.
+
+    Args:
+        draft: The call.
+        plugins: Plugins of the request.
+    """
+    if any(text(view(plugin).get("id")) == "web" for plugin in listed(plugins)):
+        draft.tool_uses = {WEB_PLUGIN: 1}
+
+
 def tally(names: Iterable[str]) -> dict[str, int]:
     """How often each tool stands in a list of vendors' names."""
     found: dict[str, int] = {}
@@ -86,7 +101,8 @@ def of_usage(raw: Any) -> dict[str, int]:
     """Calls that a usage object counts, under our names.
 
     ``server_tool_use`` is Anthropic's and OpenRouter's, ``server_side_tool_usage_details`` and
-    ``server_side_tools_used`` xAI's, ``connectors`` Mistral's, ``num_search_queries`` Perplexity's.
+    ``server_side_tools_used`` xAI's, ``connectors`` Mistral's, ``num_search_queries`` Perplexity's. OpenRouter's
+    ``server_tool_use_details`` counts calls of all tools besides.
     """
     counts = view(raw)
     if type(counts) is dict and IN_USAGE.isdisjoint(counts):
@@ -102,6 +118,11 @@ def of_usage(raw: Any) -> dict[str, int]:
             if calls:
                 tool = name_of(str(name).removesuffix("_requests").removesuffix("_calls"))
                 found[tool] = found.get(tool, 0) + calls
+    details = view(counts.get("server_tool_use_details"))
+    for name, value in {} if found or not isinstance(details, Mapping) else details.items():
+        kind, requests, _ = str(name).partition("_requests")
+        if requests and (calls := count(value)):
+            found[name_of(kind)] = calls
     if not found:
         found = tally(map(text, listed(counts.get("server_side_tools_used"))))
     queries = count(counts.get("num_search_queries"))

@@ -1,8 +1,8 @@
 """What a call costs: prices are looked up once per model, then it is arithmetic.
 
 Each source is asked for the model that answered, then for the one that was requested, before
-the next source is; the other way round where the requested id is the answered one with a region
-before it. Unknown stays unknown: a call without a price has a reason and no cost, never 0.
+the next source is; the other way round where the requested id says more (a region, a variant).
+Unknown stays unknown: a call without a price has a reason and no cost, never 0.
 `trisignal.policy.price_table` says whose prices apply and what a service tier does.
 """
 
@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from trisignal._guard import contain
 from trisignal.call import Cost, TokenBuckets, UnpricedReason
+from trisignal.policy.price_billers import named
 from trisignal.policy.price_plan import Plan, bill, plan_of
 from trisignal.policy.price_table import (
     ASK_AGAIN_S,
@@ -165,11 +166,7 @@ class Pricer:
 
     def _ask(self, key: _Key, at_unix_s: float) -> Plan:
         provider, host, response_model, request_model, tier = key
-        named = (response_model, request_model)
-        # Bedrock's ids (us.anthropic.claude-…) name the model that answers, and whose prices: a region's.
-        if response_model and f".{response_model}" in request_model:
-            named = (request_model, response_model)
-        models = [model for model in dict.fromkeys(named) if model]
+        models = [model for model in dict.fromkeys(named(provider, response_model, request_model)) if model]
         until = math.inf
         for kind, source in self._sources:
             try:

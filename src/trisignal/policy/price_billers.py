@@ -46,6 +46,26 @@ def billed_as(provider: str) -> str:
 
 
 _RESOURCES = frozenset({"google", "google-vertex"})
+_OPENROUTER = "openrouter"
+_ROUTES = (":nitro", ":floor", ":exacto", ":online")
+"""Variants of OpenRouter's that say how a request is routed or prepared, at the prices of the model before them."""
+
+
+def named(provider: str, response_model: str, request_model: str) -> tuple[str, ...]:
+    """Models whose prices hold, the first that has any: the one that answered before the one that was requested.
+
+    Args:
+        provider: Provider name, as on the span.
+        response_model: Model that answered; "" when unknown.
+        request_model: Model that was asked for; "" when unknown.
+    """
+    # Bedrock's ids (us.anthropic.claude-…) name the model that answers, and whose prices: a region's.
+    if response_model and f".{response_model}" in request_model:
+        return request_model, response_model
+    # So do OpenRouter's variants; one that is not listed has no price, not that of the model it is a variant of.
+    if request_model.startswith(f"{response_model}:") and billed_as(provider) == _OPENROUTER:
+        return (request_model,)
+    return response_model, request_model
 
 
 def spellings(biller: str, host: str, model: str) -> Iterator[str]:
@@ -66,5 +86,9 @@ def spellings(biller: str, host: str, model: str) -> Iterator[str]:
         # First: rules of the vendor's own rows may fit the longer name, too.
         yield rest if prefix == "google" else model.rpartition("/models/")[2].removeprefix("models/")
     yield model
+    if biller == _OPENROUTER and model.endswith(_ROUTES):
+        while model.endswith(_ROUTES):
+            model = model.rpartition(":")[0]
+        yield model
     if slash and billed_as(prefix) == biller:
         yield rest

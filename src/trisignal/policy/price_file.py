@@ -18,9 +18,10 @@ Prices are US dollars per million tokens (``per_request``: dollars per call)::
 
 Keys with a price: ``input``, ``output``, ``cache_read``, ``cache_write``, ``cache_write_1h``, ``reasoning``;
 ``input``, ``cache_read`` and ``output`` also with ``_image``, ``_audio`` or ``_video``; ``per_request`` (dollars per
-call), ``per_audio_hour``; ``tools``, a mapping of server tools to dollars per use. At least one of ``input``,
-``output``, ``per_request``, ``per_audio_hour``, ``output_image`` and ``output_audio`` is needed; what has no price of
-its own is billed as `Pricer` says. A host beats a provider, a provider beats ``*``; a full model name beats a
+call), ``per_audio_hour``; ``tools``, a mapping of server tools and other units to dollars per use. At least one of
+``input``, ``output``, ``per_request``, ``per_audio_hour``, ``output_image``, ``output_audio`` and a unit of whole calls
+(``image``, ``video_second``, ``character``, ``page``, ``search``) is needed; what has no price of its own is billed as
+`Pricer` says. A host beats a provider, a provider beats ``*``; a full model name beats a
 pattern, an earlier pattern a later one.
 """
 
@@ -35,6 +36,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from trisignal.errors import MissingExtraError, PriceFileError
+from trisignal.formats.units import is_unit
 from trisignal.policy.price_table import (
     Biller,
     Dated,
@@ -220,9 +222,9 @@ class _Checker:
             elif dated and (start is None or (dated[-1][0] or "") >= start):
                 raise self._wrong(place, "a list of prices needs a later 'from' day at each further entry")
             prices = self._prices(entry, place)
-            if not prices.keys() & set(_ENOUGH):
-                raise self._wrong(place, f"at least one of {', '.join(_ENOUGH)} is needed")
             tools = self._mapping(entry.get("tools", {}), (*place, "tools"))
+            if not prices.keys() & set(_ENOUGH) and not any(is_unit(str(tool)) for tool in tools):
+                raise self._wrong(place, f"at least one of {', '.join(_ENOUGH)} or a unit in 'tools' is needed")
             if tools:
                 prices["tools"] = {str(tool): self._price(fee, (*place, "tools", tool)) for tool, fee in tools.items()}
             dated.append((start, prices))

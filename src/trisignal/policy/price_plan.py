@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from trisignal.formats.units import UNITS
+from trisignal.formats.units import fee_of, is_unit
 from trisignal.policy.price_table import Price, Rates
 from trisignal.semconv.values import number
 from trisignal.usage import Cost, CostBucket, CostSource, TokenBuckets, UnpricedReason
@@ -101,7 +101,7 @@ def _fees(uses: Mapping[str, int], fees: Mapping[str, float]) -> float | None:
     """Millionths of a dollar for uses of server tools; None where one has no fee."""
     total = 0.0
     for use, count in uses.items():
-        fee = fees.get(use)
+        fee = fee_of(use, fees)
         if fee is None:
             return None
         total += count * fee * _MILLION
@@ -176,9 +176,7 @@ def plan_of(rates: Rates, at_unix_s: float, until_unix_s: float, source: CostSou
     rates = Rates(*map(_plain, rates))
     text, visible, write, write_1h = rates.input, rates.output, rates.cache_write, rates.cache_write_1h
     by_token = any(price is not None for price in (text, visible, rates.output_image, rates.output_audio))
-    by_unit = (
-        rates.per_request is not None or rates.per_audio_hour is not None or not UNITS.isdisjoint(rates.tools or ())
-    )
+    by_unit = rates.per_request is not None or rates.per_audio_hour is not None or any(map(is_unit, rates.tools or ()))
     if not by_token and not by_unit:
         return None
     prices = (

@@ -105,3 +105,22 @@ def test_a_ranking_that_fails_is_an_error(seen: Seen) -> None:
         call(server, False, "rerank", refusal, **given)
     assert seen.span.name == "rerank cohere.rerank"
     assert seen.value("llm_errors_total", llm_error_kind="auth") == 1
+
+
+@pytest.mark.parametrize(("documents", "queries"), [(1, 1), (100, 1), (101, 2)])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_ranking_is_billed_by_its_documents(seen: Seen, documents: int, queries: int, asynchronous: bool) -> None:
+    """A query has at most a hundred documents; more are billed as several, as the price page says."""
+    source = {"type": "INLINE", "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": "x"}}}
+    arn = "arn:aws:bedrock:us-east-1::foundation-model/amazon.rerank-v1:0"
+    given = {
+        "queries": [{"type": "TEXT", "textQuery": {"text": "trams"}}],
+        "sources": [source] * documents,
+        "rerankingConfiguration": {
+            "type": "BEDROCK_RERANKING_MODEL",
+            "bedrockRerankingConfiguration": {"modelConfiguration": {"modelArn": arn}},
+        },
+    }
+    with Loopback() as server:
+        call(server, asynchronous, "rerank", json_reply({"results": [{"index": 0, "relevanceScore": 0.9}]}), **given)
+    assert seen.value("llm_cost_usd_total") == pytest.approx(0.001 * queries)

@@ -441,3 +441,12 @@ def test_client_made_before_is_observed(server: Loopback) -> None:
         trisignal.uninstrument()
         client.chat(**ASKED)
         assert len(seen.spans) == 1
+
+
+def test_a_ranking_costs_its_searches(server: Loopback, seen: Any) -> None:
+    """The reply says how many searches are billed; there are no tokens, and none are missing."""
+    server.play(json_reply({"id": "r1", "results": [], "meta": {"billed_units": {"search_units": 3}}}))
+    with cohere.ClientV2(api_key="none", base_url=server.url) as client:
+        client.rerank(model="rerank-v3.5", query="Lisbon", documents=["Tram 28"] * 250)
+    assert seen.value("llm_cost_usd_total") == pytest.approx(3 * 0.002)
+    assert seen.value("llm_usage_missing_total") == 0

@@ -237,3 +237,19 @@ def test_a_video_is_a_call_whose_result_comes_later(server: Loopback, seen: Any,
     assert seen.spans[0].name == "video_generation veo-3.0-generate-001"
     assert seen.value("llm_requests_total", llm_outcome="ok") == 1
     assert seen.value("llm_usage_missing_total") == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "cost"),
+    [
+        ({}, 8 * 0.1),
+        ({"duration_seconds": 4, "resolution": "1080p"}, 4 * 0.12),
+        ({"number_of_videos": 2, "duration_seconds": 6}, 12 * 0.1),
+    ],
+)
+def test_a_video_costs_what_its_seconds_cost(server: Loopback, seen: Any, config: Any, cost: float) -> None:
+    """Seconds and resolution are those of the request, else those that the model has by itself."""
+    server.play(json_reply({"name": "projects/loop/operations/1"}))
+    asked = {"model": "veo-3.1-fast-generate-001", "prompt": "A tram", "config": config}
+    call(vertex(server.url), MODES[0], "models.generate_videos", **asked)
+    assert seen.value("llm_cost_usd_total") == pytest.approx(cost)
