@@ -198,6 +198,46 @@ def test_export(folder: Path, tmp_path: Path) -> None:
     assert run("store", "export", folder).exit_code == 2
 
 
+def test_an_export_that_fails_leaves_what_was_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until all spans are written the earlier file stays under its name, and nothing is left beside it."""
+    from trisignal.analysis import tables
+
+    target = tmp_path / "spans.csv"
+    target.write_text("earlier", encoding="utf-8")
+    target.chmod(0o640)
+    seen = []
+
+    def cells(row: Any) -> list[object]:
+        seen.append(target.read_text(encoding="utf-8"))
+        if len(seen) == 500:
+            raise OSError(28, "No space left on device")
+        return [row.name]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tables, "span_cells", cells)
+        failed = run("store", "export", folder, "--csv", target)
+    assert failed.exit_code == 2
+    assert "No space left" in failed.stderr
+    assert {*seen} == {"earlier"}
+    assert [path.name for path in tmp_path.iterdir()] == ["spans.csv"]
+    assert target.read_text(encoding="utf-8") == "earlier"
+    assert run("store", "export", folder, "--csv", target).exit_code == 0
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert target.read_text(encoding="utf-8").count("\n") == 721
+
+
+def test_an_export_says_what_it_left_out(tmp_path: Path) -> None:
+    """A file that cannot be read is named; the others are exported."""
+    store(tmp_path, [item(call(1))])
+    (tmp_path / "2026-11-29.db").write_bytes(b"no database " * 200)
+    exported = run("store", "export", tmp_path, "--csv", tmp_path / "spans.csv")
+    assert exported.exit_code == 0
+    assert "1 spans" in exported.stderr
+    assert "left out: 2026-11-29.db cannot be read" in exported.stderr
+
+
 def test_purge_removes_a_person(tmp_path: Path) -> None:
     """Afterwards no byte of the store holds the person's id; others' rows stay; what is out of reach is listed."""
     person, other = "person-4711-xyz", "other-42"

@@ -101,6 +101,53 @@ def test_sums_survive_a_clock_that_steps_back_over_midnight(tmp_path: Path, monk
     assert spans_of(tmp_path) == {"small": 4}
 
 
+# --- the history ---------------------------------------------------------------------
+
+
+def with_history(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store with a deleted day, whose sums are in the history, and one that is there."""
+    for number, at_s in enumerate((MIDNIGHT_S - 10, MIDNIGHT_S + 86_410)):
+        monkeypatch.setattr("time.time", lambda at_s=at_s: at_s)
+        store(folder, [item(call(number, at_s))])
+        upkeep.retain(Folder(str(folder)), 1, 1 << 40)
+
+
+def test_a_history_of_a_later_release_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Day files answer as before; the answer says what it is without, and so does whoever deletes a day."""
+    with_history(tmp_path, monkeypatch)
+    with closing(sqlite3.connect(tmp_path / "history.db")) as db:
+        db.execute("PRAGMA user_version = 99")
+    rows = StoreSource(tmp_path).totals(Query(EVER, "spans"), ("model",))
+    assert [total.spans for total in rows.items] == [1]
+    assert rows.partial
+    assert "history.db is left out (it has schema 99" in rows.notes[0]
+    assert TraceAnalyzer(str(tmp_path)).compare((0.0, MIDNIGHT_S), (MIDNIGHT_S, 4e9)).calls_after == 1
+    assert "it has schema 99" in keeping.info(Folder(str(tmp_path)))[0].problem
+    later_s = MIDNIGHT_S + 3 * 86_400
+    monkeypatch.setattr("time.time", lambda: later_s)
+    store(tmp_path, [item(call(3, later_s))])
+    upkeep.retain(Folder(str(tmp_path)), 1, 1 << 40)
+    assert "its sums are not kept (it has schema 99" in caplog.text
+    assert spans_of(tmp_path) == {"small": 1}
+
+
+def test_a_damaged_history_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new one is begun, with the sums of the days that are deleted from then on."""
+    with_history(tmp_path, monkeypatch)
+    for path in tmp_path.glob("history.db-*"):
+        path.unlink()
+    (tmp_path / "history.db").write_bytes(b"no database " * 1000)
+    assert spans_of(tmp_path) == {"small": 1}
+    later_s = MIDNIGHT_S + 3 * 86_400
+    monkeypatch.setattr("time.time", lambda: later_s)
+    store(tmp_path, [item(call(3, later_s))])
+    upkeep.retain(Folder(str(tmp_path)), 1, 1 << 40)
+    assert (tmp_path / "history.damaged-1.db").exists()
+    assert spans_of(tmp_path) == {"small": 2}
+
+
 # --- scores --------------------------------------------------------------------------
 
 

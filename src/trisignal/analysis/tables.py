@@ -12,6 +12,7 @@ from io import StringIO
 from typing import Any, get_args, get_type_hints
 
 from trisignal.analysis.rows import SpanRow, Total
+from trisignal.analysis.whole_file import whole_file
 from trisignal.errors import SourceError
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -144,13 +145,14 @@ def write_parquet(rows: Sequence[SpanRow], path: str) -> None:
 
 
 def write_parquet_stream(chunks: Iterable[Sequence[SpanRow]], path: str) -> int:
-    """Write spans to a Parquet file chunk by chunk.
+    """Write spans to a Parquet file chunk by chunk; it appears when it is whole.
 
     Returns:
         How many were written.
 
     Raises:
         SourceError: pyarrow is not installed.
+        OSError: The file cannot be written.
     """
     arrow, parquet = _imported("pyarrow"), _imported("pyarrow.parquet")
     kinds = get_type_hints(SpanRow)
@@ -161,7 +163,7 @@ def write_parquet_stream(chunks: Iterable[Sequence[SpanRow]], path: str) -> int:
         columns.append((name, next((types[kind] for kind in options if kind in types), arrow.string())))
     schema = arrow.schema(columns)
     written = 0
-    with parquet.ParquetWriter(path, schema) as writer:
+    with whole_file(path) as beside, parquet.ParquetWriter(beside, schema) as writer:
         for chunk in chunks:
             writer.write_table(arrow.table(columns_of(chunk), schema=schema))
             written += len(chunk)

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from trisignal.analysis import query, tables
+from trisignal.analysis.whole_file import whole_file
 from trisignal.cli import _terminal
 from trisignal.cli.traces import DEFAULT_STORE
 from trisignal.config import PREFIX
@@ -88,22 +89,29 @@ def compact(folder: str) -> None:
 @click.option("--since", default="3650d", metavar="TIME", help="15m, 1h, 7d, or 2026-11-30T08:00; all.")
 @click.option("--until", metavar="TIME", help="End of the window; now.")
 def export(folder: str, csv_file: str | None, parquet_file: str | None, since: str, until: str | None) -> None:
-    """Write every span of the window, with its attributes."""
+    """Write every span of the window, with its attributes.
+
+    FILE is replaced when all of them are written; until then, and if that fails, it stays as it is.
+    """
     from trisignal.store.reader import StoreSource
 
     if (csv_file is None) == (parquet_file is None):
         raise click.UsageError("give one of --csv FILE and --parquet FILE")
     source = StoreSource(_opened(folder).path)
     asked = query.Query(query.window(since, until), "spans", attributes=True)
-    rows = source.every(asked)
+    left_out: list[str] = []
+    rows = source.every(asked, left_out)
     if csv_file is not None:
         with _written(csv_file) as file:
             written = _csv(rows, file)
     else:
         assert parquet_file is not None
-        written = tables.write_parquet_stream(_chunks(rows), parquet_file)
+        with _reported(parquet_file):
+            written = tables.write_parquet_stream(_chunks(rows), parquet_file)
     source.close()
     click.echo(f"{written:,} spans", err=True)
+    for problem in left_out:
+        click.echo(f"left out: {_terminal.plain(problem)}", err=True)
 
 
 @command.command(short_help="Remove a person's rows.")
@@ -154,9 +162,14 @@ def _written(path: str) -> Iterator[Any]:
     if path == "-":
         yield sys.stdout
         return
+    with _reported(path), whole_file(path) as beside:
+        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+
+
+@contextmanager
+def _reported(path: str) -> Iterator[None]:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        yield
     except OSError as error:
-        raise click.UsageError(f"cannot write {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        yield file
+        raise click.UsageError(f"cannot write {path}: {error.strerror or error}") from None

@@ -57,10 +57,15 @@ class Connections:
         return Reading(self._limit_s)
 
     @contextmanager
-    def open(self, file: DayFile, reading: Reading) -> Iterator[sqlite3.Connection | None]:
+    def open(self, file: DayFile, reading: Reading, *, optional: bool = False) -> Iterator[sqlite3.Connection | None]:
         """A connection to a file, inside one read transaction; None when the file cannot be read.
 
         What goes wrong inside the block makes the answer partial, and is noted.
+
+        Args:
+            file: Which one.
+            reading: The question.
+            optional: The answer goes without the file if a later release wrote it.
 
         Raises:
             SourceError: A later release wrote the file.
@@ -71,7 +76,11 @@ class Connections:
             if db is None:
                 db = _connect(file.path)
         except schema.Newer as error:
-            raise SourceError(self.folder.path, str(error)) from None
+            if not optional:
+                raise SourceError(self.folder.path, str(error)) from None
+            _note(reading, f"{file.name} is left out ({describe(error)})")
+            yield None
+            return
         except (sqlite3.Error, schema.Foreign, OSError) as error:
             if key[1] is not None:
                 _note(reading, f"{file.name} cannot be read ({describe(error)})")

@@ -10,8 +10,9 @@ import sqlite3
 import time
 from contextlib import closing
 
+from trisignal import _guard
 from trisignal.store import schema
-from trisignal.store.folder import DayFile, Folder, identity
+from trisignal.store.folder import DayFile, Folder, describe, identity
 
 NAME = "history.db"
 CUBE, STEP = "main", "hour"
@@ -30,16 +31,12 @@ def archive(folder: Folder, file: DayFile) -> None:
     Raises:
         sqlite3.Error: One of the files cannot be used.
         OSError: The history cannot be made.
+        schema.Newer: A later release wrote one of them.
     """
-    target = file_of(folder)
-    if not os.path.exists(target.path):
-        folder.create(target.path)
     # Attaching a file makes it where it is missing.
     with closing(schema.connect(file.path)):
         known = identity(file.path)
-    with closing(schema.connect(target.path)) as db:
-        schema.prepare(db)
-        db.execute("CREATE TABLE IF NOT EXISTS archived (name TEXT PRIMARY KEY)")
+    with closing(_writable(folder)) as db:
         db.execute("ATTACH ? AS past", (file.path,))
         db.execute("BEGIN IMMEDIATE")
         try:
@@ -54,6 +51,30 @@ def archive(folder: Folder, file: DayFile) -> None:
         except BaseException:
             db.execute("ROLLBACK")
             raise
+
+
+def _writable(folder: Folder) -> sqlite3.Connection:
+    """The history with all its tables; a damaged one is set aside, as a day file would be."""
+    target = file_of(folder)
+    for attempt in (1, 2):
+        if not os.path.exists(target.path):
+            folder.create(target.path)
+        db = None
+        try:
+            db = schema.connect(target.path)
+            schema.prepare(db)
+            db.execute("CREATE TABLE IF NOT EXISTS archived (name TEXT PRIMARY KEY)")
+        except BaseException as error:
+            if db is not None:
+                db.close()
+            # Locks and full disks have classes of their own.
+            if type(error) is not sqlite3.DatabaseError or attempt == 2:
+                raise
+            aside = folder.set_aside(target.path)
+            _guard.logger.warning("%s of the store is damaged (%s): set aside as %s", NAME, describe(error), aside)
+        else:
+            return db
+    raise AssertionError("unreachable")
 
 
 def forget(folder: Folder, file: DayFile) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from contextlib import closing
 from dataclasses import dataclass
 
 from trisignal.errors import SourceError
-from trisignal.store import schema
+from trisignal.store import history, schema
 from trisignal.store.folder import DayFile, Folder, describe
 
 _CHUNK = 500
@@ -43,6 +44,9 @@ class Purged:
 def info(folder: Folder) -> list[FileInfo]:
     """The files of a store, oldest first, those set aside at the end."""
     files = [_info(file) for file in folder.files()]
+    past = history.file_of(folder)
+    if os.path.exists(past.path) and (sums := _info(past)).problem:
+        files.insert(0, sums)
     damaged = [DayFile(name, f"{folder.path}/{name}", "", 1) for name in folder.damaged()]
     aside = [FileInfo(file.name, file.size_bytes(), None, None, None, None, "damaged, set aside") for file in damaged]
     return files + aside

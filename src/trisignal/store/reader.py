@@ -171,8 +171,13 @@ class StoreSource:
                     traces.update(row[0] for row in db.execute(sql, (low, high)))
         return traces.pop() if len(traces) == 1 else None
 
-    def every(self, query: Query) -> Iterator[SpanRow]:
-        """All spans of a window, file by file in the order in which they were written; for exports."""
+    def every(self, query: Query, left_out: list[str] | None = None) -> Iterator[SpanRow]:
+        """All spans of a window, file by file in the order in which they were written; for exports.
+
+        Args:
+            query: Its window, and whether attributes are wanted.
+            left_out: Gets what could not be read.
+        """
         since, until = scanning.nanoseconds(query)
         for file in self.folder.files():
             last = 0
@@ -180,12 +185,13 @@ class StoreSource:
                 reading = self._connections.reading()
                 rows: list[SpanRow] = []
                 with self._connections.open(file, reading) as db:
-                    if db is None:
-                        break
-                    sql = "SELECT id FROM span WHERE id > ? AND start >= ? AND start < ? ORDER BY id LIMIT 2000"
-                    ids = [row[0] for row in db.execute(sql, (last, since, until))]
-                    rows = list(loading.spans(db, ids, with_attributes=query.attributes).values())
-                    last = ids[-1] if ids else last
+                    if db is not None:
+                        sql = "SELECT id FROM span WHERE id > ? AND start >= ? AND start < ? ORDER BY id LIMIT 2000"
+                        ids = [row[0] for row in db.execute(sql, (last, since, until))]
+                        rows = list(loading.spans(db, ids, with_attributes=query.attributes).values())
+                        last = ids[-1] if ids else last
+                if left_out is not None:
+                    left_out.extend(reading.notes or (["time ran out"] if reading.partial else []))
                 if not rows:
                     break
                 yield from rows
@@ -218,7 +224,7 @@ class StoreSource:
         past = history.file_of(self.folder)
         if not os.path.exists(past.path):
             return
-        with self._connections.open(past, reading) as db:
+        with self._connections.open(past, reading, optional=True) as db:
             if db is None:
                 return
             last = db.execute(f"SELECT max(last_start) FROM {schema.roll(history.CUBE, history.STEP)}").fetchone()[0]

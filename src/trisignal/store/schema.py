@@ -130,7 +130,16 @@ DDL = (
 
 
 class Newer(Exception):
-    """A file was written by a later release."""
+    """A file was written by a later release.
+
+    Args:
+        path: The file.
+        version: Its schema.
+    """
+
+    def __init__(self, path: str, version: int) -> None:
+        self.strerror = f"it has schema {version}; this release reads schemas up to {VERSION}: upgrade trisignal"
+        super().__init__(self.strerror.replace("it", path, 1))
 
 
 class Foreign(Exception):
@@ -171,7 +180,7 @@ def connect(
         if _has_tables(db) and application != APPLICATION_ID:
             raise Foreign
         if version > VERSION:
-            raise Newer(f"{path} has schema {version}; this release reads schemas up to {VERSION}: upgrade trisignal")
+            raise Newer(path, version)
         if readonly:
             db.execute("PRAGMA query_only = ON")
     except BaseException:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+from trisignal import _guard
 from trisignal.store import history, schema, sums
-from trisignal.store.folder import DayFile, Folder
+from trisignal.store.folder import DayFile, Folder, describe
 from trisignal.store.transaction import OpenFile, find
 
 WAITING_S = 86_400
@@ -177,8 +178,11 @@ def retain(folder: Folder, days: int, max_bytes: int) -> list[DayFile]:
             continue
         try:
             history.archive(folder, file)
-        except (sqlite3.Error, OSError, schema.Newer, schema.Foreign):
-            pass  # a file that cannot be read must not fill the disk
+        except (sqlite3.Error, OSError, schema.Newer, schema.Foreign) as error:
+            # A file that cannot be read must not fill the disk.
+            _guard.logger.warning(
+                "%s of the store is deleted, and its sums are not kept (%s)", file.name, describe(error)
+            )
         folder.delete(file)
         history.forget(folder, file)
         deleted.append(file)
