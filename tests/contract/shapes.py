@@ -132,6 +132,8 @@ class ClientKit:
         varying_headers: Lower-case names of request headers that differ from run to run.
         faults: What is special about this client in the tests of faults.
         api: The interface of the client that the kit is for, where another kit is for the rest of it.
+        server: Starts the server, where the client does not speak HTTP: with ``play``, ``url``, ``requests`` and
+            ``silent`` as `Loopback` has them.
     """
 
     name: str
@@ -143,6 +145,7 @@ class ClientKit:
     varying_headers: frozenset[str] = frozenset({"host"})
     faults: FaultRules = FaultRules()
     api: str = ""
+    server: Callable[[], AbstractContextManager[Any]] = Loopback
 
     @property
     def id(self) -> str:
@@ -183,7 +186,7 @@ class Run:
 def run(kit: ClientKit, shape: Shape, mode: Mode) -> Run:
     """Run a shape against a fresh server, with whatever instrumentation is on."""
     trail = Trail()
-    with Loopback() as server, _refusing_url() as nowhere:
+    with kit.server() as server, _refusing_url() as nowhere:
         server.play(*shape.replies)
         trail.silent = server.silent
         url = nowhere if shape.refused else server.url

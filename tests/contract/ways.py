@@ -56,7 +56,8 @@ class Trail:
         """Record an exception that reached the application."""
         self.raised = True
         cause = error.__cause__
-        details = [getattr(error, name, None) for name in ("status_code", "request_id", "code", "body")]
+        found = [getattr(error, name, None) for name in ("status_code", "request_id", "code", "body")]
+        details = [detail() if callable(detail) else detail for detail in found]
         told, because = (_ADDRESS.sub("127.0.0.1", str(said)) for said in (error, cause))
         self.steps.append(("error", type(error), told, type(cause), because, details, _no_current_span()))
 
@@ -72,7 +73,8 @@ def _data(value: Any) -> Any:
         return dump(warnings=False)
     if isinstance(value, (list, tuple)):
         return [_data(item) for item in value]
-    return value
+    message = getattr(value, "_proto", None)
+    return value if message is None else message.SerializeToString(deterministic=True)
 
 
 Start = Callable[[], Any]

@@ -129,6 +129,8 @@ def _fold(draft: Draft, state: StreamState, chunk: View) -> None:
 def _end(draft: Draft, state: StreamState) -> None:
     if state.scratch is not None:
         _read(draft, state.scratch._proto)
+        if draft.outcome != "ok" and not draft.finish_reasons:
+            draft.finish_reasons = ("error",)
 
 
 def _nothing(draft: Draft, body: View) -> None:
@@ -150,7 +152,7 @@ def _never(reply: View) -> bool:
     return False
 
 
-_FORMAT = Format("xai", _nothing, _nothing, _look, _fold, _end, _content, _never)
+_FORMAT = Format("xai", _nothing, _nothing, _look, _fold, _end, _content, _never, finishes=True)
 
 
 # --- methods --------------------------------------------------------------------------

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from itertools import islice
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
+from loopback import Recorded
+from waiting import LIMIT_S
 from xai_sdk.proto import chat_pb2, chat_pb2_grpc, deferred_pb2, image_pb2, image_pb2_grpc, sample_pb2, usage_pb2
 
 Answer = Callable[[Any], Any]
 """Reply to a request; it may raise `Refusal`."""
+
+
+class Exchange(NamedTuple):
+    """One answer of a server, and how it ends."""
+
+    whole: Any = None
+    code: grpc.StatusCode | None = None
+    """Status that it ends with in place of a good one."""
+    details: str = ""
+    pieces: int | None = None
+    """Pieces of a stream that are sent before that."""
+    stays: bool = False
+    """Whether the server then falls silent and keeps the call open."""
 
 
 class Refusal(Exception):
@@ -114,3 +131,51 @@ class XaiServer(chat_pb2_grpc.ChatServicer, image_pb2_grpc.ImageServicer):
         usage = usage_pb2.SamplingUsage(cost_in_usd_ticks=700_000_000)
         images = [image_pb2.GeneratedImage(url="https://none/1.png", respect_moderation=True)]
         return image_pb2.ImageResponse(images=images, model=request.model, usage=usage)
+
+
+class PlayingServer(XaiServer):
+    """A server that answers with exchanges, in order, and keeps what was asked."""
+
+    def __init__(self) -> None:
+        self._exchanges: list[Exchange] = []
+        self._closing = threading.Event()
+        self.requests: list[Recorded] = []
+        self.silent = threading.Event()
+        """Set when a call is kept open and nothing more comes."""
+        super().__init__(lambda request: None)
+        self.url = f"http://{self.host}"
+
+    def play(self, *exchanges: Exchange) -> None:
+        """Answer the next requests like this."""
+        self._exchanges += exchanges
+
+    def close(self) -> None:
+        """Let go of what is kept open, and stop listening."""
+        self._closing.set()
+        super().close()
+
+    def _next(self, method: str, request: Any, context: Any) -> Exchange:
+        headers = [(key, str(value)) for key, value in context.invocation_metadata()]
+        self.requests.append(Recorded("POST", method, tuple(headers), request.SerializeToString(deterministic=True)))
+        return self._exchanges.pop(0)
+
+    def _finish(self, exchange: Exchange, context: Any) -> None:
+        if exchange.stays:
+            self.silent.set()
+            self._closing.wait(LIMIT_S)
+        if exchange.code is not None:
+            context.abort(exchange.code, exchange.details)
+
+    def GetCompletion(self, request: Any, context: Any) -> Any:
+        """A whole answer, or none."""
+        exchange = self._next("GetCompletion", request, context)
+        self._finish(exchange, context)
+        return exchange.whole
+
+    def GetCompletionChunk(self, request: Any, context: Any) -> Iterator[Any]:
+        """The same in pieces."""
+        exchange = self._next("GetCompletionChunk", request, context)
+        if exchange.whole is not None:
+            self._answer = lambda _: exchange.whole
+            yield from islice(super().GetCompletionChunk(request, context), exchange.pieces)
+        self._finish(exchange, context)
