@@ -214,12 +214,16 @@ CURRENT = _Current()
 
 def own_version() -> str:
     """Version of trisignal, for the scope of its telemetry."""
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import PackageNotFoundError, distribution
 
     try:
-        return version("trisignal")
+        installed = distribution("trisignal")
     except PackageNotFoundError:
         return "0"
+    # Its `version` parses the README too, which is part of the metadata.
+    head = (installed.read_text("METADATA") or "").partition("\n\n")[0]
+    lines = [line for line in head.splitlines() if line.startswith("Version:")]
+    return lines[0].partition(":")[2].strip() if lines else installed.version
 
 
 def running() -> Telemetry | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from trisignal import _guard
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "trisignal.providers"
 """Entry points of this group are rows of other packages."""
@@ -283,13 +286,20 @@ REGISTRY: tuple[Row, ...] = (
 )
 
 
+def _announced() -> Iterable[EntryPoint]:
+    """Entry points of our group. Hardly any package has one: their files are searched for its name, and not parsed."""
+    from importlib.metadata import distributions
+
+    having = [one for one in distributions() if GROUP in (one.read_text("entry_points.txt") or "")]
+    # A package may be on the path twice.
+    return dict.fromkeys(point for one in having for point in one.entry_points.select(group=GROUP))
+
+
 @functools.cache
 def rows() -> Mapping[str, Row]:
     """All rows by name; other packages are asked once per process."""
-    from importlib.metadata import entry_points
-
     known = {row.name: row for row in REGISTRY}
-    for point in entry_points(group=GROUP):
+    for point in _announced():
         try:
             row = point.load()
         except Exception as error:
