@@ -12,6 +12,7 @@ from trisignal import _guard
 from trisignal.assembly.arguments import differences
 from trisignal.assembly.telemetry import CURRENT, Telemetry
 from trisignal.engine import state
+from trisignal.engine.garbage import without_collections
 from trisignal.export.standard_variables import usable
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def setup(
             state.STATE.attached = attached
             present = None
         if present is None:
-            with usable():
+            with usable(), without_collections():
                 # The SDK reads the environment when it is imported, too.
                 from trisignal.assembly.build import start
 

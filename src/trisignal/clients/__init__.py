@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from trisignal import _guard
 from trisignal.clients._registry import DISABLED_VARIABLE, REGISTRY, Row, disabled, nearest, rows
 from trisignal.engine import state
+from trisignal.engine.garbage import without_collections
 from trisignal.errors import ClientNotInstalledError, ConfigError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def instrument(*clients: str) -> None:
         if not _installed(row.module):
             raise ClientNotInstalledError(row.name, row.module, row.distribution)
     off = disabled()
-    with _lock:
+    with _lock, without_collections():
         for row in wanted or rows().values():
             if row.name in off:
                 _refused[row.name] = f"{DISABLED_VARIABLE} names it"
