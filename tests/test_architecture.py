@@ -21,34 +21,31 @@ PACKAGE = Path(trisignal.__file__).parent
 LAYERS: tuple[tuple[str, str], ...] = (
     ("errors", "the tree of exceptions"),
     ("providers", "names of providers, and which one a base URL or a model belongs to"),
-    ("_requests", "requests of ours, which follow no redirection"),
     ("_guard", "containment of our own errors"),
     ("semconv", "names of attributes and metrics; kinds and buckets of metrics"),
     ("usage", "tokens and money of one call"),
     ("call", "the record of one call: `Draft` while it runs, `Call` when it has ended"),
     ("outcomes", "how a call ended, and the kind of its error"),
-    ("_carriers", "what holds a context: mappings, headers, messages"),
+    ("formats", "how vendors write requests, replies and chunks, and messages their headers"),
     ("_context", "what travels with the work: request id, bound names, suppression"),
     ("config", "settings, and where each comes from"),
-    ("formats", "how vendors write requests, replies and chunks"),
     ("logs", "the JSON formatter, filter and processors"),
     ("policy", "redact, truncate, price, bound, sample"),
     ("sinks", "one output each: span, Prometheus, OTel metrics, events, JSON log, tally"),
     ("engine", "state (what `setup()` compiled), lifecycle (open, close, record a call), current call, nesting"),
     ("streams", "one fold for every stream, the tap on its bytes, decoders"),
+    ("web", "HTTP: middleware, the metrics page, the model server's side, requests of our own"),
     ("analysis", "questions to what was recorded, and the sources that answer them"),
     ("store", "what was recorded, in SQLite files of one folder; writer and reader"),
     ("bridge", "finished spans of other instrumentations become calls"),
     ("export", "providers that `setup()` builds, the redaction gate, losses, the log file"),
     ("watch", "alerts, budgets and health inside the process"),
-    ("web", "middleware, the metrics page, the model server's side"),
     ("observe", "decorators, context managers, measurements"),
     ("clients", "patched SDKs, one file per vendor; `sdks/`, `frameworks/` and `vectors/` below"),
     ("assembly", "what starts and stops everything: `setup()`, zero-code start, push"),
     ("queues", "task queues: context over their headers, waits, retries, dead letters"),
     ("testing", "doubles for the tests of applications"),
-    ("recorded_calls", "assertions on the calls of a test, and what they cost"),
-    ("pytest_plugin", "fixture, options and marker for pytest"),
+    ("pytest_plugin", "fixture, options and marker for pytest; assertions on the calls of a test, and their bill"),
     ("operate", "rules, dashboards, doctor, report"),
     ("console", "pages and REST over what was recorded"),
     ("cli", "commands, one file each"),
@@ -63,11 +60,12 @@ HIGHEST = {
     "streams.decoders": "call",
     "export.redaction_gate": "sinks",
     "formats": "outcomes",
-    "logs": "formats",
-    "policy": "formats",
+    "logs": "config",
+    "policy": "config",
     "clients._patch": "call",
     "web.metrics_page": "sinks",
-    "web.request_id": "formats",
+    "web.request_id": "_context",
+    "web.requests": "errors",
 }
 """The last row that a module or folder may see, where that is less than all rows above its own."""
 
@@ -78,7 +76,7 @@ THIRD_PARTY: dict[str, str] = {
     "opentelemetry.sdk": "console.* sinks._light_span store.processor export.* bridge.* assembly.* testing",
     "opentelemetry.proto": "console.*",
     "opentelemetry": "console.* _context logs.* sinks.* engine.* store.* bridge.* export.* web.* clients.* assembly.* operate.doctor operate.doctor.*",
-    "prometheus_client": "console.* sinks.prometheus sinks._series testing recorded_calls",
+    "prometheus_client": "console.* sinks.prometheus sinks._series testing pytest_plugin.recorded_calls",
     "pytest": "pytest_plugin",
     "wrapt": "clients._imports clients._patch",
     "pydantic": "console.* operate.objectives operate.alert_settings",
@@ -352,7 +350,7 @@ def test_importing_is_quiet(tmp_path: Path) -> None:
     assert not [name for name in seen["modules"] if name.startswith(exporters)]
     assert {"trisignal.cli", "trisignal.testing", "trisignal.clients.openai"} & set(seen["modules"]) == set()
     formats = [name for name in seen["modules"] if name.startswith(("trisignal.formats.", "trisignal.observe."))]
-    assert formats == ["trisignal.formats.units"]
+    assert formats == ["trisignal.formats.carriers", "trisignal.formats.units"]
     ours = [path for path, _ in seen["opened"] if path.startswith(str(PACKAGE))]
     assert [path for path in ours if not path.endswith((".py", ".pyc"))] == []
     assert [path for path, mode in seen["opened"] if mode not in (None, "r", "rb")] == []

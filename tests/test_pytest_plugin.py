@@ -15,7 +15,7 @@ from loopback import Loopback, json_reply
 from measured import MEASURED
 
 import trisignal
-from trisignal.recorded_calls import CallsBill, RecordedCalls, bill_lines, recorded
+from trisignal.pytest_plugin.recorded_calls import CallsBill, RecordedCalls, bill_lines, recorded
 
 REPLY = {
     "id": "chatcmpl-1",

@@ -28,8 +28,8 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanContext, set_span_in_con
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from trisignal import _guard
-from trisignal._carriers import headers_of
 from trisignal.call import Draft
+from trisignal.formats.carriers import headers_of
 from trisignal.semconv.values import plain_text
 
 P = ParamSpec("P")

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from trisignal._requests import send
 from trisignal.errors import SourceError
+from trisignal.web.requests import send
 
 TIMEOUT_S = 30.0
 MOST_BYTES = 64 << 20

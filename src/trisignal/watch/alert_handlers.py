@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from time import sleep
 from typing import Any, Literal, NamedTuple
 
-from trisignal._requests import send
 from trisignal.config.checks import SECONDS, http_url, positive
+from trisignal.web.requests import send
 
 logger = logging.getLogger("trisignal.alerts")
 

@@ -18,11 +18,11 @@ from time import monotonic
 from typing import NamedTuple
 
 from trisignal import _context, _guard
-from trisignal._requests import send
 from trisignal.config.checks import SECONDS, http_url, positive
 from trisignal.engine import state
 from trisignal.engine.meters import clean, gauge, observe
 from trisignal.errors import ConfigError
+from trisignal.web.requests import send
 
 logger = logging.getLogger("trisignal.health")
 

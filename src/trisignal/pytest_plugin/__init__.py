@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from trisignal.recorded_calls import CallMeter, CallsBill, RecordedCalls
+    from trisignal.pytest_plugin.recorded_calls import CallMeter, CallsBill, RecordedCalls
 
 _PROPERTY = "trisignal"
 """Name under which the bill of a test travels with its report, also from the workers of pytest-xdist."""
@@ -55,7 +55,7 @@ def _meter_of(item: pytest.Item) -> CallMeter | None:
     if not _counts(config) and item.get_closest_marker(_MARKER) is None:
         return None
     if _meter not in config.stash:
-        from trisignal.recorded_calls import CallMeter
+        from trisignal.pytest_plugin.recorded_calls import CallMeter
 
         config.stash[_meter] = CallMeter()
     return config.stash[_meter]
@@ -114,7 +114,7 @@ class _Total:
             return
         for name, value in report.user_properties:
             if name == _PROPERTY:
-                from trisignal.recorded_calls import CallsBill
+                from trisignal.pytest_plugin.recorded_calls import CallsBill
 
                 bills = self._config.stash[_bills]
                 bills[report.nodeid] = bills.get(report.nodeid, CallsBill()).plus(CallsBill(*value))  # type: ignore[misc]
@@ -153,7 +153,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     bills = config.stash[_bills]
     if config.getoption("--llm-report"):
-        from trisignal.recorded_calls import bill_lines
+        from trisignal.pytest_plugin.recorded_calls import bill_lines
 
         terminalreporter.section("model calls")
         for line in bill_lines(bills):
@@ -166,7 +166,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 def trisignal_calls() -> Iterator[RecordedCalls]:
     """The calls that a test makes: of decorated functions, and of every installed client that trisignal knows."""
-    from trisignal.recorded_calls import recorded
+    from trisignal.pytest_plugin.recorded_calls import recorded
 
     with recorded() as calls:
         yield calls

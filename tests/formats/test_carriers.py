@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trisignal
-from trisignal._carriers import headers_of
+from trisignal.formats.carriers import headers_of
 from trisignal.testing import capture
 
 NAMES = st.text(min_size=1, max_size=10)
