@@ -62,6 +62,15 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
         with trisignal.workflow("trip"):
             "".join(index().as_query_engine(llm=streaming, streaming=True).query("Which days?").response_gen)
 
+    async def stream_chats() -> None:
+        with trisignal.agent("planner"):
+            for mode in ("context", "condense_plus_context", "condense_question"):
+                engine = index().as_chat_engine(chat_mode=mode, llm=streaming)
+                "".join(engine.stream_chat("Which days?").response_gen)
+                answer = await engine.astream_chat("And then?")
+                async for _ in answer.async_response_gen():
+                    pass
+
     async def search_with_agent() -> None:
         with trisignal.agent("planner"):
             await run(agent(search(), name="expert"))
@@ -69,6 +78,7 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
     return {
         "plain": Scenario(lambda: run(agent())),
         "a streamed query": Scenario(stream_answer, agents=()),
+        "streamed chats": Scenario(stream_chats),
         "with a query engine as its tool": Scenario(search_with_agent, agents=("planner", "expert"), tools=("search",)),
         "streamed": Scenario(lambda: run(agent(weather, llm=streaming, stream=True)), tools=("weather",)),
         "with a tool": Scenario(lambda: run(agent(weather)), tools=("weather",)),

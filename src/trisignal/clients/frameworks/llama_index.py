@@ -6,9 +6,10 @@ Its models are not touched: they call clients, which are counted there.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from trisignal import _context
@@ -128,6 +129,62 @@ def _answer(draft: Draft, result: Any) -> bool:
     return False
 
 
+# --- streamed chats -------------------------------------------------------------------
+
+
+class _Streamed:
+    """What is known of a streamed chat while it is opened."""
+
+    __slots__ = ("followed",)
+
+    def __init__(self) -> None:
+        self.followed = False
+        """Whether the stream ends the run."""
+
+
+def _chat(instance: Any, args: Args, kwargs: Kwargs) -> Draft | None:
+    draft = _query(instance, args, kwargs)
+    if draft is not None:
+        draft.exchange = _Streamed()
+    return draft
+
+
+def _chatting(draft: Draft, result: Any) -> bool:
+    return not draft.exchange.followed
+
+
+def _made(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A streamed answer, whose model is asked while a thread or a task of the engine's reads it."""
+    made = wrapped(*args, **kwargs)
+    draft = _context.current.get()
+    opened = None if draft is None else draft.exchange
+    if draft is not None and isinstance(opened, _Streamed) and not opened.followed:
+        if inspect.isgenerator(instance.chat_stream):
+            # Threads begin without any context: what is bound here, a request id above all, would be lost.
+            inner = _within(instance.chat_stream, contextvars.copy_context())
+            instance.chat_stream = drive(inner, draft, followed(draft))
+            opened.followed = True
+        elif inspect.isasyncgen(instance.achat_stream):
+            instance.achat_stream = adrive(instance.achat_stream, draft, followed(draft))
+            opened.followed = True
+    return made
+
+
+def _within(stream: Generator[Any, None, None], context: contextvars.Context) -> Generator[Any, None, None]:
+    try:
+        while True:
+            try:
+                item = context.run(next, stream)
+            except StopIteration:
+                return
+            yield item
+    finally:
+        context.run(stream.close)
+
+
+# --- the reader -----------------------------------------------------------------------
+
+
 def _defining(module: Any, base: type, method: str) -> Iterator[type]:
     """The classes of a module that define a method of their base."""
     for cls in vars(module).values():
@@ -144,17 +201,23 @@ class LlamaIndex:
         flows = importlib.import_module(f"{core}.workflow").Workflow
         tools = importlib.import_module(f"{core}.tools")
         chats = importlib.import_module(f"{core}.chat_engine")
+        types = importlib.import_module(f"{core}.chat_engine.types")
         retrievers = importlib.import_module(f"{core}.base.base_retriever").BaseRetriever
         engines = importlib.import_module(f"{core}.base.base_query_engine").BaseQueryEngine
         patches.wrap(flows, "run", sync_wrapper(Around(_run, _follow)))
         for kind, base, method, begin, end in (
             (tools, tools.BaseTool, "call", _tool, _tool_result),
-            (chats, importlib.import_module(f"{core}.chat_engine.types").BaseChatEngine, "chat", _query, keep_result),
+            (chats, types.BaseChatEngine, "chat", _query, keep_result),
         ):
             for cls in _defining(kind, base, method):
                 patches.wrap(cls, method, sync_wrapper(Around(begin, end)))
             for cls in _defining(kind, base, f"a{method}"):
                 patches.wrap(cls, f"a{method}", async_wrapper(Around(begin, end)))
+        patches.wrap(types.StreamingAgentChatResponse, "__post_init__", _made)
+        for cls in _defining(chats, types.BaseChatEngine, "stream_chat"):
+            patches.wrap(cls, "stream_chat", sync_wrapper(Around(_chat, _chatting)))
+        for cls in _defining(chats, types.BaseChatEngine, "astream_chat"):
+            patches.wrap(cls, "astream_chat", async_wrapper(Around(_chat, _chatting)))
         agents = importlib.import_module(f"{core}.agent.workflow")
         for name in ("FunctionAgent", "ReActAgent", "CodeActAgent"):
             patches.wrap(getattr(agents, name), "take_step", _Turn(opens=True))
