@@ -75,6 +75,8 @@ _REASONS = ("received_finish_reason", "intermittent_finish_reason", "received_an
 """Attributes of a stream that hold what the provider sent; one without is given a reason of litellm's own."""
 _CUT = "ended before a finish_reason"
 """What litellm's exception says of such a stream, where it raises one."""
+_MOCKS = ("mock_response", "mock_tool_calls", "mock_timeout")
+"""Arguments that say what to answer in place of a model."""
 _FOLD = "_trisignal_fold"
 """Attribute of a stream that its calls find their fold in."""
 
@@ -82,7 +84,12 @@ _FOLD = "_trisignal_fold"
 class LiteLLMExchange(ClientExchange):
     """Marks a call of litellm's."""
 
-    __slots__ = ()
+    __slots__ = ("mocked",)
+
+    def __init__(self, format: Format, streaming: bool, mocked: bool) -> None:
+        super().__init__(format, streaming)
+        self.mocked = mocked
+        """The answer is one that the application gave: no model is called, and nothing costs."""
 
 
 class _Chunks(Fold):
@@ -106,7 +113,8 @@ class _Chunks(Fold):
         """The last chunk was read, or none can be."""
         seen = vars(stream)
         reasons = [seen.get(name) for name in _REASONS if name in seen]
-        if (error is None and reasons and not any(reasons)) or _CUT in _said(error):
+        cut = error is None and reasons and not any(reasons) and not self.draft.exchange.mocked
+        if cut or _CUT in _said(error):
             self.state.error = {"type": INCOMPLETE_STREAM}
             self.state.finishes = dict.fromkeys(self.state.finishes, "")
         if error is None:
@@ -153,7 +161,8 @@ class Function:
         asked = {**kwargs, **dict(zip(self._given, args, strict=False))}
         model, provider = _resolve(asked)
         draft = Draft(self._operation, provider=provider, name="litellm")
-        draft.exchange = LiteLLMExchange(self._format, bool(asked.get("stream")))
+        mocked = any(asked.get(name) for name in _MOCKS)
+        draft.exchange = LiteLLMExchange(self._format, bool(asked.get("stream")), mocked)
         self._format.read_request(draft, asked)
         draft.request_model = model
         if asked.get("stream"):
@@ -172,7 +181,7 @@ class Function:
 
     def answer(self, draft: Draft, result: Any) -> bool | Instead:
         """Read a reply, or stay with a stream."""
-        if _is_cached(result):
+        if _is_cached(result) or draft.exchange.mocked:
             # Nobody was asked: the call describes what the application did, and costs nothing.
             draft.encloses_call = True
         if isinstance(result, AsyncGenerator):
@@ -200,7 +209,8 @@ class Function:
                 self._patches.wrap(owner, name, wrapper)
 
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """The exception says nothing more."""
+        """The exception says nothing more; one that the application asked for is no model's."""
+        draft.encloses_call = draft.encloses_call or draft.exchange.mocked
 
 
 def _resolve(asked: Kwargs) -> tuple[str, str]:

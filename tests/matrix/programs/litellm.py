@@ -48,6 +48,11 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
         async for _ in parts:
             pass
 
+    def mocked() -> None:
+        asked = {**direct, **given("A?"), "mock_response": "An answer."}
+        litellm.completion(**asked)
+        list(litellm.completion(**asked, **usage))
+
     def cached() -> None:
         litellm.cache = litellm.Cache(type="local")
         try:
@@ -68,6 +73,7 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
         "messages": Scenario(lambda: litellm.anthropic_messages(max_tokens=9, **claude, **given("Which?")), agents=()),
         "messages, streamed": Scenario(messages, agents=()),
         "structured": Scenario(lambda: litellm.completion(**direct, **given("A?", response_format=Answer)), agents=()),
+        "with a made-up answer": Scenario(mocked, agents=()),
         "from the cache": Scenario(cached, agents=()),
         "with an error": Scenario(lambda: litellm.completion(**direct, **given(REFUSED)), agents=(), fails=True),
     }

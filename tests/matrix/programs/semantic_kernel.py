@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import Any
 
 os.environ["SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS"] = "true"
@@ -10,7 +11,14 @@ os.environ["SEMANTICKERNEL_EXPERIMENTAL_GENAI_ENABLE_OTEL_DIAGNOSTICS"] = "true"
 from matrix.scenario import Scenario
 from matrix.server import MODEL, REFUSED
 from openai import AsyncOpenAI
-from semantic_kernel.agents import ChatCompletionAgent
+from semantic_kernel.agents import (
+    ChatCompletionAgent,
+    ConcurrentOrchestration,
+    GroupChatOrchestration,
+    RoundRobinGroupChatManager,
+    SequentialOrchestration,
+)
+from semantic_kernel.agents.runtime import InProcessRuntime
 from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
 from semantic_kernel.functions import kernel_function
 from semantic_kernel.utils.telemetry.agent_diagnostics import decorators as agents
@@ -34,7 +42,16 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
     def agent(*plugins: Any, name: str = "planner") -> ChatCompletionAgent:
         client = AsyncOpenAI(max_retries=0)
         service = OpenAIChatCompletion(ai_model_id=MODEL, async_client=client)
-        return ChatCompletionAgent(name=name, service=service, plugins=list(plugins), instructions="Plan.")
+        return ChatCompletionAgent(
+            name=name, description=name, service=service, plugins=list(plugins), instructions="Plan."
+        )
+
+    async def orchestrate(kind: Any, **more: Any) -> None:
+        runtime = InProcessRuntime()
+        runtime.start()
+        result = await kind(members=[agent(name="one"), agent(name="two")], **more).invoke("Which days?", runtime)
+        await result.get()
+        await runtime.stop_when_idle()
 
     async def stream() -> None:
         async for _ in agent(Weather()).invoke_stream(messages="The weather?"):
@@ -65,4 +82,10 @@ def scenarios(url: str, *, native: bool) -> dict[str, Scenario]:
     }
     if not native:
         runs["with a tool, its own spans off"] = Scenario(quiet, tools=("Weather-weather",))
+        for title, kind, more in (
+            ("one after the other", SequentialOrchestration, {}),
+            ("at once", ConcurrentOrchestration, {}),
+            ("a group chat", GroupChatOrchestration, {"manager": RoundRobinGroupChatManager(max_rounds=2)}),
+        ):
+            runs[title] = Scenario(partial(orchestrate, kind, **more), agents=("one", "two"))
     return runs

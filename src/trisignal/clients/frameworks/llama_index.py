@@ -170,7 +170,7 @@ def _made(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     return made
 
 
-def _within(stream: Generator[Any, None, None], context: contextvars.Context) -> Generator[Any, None, None]:
+def _within(stream: Generator[Any, Any, Any], context: contextvars.Context) -> Generator[Any, None, None]:
     try:
         while True:
             try:

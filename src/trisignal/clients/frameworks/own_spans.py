@@ -13,6 +13,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
+from trisignal.clients.frameworks._kernel_runs import Orchestrations
 from trisignal.engine import state
 
 
@@ -47,7 +48,8 @@ class SemanticKernel:
     """Reader of the ``semantic_kernel`` package."""
 
     def patch(self, patches: Patches) -> None:
-        """Patch the questions whether spans of agents and of models are to be written."""
+        """Patch the questions whether spans of agents and of models are to be written, and orchestrations."""
+        Orchestrations().patch(patches)
         telemetry = "semantic_kernel.utils.telemetry"
         for part in ("agent_diagnostics", "model_diagnostics"):
             module = importlib.import_module(f"{telemetry}.{part}.decorators")
