@@ -23,7 +23,7 @@ from bench.wire import MODEL, Wire, openai
 MARK = "bench: "
 """Begins every line that is meant for the runner."""
 SIZES = {
-    "sync": 150, "async": 150, "few": 40, "many": 16, "afew": 40, "amany": 16, "limits": 60, "large": 40, "small": 60,
+    "sync": 192, "async": 192, "few": 40, "many": 16, "afew": 40, "amany": 16, "limits": 60, "large": 40, "small": 60,
 }  # fmt: skip
 """Calls per round of each command."""
 GROWN_CALLS = 20_000

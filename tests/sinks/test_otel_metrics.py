@@ -24,7 +24,7 @@ from sinks.calls import ended, streamed
 from sinks.scraped import Scraped
 
 from trisignal import semconv as names
-from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Cost, Draft, RateLimit, Usage
+from trisignal.call import ERROR_KINDS, OUTCOMES, Call, Cost, Draft, RateLimit, Usage, buckets
 from trisignal.sinks.otel_metrics import OtelMetricsSink, representatives
 
 Row = tuple[str, frozenset[tuple[str, str]]]
@@ -106,6 +106,8 @@ def calls(draw: st.DrawFn) -> Call:
         error_type=f"type_of_{kind}" if kind else "",
         duration_s=draw(st.floats(0, 1000)),
         usage=usage,
+        tokens=None if usage is None else buckets(usage),
+        sampled=draw(st.booleans()),
         cost=None if dollars is None else Cost(dollars, 0.0, dollars, (("input", dollars), ("output", 0.0))),
         model_call=operation not in names.MODEL_CALLS_EXCLUDED,
         counted=draw(st.booleans()),

@@ -1,4 +1,4 @@
-"""What one ended call to a model adds to the row of its label set."""
+"""What ended calls to a model add to the row of their label set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from trisignal import semconv as names
 from trisignal.call import Call, ChunkTimes
 from trisignal.sinks._measures import TOKENED, bounds, modalities, served, spending
-from trisignal.sinks._rows import MOST_TOGETHER, Exemplified, LabelSet, OrdinaryCalls, StreamedCalls
+from trisignal.sinks._ordinary import Columns, Exemplified, OrdinaryCalls, exemplar_of, is_ordinary
+from trisignal.sinks._rows import LabelSet, StreamedCalls
 from trisignal.sinks._series import Accumulator
 
 
@@ -29,19 +30,48 @@ class Additions:
         self._input = "input_tokens" if self._split_by_modality else "tokens:input"
         self._output = "output_tokens" if self._split_by_modality else "tokens:output"
 
-    def add(self, row: LabelSet, call: Call, ended: bool, exemplar: Exemplified | None) -> None:
-        """Add a call, or the late tokens of one that was counted before.
+    def add_all(self, row: LabelSet, calls: list[Call], exemplars: bool) -> None:
+        """Add calls, or the late tokens of some that were counted before (``batch`` is ``spent``).
 
         Args:
-            row: Row of the call's label set.
-            call: The call.
-            ended: It is a call of its own.
-            exemplar: Ids of its span, if that was sampled.
+            row: Row of the calls' label set.
+            calls: They are taken out of it as they are added, the last one first where they are added one by one.
+            exemplars: Sampled calls become exemplars.
         """
-        if ended and call.usage is not None and call.cost is not None and self._add_ordinary(row, call, exemplar):
-            if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
-                self._add_stream(row, call, exemplar)
-            return
+        if row.labels.outcome == "ok" and not row.is_served and not self._split_by_modality:
+            try:
+                self._add_together(row, calls, exemplars)
+            except ValueError:
+                together = [call for call in calls if is_ordinary(call)]
+                calls[:] = [call for call in calls if not is_ordinary(call)]
+                if together:
+                    self._add_together(row, together, exemplars)
+        while calls:
+            call = calls.pop()
+            self._add(row, call, call.batch != "spent", exemplar_of(call) if exemplars and call.sampled else None)
+
+    def _add_together(self, row: LabelSet, calls: list[Call], exemplars: bool) -> None:
+        """Add calls that are all ordinary: they count as what `_add_spending` and `_measures.spending` say."""
+        columns = Columns(calls)
+        held = row.ordinary
+        if held is None:
+            held = row.ordinary = OrdinaryCalls(
+                *[self._series(row, key) for key in (row.duration, self._input, self._output, "request_cost")]
+            )
+        streams = [call for call in calls if call.chunk_times is not None] if any(columns.times) else []
+        sampled = [call for call in calls if call.sampled] if exemplars else ()
+        calls.clear()
+        row.calls += len(columns.sent)
+        held.add(columns)
+        for bucket, amount in columns.parts.items():
+            row.cost[bucket] = row.cost.get(bucket, 0.0) + amount
+        for call in streams:
+            self._add_stream(row, call, exemplar_of(call) if exemplars and call.sampled else None)
+        if sampled:
+            held.mark(sampled)
+
+    def _add(self, row: LabelSet, call: Call, ended: bool, exemplar: Exemplified | None) -> None:
+        """Add one call of any kind."""
         observed: list[tuple[str, float, bool]] = []
         if ended:
             if not call.batch:
@@ -64,71 +94,11 @@ class Additions:
         if call.counted or not ended:
             self._add_spending(row, call, observed)
         for key, value, marked in observed:
-            # `Accumulator.add` and `mark`, without a call for each.
-            series = row.histograms.get(key) or self._series(row, key)
-            index = bisect_left(series.bounds, value)
-            series.counts[index] += 1
-            series.total += value
+            series = self._series(row, key)
+            index = series.add(value)
             if marked and exemplar is not None:
-                if series.exemplars is None:
-                    series.exemplars = {}
-                series.exemplars[index] = exemplar[0], exemplar[1], value, exemplar[2]
-        if call.chunk_times is not None and call.chunk_times.first_chunk_ns:
-            self._add_stream(row, call, exemplar)
-
-    def _add_ordinary(self, row: LabelSet, call: Call, exemplar: Exemplified | None) -> bool:
-        """Add a call that is complete and has nothing beside its tokens and their price; False where it has more.
-
-        It counts as what `_add_spending` and `_measures.spending` say, in one function: this runs for nearly all calls.
-        """
-        usage, cost, tokens = call.usage, call.cost, call.tokens
-        if (
-            call.outcome != "ok" or not call.counted or not tokens or call.batch or call.retries or call.bill
-            or call.server_tools or call.role == "server" or self._split_by_modality
-        ):  # fmt: skip
-            return False
-        assert usage is not None
-        assert cost is not None
-        sent, received = usage.input, usage.output
-        if sent is None or received is None:
-            return False
-        held = row.ordinary
-        if held is None:
-            held = row.ordinary = OrdinaryCalls(
-                *[self._series(row, key) for key in (row.duration, self._input, self._output, "request_cost")]
-            )
-        row.calls += 1
-        # `Accumulator.add` and `mark`, four times, without a call for each.
-        for series, value in ((held.duration, call.duration_s), (held.cost, cost.total_usd)):
-            index = bisect_left(series.bounds, value)
-            series.counts[index] += 1
-            series.total += value
-            if exemplar is not None:
-                if series.exemplars is None:
-                    series.exemplars = {}
-                series.exemplars[index] = exemplar[0], exemplar[1], value, exemplar[2]
-        series = held.input
-        series.counts[bisect_left(series.bounds, sent)] += 1
-        series.total += sent
-        series = held.output
-        series.counts[bisect_left(series.bounds, received)] += 1
-        series.total += received
-        held.tokens.append(tokens)
-        if len(held.tokens) >= MOST_TOGETHER:
-            held.add_up()
-        if row.has_prompt_cache:
-            hit = usage.cache_read
-            if hit is None:
-                held.not_reported += sent
-            else:
-                held.reported = True
-                held.hit += hit if hit < sent else sent
-                held.miss += sent - hit if hit < sent else 0
-        held.savings += cost.cache_savings_usd
-        spent = row.cost
-        for bucket, amount in cost.by_bucket:
-            spent[bucket] = spent.get(bucket, 0.0) + amount
-        return True
+                series.mark(index, (exemplar[0], exemplar[1], value, exemplar[2]))
+        self._add_stream(row, call, exemplar)
 
     def _series(self, row: LabelSet, key: str) -> Accumulator:
         series = row.histograms.get(key)
@@ -186,7 +156,8 @@ class Additions:
 
     def _add_stream(self, row: LabelSet, call: Call, exemplar: Exemplified | None) -> None:
         times = call.chunk_times
-        assert times is not None
+        if times is None or not times.first_chunk_ns:
+            return
         start = call.start_ns
         output = call.usage.output if call.usage is not None else None
         per_token = None

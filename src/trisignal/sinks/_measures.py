@@ -114,6 +114,23 @@ class LabelSets:
         return (*kept, *[OTHER] * (len(labels) - len(kept)))
 
 
+def rate_limits(call: Call) -> Iterator[tuple[tuple[str, tuple[str, ...]], float]]:
+    """What the provider reported of its rate limits.
+
+    Args:
+        call: The call.
+
+    Yields:
+        Metric key and labels, value.
+    """
+    for resource, remaining, limit in call.rate_limits:
+        labels = (call.provider, call.request_model, resource)
+        if remaining is not None:
+            yield ("ratelimit_remaining", labels), remaining
+        if limit is not None:
+            yield ("ratelimit_limit", labels), limit
+
+
 def served(call: Call) -> Iterator[tuple[str, float]]:
     """What a server reports of its own work on a call of role ``server``.
 

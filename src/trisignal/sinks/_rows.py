@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from trisignal import semconv as names
 from trisignal.call import Call, Outcome
-from trisignal.sinks._measures import HIT, MISS, NOT_REPORTED, SAVINGS, TOKEN_COUNTERS, common_labels
+from trisignal.sinks._measures import common_labels
+from trisignal.sinks._ordinary import CounterKey, OrdinaryCalls
 from trisignal.sinks._series import Accumulator
 
-Exemplified = tuple[str, str, float]
-"""Trace id, span id, Unix time in seconds."""
-MOST_TOGETHER = 64
-CounterKey = tuple[str, tuple[str, ...]]
-"""Metric key, and the labels of the metric's own between those of the call."""
-row_key = attrgetter(
-    "operation", "provider", "request_model", "response_model", "server_address", "server_port", "error_type",
-    "outcome", "role", "dimensions",
+row_key = itemgetter(
+    *map(
+        Call._fields.index,
+        (
+            "operation", "provider", "request_model", "response_model", "server_address", "server_port", "error_type",
+            "outcome", "role", "dimensions",
+        ),
+    )
 )  # fmt: skip
-"""What the calls of a row have in common."""
+"""What the calls of a row have in common. By places: the fields of a `Call` are read in a fifth of the time so."""
 
 
 class Added(NamedTuple):
@@ -30,48 +30,6 @@ class Added(NamedTuple):
     cost: dict[str, float]
     counters: dict[CounterKey, float]
     histograms: dict[str, Accumulator]
-
-
-class OrdinaryCalls:
-    """What a row has gathered of its ordinary calls: complete, with usage and a price, without a retry.
-
-    Attributes are cheaper to add to than dictionaries of counters, and nearly every call is one of these.
-    """
-
-    __slots__ = ("cost", "duration", "hit", "input", "miss", "not_reported", "output", "reported", "savings", "tokens")
-
-    def __init__(self, duration: Accumulator, sent: Accumulator, received: Accumulator, cost: Accumulator) -> None:
-        self.duration = duration
-        self.input = sent
-        self.output = received
-        self.cost = cost
-        self.tokens: list[Sequence[int]] = []
-        """Of each call, until there are `MOST_TOGETHER`: columns of many are added faster than one to one."""
-        self.reported = False
-        """A call has said how many tokens came from a cache."""
-        self.hit = self.miss = self.not_reported = 0
-        self.savings = 0.0
-
-    def add_up(self) -> None:
-        """Make one of the tokens of all calls so far."""
-        self.tokens = [tuple(map(sum, zip(*self.tokens, strict=True)))]
-
-    def add_to(self, counters: dict[CounterKey, float]) -> None:
-        """Add everything but the histograms, which the row has.
-
-        Args:
-            counters: Amounts by counter.
-        """
-        for counter, tokens in zip(TOKEN_COUNTERS, map(sum, zip(*self.tokens, strict=True)), strict=bool(self.tokens)):
-            if tokens:
-                counters[counter] = counters.get(counter, 0.0) + tokens
-        if self.not_reported:
-            counters[NOT_REPORTED] = counters.get(NOT_REPORTED, 0.0) + self.not_reported
-        if self.reported:
-            counters[HIT] = counters.get(HIT, 0.0) + self.hit
-            counters[MISS] = counters.get(MISS, 0.0) + self.miss
-        if self.savings:
-            counters[SAVINGS] = counters.get(SAVINGS, 0.0) + self.savings
 
 
 class StreamedCalls:
@@ -98,8 +56,8 @@ class LabelSet:
     """Gathers what the calls of one label set add."""
 
     __slots__ = (
-        "calls", "children", "cost", "counters", "duration", "has_prompt_cache", "histograms", "labels", "ordinary",
-        "streamed",
+        "calls", "children", "cost", "counters", "duration", "has_prompt_cache", "histograms", "is_served", "labels",
+        "ordinary", "streamed",
     )  # fmt: skip
 
     def __init__(self, call: Call) -> None:
@@ -112,6 +70,7 @@ class LabelSet:
             call.outcome,
         )
         self.duration = duration_key(call)
+        self.is_served = call.role == "server"
         self.has_prompt_cache = call.operation in names.INFERENCE
         self.ordinary: OrdinaryCalls | None = None
         self.streamed: StreamedCalls | None = None
@@ -132,7 +91,7 @@ class LabelSet:
         added = Added(self.calls, self.cost, self.counters, self.histograms)
         ordinary, self.ordinary, self.streamed = self.ordinary, None, None
         if ordinary is not None:
-            ordinary.add_to(added.counters)
+            ordinary.add_to(added.counters, self.has_prompt_cache)
         self.calls = 0
         self.cost, self.counters, self.histograms = {}, {}, {}
         return added
@@ -178,22 +137,6 @@ class Labels(NamedTuple):
         """
         base = self.common if metric.labels[: len(names.COMMON)] == names.COMMON else self.model
         return (*base, *own, *self.dimensions)
-
-
-class Active:
-    """Calls in flight of one label set.
-
-    A set, not a number: a call that is interrupted at any moment is in it or not, and leaves it once.
-    """
-
-    __slots__ = ("calls", "child", "labels")
-
-    def __init__(self, labels: tuple[str, ...]) -> None:
-        self.labels = labels
-        self.calls: set[int] = set()
-        """Ids of open drafts."""
-        self.child: Any = None
-        """Child of prometheus_client that shows them, once it is known."""
 
 
 def duration_key(call: Call) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from operator import add
 from typing import Any
@@ -37,6 +37,29 @@ class Accumulator:
         self.counts[index] += 1
         self.total += value
         return index
+
+    def add_many(self, values: Sequence[float]) -> None:
+        """Take observations, of which there is at least one."""
+        for index, count, _ in self.filled(values):
+            self.counts[index] += count
+        self.total += sum(values)
+
+    def filled(self, values: Sequence[float]) -> Iterator[tuple[int, int, float]]:
+        """The buckets that values fall in: values of one kind lie in few of them.
+
+        Args:
+            values: At least one.
+
+        Yields:
+            Index of a bucket, how many of the values it gets, and the largest of these.
+        """
+        ordered = sorted(values)
+        bounds, every, taken = self.bounds, len(ordered), 0
+        while taken < every:
+            index = bisect_left(bounds, ordered[taken])
+            until = bisect_right(ordered, bounds[index], taken) if index < len(bounds) else every
+            yield index, until - taken, ordered[until - 1]
+            taken = until
 
     def mark(self, index: int, exemplar: ExemplarOf) -> None:
         """Make an observation the exemplar of its bucket."""

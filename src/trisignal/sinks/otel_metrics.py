@@ -29,10 +29,10 @@ from trisignal.sinks._measures import (
     empty_queries,
     entity_measures,
     modalities,
+    rate_limits,
     served,
     spending,
 )
-from trisignal.sinks._rows import Active
 
 Attributes = Mapping[str, "str | int"]
 Put = Callable[[float, Attributes, "Context | None"], None]
@@ -43,6 +43,19 @@ _MOST_ACTIVE = 4096
 """Label sets of calls in flight that are kept though they have none."""
 _OUTCOME_AT = len(names.R)
 """Place of the outcome in the labels of ``requests``."""
+
+
+class _Active:
+    """Calls in flight of one label set.
+
+    A set, not a number: a call that is interrupted at any moment is in it or not, and leaves it once.
+    """
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls: set[int] = set()
+        """Ids of open drafts."""
 
 
 class OtelMetricsSink:
@@ -77,7 +90,7 @@ class OtelMetricsSink:
         self._by_type = "tokens" in self._table
         self._lock = RLock()
         self._known: dict[tuple[str, tuple[str, ...]], Attributes] = {}
-        self._active: dict[tuple[str, ...], Active] = {}
+        self._active: dict[tuple[str, ...], _Active] = {}
         self.before_collect: Callable[[], None] | None = None
         """Settles what finalizers left, and sets gauges that change without a call."""
         self._put: dict[str, Put] = {}
@@ -151,7 +164,7 @@ class OtelMetricsSink:
 
     # --- calls -----------------------------------------------------------------------
 
-    def open(self, draft: Draft) -> Active | None:
+    def open(self, draft: Draft) -> _Active | None:
         """Raise the number of model calls in flight."""
         if draft.operation in names.MODEL_CALLS_EXCLUDED or not draft.counted:
             return None
@@ -160,7 +173,7 @@ class OtelMetricsSink:
         labels = (draft.operation, draft.provider, draft.request_model, *dimensions)
         active = self._active.get(labels)
         if active is None:
-            active = self._active.setdefault(labels, Active(labels))
+            active = self._active.setdefault(labels, _Active())
         # Noted first: an interruption between the two must not leave the number up.
         draft.tokens[self] = active
         active.calls.add(id(draft))
@@ -168,7 +181,7 @@ class OtelMetricsSink:
 
     def abort(self, draft: Draft) -> None:
         """Lower the number of calls in flight again, and nothing else."""
-        active: Active | None = draft.tokens.get(self)
+        active: _Active | None = draft.tokens.get(self)
         if active is not None:
             active.calls.discard(id(draft))
 
@@ -293,12 +306,8 @@ def _model_call(call: Call, by_type: bool) -> Iterator[Measure]:
         yield "retries", (*model, kind, *dimensions), 1
     if (lost_s := call.closing.get(names.RETRIES_LOST_S)) is not None:
         yield "retry_lost", (*model, *dimensions), float(lost_s)  # type: ignore[arg-type]  # it is a number
-    for limit in call.rate_limits:
-        labels = (call.provider, call.request_model, limit.resource)
-        if limit.remaining is not None:
-            yield "ratelimit_remaining", labels, limit.remaining
-        if limit.limit is not None:
-            yield "ratelimit_limit", labels, limit.limit
+    for (key, labels), value in rate_limits(call):
+        yield key, labels, value
 
 
 def _spending(call: Call, by_type: bool) -> Iterator[Measure]:

@@ -1,18 +1,19 @@
 """Prometheus metrics through prometheus_client, in single and multiprocess mode.
 
-One `LabelSet` per label set of a model call accumulates what calls add; it is flushed into the labelled children when
-the metrics are collected. In multiprocess mode, where another process may collect, that is done at most every
-`MOVE_S`: by the call itself if it is the first for a while, else by a thread, for all calls since. So a call costs
-one dictionary look-up and a few additions. All outcomes of a label set are created together, at 0, so that no ratio
+A call that has ended is put aside (`EndedCalls`). One `LabelSet` per label set of a model call accumulates what calls
+add, many at a time; it is flushed into the labelled children when the metrics are collected. In multiprocess mode,
+where another process may collect, that is done at most every `MOVE_S`: by the call itself if it is the first for a
+while, else by a thread, for all calls since. All outcomes of a label set are created together, at 0, so that no ratio
 misses the first error.
 
-Calls wait for one lock, which is held for one row at a time: a flush takes row after row, and gives other threads
-their turn in between.
+Rows have one lock, which is held for one row at a time: a flush takes row after row, and gives other threads their
+turn in between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from threading import RLock
 from time import monotonic, sleep
 from typing import Any
@@ -26,9 +27,10 @@ from trisignal.errors import MetricCollisionError
 from trisignal.policy.cardinality import LabelLimiter
 from trisignal.semconv.values import text_of
 from trisignal.sinks._additions import Additions
-from trisignal.sinks._measures import LabelSets, empty_queries, entity_measures
+from trisignal.sinks._ended import MOST_TOGETHER, EndedCalls
+from trisignal.sinks._measures import LabelSets, empty_queries, entity_measures, rate_limits
 from trisignal.sinks._mover import Mover
-from trisignal.sinks._rows import Active, Added, LabelSet, row_key
+from trisignal.sinks._rows import Added, LabelSet, row_key
 from trisignal.sinks._series import BulkHistogram, CallCollector, PlainCounter
 from trisignal.sinks._workers import Membership
 
@@ -44,6 +46,9 @@ _FEW = 64
 """Label sets up to which a call itself moves what has changed to the files."""
 _SLICE = 8
 """Rows flushed before other threads get their turn."""
+InFlight = tuple[str, str, str, Mapping[str, str]]
+"""Operation, provider, model and bound values of an open call."""
+_kind_of = itemgetter(*map(Call._fields.index, ("model_call", "counted", "rate_limits")))
 
 
 class PrometheusSink:
@@ -87,7 +92,6 @@ class PrometheusSink:
         # prometheus_client keeps exemplars in single-process mode only.
         self._exemplars = exemplars and not self.multiprocess
         self._most_rows = max(_MOST_ROWS, 2 * max_label_sets)
-        self._most_active = self._most_rows
         # Reentrant: a collection started by the garbage collector's work must not deadlock.
         self._lock = RLock()
         self._flushing = RLock()
@@ -95,10 +99,12 @@ class PrometheusSink:
         self._mover = Mover(self.flush, MOVE_S if self.multiprocess else 0.0)
         self._membership = Membership() if self.multiprocess else None
         self._metrics: dict[str, Any] = {}
-        self._rows: dict[tuple[Any, ...], LabelSet] = {}
-        self._retired: list[dict[tuple[Any, ...], LabelSet]] = []
+        self._ended = EndedCalls("sink.prometheus.close", row_key, self._add)
+        self._rows: dict[Any, LabelSet] = {}
+        self._retired: list[dict[Any, LabelSet]] = []
         """Rows that there was no room for, to be freed where no call waits for it."""
-        self._active: dict[tuple[Any, ...], Active] = {}
+        self._in_flight: dict[int, InFlight] = {}
+        """By the ids of drafts: a call that is interrupted at any moment is in it or not, and leaves it once."""
         self._shown: dict[Any, int] = {}  # children of the in-flight gauge, and what they show
         self._limits: dict[tuple[str, tuple[str, ...]], float] = {}
         """Rate limits as last reported by the providers."""
@@ -153,7 +159,8 @@ class PrometheusSink:
         self._moved_at_s = -MOVE_S
         self._mover.after_fork()
         self._limiter.after_fork()
-        self._rows, self._active, self._shown = {}, {}, {}
+        self._ended.forget()
+        self._rows, self._in_flight, self._shown = {}, {}, {}
         self._retired = []
         self._limits.clear()
         if self._membership is not None:
@@ -198,83 +205,72 @@ class PrometheusSink:
 
     # --- calls -----------------------------------------------------------------------
 
-    def open(self, draft: Draft) -> Active | None:
+    def open(self, draft: Draft) -> None:
         """Raise the in-flight gauge of a model call."""
         operation = draft.operation
         if operation in names.MODEL_CALLS_EXCLUDED or not draft.counted:
-            return None
-        bound = draft.bound
-        dims = tuple([bound.get(name, "") for name in self._dimensions]) if self._dimensions else ()
-        key = (operation, draft.provider, draft.request_model, dims)
-        with self._lock:
-            active = self._active.get(key)
-            if active is None:
-                if len(self._active) >= self._most_active:
-                    self._forget_idle()
-                active = self._active[key] = Active((operation, draft.provider, draft.request_model, *dims))
-            # Noted first: an interruption between the two must not leave the gauge up.
-            draft.tokens[self] = active
-            active.calls.add(id(draft))
+            return
+        self._in_flight[id(draft)] = operation, draft.provider, draft.request_model, draft.bound
         if self.multiprocess and not self._mover.waiting:
             self._mover.ask()
-        return active
-
-    def _forget_idle(self) -> None:
-        """Free the label sets that have no call in flight; with the lock held."""
-        self._active = {key: active for key, active in self._active.items() if active.calls}
-        self._most_active = max(self._most_rows, 2 * len(self._active))
 
     def abort(self, draft: Draft) -> None:
         """Lower the in-flight gauge again, and nothing else: the call may not have become a record."""
-        active: Active | None = draft.tokens.get(self)
-        if active is not None:
-            active.calls.discard(id(draft))
-            if self.multiprocess and not self._mover.waiting:
-                self._mover.ask()
+        model = self._in_flight.pop(id(draft), None)
+        if model is not None:
+            self._landed(model)
 
     def close(self, draft: Draft, call: Call) -> None:
         """Count an ended call."""
-        active: Active | None = draft.tokens.get(self)
-        if active is not None:  # as in `abort`
-            active.calls.discard(id(draft))
-            if self.multiprocess and not self._mover.waiting:
-                self._mover.ask()
-        if call.model_call:
-            if call.counted or call.role == "server":
-                self._model_call(call, ended=call.batch != "spent")
+        model = self._in_flight.pop(id(draft), None)
+        is_model_call, is_counted, limits = _kind_of(call)
+        if is_model_call:
+            if limits and is_counted and call.batch != "spent":
+                self._limits.update(rate_limits(call))
+            is_added = is_counted or call.role == "server"
         else:
             self._entity(call)
-            if call.background_id:
-                self._model_call(call._replace(operation=names.CHAT, chunk_times=None), ended=False)
+            is_added = bool(call.background_id)
+            if is_added:
+                # The late tokens of a chat that was counted before.
+                call = call._replace(operation=names.CHAT, chunk_times=None, batch="spent")
+        if is_added:
+            ended = self._ended
+            ended.calls.append(call)
+            if self.multiprocess:
+                self._move()
+            elif len(ended.calls) >= MOST_TOGETHER:
+                ended.add_some()
+            if self._retired or len(self._limits) > _MOST_LIMITS:
+                self._make_room()
+        if model is not None and not (is_model_call and is_counted):
+            self._landed(model)
 
-    def _model_call(self, call: Call, ended: bool = True) -> None:
-        key = row_key(call)
+    def _landed(self, model: InFlight) -> None:
+        """A call that is not counted is in flight no more: the gauge of its label set is there all the same."""
+        self._shown.setdefault(self._gauge(model), 0)
+        if self.multiprocess and not self._mover.waiting:
+            self._mover.ask()
+
+    def _gauge(self, model: InFlight) -> Any:
+        """The child of the in-flight gauge for calls like one; several label sets may have collapsed into one."""
+        *labels, bound = model
+        return self._child("active", (*labels, *[bound.get(name, "") for name in self._dimensions]))
+
+    def _add(self, key: Any, calls: list[Call]) -> None:
+        """Add ended calls of one label set to its row. Nothing is flushed here: a flush may be waiting for this."""
         with self._lock:
             row = self._rows.get(key)
             if row is None:
                 if len(self._rows) >= self._most_rows:
                     self._retired.append(self._rows)
                     self._rows = {}
-                row = self._rows[key] = LabelSet(call)
-            exemplar = None
-            if self._exemplars and call.sampled:
-                exemplar = (call.trace_id, call.span_id, call.start_unix_ns * 1e-9 + call.duration_s)
-            self._additions.add(row, call, ended, exemplar)
-            if call.rate_limits and ended and call.counted:
-                for limit in call.rate_limits:
-                    labels = (call.provider, call.request_model, limit.resource)
-                    if limit.remaining is not None:
-                        self._limits["ratelimit_remaining", labels] = limit.remaining
-                    if limit.limit is not None:
-                        self._limits["ratelimit_limit", labels] = limit.limit
-        if self._retired or len(self._limits) > _MOST_LIMITS:
-            self._make_room()
-        elif self.multiprocess:
-            self._move()
+                row = self._rows[key] = LabelSet(calls[-1])
+            self._additions.add_all(row, calls, self._exemplars)
 
     def _move(self) -> None:
         """Move a call to the files: at once if it is the first for a while, else soon and with others."""
-        idle = len(self._rows) + len(self._active) <= _FEW and monotonic() - self._moved_at_s >= MOVE_S
+        idle = len(self._rows) + len(self._in_flight) <= _FEW and monotonic() - self._moved_at_s >= MOVE_S
         if idle and self._flushing.acquire(blocking=False):
             try:
                 self.flush()
@@ -308,6 +304,7 @@ class PrometheusSink:
     def flush(self) -> None:
         """Move what was accumulated into the labelled children."""
         with self._flushing:
+            self._ended.add_up()
             while self._retired:
                 self._flush_all(self._retired[0].values())
                 self._retired.pop(0)
@@ -333,12 +330,9 @@ class PrometheusSink:
     def _show_active(self) -> None:
         """Set the in-flight gauges; an interruption harms nothing, as it can be done again."""
         sums = dict.fromkeys(self._shown, 0)
-        for active in tuple(self._active.values()):
-            child = active.child
-            if child is None:
-                child = active.child = self._child("active", active.labels)
-            # Several label sets may have collapsed into one.
-            sums[child] = sums.get(child, 0) + len(active.calls)
+        for model in self._in_flight.copy().values():
+            child = self._gauge(model)
+            sums[child] = sums.get(child, 0) + 1
         for child, calls in sums.items():
             if self._shown.get(child) != calls:
                 child.set(calls)
@@ -354,6 +348,8 @@ class PrometheusSink:
             child = children.get("requests")
             if child is None:
                 child = children["requests"] = self._requests(row)
+                # Of calls that began and ended between two flushes: the gauge is there, at 0.
+                self._shown.setdefault(self._child("active", (*labels.model, *labels.dimensions)), 0)
             child.inc(added.calls)
         for key, accumulated in added.histograms.items():
             child = children.get(key)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import ceil, log
+from operator import itemgetter
 from threading import RLock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from trisignal.call import OUTCOMES, Call, Draft
+from trisignal.call import OUTCOMES, Call, Cost, Draft
 from trisignal.policy.cardinality import OTHER
 from trisignal.semconv import CHAT
 from trisignal.sinks import idle
+from trisignal.sinks._ended import MOST_TOGETHER, EndedCalls
 from trisignal.sinks._measures import TOKENED, is_wasted
 from trisignal.sinks._summary_table import as_html, as_text
 
@@ -98,6 +100,21 @@ class Summary(NamedTuple):
         return as_html(self)
 
 
+_model_of = itemgetter(*map(Call._fields.index, ("operation", "provider", "request_model", "model_call")))
+_facts_of = itemgetter(
+    *map(Call._fields.index, ("duration_s", "usage", "cost", "counted", "model_call", "outcome", "batch"))
+)
+_total_of = itemgetter(Cost._fields.index("total_usd"))
+
+
+def _are_ordinary(
+    _: Any, usages: Any, costs: Any, counted: Any, model_calls: Any, outcomes: Sequence[str], batches: Any
+) -> bool:
+    """Whether calls, whose facts these are, were ok, and have usage and cost, as nearly all have."""
+    complete = all(counted) and all(model_calls) and all(usages) and all(costs) and not any(batches)
+    return complete and outcomes.count("ok") == len(outcomes)
+
+
 class _Row:
     __slots__ = (
         "cost_usd", "durations", "input_tokens", "outcomes", "output_tokens", "unpriced", "usage_missing",
@@ -113,6 +130,22 @@ class _Row:
         self.unpriced = 0
         self.usage_missing = 0
         self.durations = [0] * _BUCKETS
+
+    def add_many(self, durations_s: Sequence[float], usages: Sequence[Any], costs: Sequence[Any]) -> None:
+        """Add calls that were ok, column by column."""
+        self.outcomes["ok"] += len(durations_s)
+        self.time(durations_s)
+        sent, received, *_ = zip(*usages, strict=True)
+        self.input_tokens += sum(filter(None, sent))
+        self.output_tokens += sum(filter(None, received))
+        self.cost_usd += sum(map(_total_of, costs))
+
+    def time(self, durations_s: Iterable[float]) -> None:
+        """Add how long calls took."""
+        counts = self.durations
+        for duration_s in durations_s:
+            at = int(log(duration_s) * _SCALE + _OFFSET) if duration_s > _SHORTEST_S else 0
+            counts[at if at < _BUCKETS else -1] += 1
 
     def absorb(self, other: _Row) -> None:
         """Add another row to this one."""
@@ -160,11 +193,13 @@ class TallySink:
         self._split = TallySink(dimensions, split=True) if dimensions and not split else None
         """The same calls once more, with a row for each value of a dimension."""
         self._lock = RLock()
-        self._rows: dict[tuple[str, ...], _Row] = {}
+        self._ended = EndedCalls("sink.tally.close", self._key_of, self._add_all)
+        self._rows: dict[Any, _Row] = {}
 
     def reset(self) -> None:
         """Start from nothing, with a new lock: also for a process that has just been forked."""
         self._lock = RLock()
+        self._ended.forget()
         self._rows = {}
         if self._split is not None:
             self._split.reset()
@@ -181,23 +216,34 @@ class TallySink:
         """Add an ended model call, or the late tokens of a background response."""
         if self._split is not None:
             self._split.close(draft, call)
-        if call.model_call:
-            key: tuple[str, ...] = (call.operation, call.provider, call.request_model)
-            if self._is_split:
-                key += call.dimensions
-            if call.batch == "spent":
-                with self._lock:
-                    self._spend(self._row(key), call)
-            elif call.counted:
-                with self._lock:
-                    self._add(self._rows.get(key) or self._row(key), call)
-        elif call.background_id:
-            with self._lock:
-                row = self._row((CHAT, call.provider, call.request_model, *(call.dimensions if self._is_split else ())))
-                if call.usage is None and call.cost is None:
-                    row.usage_missing += 1
+        if call.model_call or call.background_id:
+            ended = self._ended
+            ended.calls.append(call)
+            if len(ended.calls) >= MOST_TOGETHER:
+                ended.add_some()
+
+    def _key_of(self, call: Call) -> tuple[str, ...]:
+        operation, provider, model, is_model_call = _model_of(call)
+        key = (operation if is_model_call else CHAT, provider, model)
+        return key + call.dimensions if self._is_split else key
+
+    def _add_all(self, key: Any, calls: list[Call]) -> None:
+        """Add calls of one row, which are taken out of the list."""
+        together = tuple(calls)
+        with self._lock:
+            calls.clear()
+            columns = tuple(zip(*map(_facts_of, together), strict=True))
+            if _are_ordinary(*columns):
+                self._row(key).add_many(*columns[:3])
+                return
+            for call in together:
+                if call.model_call and call.batch != "spent":
+                    if call.counted:
+                        self._add(self._row(key), call)
+                elif call.usage is None and call.cost is None and not call.model_call:
+                    self._row(key).usage_missing += 1
                 else:
-                    self._spend(row, call)
+                    self._spend(self._row(key), call)
 
     def summary(self, by: Sequence[str] = ()) -> Summary:
         """Totals so far, of the process and of each model.
@@ -207,6 +253,7 @@ class TallySink:
         """
         process = _Row()
         models: list[ModelTotals] = []
+        self._ended.add_up()
         with self._lock:
             for key, row in self._rows.items():
                 process.absorb(row)
@@ -219,6 +266,7 @@ class TallySink:
         columns = (*COLUMNS, *self._dimensions) if self._is_split else COLUMNS
         places = [columns.index(name) for name in by]
         rows: dict[tuple[str, ...], _Row] = {}
+        self._ended.add_up()
         with self._lock:
             for key, row in self._rows.items():
                 rows.setdefault(tuple(key[place] for place in places), _Row()).absorb(row)
@@ -234,20 +282,11 @@ class TallySink:
         return row
 
     def _add(self, row: _Row, call: Call) -> None:
-        usage, cost, outcome = call.usage, call.cost, call.outcome
-        row.outcomes[outcome] += 1
+        row.outcomes[call.outcome] += 1
         if not call.batch:
-            duration_s = call.duration_s
-            at = int(log(duration_s) * _SCALE + _OFFSET) if duration_s > _SHORTEST_S else 0
-            row.durations[at if at < _BUCKETS else -1] += 1
-        if outcome == "ok" and usage is not None and cost is not None:
-            # `_spend` of most calls, without a call of its own.
-            row.input_tokens += usage.input or 0
-            row.output_tokens += usage.output or 0
-            row.cost_usd += cost.total_usd
-            return
+            row.time((call.duration_s,))
         self._spend(row, call)
-        if usage is None and outcome == "ok" and not call.pending and call.operation in TOKENED:
+        if call.usage is None and call.outcome == "ok" and not call.pending and call.operation in TOKENED:
             row.usage_missing += 1
 
     @staticmethod
