@@ -313,6 +313,7 @@ def test_all_tells_the_public_names() -> None:
 
 PROBE = """
 import json, os, sys, threading
+sys.dont_write_bytecode = True  # the variable alone is undone by some sites, and a first import would write
 opened, sockets, threads = [], [], []
 def hook(event, args):
     if event == "open" and isinstance(args[0], str):
