@@ -214,12 +214,12 @@ def harmless() -> Callable[[str], bool]:
     Ids of one kind begin alike (``chatcmpl-``, ``req_``) and end in letters and digits. Where such a beginning has
     passed once, only what a key can begin with or hold inside of the rest is looked for: a fifth of the time.
     """
-    from trisignal.policy.key_formats import STARTS, hints, is_open_head
+    from trisignal.policy.key_formats import OPENINGS, has_start, hints, is_open_head
 
-    starts, marks, dotted = hints()
+    marks, dotted = hints()
     fits = _HARMLESS.fullmatch
     heads: set[str] = set()
-    openings = {start[:2] for start in STARTS} | {"mm"}  # the last one as in "_mmk"
+    openings = OPENINGS | {"mm"}  # the last one as in "_mmk"
 
     def is_harmless(text: str) -> bool:
         end = text.rfind("_") + 1 or text.rfind("-") + 1
@@ -237,7 +237,7 @@ def harmless() -> Callable[[str], bool]:
                 return True
         passes = (
             fits(text) is not None
-            and starts("_" + text) is None
+            and not has_start("_" + text)
             and marks(text) is None
             and ("." not in text or dotted(text) is None)
             and not (text[2:4].isdecimal() and text[:2].isupper())
