@@ -132,7 +132,7 @@ def test_errors_of_ours_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("ours")
 
     with capture(strict=False) as seen:
-        monkeypatch.setattr("trisignal.bridge.processor.draft_of", broken)
+        monkeypatch.setattr("trisignal.bridge.translation.draft_of", broken)
         chat(seen.telemetry.tracer_provider)
         monkeypatch.setattr(nesting, "begin", broken)
         chat(seen.telemetry.tracer_provider)

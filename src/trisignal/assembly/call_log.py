@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trisignal import _guard
 from trisignal.assembly.telemetry import Telemetry
@@ -16,8 +16,10 @@ from trisignal.export.log_file import LogFile, check_writable
 from trisignal.export.log_stream import LogStream, write_line
 from trisignal.export.losses import lost
 from trisignal.sinks import Sink
-from trisignal.sinks.console import ConsoleLine, ConsoleSink, render
 from trisignal.sinks.json_log import JsonLogSink
+
+if TYPE_CHECKING:
+    from trisignal.sinks.console import ConsoleLine
 
 CALL_LOGGER = "trisignal.calls"
 
@@ -38,6 +40,8 @@ def sinks(telemetry: Telemetry, given: logging.Handler | None) -> list[Sink]:
         raise ConfigError("log_sample_ratio", ratio, allowed, telemetry.sources.get("log_sample_ratio", "argument"))
     log = JsonLogSink(logging.getLogger(CALL_LOGGER), ratio, telemetry.service)
     if settings.logs == "console" and given is None:
+        from trisignal.sinks.console import ConsoleSink
+
         console = ConsoleSink(_print, ratio)
         telemetry.undo.append(console.flush)
         return [log, console]
@@ -115,6 +119,8 @@ def _attach(telemetry: Telemetry, handler: logging.Handler, *, closes: bool) -> 
 
 
 def _print(lines: list[ConsoleLine]) -> None:
+    from trisignal.sinks.console import render
+
     write_line("stderr", render(lines, color=_is_terminal()))
 
 

@@ -19,7 +19,6 @@ from opentelemetry.trace import SpanContext
 from trisignal import _context, _guard
 from trisignal import semconv as names
 from trisignal.bridge import sums
-from trisignal.bridge.translation import draft_of, first_text
 from trisignal.call import Call, Draft
 from trisignal.engine import lifecycle, nesting, state
 from trisignal.engine import vocabularies as words
@@ -148,6 +147,8 @@ class BridgeSpanProcessor(SpanProcessor):
             twice = twice or (half is not None and half.ids is None)
         if twice:
             return None
+        from trisignal.bridge.translation import draft_of
+
         draft = draft_of(span, operation, state.STATE.settings.provider_hosts, content=policy.captures)
         if node.is_served:
             draft.role = "server"
@@ -240,6 +241,8 @@ class _Halves:
             For a reply its request, if that was seen. For a request without its reply a half
             without ids: nothing is to be recorded yet. None for a span that stands for a whole call.
         """
+        from trisignal.bridge.translation import first_text
+
         attributes = span.attributes or {}
         key = scope, first_text(attributes, words.REQUEST_MODEL), span.parent.span_id if span.parent else 0
         mark, value = words.RECORD_MARK

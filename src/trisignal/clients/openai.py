@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
 from trisignal.clients._background import BackgroundResponses
-from trisignal.clients._openai_realtime import RealtimeConnections
-from trisignal.clients._openai_responses import ResponsesConnections
 from trisignal.clients._patch import Patches
+from trisignal.clients._registry import REGISTRY
 from trisignal.clients.sdks.stainless import Endpoint, Stainless
 from trisignal.engine import state
 from trisignal.formats import text
@@ -21,6 +21,8 @@ from trisignal.formats.openai_responses import RESPONSES
 from trisignal.semconv.late_pattern import late_pattern
 
 _OPENAI = frozenset({"openai", "azure.ai.openai"})
+_CONNECTIONS = frozenset(next(row for row in REGISTRY if row.name == "openai").also)
+"""Where the client has connections over websockets; it imports them when they are needed."""
 
 _ENDPOINTS = {
     "chat/completions": Endpoint(names.CHAT, CHAT, "chat_completions"),
@@ -57,7 +59,10 @@ class OpenAI(Stainless):
     def patch(self, patches: Patches) -> None:
         """Patch the base clients, and the connections over websockets that are imported."""
         super().patch(patches)
-        if self.package == "openai":
+        if self.package == "openai" and not _CONNECTIONS.isdisjoint(sys.modules):
+            from trisignal.clients._openai_realtime import RealtimeConnections
+            from trisignal.clients._openai_responses import ResponsesConnections
+
             RealtimeConnections(self._resolve).patch(patches)
             ResponsesConnections(self._resolve, self._background).patch(patches)
 

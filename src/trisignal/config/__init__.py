@@ -53,7 +53,8 @@ def _setting(default: Any, read: Reader, description: str) -> Any:
     return field(default_factory=dict, metadata=more) if default == {} else field(default=default, metadata=more)
 
 
-@dataclass(frozen=True)
+# The methods that a dataclass writes and compiles for so many fields take three milliseconds of every start.
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class Settings:
     """What may be set. The descriptions are the reference documentation."""
 
@@ -173,6 +174,20 @@ class Settings:
     store_logs: bool = _setting(
         False, values.switch, "Store log records of WARNING and above, too, where they belong to a trace."
     )
+
+    def __init__(self, **given: Any) -> None:
+        unknown = given.keys() - _READERS.keys()
+        if unknown:
+            raise TypeError(f"no settings: {', '.join(sorted(unknown))}")
+        vars(self).update({one.name: getattr(self, one.name, {}) for one in fields(self)} | given)
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if isinstance(other, Settings) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @property
     def content_on_spans(self) -> bool:

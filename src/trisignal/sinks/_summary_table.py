@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from trisignal.sinks._plain import plain
@@ -91,6 +90,8 @@ def as_html(summary: Summary) -> str:
     Args:
         summary: What is shown.
     """
+    from html import escape
+
     if not summary.total.calls:
         return f"<p>{escape(as_text(summary))}</p>"
     head, rows, named = cells(summary)
