@@ -170,8 +170,8 @@ OPENINGS = frozenset(_BY_OPENING)
 
 def _opening() -> str:
     seconds: dict[str, str] = {}
-    for first, second in sorted(OPENINGS):
-        seconds[first] = seconds.get(first, "") + second
+    for opening in sorted(OPENINGS):
+        seconds[opening[0]] = seconds.get(opening[0], "") + opening[1]
     return rf"[_\-./](?={'|'.join(f'{first}[{re.escape(those)}]' for first, those in seconds.items())})"
 
 
