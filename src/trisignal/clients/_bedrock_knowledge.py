@@ -1,6 +1,7 @@
 """Amazon Bedrock's knowledge bases: searches, and answers and rankings that are made of what they find.
 
-They are operations of the service ``bedrock-agent-runtime``. Of an answer's tokens nothing is reported.
+Their streamed answers are read with the agents. They are operations of the service ``bedrock-agent-runtime``. Of an
+answer's tokens nothing is reported.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import Any
 
 from trisignal import semconv as names
 from trisignal.call import Draft
+from trisignal.clients._bedrock_agents import READERS, model_of, place_for
 from trisignal.clients._patch import Wrapper
-from trisignal.clients._provider import Args, ClientExchange, Kwargs, Place, draft_at, place_of
+from trisignal.clients._provider import Args, ClientExchange, Kwargs, draft_at
 from trisignal.clients.frameworks._framework import Around
 from trisignal.clients.vectors._search import Search, Searches, SearchResult, document, kept
 from trisignal.formats import listed, text, view
@@ -24,13 +26,9 @@ _PROVIDER = "aws.bedrock"
 _RANKED = "rerank"
 
 
-def _place(instance: Any) -> Place:
-    return place_of(instance.meta.endpoint_url, _PROVIDER)
-
-
 def _asked(instance: Any, args: Args, kwargs: Kwargs) -> Search:
     body = args[1]
-    place = _place(instance)
+    place = place_for(instance)
     way: Any = next(map(view, view(body.get("retrievalConfiguration")).values()), {})
     query = view(body.get("retrievalQuery")).get("text")
     return Search(
@@ -56,19 +54,10 @@ def _found(result: Mapping[str, Any]) -> Iterable[SearchResult]:
     return [SearchResult(len(results), scores, documents)]
 
 
-def _model_of(body: Any) -> str:
-    """The model that a configuration names by its ARN."""
-    for key, value in view(body).items():
-        found = text(value) if key == "modelArn" else _model_of(value) if isinstance(value, Mapping) else ""
-        if found:
-            return found.rpartition("/")[2] if found.startswith("arn:") else found
-    return ""
-
-
 def _begin(operation: str) -> Callable[[Any, Args, Kwargs], Draft]:
     def begin(instance: Any, args: Args, kwargs: Kwargs) -> Draft:
-        model = _model_of(args[1])
-        draft = draft_at(_place(instance), operation, ClientExchange(PLAIN), args[1], model=model)
+        model = model_of(args[1])
+        draft = draft_at(place_for(instance), operation, ClientExchange(PLAIN), args[1], model=model)
         if operation == _RANKED:
             queries = len(listed(view(args[1]).get("queries"))) or 1
             draft.tool_uses = {SEARCHES: queries * searches(len(listed(view(args[1]).get("sources"))))}
@@ -87,6 +76,7 @@ _READERS = {
     "Retrieve": Searches(_asked, _found, search.SIMILARITY),
     "RetrieveAndGenerate": Around(_begin(names.CHAT), _end),
     "Rerank": Around(_begin(_RANKED), _end),
+    **READERS,
 }
 
 
