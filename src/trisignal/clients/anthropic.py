@@ -22,6 +22,7 @@ from opentelemetry.context import Context
 from trisignal import _context, _guard
 from trisignal import semconv as names
 from trisignal.call import Draft
+from trisignal.clients._anthropic_sessions import ManagedSessions
 from trisignal.clients._patch import Patches
 from trisignal.clients._provider import Args, Kwargs
 from trisignal.clients.sdks.stainless import Endpoint, Stainless, StainlessExchange
@@ -210,6 +211,7 @@ class Anthropic(Stainless):
         streaming = importlib.import_module("anthropic._streaming")
         for stream in (streaming.Stream, streaming.AsyncStream):
             patches.wrap(stream, "__init__", _see_stream)
+        ManagedSessions().patch(patches)
 
     def _attach(self, draft: Draft, exchange: StainlessExchange, response: Any) -> None:
         super()._attach(draft, exchange, response)
