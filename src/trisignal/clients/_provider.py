@@ -142,7 +142,8 @@ def draft_at(
     draft.exchange = exchange
     if exchange.streaming:
         draft.fields[names.REQUEST_STREAM] = True
-    if state.reads_content():
+    compiled = state.STATE
+    if compiled.reads_content or (compiled.policy is not None and compiled.policy.captures):
         draft.content = ContentSource(exchange.format.read_content, request)
     return draft
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from time import time_ns
 from typing import Any, Union
 from weakref import ref
@@ -272,6 +273,13 @@ def beside() -> tuple[Key, ...]:
     return tuple(key for key in _context.begun.get() if key in spans)[-MOST_BESIDE:]
 
 
+_facts_of = itemgetter(*map(Call._fields.index, Counted._fields[:-1]))
+
+
+def _family_of(call: Counted) -> str:
+    return names.CHAT if call.operation in names.INFERENCE else words.family_of(call.operation, "")
+
+
 def counted(call: Call, open_beside: tuple[Key, ...]) -> None:
     """Remember a call to a model that has been counted.
 
@@ -279,21 +287,8 @@ def counted(call: Call, open_beside: tuple[Key, ...]) -> None:
         call: The record.
         open_beside: Spans that were open in the same context when it began.
     """
-    operation = call.operation
-    family = names.CHAT if operation in names.INFERENCE else words.family_of(operation, "")
     # The constructor of a named tuple is a Python function; this is the same without it.
-    record = tuple.__new__(
-        Counted,
-        (
-            family,
-            call.request_model,
-            call.closing.get(names.RESPONSE_ID, ""),
-            call.start_unix_ns,
-            call.start_unix_ns + round(call.duration_s * 1e9),
-            call.outcome,
-            None if call.usage is None else call.usage[:2],
-        ),
-    )
+    record = tuple.__new__(Counted, (*_facts_of(call), call.closing.get(names.RESPONSE_ID, "")))
     NESTING.recent.append(record)
     for key in open_beside:
         node: OpenSpan | None = NESTING.spans.get(key)
@@ -322,7 +317,7 @@ def recorded_already(draft: Draft, node: OpenSpan) -> bool:
         if not draft.start_ns <= call.start_unix_ns <= call.end_unix_ns <= latest_ns:
             continue
         other = bool(draft.response_id and call.response_id) and draft.response_id != call.response_id
-        if call.family == family and call.request_model == draft.request_model and not other:
+        if _family_of(call) == family and call.request_model == draft.request_model and not other:
             del NESTING.recent[at]
             return True
     return False
@@ -331,7 +326,7 @@ def recorded_already(draft: Draft, node: OpenSpan) -> bool:
 def _is_same(draft: Draft, family: str, call: Counted) -> bool:
     """Whether a call beside a span, in the same context, is what the span stands for."""
     models = draft.request_model, call.request_model
-    if call.family != family or (all(models) and models[0] != models[1]):
+    if _family_of(call) != family or (all(models) and models[0] != models[1]):
         return False
     if draft.response_id and call.response_id:
         return draft.response_id == call.response_id

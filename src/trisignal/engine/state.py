@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from weakref import ref
 
 from trisignal import _context, _guard
-from trisignal.call import Call, Draft
+from trisignal.call import Call, Draft, Usage
 from trisignal.config import Settings
 from trisignal.policy import Policy
 from trisignal.sinks import Meter, Refusal, Sink, is_idle
@@ -85,14 +85,23 @@ class State:
 class Counted(NamedTuple):
     """A call that has been counted."""
 
-    family: str
+    operation: str
     request_model: str
-    response_id: str
     start_unix_ns: int
-    end_unix_ns: int
+    duration_s: float
     outcome: str
-    tokens: tuple[int | None, int | None] | None
-    """Input and output tokens; None where no usage was reported."""
+    usage: Usage | None
+    response_id: str
+
+    @property
+    def end_unix_ns(self) -> int:
+        """When it ended."""
+        return self.start_unix_ns + round(self.duration_s * 1e9)
+
+    @property
+    def tokens(self) -> tuple[int | None, int | None] | None:
+        """Input and output tokens; None where no usage was reported."""
+        return None if self.usage is None else self.usage[:2]
 
 
 class Nesting:

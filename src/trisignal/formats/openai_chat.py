@@ -150,7 +150,7 @@ def usage(raw: Any) -> Usage | None:
     if details is not None:
         part = view(details)
         read = part.get("cached_tokens")
-        if read is not None:
+        if read is not None and (type(read) is not int or not 0 <= read < MOST):
             read = count(read)
         for name in _CACHE_WRITE:
             if write is None and (written := part.get(name)) is not None:
@@ -165,7 +165,9 @@ def usage(raw: Any) -> Usage | None:
     details = counts.get("completion_tokens_details")
     if details is not None:
         part = view(details)
-        reasoning = count(part.get("reasoning_tokens"))
+        reasoning = part.get("reasoning_tokens")
+        if reasoning is not None and (type(reasoning) is not int or not 0 <= reasoning < MOST):
+            reasoning = count(reasoning)
         if part.get("audio_tokens") or part.get("image_tokens") or part.get("video_tokens"):
             more.update(modalities(part, "output_"))
     if reasoning is None and counts.get("reasoning_tokens") is not None:
@@ -231,10 +233,10 @@ def _read_head(draft: Draft, reply: View) -> None:
     fields = draft.fields
     tier = reply.get("service_tier")
     if tier:
-        fields[names.OPENAI_RESPONSE_SERVICE_TIER] = draft.tier = text(tier)
+        fields[names.OPENAI_RESPONSE_SERVICE_TIER] = draft.tier = tier if type(tier) is str else text(tier)
     fingerprint = reply.get("system_fingerprint")
     if fingerprint:
-        fields[names.OPENAI_SYSTEM_FINGERPRINT] = text(fingerprint)
+        fields[names.OPENAI_SYSTEM_FINGERPRINT] = fingerprint if type(fingerprint) is str else text(fingerprint)
 
 
 def read_response(draft: Draft, reply: View) -> None:

@@ -77,7 +77,30 @@ def bill(tokens: TokenBuckets, plan: Plan, uses: Mapping[str, int], audio_s: flo
             return "unit"
         fresh += audio_s * plan.per_audio_s_usd * _MILLION
     written = write * level[4] + write_1h * level[5]
-    return _cost(fresh, cached, written, answer, thought * level[8], tools, uncached, plan)
+    thinking = thought * level[8]
+    per_request = plan.per_request_usd
+    parts: list[tuple[CostBucket, float]] = []
+    if fresh:
+        parts.append(("input", fresh / _MILLION))
+    if cached:
+        parts.append(("cache_read", cached / _MILLION))
+    if written:
+        parts.append(("cache_write", written / _MILLION))
+    if answer:
+        parts.append(("output", answer / _MILLION))
+    if thinking:
+        parts.append(("reasoning", thinking / _MILLION))
+    if tools:
+        parts.append(("tools", tools / _MILLION))
+    if per_request:
+        parts.append(("other", per_request / _MILLION))
+    sent = fresh + cached + written
+    replied = answer + thinking
+    # Divided last: the sums then read 0.00369, not 0.0036899999999999997.
+    total = (sent + replied + tools + per_request) / _MILLION
+    saved = (uncached - cached) / _MILLION if uncached > cached else 0.0
+    # The constructor of a named tuple is a Python function; this is the same without it.
+    return tuple.__new__(Cost, (sent / _MILLION, replied / _MILLION, total, tuple(parts), plan.source, saved))
 
 
 def _modalities(tokens: TokenBuckets, level: Any) -> tuple[float, float, float, float] | None:
@@ -106,42 +129,6 @@ def _fees(uses: Mapping[str, int], fees: Mapping[str, float]) -> float | None:
             return None
         total += count * fee * _MILLION
     return total
-
-
-def _cost(
-    fresh: float,
-    cached: float,
-    written: float,
-    answer: float,
-    thinking: float,
-    tools: float,
-    uncached: float,
-    plan: Plan,
-) -> Cost:
-    """The cost of parts in millionths of a dollar."""
-    per_request = plan.per_request_usd
-    parts: list[tuple[CostBucket, float]] = []
-    if fresh:
-        parts.append(("input", fresh / _MILLION))
-    if cached:
-        parts.append(("cache_read", cached / _MILLION))
-    if written:
-        parts.append(("cache_write", written / _MILLION))
-    if answer:
-        parts.append(("output", answer / _MILLION))
-    if thinking:
-        parts.append(("reasoning", thinking / _MILLION))
-    if tools:
-        parts.append(("tools", tools / _MILLION))
-    if per_request:
-        parts.append(("other", per_request / _MILLION))
-    sent = fresh + cached + written
-    replied = answer + thinking
-    # Divided last: the sums then read 0.00369, not 0.0036899999999999997.
-    total = (sent + replied + tools + per_request) / _MILLION
-    saved = (uncached - cached) / _MILLION if uncached > cached else 0.0
-    # The constructor of a named tuple is a Python function; this is the same without it.
-    return tuple.__new__(Cost, (sent / _MILLION, replied / _MILLION, total, tuple(parts), plan.source, saved))
 
 
 def _cached(own: Price | None, fresh: Price | None, rates: Rates) -> Price | None:

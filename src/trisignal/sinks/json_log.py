@@ -88,6 +88,8 @@ class JsonLogSink:
             level = logging.WARNING if mild else logging.ERROR
         elif self._ratio < 1.0 and not keep(call.trace_id, self._ratio):
             return
+        if self.own is None and not self._logger.isEnabledFor(level):
+            return
         listening = self._listening(level)
         if listening != _NOBODY:
             message = f"{call.span_name} {outcome} {call.duration_s:.3f}s"

@@ -86,13 +86,13 @@ class SpanSink:
             span.set_attributes(call.closing)
             draft.native.facts = {**call.opening, **call.closing}
             return
-        if call.attempts:
+        if draft.attempts:
             _add_retries(span, call)
-        end_ns = call.start_unix_ns + round(call.duration_s * 1e9)
+        end_ns = draft.start_unix_ns + draft.end_ns - draft.start_ns
         # What the call turned out to be was not known at its start; a served one learns its model late.
         name = call.span_name if draft.encloses_call or draft.role == "server" else None
         if type(span) is LightSpan:
-            failure = (call.error_message or call.error_type) if call.outcome == "error" else None
+            failure = (call.error_message or call.error_type) if draft.outcome == "error" else None
             span.conclude(call.closing, call.content, name, failure, end_ns)
             return
         if span.is_recording():
