@@ -257,7 +257,7 @@ def settings() -> str:
 
 
 def standard_variables() -> str:
-    """The standard variables, and ours that are no settings."""
+    """The standard variables, and ours that are not settings."""
     rows = [(f"`{one.name}`", one.meaning) for one in VARIABLES]
     rows += [(f"`{name}`", meaning) for name, meaning in config.OTHER_VARIABLES.items()]
     return table(("variable", "does"), iter(rows))

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 # What tests share asserts too: before it is imported it is prepared to say what the values were.
 TESTS = Path(__file__).parent
 _SHARED = {path.stem for path in TESTS.iterdir() if not path.stem.startswith(("test_", "conftest", "_", "."))}
+gc.disable()  # until everything is collected: hardly anything is garbage, and each pass looks through all of it
 pytest.register_assert_rewrite(*sorted(_SHARED - {"typing"}))
 
 from slow import LEFT_OUT, SLOW  # noqa: E402 - it comes after the line above
@@ -62,6 +63,7 @@ def pytest_collection_finish() -> None:
     """Keep what is loaded by now from being looked through whenever a test asks for garbage to be collected."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -82,7 +82,7 @@ def models(text: str) -> None:
 
 
 def around(text: str) -> None:
-    """Everything that is named and is no call to a model."""
+    """Everything that is named and is not a call to a model."""
     with trisignal.workflow(text), trisignal.agent(text, description=text), trisignal.stage(text):
         with trisignal.agent(text, provider=text, model=text, version=text, agent_id=text):
             pass

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -123,7 +124,12 @@ def name_of(path: Path) -> str:
 
 MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 INSIDE = {f"trisignal.{name}" for name in MODULES}
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    """The code of a module, parsed when a test first asks: every worker of a parallel run loads this file."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
 
 def matches(name: str, patterns: str) -> bool:
@@ -133,6 +139,7 @@ def matches(name: str, patterns: str) -> bool:
     )
 
 
+@cache
 def row_of(name: str) -> int:
     """Index of a module's row."""
     [row] = [index for index, (pattern, _) in enumerate(LAYERS) if matches(name, f"{pattern} {pattern}.*")]
@@ -171,13 +178,26 @@ def imports_of(module: str) -> Iterator[Import]:
                 yield Import(module, (target[10:] or ".") if own else target, own, lazy)
             yield from walk(child, lazy or later)
 
-    yield from walk(TREES[module], False)
+    yield from walk(tree(module), False)
 
 
-IMPORTS = [found for module in MODULES for found in imports_of(module)]
-OWN = [found for found in IMPORTS if found.own]
+@cache
+def imports() -> tuple[Import, ...]:
+    """All imports of all modules."""
+    return tuple(found for module in MODULES for found in imports_of(module))
+
+
+def own() -> list[Import]:
+    """Imports of modules of ours."""
+    return [found for found in imports() if found.own]
+
+
 KNOWN = sys.stdlib_module_names | {"_typeshed"}
-FOREIGN = [found for found in IMPORTS if not found.own and folder(found.target) not in KNOWN]
+
+
+def foreign() -> list[Import]:
+    """Imports of what other packages bring."""
+    return [found for found in imports() if not found.own and folder(found.target) not in KNOWN]
 
 
 def test_every_module_has_one_place() -> None:
@@ -192,7 +212,7 @@ def test_imports_point_downwards() -> None:
     """A module imports modules of earlier rows, or of its own folder."""
     wrong = [
         (found.module, found.target)
-        for found in OWN
+        for found in own()
         if row_of(found.target) >= row_of(found.module) and folder(found.target) != folder(found.module)
     ]
     assert wrong == []
@@ -203,7 +223,7 @@ def test_some_modules_see_less() -> None:
     rows = {pattern: index for index, (pattern, _) in enumerate(LAYERS)}
     wrong = [
         (found.module, found.target)
-        for found in OWN
+        for found in own()
         for who, last in HIGHEST.items()
         if matches(found.module, f"{who} {who}.*")
         and folder(found.target) != folder(found.module)
@@ -216,7 +236,7 @@ def test_siblings_do_not_know_each_other() -> None:
     """One sink or client never imports another."""
     wrong = [
         (found.module, found.target)
-        for found in OWN
+        for found in own()
         if (prefixes := SHARED.get(folder(found.module)))
         and folder(found.target) == folder(found.module)
         and found.target != folder(found.module)
@@ -228,7 +248,7 @@ def test_siblings_do_not_know_each_other() -> None:
 def test_nothing_goes_round() -> None:
     """No chain of imports, lazy ones included, leads back to where it began."""
     edges: dict[str, set[str]] = {name: set() for name in MODULES}
-    for found in OWN:
+    for found in own():
         edges[found.module].add(found.target)
     while leaves := [name for name, needs in edges.items() if not needs]:
         for leaf in leaves:
@@ -241,7 +261,7 @@ def test_nothing_goes_round() -> None:
 def test_third_parties_are_imported_where_the_table_says() -> None:
     """Packages are imported at module level only by the modules named for them."""
     wrong = []
-    for found in FOREIGN:
+    for found in foreign():
         allowed = [who for what, who in THIRD_PARTY.items() if f"{found.target}.".startswith(f"{what}.")][:1]
         if not found.lazy and not any(matches(found.module, who) for who in allowed):
             wrong.append((found.module, found.target))
@@ -250,13 +270,13 @@ def test_third_parties_are_imported_where_the_table_says() -> None:
 
 def test_vendors_are_never_imported_at_module_level() -> None:
     """No module needs a vendor's SDK or an HTTP package to be imported."""
-    assert [f for f in IMPORTS if not f.own and not f.lazy and folder(f.target) in VENDORS] == []
+    assert [f for f in imports() if not f.own and not f.lazy and folder(f.target) in VENDORS] == []
 
 
 def test_exporters_and_prices_are_lazy() -> None:
     """Exporters, YAML and live prices are loaded by whoever uses them, when it does."""
     heavy = ("opentelemetry.exporter", "yaml", "genai_prices", "structlog")
-    assert [f for f in IMPORTS if not f.lazy and f.target.startswith(heavy)] == []
+    assert [f for f in imports() if not f.lazy and f.target.startswith(heavy)] == []
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -266,7 +286,7 @@ def test_modules_and_functions_are_short(name: str) -> None:
     assert lines <= (HARD_LINES if name in LONGER else MOST_LINES)
     long = {
         node.name: length
-        for node in ast.walk(TREES[name])
+        for node in ast.walk(tree(name))
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (length := length_of(node)) > FUNCTION_LINES
     }
     assert long == {}
@@ -294,7 +314,7 @@ def is_text(node: ast.expr) -> bool:
 
 
 def test_modules_are_named_after_what_they_do() -> None:
-    """No module collects leftovers, and none bears the name of a public function."""
+    """No module collects leftovers, and none has the name of a public function."""
     stems = {stem for name in MODULES for stem in name.split(".")}
     assert stems & {"utils", "util", "helpers", "common", "misc"} == set()
     assert {name for name in MODULES if "." not in name} & set(trisignal.__all__) == set()

@@ -266,7 +266,7 @@ async def test_a_broken_sink_of_verdicts(seen: Seen, caplog: pytest.LogCaptureFi
 
 
 async def test_a_broken_price_source(caplog: pytest.LogCaptureFixture) -> None:
-    """A price source that raises is no price: calls are counted as unpriced, and nothing is invented."""
+    """A price source that raises is not a price: calls are counted as unpriced, and nothing is invented."""
 
     class Prices:
         rates = staticmethod(broken)

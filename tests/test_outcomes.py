@@ -67,7 +67,7 @@ def test_the_words_are_those_of_the_types() -> None:
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
 def test_outcomes(error: BaseException, outcome: str) -> None:
-    """What is no `Exception` cancels, a closed generator abandons, a hand-over fails nothing; the rest are errors."""
+    """What is not an `Exception` cancels, a closed generator abandons, a hand-over fails nothing; the rest are errors."""
     found = classify(error)
     assert found.outcome == outcome
     if outcome != "error":
@@ -136,7 +136,7 @@ def test_statuses_are_found_where_vendors_put_them(error: Exception) -> None:
     ids=range(9),
 )
 def test_what_is_no_status_is_none(error: Exception) -> None:
-    """Texts, small numbers and absent responses are no status."""
+    """Texts, small numbers and absent responses are not a status."""
     assert status_of(error) is None
 
 
@@ -342,7 +342,7 @@ def test_any_status_has_a_kind(status: int) -> None:
     ],
 )
 def test_a_lost_connection_that_was_renamed_is_no_timeout(names: tuple[str, ...], kind: str) -> None:
-    """Transports that adapt one HTTP package to another name errors anew: the last cause decides."""
+    """Transports that adapt one HTTP package to another name errors again: the last cause decides."""
     chain = [named(name) for name in names]
     for error, cause in itertools.pairwise(chain):
         error.__cause__ = cause

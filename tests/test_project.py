@@ -14,7 +14,7 @@ from slow import SLOW
 ROOT = Path(__file__).parents[1]
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 PINNED = re.compile(r'lint = \["(ruff==([\d.]+))"\]')
-needs_checkout = pytest.mark.skipif(not (ROOT / ".github").is_dir(), reason="this is no checkout")
+needs_checkout = pytest.mark.skipif(not (ROOT / ".github").is_dir(), reason="this is not a checkout")
 
 
 def workflow() -> dict[str, Any]:

@@ -238,7 +238,7 @@ class Draft:
         self.link: Any = None
         """Span context that its span points to, beside its parent."""
         self.key: tuple[int, int] | None = None
-        """Trace and span id, while spans of others are watched."""
+        """Trace and span id, while spans of other instrumentations are watched."""
         self.parent: Any = None
         """The draft, or the open span of another instrumentation, that this call began in."""
         self.beside: tuple[tuple[int, int], ...] = ()

@@ -153,7 +153,7 @@ def test_credentials_travel_in_a_header_only(server: servers.Server) -> None:
 
 @pytest.mark.parametrize("scheme", ["tempo", "jaeger", "elasticsearch", "opensearch"])
 @pytest.mark.parametrize(
-    ("given", "said"), [(302, "302"), (500, "500 refused"), (b"<html>", "no JSON"), (404, "address|index=NAME")]
+    ("given", "said"), [(302, "302"), (500, "500 refused"), (b"<html>", "not JSON"), (404, "address|index=NAME")]
 )
 def test_refusals_are_errors(scheme: str, given: Any, said: str) -> None:
     """A refusal, a page and a redirection, which is not followed, are errors that name the backend."""

@@ -54,7 +54,7 @@ def test_an_engines_span_below() -> None:
 
 
 def test_a_server_without_times_is_one_part() -> None:
-    """What `ServerMiddleware` knows without a report; a span of this program is no server."""
+    """What `ServerMiddleware` knows without a report; a span of this program is not a server."""
     call = span(1, None, 0, 2.0, service="chat-api", **CALL)
     assert parts(call, span(2, 1, 0.1, 1.5, **SERVER)) == {"network": 0.5, "server": 1.5}
     assert parts(call, span(2, 1, 0.1, 1.5, operation="chat")) == {}

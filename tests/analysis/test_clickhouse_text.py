@@ -51,7 +51,7 @@ def test_rows_are_spans() -> None:
     "url", ["clickhouse://", "clickhouse://h/a b", "clickhouse://h/d?table=x;drop", "clickhouse+ftp://h"]
 )
 def test_addresses_are_checked(url: str) -> None:
-    """What is no host, no database or no table is refused when it is given."""
+    """What is not a host, no database or no table is refused when it is given."""
     with pytest.raises(SourceError):
         open_source(url)
 
@@ -63,7 +63,7 @@ def test_the_usual_port() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [(500, "500 refused"), (404, "no table"), (b"Code: 241", "no JSON"), (b"5", "no rows")]
+    ("given", "said"), [(500, "500 refused"), (404, "no table"), (b"Code: 241", "not JSON"), (b"5", "no rows")]
 )
 def test_refusals_are_errors(given: object, said: str) -> None:
     """A refusal, a missing table, and an answer of another kind are errors."""
@@ -113,7 +113,7 @@ def test_an_order_is_the_server_s(order: str) -> None:
 
 
 def test_a_trace_is_asked_for_by_its_whole_id() -> None:
-    """Leading zeros that were left out are filled in; what is no id is not asked for."""
+    """Leading zeros that were left out are filled in; what is not an id is not asked for."""
     sent: list[str] = []
 
     def answer(path: str, asked: object, body: bytes) -> bytes:

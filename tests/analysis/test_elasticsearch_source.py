@@ -46,7 +46,7 @@ def test_a_document_of_the_collector() -> None:
 
 
 def test_a_document_of_apm() -> None:
-    """Underscores for dots, texts and numbers apart, transactions beside spans; an exception is no span."""
+    """Underscores for dots, texts and numbers apart, transactions beside spans; an exception is not a span."""
     document: dict[str, Any] = {
         "@timestamp": "2026-07-01T09:06:30.577Z",
         "timestamp": {"us": 1782896790577552},

@@ -40,7 +40,7 @@ def test_the_log_answers_as_the_store_does(tmp_path: Path) -> None:
             for analyzer in (stored, logged)
         ]
         assert trees[0] == trees[1]
-        assert "2 lines are no JSON objects" in logged.holding().notes
+        assert "2 lines are not JSON objects" in logged.holding().notes
 
 
 def test_a_log_that_cannot_be_read(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_figures_of_metrics(tmp_path: Path) -> None:
     assert asked["time"] == "1000003600.000"
     assert "[3600s]" in asked["query"]
     assert 'tenant=~"a|b\\""' in asked["query"]
-    assert "execute_tool" in asked["query"], "tools have durations, and are no calls"
+    assert "execute_tool" in asked["query"], "tools have durations, and are not calls"
 
 
 def test_what_metrics_cannot_answer(tmp_path: Path) -> None:

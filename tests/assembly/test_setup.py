@@ -367,7 +367,7 @@ opened = []
 
 
 def note(event, args):
-    # What is imported, or was compiled for it, is no file of ours.
+    # What is imported, or was compiled for it, is not a file of ours.
     if event == "open" and not any(part in str(args[0]) for part in (".py", ".so")):
         opened.append(args[0])
 

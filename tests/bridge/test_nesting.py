@@ -1,4 +1,4 @@
-"""One call, one count: spans of others around, inside of, before and after calls of ours."""
+"""One call, one count: spans of other instrumentations around, inside of, before and after calls of ours."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_ours_in_a_thread_is_inside_of_ours(seen: Seen) -> None:
 
 
 def test_a_stream_in_two_records_around_a_call_is_that_call(seen: Seen) -> None:
-    """Where the call inside was hidden at its start, its end still tells that the reply is no second one."""
+    """Where the call inside was hidden at its start, its end still tells that the reply is not a second one."""
     half = {k: v for k, v in INFERENCE.items() if "usage" not in k}
     scope = tracer_of(seen, "logfire.anthropic")
     with scope.start_as_current_span("Message", attributes=half), trisignal.suppress():
@@ -357,7 +357,7 @@ def test_halves_of_streams_are_bounded(seen: Seen, monkeypatch: pytest.MonkeyPat
     [("asyncio.CancelledError", "cancelled"), ("GeneratorExit", "abandoned"), ("ValueError", "error")],
 )
 def test_outcomes_from_the_type_of_an_exception(seen: Seen, name: str, outcome: str) -> None:
-    """A cancelled or abandoned call is no error, though its span says so; what it used is partial."""
+    """A cancelled or abandoned call is not an error, though its span says so; what it used is partial."""
     span = tracer_of(seen).start_span("chat", attributes=INFERENCE)
     span.add_event("exception", {"exception.type": name, "exception.message": "told to nobody"})
     span.set_status(Status(StatusCode.ERROR, "told to nobody"))

@@ -55,7 +55,7 @@ def test_setup_adds_it_to_the_provider_in_use(registry: CollectorRegistry) -> No
 
 
 def test_it_can_be_switched_off(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``bridge=False``, or the variable, leaves spans of others alone."""
+    """``bridge=False``, or the variable, leaves spans of other instrumentations alone."""
     host = TracerProvider()
     with trisignal.setup(tracer_provider=host, registry=registry, bridge=False):
         chat(host)

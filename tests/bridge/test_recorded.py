@@ -80,7 +80,7 @@ def test_models_outcomes_and_tokens(emitter: str) -> None:
 
 @pytest.mark.parametrize("emitter", EMITTERS)
 def test_no_second_span_is_made(emitter: str) -> None:
-    """The spans that exist are all there are, and the log lines bear their ids."""
+    """The spans that exist are all there are, and the log lines carry their ids."""
     seen = seen_of(emitter)
     spans = seen.spans
     assert len(spans) == len(recording(emitter)["spans"])

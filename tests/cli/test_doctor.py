@@ -126,7 +126,7 @@ def test_top_prints_the_difference_of_two_scrapes(url: str) -> None:
 
 
 def test_top_goes_on_until_it_is_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Live: frames follow each other, and Ctrl-C is no error."""
+    """Live: frames follow each other, and Ctrl-C is not an error."""
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:

@@ -117,7 +117,7 @@ def test_diff_of_a_table_with_itself_is_empty() -> None:
 
 
 def test_diff_refuses_what_is_no_table(tmp_path: Path) -> None:
-    """A file that is no table is one line and exit code 2."""
+    """A file that is not a table is one line and exit code 2."""
     path = tmp_path / "prices.json"
     path.write_text("[")
     code, out, err = run("diff", "shipped", str(path))

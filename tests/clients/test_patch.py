@@ -181,7 +181,7 @@ def test_a_method_is_patched_once(covered: bool, hot: bool) -> None:
 
 
 def test_what_foreign_undo_brings_back_can_be_patched_again(hot: bool) -> None:
-    """A wrapper of ours that was undone, and that somebody put back in place, is no patch."""
+    """A wrapper of ours that was undone, and that somebody put back in place, is not a patch."""
     _, child, _ = classes()
     log: Log = []
     patches = Patches()

@@ -86,7 +86,7 @@ def test_a_name_that_is_nearly_one_is_answered_with_the_right_one(given: str, me
 
 @pytest.mark.parametrize("given", ["nothing like it", "", None, 3, ["openai"], "openai,anthropic", object()])
 def test_other_names_are_refused_with_the_list(given: Any) -> None:
-    """Whatever is no name is an error that lists them."""
+    """Whatever is not a name is an error that lists them."""
     with pytest.raises(ConfigError, match="one or more of openai, anthropic") as caught:
         trisignal.instrument(given)
     assert caught.value.setting == "instrument"
@@ -318,7 +318,7 @@ def test_a_client_of_another_package_is_a_row_like_any_other(folder: Path) -> No
     [
         ("acme = acmesignal:MISSING", "cannot be loaded: AttributeError"),
         ("acme = nowhere:ROW", "cannot be loaded: ModuleNotFoundError"),
-        ("acme = acmesignal:NOT_A_ROW", "is no trisignal.clients.Row"),
+        ("acme = acmesignal:NOT_A_ROW", "is not a trisignal.clients.Row"),
     ],
 )
 def test_a_broken_entry_point_costs_only_itself(line: str, said: str, folder: Path) -> None:

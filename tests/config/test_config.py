@@ -218,7 +218,7 @@ def test_the_environment_is_the_process_own_unless_given(monkeypatch: pytest.Mon
 
 
 def test_unknown_variables_set_nothing() -> None:
-    """A variable that is no setting changes nothing: a newer version may know it."""
+    """A variable that is not a setting changes nothing: a newer version may know it."""
     assert load({}, {"TRISIGNAL_FUTURE": "x", "UNRELATED": "y"}).settings == Settings()
 
 

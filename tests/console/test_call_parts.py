@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trace_id(folder: Path) -> str:
-    """Id of the only trace, whose engine's span is no second call."""
+    """Id of the only trace, whose engine's span is not a second call."""
     with TraceAnalyzer(folder) as analyzer:
         [row] = analyzer.spans(since="1d", of="calls").rows
         assert len(analyzer.spans(since="1d", of="spans").rows) == 2

@@ -140,7 +140,7 @@ def test_cost_as_a_file(http: httpx.Client) -> None:
 
 
 def test_new_calls_are_followed(folder: Path, url: str, tmp_path: Path) -> None:
-    """The live tail sends a call that ends while somebody watches, once."""
+    """The live tail sends a call that ends while it is watched, once."""
     store = tmp_path / "store"
     with recording(store):
         pass

@@ -320,7 +320,7 @@ def _headed(reply: Reply, length: int) -> Reply:
 
 
 def _streams(kit: ClientKit) -> Iterator[Fault]:
-    """The stream is no stream, or one of its events is spoilt."""
+    """The stream is not a stream, or one of its events is spoilt."""
     good, _ = _whole(kit)
     stream, events = _events(kit)
     yield Fault("no-stream", "stream-read", (good,))

@@ -26,7 +26,7 @@ SOURCE = Path(trisignal.__file__).parents[1]
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The made-up packages are installed for one test: the registry asks for entry points anew."""
+    """The made-up packages are installed for one test: the registry asks for entry points again."""
     monkeypatch.syspath_prepend(str(HERE))
     importlib.invalidate_caches()
     _registry.rows.cache_clear()

@@ -18,7 +18,7 @@ class Received(NamedTuple):
 
     attributes: dict[str, str]
     fields: dict[str, str]
-    """Everything that is no attribute, e.g. ``Trace ID``, ``EventName``, ``Value``."""
+    """Everything that is not an attribute, e.g. ``Trace ID``, ``EventName``, ``Value``."""
     resource: dict[str, str]
 
 

@@ -54,7 +54,7 @@ class Provider(Loopback):
         return {"OPENAI_BASE_URL": self.url + "/v1", "OPENAI_API_KEY": "test"}
 
     def counts(self) -> Counts:
-        """Calls that reached it; a retry is no call of its own."""
+        """Calls that reached it; a retry is not a call of its own."""
         first = [request for request in list(self.requests) if request.header("x-stainless-retry-count") == "0"]
         return Counter((body["model"], OUTCOMES[kind_of(body)]) for body in (request.json() for request in first))
 

@@ -249,7 +249,7 @@ def test_the_end_of_a_process_ends_its_calls(how: str) -> None:
 
 
 def test_a_block_that_is_open_at_the_end() -> None:
-    """The same for what is no stream, on a thread that never ends."""
+    """The same for what is not a stream, on a thread that never ends."""
     rest = """
     import threading
     stream.close()

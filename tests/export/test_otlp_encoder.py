@@ -25,13 +25,13 @@ from trisignal.export import otlp_encoder
 
 
 class Shade(IntEnum):
-    """Numbers that are no plain ones."""
+    """Numbers that are not plain ones."""
 
     DARK = 3
 
 
 class Word(str):
-    """Text that is no plain one."""
+    """Text that is not a plain one."""
 
 
 TEXT = st.text(max_size=80)
@@ -136,7 +136,7 @@ def span(name: str = "chat", attributes: Any = None, **more: Any) -> ReadableSpa
 
 
 def test_large_and_deep_values_parse_equal() -> None:
-    """A megabyte of text, thousands of items and nesting near the limit are no special case."""
+    """A megabyte of text, thousands of items and nesting near the limit are not a special case."""
     deep: Any = "bottom"
     for _ in range(40):
         deep = [deep]

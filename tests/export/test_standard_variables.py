@@ -167,7 +167,7 @@ def test_the_table_names_each_variable_once() -> None:
 
 @pytest.fixture(name="propagators")
 def _propagators(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Variables that are read anew."""
+    """Variables that are read again."""
     _context._propagators.cache_clear()
     return monkeypatch
 

@@ -283,7 +283,7 @@ def test_stream(case: str) -> None:
 
 
 def test_one_event_ends_all_alternatives_of_a_stream() -> None:
-    """Cohere ends several alternatives with one event, which bears no index: its reason is that of each of them."""
+    """Cohere ends several alternatives with one event, which has no index: its reason is that of each of them."""
     draft, state, _ = streamed(
         [
             {"index": 0, "is_finished": False, "text": "Yo"},

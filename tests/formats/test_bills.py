@@ -44,7 +44,7 @@ def of_headers(**headers: str) -> Bill | None:
     ],
 )
 def test_amounts_are_numbers_or_decimal_texts(value: object, amount: float | None) -> None:
-    """A number, a decimal text, with or without its currency; anything else is no amount."""
+    """A number, a decimal text, with or without its currency; anything else is not an amount."""
     assert bills.usd(value) == amount
 
 

@@ -172,7 +172,7 @@ def test_a_thinking_budget_is_no_reasoning_level() -> None:
     ],
 )
 def test_the_model_is_named_without_its_path(model: str, expected: str) -> None:
-    """The resource path of a model is no part of its name."""
+    """The resource path of a model is not part of its name."""
     assert requested({"model": model}).request_model == expected
 
 

@@ -96,7 +96,7 @@ def test_no_reader_raises(name: str, data: st.DataObject) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("chunk", [None, 7, "text", ["a"], {}], ids=repr)
 def test_no_chunk_is_too_odd(name: str, chunk: Any) -> None:
-    """A chunk that is no object at all is taken too."""
+    """A chunk that is not an object at all is taken too."""
     form, _ = FORMATS[name]
     draft, state = Draft("chat"), StreamState(True)
     form.look(chunk)
@@ -114,7 +114,7 @@ def test_settings_of_a_conversation_that_are_no_object(settings: Any) -> None:
 
 @pytest.mark.parametrize("time_s", [10**400, -1, float("nan"), float("inf"), "1", True, None, [1]])
 def test_times_of_a_server_that_are_none(time_s: Any) -> None:
-    """What is no number from 0 to a day is no time; the others count."""
+    """What is not a number from 0 to a day is not a time; the others count."""
     draft = Draft("chat")
     latencies.read_seconds(draft, {"time_info": {"queue_time": time_s, "prompt_time": 0.25}}, {})
     assert draft.fields == {serving.PREFILL_S: 0.25, serving.TOTAL_S: 0.25}

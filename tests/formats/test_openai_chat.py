@@ -116,7 +116,7 @@ def test_defaults_leave_no_field() -> None:
 
 
 def test_a_class_as_response_format_asks_for_json() -> None:
-    """Frameworks take a class of pydantic's, whose own fields are no settings."""
+    """Frameworks take a class of pydantic's, whose own fields are not settings."""
 
     class Answer(BaseModel):
         model_config = ConfigDict(extra="allow")
@@ -261,7 +261,7 @@ def test_every_choice_has_a_reason() -> None:
     ],
 )
 def test_each_chunk_has_its_flags(told: dict[str, Any], flags: int) -> None:
-    """Roles alone are no token, and thoughts are no answer."""
+    """Roles alone are not a token, and thoughts are not an answer."""
     assert CHAT.look(told) == flags
 
 
@@ -506,7 +506,7 @@ def test_completions_are_recognised_by_their_object(kind: str | None, expected: 
 
 
 def test_embeddings_are_recognised_by_their_vectors() -> None:
-    """A list of anything else is no list of embeddings."""
+    """A list of anything else is not a list of embeddings."""
     assert EMBEDDINGS.recognises(VECTORS)
     assert not EMBEDDINGS.recognises({"object": "list", "data": [{"id": "m", "object": "model"}]})
     assert not EMBEDDINGS.recognises({"object": "list", "data": []})

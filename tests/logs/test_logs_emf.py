@@ -103,7 +103,7 @@ def test_any_value_makes_a_valid_line(bound: dict[str, str]) -> None:
 
 
 def test_other_lines_stay_as_they_are() -> None:
-    """A log line of the application is no metric."""
+    """A log line of the application is not a metric."""
     [line] = lines_of(EmfFormatter(namespace="n"), {"order": 7})
     assert "_aws" not in line
 

@@ -106,7 +106,7 @@ async def test_odd_chunks_pass(seen: Seen, kind: str) -> None:
 
 
 async def test_streams_of_tools_have_no_chunk_times(seen: Seen, kind: str) -> None:
-    """A generator that is no model call lasts until its end, and has no token times."""
+    """A generator that is not a model call lasts until its end, and has no token times."""
     assert await (await start(kind, trisignal.tool("t"), count, 1, 2)).rest() == [1, 2]
     assert seen.calls[0].chunk_times is None
     assert "gen_ai.request.stream" not in (seen.span.attributes or {})

@@ -166,7 +166,7 @@ def test_the_decorators_model_stands_in(seen: Seen) -> None:
 
 
 def test_methods_and_keyword_catchers_are_read(seen: Seen) -> None:
-    """The instance of a method is no argument, and ``**kwargs`` hold arguments."""
+    """The instance of a method is not an argument, and ``**kwargs`` hold arguments."""
 
     class Client:
         @trisignal.llm
@@ -318,7 +318,7 @@ class Shop:
 
     @trisignal.tool
     def price(self, thing: str) -> int:
-        """The instance is no argument of the tool."""
+        """The instance is not an argument of the tool."""
         return len(thing)
 
 

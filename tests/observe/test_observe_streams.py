@@ -318,7 +318,7 @@ async def test_a_collected_stream_leaves_the_event_loop_nothing_to_report(seen: 
 
 
 def test_a_stream_that_its_event_loop_outlives_by_nothing_is_abandoned(seen: Seen) -> None:
-    """A loop that ends cancels the closing of what was dropped just before: that is no cancelled call."""
+    """A loop that ends cancels the closing of what was dropped just before: that is not a cancelled call."""
 
     @LLM
     async def opened() -> Any:

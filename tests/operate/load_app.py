@@ -61,7 +61,7 @@ class Provider:
     """Answers OpenAI's API as the request's scene asks.
 
     Args:
-        busy: Remaining requests with which its limit begins anew.
+        busy: Remaining requests with which its limit starts over.
     """
 
     def __init__(self, busy: int) -> None:

@@ -47,7 +47,7 @@ class Stand:
             raise AssertionError(f"{arguments}: {error.read().decode()}") from None
 
     def vector(self, expr: str) -> list[tuple[dict[str, str], float]]:
-        """An instant query's labels and values, those aside that are no number."""
+        """An instant query's labels and values, those aside that are not a number."""
         found = self.ask("query", query=expr)
         if found["resultType"] == "scalar":
             return [({}, float(found["result"][1]))]

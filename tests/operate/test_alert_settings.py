@@ -135,7 +135,7 @@ def test_an_objective_may_be_lower_for_one_model(tmp_path: Path) -> None:
 @needs_promtool
 @pytest.mark.parametrize("leave_out", [[], ["invalid_request", "context_length"]])
 def test_what_callers_cause_can_be_left_out_of_availability(leave_out: list[str], tmp_path: Path) -> None:
-    """Refused and too long requests are no failures where the plan says so, and failures otherwise."""
+    """Refused and too long requests are not failures where the plan says so, and failures otherwise."""
     stage = Stage(objectives.RulesPlan())
     wrong = stage.series("errors", growing(10, 60), llm_error_kind="invalid_request")
     long = stage.series("errors", growing(10, 60), llm_error_kind="other", error_type="context_length_exceeded")
@@ -210,7 +210,7 @@ def test_an_evaluation_has_a_direction(alert: str, said_by: str, tmp_path: Path)
         ({"alerts": {"LlmQueueDeep": {"overrides": [{"match": {"model": "x"}}]}}}, "labels of this alert: job"),
         ({"alerts": {"LlmQueueDeep": {"overrides": [{"match": {}}]}}}, "overrides.0.match"),
         ({"source_labels": ["model"]}, "cannot name a service"),
-        ({"evaluations": {"toxicity": {"limit": 0.33}}}, "no bucket bound"),
+        ({"evaluations": {"toxicity": {"limit": 0.33}}}, "not a bucket bound"),
         ({"objectives": {"availability": {"target": 0.9, "leave_out": ["server"]}}}, "'invalid_request'"),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_page_tells_unpriced_calls_and_calls_without_usage() -> None:
 def test_an_invalid_page_is_an_error() -> None:
     """A page that Prometheus would refuse is told as such."""
     [said] = texts(looked_at("# TYPE a counter\na 1\n# EOF\n"), "error")
-    assert "is no valid page" in said
+    assert "is not a valid page" in said
     [said] = texts(looked_at("llm_requests_total 1\n"), "error")
     assert "EOF" in said
 
@@ -209,7 +209,7 @@ def test_dashboards_that_ask_for_what_is_not_there(query: str, said: str, do: st
 
 
 def test_dashboards_that_fit() -> None:
-    """Variables, recorded series, functions and Prometheus's own labels are no mistakes."""
+    """Variables, recorded series, functions and Prometheus's own labels are not mistakes."""
     queries = [
         'sum by (gen_ai_request_model) (rate(llm_requests_total{gen_ai_request_model=~"$model",job="x"}[$__rate_interval]))',
         'histogram_quantile(0.95, sum by (le) (rate(llm_time_to_first_token_seconds_bucket{instance!=""}[5m] offset 1d)))',
@@ -219,7 +219,7 @@ def test_dashboards_that_fit() -> None:
     found = list(readers.check(page_of(exposed()), queries, series, "board.json"))
     assert [one.level for one in found] == ["ok", "info"]
     [old] = readers.check(page_of(exposed()), ["llm:no_such:series"], series, "board.json")
-    assert (old.level, old.do) == ("warning", "make the rules anew with trisignal rules")
+    assert (old.level, old.do) == ("warning", "write the rules again with trisignal rules")
 
 
 def test_other_names_of_the_model_are_told() -> None:
@@ -365,7 +365,7 @@ def test_settings_tell_their_source(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_the_multiprocess_directory_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Missing: error. Gauges of ended processes: warning. Workers without one: warning. Else fine."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "none"))
-    assert any("no directory" in said for said in texts(machine.check(), "error"))
+    assert any("not a directory" in said for said in texts(machine.check(), "error"))
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     (tmp_path / f"gauge_livesum_{os.getpid()}.db").touch()
     assert texts(machine.check(), "warning") == []

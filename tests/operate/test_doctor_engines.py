@@ -69,7 +69,7 @@ def test_names_that_do_not_join_are_named_with_the_remedy() -> None:
 
 
 def test_without_the_applications_page_names_are_not_compared() -> None:
-    """That is said, and is no warning."""
+    """That is said, and is not a warning."""
     found = look(VLLM)
     assert "add --url" in said(found, "info")
     assert said(found, "warning") == ""
@@ -91,7 +91,7 @@ def test_missing_queues_are_a_warning(gone: str, name: str) -> None:
     ("text", "more", "level", "words"),
     [
         ("", {"status": 404}, "error", "it answered 404"),
-        ("{ no metrics", {}, "error", "no valid page"),
+        ("{ no metrics", {}, "error", "not a valid page"),
         ("up 1\n", {}, "warning", "no metric of a model server"),
         ("tgi_queue_size 0\ntgi_request_queue_duration_count 1\n", {}, "info", "TGI name no model"),
         ("llamacpp:requests_deferred 3\n", {}, "info", "llama.cpp name no model"),
@@ -133,7 +133,7 @@ def test_recorded_pages_are_known() -> None:
 
 
 def test_the_command_takes_addresses() -> None:
-    """``--engine`` is looked at beside the application's page; what is no address is refused at once."""
+    """``--engine`` is looked at beside the application's page; what is not an address is refused at once."""
     testing = pytest.importorskip("click.testing")
     pytest.importorskip("rich")
     from trisignal.cli.doctor import command

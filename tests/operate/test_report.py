@@ -186,9 +186,9 @@ def test_budgets(events: float, bad: float, attained: float | None, burn: float 
     ("status", "body", "said"),
     [
         (400, json.dumps({"status": "error", "error": "parse error"}), "parse error"),
-        (200, "<html>", "this is no Prometheus"),
-        (404, "nothing", "this is no Prometheus: it answered 404"),
-        (200, json.dumps([1]), "this is no Prometheus"),
+        (200, "<html>", "this is not Prometheus"),
+        (404, "nothing", "this is not Prometheus: it answered 404"),
+        (200, json.dumps([1]), "this is not Prometheus"),
     ],
 )
 def test_what_is_no_prometheus(status: int, body: str, said: str) -> None:

@@ -80,7 +80,7 @@ def test_calls_in_flight_are_those_of_the_later_scrape(seen: Seen) -> None:
 
 
 def test_a_restart_is_no_negative_rate(seen: Seen) -> None:
-    """Counters that fell began anew: all of their value is new."""
+    """Counters that fell started over: all of their value is new."""
     clock = seen.clock
     assert clock is not None
     calls(clock, "gpt-4o", 1.0, 2)
@@ -93,7 +93,7 @@ def test_a_restart_is_no_negative_rate(seen: Seen) -> None:
 
 
 def test_nothing_moves_between_equal_pages(seen: Seen) -> None:
-    """No traffic is no error and no division by zero, not even at the same moment."""
+    """No traffic is not an error and no division by zero, not even at the same moment."""
     clock = seen.clock
     assert clock is not None
     calls(clock, "gpt-4o", 1.0, 2)
@@ -141,7 +141,7 @@ def test_what_is_no_page_is_told() -> None:
         read(server.url)
     with (
         served("<html><body>{</body></html>", "text/html") as server,
-        pytest.raises(Unreachable, match="no metrics page"),
+        pytest.raises(Unreachable, match="not a metrics page"),
     ):
         read(server.url)
     for wrong in ("ftp://x/metrics", "localhost:8000", "file:///etc/passwd"):

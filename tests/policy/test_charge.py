@@ -55,7 +55,7 @@ def test_the_source_of_a_cost_is_stated(tmp_path: Any) -> None:
 
 
 def test_a_cost_that_the_application_sets_wins() -> None:
-    """It is the user's, not a provider's bill; what is no amount changes nothing."""
+    """It is the user's, not a provider's bill; what is not an amount changes nothing."""
     with testing.capture() as seen, trisignal.llm(provider="openai", model="gpt-4o") as call:
         call.set_usage(input_tokens=1000, output_tokens=100)
         call.set_cost(0.75)

@@ -196,7 +196,7 @@ def test_the_last_day_that_has_come_counts(
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    """A missing file and one that is no text are refused with the name of the file."""
+    """A missing file and one that is not text are refused with the name of the file."""
     with pytest.raises(PriceFileError, match=r"none\.yaml: cannot be read"):
         FilePrices(str(tmp_path / "none.yaml"))
     binary = tmp_path / "binary.json"

@@ -349,5 +349,5 @@ def test_connection_strings_and_addresses_are_found(text: str, secret: str) -> N
              "accounts/fireworks/models/llama-v3p1-8b-instruct", "@cf/meta/llama-3.1-8b-instruct", "gemini-2.5-flash-preview-09-2025"]
 )  # fmt: skip
 def test_names_of_models_stay(name: str) -> None:
-    """Dates and versions in the name of a model are no private data."""
+    """Dates and versions in the name of a model are not private data."""
     assert REDACT(name) == name

@@ -1,4 +1,4 @@
-"""Private numbers that are no texts: of any type, at any place, they do not leave."""
+"""Private numbers that are not texts: of any type, at any place, they do not leave."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_deep_and_huge_arguments_cost_their_field_only(arguments: str) -> None:
 
 
 def test_an_object_that_cannot_be_written_costs_its_field_only() -> None:
-    """Content whose own methods raise is dropped, and is no failure of the redactor."""
+    """Content whose own methods raise is dropped, and is not a failure of the redactor."""
 
     class Odd:
         def __str__(self) -> str:

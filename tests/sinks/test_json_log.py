@@ -119,7 +119,7 @@ def test_an_error_tells_kind_and_message(logger: logging.Logger, kept: Kept) -> 
 
 
 def test_without_error_text_the_field_is_absent(logger: logging.Logger, kept: Kept) -> None:
-    """An empty error message is no field."""
+    """An empty error message is not a field."""
     log(logger, ended(outcome="error", error_kind="timeout"))
     assert "error_message" not in extras(kept.records[0])
 
@@ -308,7 +308,7 @@ def test_stdlib_formatting_works(logger: logging.Logger) -> None:
 
 
 def test_what_logging_disable_keeps_back_is_counted(logger: logging.Logger, kept: Kept) -> None:
-    """A line that was asked for and is kept back by the host is no line that was never asked for."""
+    """A line that was asked for and is kept back by the host is not a line that was never asked for."""
     logger.manager = logging.Manager(logging.RootLogger(logging.WARNING))
     sink, lines = JsonLogSink(logger, 1.0), []
     sink.own, sink.silenced = kept, lambda: lines.append(1)

@@ -120,7 +120,7 @@ def test_details_can_be_switched_off(collected: Collected) -> None:
 
 @pytest.mark.parametrize("operation", ["embeddings", "execute_tool", "invoke_workflow", "stage", "retrieval"])
 def test_only_inference_has_details(collected: Collected, operation: str) -> None:
-    """Operations that are no inference have no details event."""
+    """Operations that are not an inference have no details event."""
     assert close(collected, ended(operation=operation)) == []
 
 

@@ -246,7 +246,7 @@ def test_attributes_are_dotted_and_the_port_is_a_number() -> None:
 
 
 def test_unknown_facts_are_absent() -> None:
-    """What is not known is no attribute, rather than an empty one."""
+    """What is not known is not an attribute, rather than an empty one."""
     call = ended(provider="", request_model="", dimensions=("",))
     pushed = Pushed(dimensions=("tenant",)).take(call)
     [(attributes, _)] = pushed.points("gen_ai.client.operation.duration")

@@ -196,7 +196,7 @@ def test_a_call_that_another_one_counts_leaves_nothing() -> None:
 
 
 def test_late_tokens_of_a_background_response_count_without_a_request() -> None:
-    """A poll that brought tokens adds tokens and cost under chat; it is no second request."""
+    """A poll that brought tokens adds tokens and cost under chat; it is not a second request."""
     poll = ended(operation="fetch_response", model_call=False, background_id="resp_1")
     scraped = Scraped().take(poll)
     assert scraped.sum("gen_ai_client_token_usage_sum", **MODEL, gen_ai_token_type="input") == 10
@@ -239,7 +239,7 @@ def test_a_streamed_poll_is_no_streamed_chat() -> None:
 def test_operations_around_models_have_their_own_durations(
     facts: dict[str, Any], name: str, labels: dict[str, str]
 ) -> None:
-    """Tools, agents, workflows and stages are timed under their names and are no requests."""
+    """Tools, agents, workflows and stages are timed under their names and are not requests."""
     scraped = Scraped().take(ended(model_call=False, name="planner", usage=None, cost=None, **facts))
     assert scraped.sum(name + "_sum", **labels) == 0.6
     assert scraped.all("llm_requests_total") == []

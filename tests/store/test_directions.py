@@ -26,7 +26,7 @@ def scored(folder: Path, toxicity: float, faithfulness: float) -> str:
 
 
 def test_the_worst_is_found_whichever_way_is_good(tmp_path: Path) -> None:
-    """A harmful answer comes before a middling one, a harmless one is no low score, and the scores stay as recorded."""
+    """A harmful answer comes before a middling one, a harmless one is not a low score, and the scores stay as recorded."""
     good, middling, bad = (
         scored(tmp_path, HARMLESS, 0.95),
         scored(tmp_path, HARMLESS, 0.4),

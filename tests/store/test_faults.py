@@ -283,7 +283,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: str) -> None:
     store(tmp_path, [item(call(number)) for number in range(500)])
     path = file_of(tmp_path)
     if damage == "no database":
-        path.write_bytes(b"this is no database" * 1000)
+        path.write_bytes(b"this is not a database" * 1000)
     elif damage == "overwritten":
         size = path.stat().st_size
         with path.open("r+b") as file:

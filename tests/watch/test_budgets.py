@@ -82,7 +82,7 @@ def test_the_call_after_the_last_affordable_one_is_refused(seen: Seen) -> None:
     assert told.limit == 2 * CENTS - 0.001
     assert told.resets_at_unix_s == datetime(2023, 11, 14, 23, tzinfo=timezone.utc).timestamp()
     assert str(told) == "budget 'house' is used up: 0.007 of 0.006 usd"
-    # A call that was not made is no call.
+    # A call that was not made is not a call.
     assert seen.value("llm_requests_total") == 2
     assert len(seen.spans) == 2
     assert seen.value("llm_budget_refused_total", budget="house") == 1
@@ -175,7 +175,7 @@ def test_every_shape_of_function_is_refused(seen: Seen) -> None:
     assert entered == []
     assert trisignal.current_call().ref == {}
     gc.collect()
-    assert [call.outcome for call in seen.calls] == ["ok"], "a refused call is no call"
+    assert [call.outcome for call in seen.calls] == ["ok"], "a refused call is not a call"
     assert seen.value("llm_requests_total") == 1
     assert seen.value("llm_active_requests") == 0
 

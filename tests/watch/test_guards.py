@@ -131,7 +131,7 @@ def test_a_guarded_function_that_calls_itself_is_one_run(seen: Seen) -> None:
 
 
 def test_each_run_counts_for_itself_and_those_by_key_together(seen: Seen) -> None:
-    """Without a key a run begins anew; with one, runs of the same value go on, also in other blocks."""
+    """Without a key a run starts over; with one, runs of the same value go on, also in other blocks."""
 
     @trisignal.guard(calls=2)
     def run() -> None:
@@ -328,7 +328,7 @@ def test_the_same_prompt_again_and_again(seen: Seen) -> None:
 
 
 def test_tools_that_bring_nothing_new(seen: Seen) -> None:
-    """The same result again and again stops a run, whatever the arguments; silence is no result."""
+    """The same result again and again stops a run, whatever the arguments; silence is not a result."""
 
     @trisignal.tool
     def find(query: int) -> dict[str, Any]:
@@ -366,7 +366,7 @@ def test_a_loop_is_seen_in_the_history_of_requests(seen: Seen) -> None:
     with Loopback() as server, trisignal.guard(repeats=3, match="normalised"):
         server.play(*(json_reply(reply) for reply in replies))
         with openai.OpenAI(base_url=server.url, api_key="k") as client:
-            # What was in the conversation before the run is no loop of this run.
+            # What was in the conversation before the run is not a loop of this run.
             messages: list[Any] = [*before, {"role": "user", "content": "Find fish."}]
             with pytest.raises(GuardExceeded, match="tool 'search' with the same arguments"):
                 for number in range(9):
@@ -375,7 +375,7 @@ def test_a_loop_is_seen_in_the_history_of_requests(seen: Seen) -> None:
                     messages.append(reply.choices[0].message.model_dump())
                     messages.append({"role": "tool", "tool_call_id": call.id, "content": f"page {number}"})
         assert len(server.requests) == 3
-    # Comparing is no capturing.
+    # Comparing is not a capturing.
     assert "fish" not in seen.log_text.lower()
     assert not any("fish" in str(span.attributes).lower() for span in seen.spans)
 

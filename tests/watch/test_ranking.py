@@ -129,7 +129,7 @@ def test_remaining_rate_limits_count(clock: Clock) -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    """A single name is no list of names."""
+    """A single name is not a list of names."""
     for wrong in ("openai", [1]):
         with pytest.raises(ConfigError, match="providers="):
             trisignal.healthiest(wrong)  # type: ignore[arg-type]

@@ -127,7 +127,7 @@ def test_header_name_and_length_can_be_set() -> None:
 
 
 def test_untrusted_callers_choose_neither_id_nor_trace() -> None:
-    """With ``trust_incoming=False`` both start anew."""
+    """With ``trust_incoming=False`` both start over."""
     headers = [("x-request-id", "abc"), ("traceparent", TRACEPARENT)]
     sent = asyncio.run(ask(RequestIdMiddleware(tell, trust_incoming=False), headers))
     seen_id, seen_trace = body(sent).split()
@@ -157,7 +157,7 @@ def test_messages_of_the_application_are_not_changed_in_place() -> None:
 
 
 def test_lifespan_passes_untouched() -> None:
-    """Scopes that are no request get the application's own receive and send, and no id."""
+    """Scopes that are not a request get the application's own receive and send, and no id."""
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

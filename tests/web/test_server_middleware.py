@@ -267,7 +267,7 @@ def test_anthropics_endpoint(seen: Seen, url: str) -> None:
     [("/v1/else", ASK), ("/v1/chat/completions/else", ASK), ("/v1/models", {})],
 )
 def test_other_paths_are_left_alone(seen: Seen, url: str, path: str, body: dict[str, Any]) -> None:
-    """What is no endpoint of a model is not recorded."""
+    """What is not an endpoint of a model is not recorded."""
     post(url, body, path)
     post(url, ASK)
     assert served(seen).operation == "chat"
@@ -305,7 +305,7 @@ def test_one_request_id_everywhere(seen: Seen, stack: str, given: str) -> None:
 
 
 def test_callers_may_be_distrusted(seen: Seen) -> None:
-    """With trust_incoming off, trace and id start anew."""
+    """With trust_incoming off, trace and id start over."""
     app = ServerMiddleware(Starlette(routes=ROUTES), trust_incoming=False)
     with running(app) as url:
         post(url, ASK, "/v1/chat/completions", f"traceparent: {TRACEPARENT}", "x-request-id: req-1")
@@ -488,7 +488,7 @@ def test_a_stream_that_has_said_that_it_is_over_is_ok(seen: Seen) -> None:
 
 
 def test_a_cancelled_request_is_cancelled(seen: Seen) -> None:
-    """A server that stops cancels what it is at, which is no error."""
+    """A server that stops cancels what it is at, which is not an error."""
     scope = {"type": "http", "method": "POST", "path": "/chat/completions", "headers": []}
 
     async def forever(*args: Any) -> None:

@@ -64,7 +64,7 @@ class ClickHouseSource(FetchedSource):
         table = self._backend.options.get("table", TABLE)
         for name in (self._database, table):
             if not _IS_NAME.fullmatch(name):
-                raise SourceError(self._backend.name, f"{name!r} is no name of a database or a table")
+                raise SourceError(self._backend.name, f"{name!r} is not the name of a database or table")
         self._table = table
         self._columns = columns or Columns()
 
@@ -122,7 +122,7 @@ class ClickHouseSource(FetchedSource):
         try:
             rows = [json.loads(line) for line in body.splitlines() if line.strip()]
         except (ValueError, RecursionError):
-            raise SourceError(self._backend.name, "the answer is no JSON: is this ClickHouse's HTTP port?") from None
+            raise SourceError(self._backend.name, "the answer is not JSON: is this ClickHouse's HTTP port?") from None
         if not all(isinstance(row, dict) for row in rows):
             raise SourceError(self._backend.name, "the answer has no rows: is this ClickHouse's HTTP port?")
         return iter(rows)

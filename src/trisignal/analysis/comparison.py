@@ -2,7 +2,7 @@
 
 A mean over calls is the sum over groups of *share of calls × mean of the group*. Its change splits exactly into one
 contribution per group: the part by which the group itself changed (*rate*), and the part by which its share of all
-calls changed (*mix*). Stages, tools and kinds of errors are no parts of the calls but of their time or of their
+calls changed (*mix*). Stages, tools and kinds of errors are not parts of the calls but of their time or of their
 failures: there the contribution of a group is the change of its seconds, or failures, per request or call, and what
 no group explains stands under "". Either way the contributions of one dimension add up to the change.
 """
@@ -32,7 +32,7 @@ _EXPLAINED = 3
 _SURPRISING = 0.05
 """How much more of the change than its share of the calls a group must carry to stand out."""
 _LEAST = 0.02
-"""Share of the change below which a group is no cause."""
+"""Share of the change below which a group is not a cause."""
 
 
 class Question(NamedTuple):
@@ -244,7 +244,7 @@ def _explain(comparing: Comparing, measure: Measure, name: str, before: Mean, af
 
 
 def _pieces_of(measure: Measure, name: str) -> tuple[Subject, bool] | None:
-    """What a dimension's groups are made of where they are no parts of the calls: spans, and only failed ones."""
+    """What a dimension's groups are made of where they are not parts of the calls: spans, and only failed ones."""
     if measure in ("error_rate", "request_error_rate") and name in ("error_kind", "error_type"):
         return MEASURES[measure].of, True
     if measure == "request_error_rate" and name in ("tool", "stage", "model", "provider"):

@@ -57,7 +57,7 @@ class ElasticsearchSource(FetchedSource):
         layout = self._backend.options.get("layout", "otel")
         if not _IS_INDEX.fullmatch(self._index):
             raise SourceError(
-                self._backend.name, f"index={self._index!r} is no name of an index: letters in lower case"
+                self._backend.name, f"index={self._index!r} is not the name of an index: letters in lower case"
             )
         if layout not in queries.LAYOUTS:
             raise SourceError(self._backend.name, f"layout={layout!r}: allowed: {', '.join(queries.LAYOUTS)}")

@@ -107,7 +107,7 @@ def matching(query: Query, window: Window, fields: Fields) -> Clause:
 
 
 def outcome(value: str, fields: Fields) -> Clause:
-    """Spans with one outcome: spans say it unless it is ok; spans of others have a status."""
+    """Spans with one outcome: spans say it unless it is ok; spans of other instrumentations have a status."""
     given, failed = fields.text(names.OUTCOME), {"terms": {fields.status: list(FAILED)}}
     if value == "ok":
         return {"bool": {"must_not": [failed, _one_of(given, ("error", "cancelled", "abandoned"))]}}
@@ -158,7 +158,7 @@ def sums(fields: Fields) -> Clause:
         **{f"duration_{index}": {"sum": {"field": field}} for index, field in enumerate(fields.duration)},
         "first_token": {"stats": {"field": first}},
         "other_first_token": {"filter": _not(_exists(first)), "aggs": {"value": {"stats": {"field": other}}}},
-        # What agents and workflows bear of tokens and cost is the sum of their calls.
+        # What agents and workflows report of tokens and cost is the sum of their calls.
         "calls": {"filter": _is_call(fields), "aggs": spent},
         "starts": {"stats": {"field": fields.start}},
     }

@@ -81,7 +81,7 @@ class HttpBackend:
         try:
             return json.loads(body)
         except (ValueError, RecursionError):
-            raise SourceError(self.name, "the answer is no JSON: is this the address of the API?") from None
+            raise SourceError(self.name, "the answer is not JSON: is this the address of the API?") from None
 
     def request(self, path: str, query: Mapping[str, Any] | None = None, body: bytes | None = None) -> bytes | None:
         """An answer as it is; None for 404.

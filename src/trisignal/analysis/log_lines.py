@@ -41,7 +41,7 @@ def log_source(path: str | os.PathLike[str]) -> MemorySource:
     """Read a log file.
 
     Lines of the logger ``trisignal.calls`` are calls; other lines that carry a trace id are log lines of their
-    trace; lines that are no JSON objects are counted and skipped.
+    trace; lines that are not JSON objects are counted and skipped.
 
     Args:
         path: A file of JSON lines.
@@ -67,7 +67,7 @@ def log_source(path: str | os.PathLike[str]) -> MemorySource:
         raise SourceError(name, f"cannot be read ({error.strerror})") from None
     notes = ["the log has no stages, no evaluations and no spans of other instrumentations"]
     if skipped:
-        notes.append(f"{skipped} lines are no JSON objects")
+        notes.append(f"{skipped} lines are not JSON objects")
     return MemorySource(name, _rooted(spans), (), logs, capabilities=_ABLE, notes=tuple(notes))
 
 

@@ -178,7 +178,7 @@ def joined(rows: Iterable[SpanRow]) -> tuple[SpanRow, ...]:
 def otlp_spans(resource_spans: Any) -> Iterator[SpanRow]:
     """Spans of OTLP in JSON; ids in hexadecimal or base64, kinds and codes as names or numbers.
 
-    What is no span is left out.
+    What is not a span is left out.
     """
     for of_resource in _dicts(resource_spans):
         resource = of_resource.get("resource")

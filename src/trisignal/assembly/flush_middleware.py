@@ -49,7 +49,7 @@ class FlushMiddleware:
         deadline_s: Longest wait, in seconds.
 
     Raises:
-        ConfigError: ``deadline_s`` is no number of seconds above 0.
+        ConfigError: ``deadline_s`` is not a number of seconds above 0.
     """
 
     def __init__(self, app: ASGIApp, *, deadline_s: float = DEADLINE_S) -> None:
@@ -92,7 +92,7 @@ class WsgiFlushMiddleware:
         deadline_s: Longest wait, in seconds.
 
     Raises:
-        ConfigError: ``deadline_s`` is no number of seconds above 0.
+        ConfigError: ``deadline_s`` is not a number of seconds above 0.
     """
 
     def __init__(self, app: WSGIApplication, *, deadline_s: float = DEADLINE_S) -> None:

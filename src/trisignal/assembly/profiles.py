@@ -1,4 +1,4 @@
-"""Profiles of Pyroscope, joined with spans: the first span of a process bears the id that its samples are tagged with.
+"""Profiles of Pyroscope, joined with spans: the first span of a process has the id that its samples are tagged with.
 
 Pyroscope's own processor does it (the package pyroscope-otel); it is added to the provider that `setup()` builds once
 the application imports ``pyroscope``. Where nothing is exported, nothing is added.

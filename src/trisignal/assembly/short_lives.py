@@ -112,7 +112,7 @@ def flush_on_return(
         margin_s: How long before the time-out, in seconds; sending has to fit in.
 
     Raises:
-        ConfigError: An argument is no number of seconds above 0.
+        ConfigError: An argument is not a number of seconds above 0.
     """
     deadline_s, margin_s = positive("deadline_s", deadline_s, SECONDS), positive("margin_s", margin_s, SECONDS)
     if timeout_s is not None:

@@ -142,7 +142,7 @@ class Instrumentor:
     """What ``opentelemetry-instrument`` finds under the entry point ``opentelemetry_instrumentor``.
 
     It has the methods of ``opentelemetry.instrumentation.instrumentor.BaseInstrumentor``,
-    whose package is no dependency of ours. The providers that the command has configured by
+    whose package is not a dependency of ours. The providers that the command has configured by
     then are used: spans, pushed metrics and log events go where everything else goes.
     """
 

@@ -55,7 +55,7 @@ def command(
         if headers:
             raise click.UsageError("--header has no effect on a store: it is sent to a metrics page")
         if not once and not _console().is_terminal:
-            raise click.UsageError("standard output is no terminal: use --once")
+            raise click.UsageError("standard output is not a terminal: use --once")
         _top_store.watch(place, interval_s=interval_s, window_s=window_s, once=once, as_json=as_json, sort=sort)
         return
     if not place.lower().startswith(("http://", "https://")):
@@ -74,7 +74,7 @@ def command(
             console.print(_table(rows, console.width))
         return
     if not _console().is_terminal:
-        raise click.UsageError("standard output is no terminal: use --once")
+        raise click.UsageError("standard output is not a terminal: use --once")
     _watch(url, sent, first, interval_s, window_s, sort)
 
 

@@ -39,7 +39,7 @@ def when_imported(name: str, hook: Hook) -> None:
 
 
 class _NamespaceFinder:
-    """Finds only those namespace packages that somebody waits for."""
+    """Finds only those namespace packages for which a hook waits."""
 
     def __init__(self) -> None:
         self.hooks: dict[str, list[Hook]] = {}

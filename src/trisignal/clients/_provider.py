@@ -177,7 +177,7 @@ class Provider(Reader, Protocol):
 
 
 def is_own(draft: Draft | None) -> bool:
-    """Whether a call goes to a host that the setting ``provider_hosts`` names, and that is no vendor's."""
+    """Whether a call goes to a host that the setting ``provider_hosts`` names, and that is not a vendor's."""
     hosts = state.STATE.settings.provider_hosts
     if not hosts or draft is None:
         return False

@@ -306,7 +306,7 @@ def rows() -> Mapping[str, Row]:
             _guard.warn(f"the provider {point.value} cannot be loaded: {type(error).__name__}", contained=True)
             continue
         if not isinstance(row, Row):
-            _guard.warn(f"the provider {point.value} is no trisignal.clients.Row: it is left out", contained=True)
+            _guard.warn(f"the provider {point.value} is not a trisignal.clients.Row: it is left out", contained=True)
         elif row.name in known:
             _guard.warn(f"the provider {point.value} is called {row.name}, as another: it is left out", contained=True)
         else:
@@ -315,7 +315,7 @@ def rows() -> Mapping[str, Row]:
 
 
 def nearest(name: object) -> str:
-    """Name of the row that somebody probably means, or "".
+    """Name of the row that is probably meant, or "".
 
     Args:
         name: What was given: a name, or the client's module or class.

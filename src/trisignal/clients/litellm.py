@@ -209,7 +209,7 @@ class Function:
                 self._patches.wrap(owner, name, wrapper)
 
     def failed(self, draft: Draft, error: BaseException) -> None:
-        """The exception says nothing more; one that the application asked for is no model's."""
+        """The exception says nothing more; one that the application asked for is not a model's."""
         draft.encloses_call = draft.encloses_call or draft.exchange.mocked
 
 

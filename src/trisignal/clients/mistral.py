@@ -102,7 +102,7 @@ class MistralExchange(ClientExchange):
 
 
 class _Events(Fold):
-    """The fold of a stream whose error events are no chunks: whoever parses them raises."""
+    """The fold of a stream whose error events are not chunks: whoever parses them raises."""
 
     __slots__ = ()
 

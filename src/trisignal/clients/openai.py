@@ -98,7 +98,7 @@ class OpenAI(Stainless):
         """Count the tokens of a background response once, by whatever call brings them first.
 
         One that this process did not create may be counted elsewhere: its tokens are unknown here. A
-        response that was no background one has been counted by the call that created it.
+        response that was not a background one has been counted by the call that created it.
         """
         if endpoint is _FETCH:
             self._background.fetched(draft)

@@ -40,7 +40,7 @@ OTHER_VARIABLES = {
     "TRISIGNAL_METRICS_SERVING": "Set by `trisignal run`: address of the page that a process above serves.",
     "TRISIGNAL_METRICS_DIRECTORY": "Set by `trisignal run`: the multiprocess directory that it made.",
 }
-"""Variables of ours that are no settings."""
+"""Variables of ours that are not settings."""
 
 SERIES_PER_LABEL_SET = 50
 """Room for the label sets of a model: four of its requests, and some 180 series in all if it streams, too."""

@@ -17,7 +17,7 @@ def read_file(path: str) -> Mapping[str, object]:
     except OSError as error:
         raise ConfigError(FILE_VARIABLE, path, f"a readable file ({error.strerror})", "environment") from None
     except UnicodeDecodeError:
-        wanted = f"a valid {Path(path).suffix.lower()[1:]} file (it is no UTF-8 text)"
+        wanted = f"a valid {Path(path).suffix.lower()[1:]} file (it is not UTF-8 text)"
         raise ConfigError(FILE_VARIABLE, path, wanted, "environment") from None
     suffix = Path(path).suffix.lower()
     try:

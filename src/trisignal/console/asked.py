@@ -52,7 +52,7 @@ class Asked:
     def covered_s(self, start_unix_s: float | None) -> float:
         """Seconds of a step that are in the window: the first and the last one are seldom whole.
 
-        A step that has just begun counts for a fifth of its length at least, so that one call is no peak.
+        A step that has just begun counts for a fifth of its length at least, so that one call is not a peak.
         """
         start = start_unix_s or 0.0
         covered = min(start + self.step_s, self.window.until_unix_s) - max(start, self.window.since_unix_s)

@@ -295,7 +295,7 @@ def as_json(kind: Any, answer: Any, status: int = 200, headers: dict[str, str] |
     """An answer as JSON: NaN and infinity are null, times are ISO 8601."""
     try:
         body = adapter(kind).dump_json(answer)
-    except Exception:  # text that is no Unicode, or a value of another program's that has no JSON form
+    except Exception:  # text that is not Unicode, or a value of another program's that has no JSON form
         body = json.dumps(asdict(answer), default=str).encode()
     return Response(body, status, headers, media_type="application/json")
 

@@ -101,7 +101,7 @@ class Gate:
             return None
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except Exception:  # a cookie header that cannot be parsed is no token
+        except Exception:  # a cookie header that cannot be parsed is not a token
             cookie = None
         if cookie is not None and self._is_token(cookie.value):
             return None

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def without_collections() -> Iterator[None]:
     """Put collections off while many objects are built that stay.
 
-    Modules and tables are no garbage, yet building them makes the collector walk through all that the host has loaded:
+    Modules and tables are not garbage, yet building them makes the collector walk through all that the host has loaded:
     tens of milliseconds beside a large SDK. A host that has switched it off keeps it off.
     """
     if not gc.isenabled():

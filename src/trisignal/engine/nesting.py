@@ -1,4 +1,4 @@
-"""Which open spans of others are inside which calls of ours, and the other way round.
+"""Which open spans of other instrumentations are inside which calls of ours, and the other way round.
 
 Law 2: one inference is counted once, by the innermost that records it. The tree comes from the
 parents of spans, which survive threads, and by the current call of the context, which survives

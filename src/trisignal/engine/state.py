@@ -105,7 +105,7 @@ class Counted(NamedTuple):
 
 
 class Nesting:
-    """What is open of other instrumentations, and of ours while somebody watches. See `engine.nesting`."""
+    """What is open of other instrumentations, and of ours while it is watched. See `engine.nesting`."""
 
     __slots__ = ("calls", "forgotten", "lock", "recent", "spans", "watchers")
 

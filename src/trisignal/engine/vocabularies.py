@@ -38,7 +38,7 @@ OPERATIONS: dict[str, str] = {
     "run_agent": names.INVOKE_AGENT,
     "invoke_model": names.CHAT,
 }  # fmt: skip
-"""Values of ``gen_ai.operation.name``, with older spellings; others are no call that is counted."""
+"""Values of ``gen_ai.operation.name``, with older spellings; others are not a call that is counted."""
 
 STEP = "step"
 """A workflow, unless it runs inside a workflow or an agent: then it is a step of that."""

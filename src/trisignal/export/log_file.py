@@ -41,9 +41,9 @@ def _is_regular(path: str) -> bool:
 class LogFile(logging.Handler):
     """Appends each record to a file in one write, so that lines of several processes do not mix.
 
-    A file that was renamed, deleted or replaced, as rotation does, is opened anew. A line that
+    A file that was renamed, deleted or replaced, as rotation does, is opened again. A line that
     cannot be written is counted and dropped; the first one is logged on the logger ``trisignal``.
-    Each further line tries anew, so that all goes on when there is space again.
+    Each further line tries again, so that all goes on when there is space again.
 
     Args:
         path: The file; it is opened for the first line.
@@ -54,7 +54,7 @@ class LogFile(logging.Handler):
         self.baseFilename = os.path.abspath(path)
         self._file: FileIO | None = None
         self._identity: tuple[int, int] | None = None
-        """Device and inode of the open file; None for what is no regular file."""
+        """Device and inode of the open file; None for what is not a regular file."""
         self._torn = False
         """Part of a line was written."""
         self._failing = False

@@ -82,7 +82,7 @@ class ReplaceableSampler(Sampler):
 class RecordingSampler(ReplaceableSampler):
     """Decides like another sampler, but has recorded, and not exported, what that one drops.
 
-    Metrics must not depend on sampling, and of the spans of others we see only recorded ones.
+    Metrics must not depend on sampling, and of the spans of other instrumentations we see only recorded ones.
 
     Args:
         inner: Decides what is exported.

@@ -28,7 +28,7 @@ _LEAST_SAMPLES = 50
 """Traces of a name in the window below which none of them is called slow."""
 _MOST_NAMES = 200
 _SLOW_AGAIN_S = 1.0
-"""How often a limit of what is slow is computed anew."""
+"""How often a limit of what is slow is computed again."""
 _MOST_DECIDED = 20_000
 """Decided traces that are remembered for spans that come late."""
 _SPAN_BYTES, _ATTRIBUTE_BYTES = 600, 90

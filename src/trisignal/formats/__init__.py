@@ -87,7 +87,7 @@ class Format(NamedTuple):
 
 
 class _Attributes:
-    """Mapping-like view of what is neither a mapping nor a pydantic model; its methods are no fields."""
+    """Mapping-like view of what is neither a mapping nor a pydantic model; its methods are not fields."""
 
     __slots__ = ("_object",)
 
@@ -125,7 +125,7 @@ def view(value: Any) -> Any:
 
 
 def fields_of(raw: Any) -> dict[str, Any]:
-    """The fields of an object, to be changed; what is no object has none."""
+    """The fields of an object, to be changed; what is not an object has none."""
     found = view(raw)
     return dict(found) if isinstance(found, Mapping) else {}
 

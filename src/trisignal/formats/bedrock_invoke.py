@@ -94,7 +94,7 @@ def told_by(model: str, body: Mapping[str, Any]) -> tuple[str, Format]:
 
 
 def _untyped(body: Mapping[str, Any]) -> bool:
-    """Nova's blocks of content name no type, as all others' do."""
+    """Blocks of content of Nova name no type; all other models' do."""
     first = view(next(iter(listed(body.get("messages"))), None)).get("content")
     return isinstance(first, list) and bool(first) and isinstance(first[0], dict) and "type" not in first[0]
 

@@ -47,7 +47,7 @@ IN_REPLY = _OUTSIDE | set(_USAGES[1:])
 
 
 _MOST_USD = 1e6
-"""No call costs more: such a number is no bill."""
+"""No call costs more: such a number is not a bill."""
 
 
 def usd(value: Any) -> float | None:

@@ -104,7 +104,7 @@ def note(draft: Draft, times_s: Mapping[str, Any], *, summed: bool = True) -> No
 
     Args:
         draft: The call.
-        times_s: Seconds by attribute; what is no number from 0 to a day is left out.
+        times_s: Seconds by attribute; what is not a number from 0 to a day is left out.
         summed: False: there is no network between the call and what did the work.
     """
     fields = draft.fields

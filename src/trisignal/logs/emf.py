@@ -1,6 +1,6 @@
 """Call lines of which CloudWatch makes metrics by itself: its Embedded Metric Format.
 
-A line stays what it is, and bears one more member, `_aws`, which names those that are metrics and those that are their
+A line stays what it is, and has one more member, `_aws`, which names those that are metrics and those that are their
 dimensions. Totals of the metrics are those of the lines: nothing is added up here, so nothing is lost when an instance
 is frozen or removed.
 """

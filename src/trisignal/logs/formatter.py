@@ -255,7 +255,7 @@ class JsonFormatter(_JsonFormatter):
                         line[key] = value
                 elif key in self._moved:
                     line["extra." + key] = value
-        except TypeError:  # a key that is no text
+        except TypeError:  # a key that is not text
             self._add_extras(line, {text_of(key): value for key, value in extras.items()})
 
     def _message(self, record: logging.LogRecord) -> str:

@@ -135,7 +135,7 @@ class ActiveCall:
     ) -> None:
         """Set what a model server knows of its work on this call; for calls of role ``server`` above all.
 
-        What is omitted, or is no number from 0 on, stays unknown.
+        What is omitted, or is not a number from 0 on, stays unknown.
 
         Args:
             queue_s: Seconds that the request waited before it was worked on.

@@ -25,7 +25,7 @@ def batch_results(
 
     Clients that are instrumented do this themselves for the results that they fetch. Each request counts once, however
     often its result is given, and whether the job itself was retrieved before, after or never. Not for results of any
-    other kind: what is no line of a batch job is left out.
+    other kind: what is not a line of a batch job is left out.
 
     Args:
         results: Path of a file with a JSON object per line, or such lines, as text, bytes or decoded.

@@ -1,4 +1,4 @@
-"""Signals that are no calls: queues, caches, evaluations, feedback, the process's summary."""
+"""Signals that are not calls: queues, caches, evaluations, feedback, the process's summary."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Queue:
                 waited_s = (state.STATE.unix_ns() - int(headers.get(ENQUEUED_KEY, ""))) * 1e-9
             except (TypeError, ValueError, OverflowError):
                 waited_s = -1.0
-            # Clocks of two machines differ: a negative wait is no measurement.
+            # Clocks of two machines differ: a negative wait is not a measurement.
             if waited_s >= 0:
                 observe("queue_wait", (clean(self.name),), waited_s)
         with _context.continue_from(headers):
@@ -135,7 +135,7 @@ def evaluate(
         ref: `ActiveCall.ref` of the call; the current call when omitted.
 
     Raises:
-        ConfigError: The score is not between 0 and 1, ``higher_is_better`` is no boolean, or ``ref`` is no mapping.
+        ConfigError: The score is not from 0 to 1, ``higher_is_better`` not a boolean, or ``ref`` not a mapping.
     """
     _check_ref(ref)
     plain = number(score)
@@ -163,7 +163,7 @@ def feedback(rating: Literal[-1, 0, 1] | bool, *, comment: str = "", ref: Mappin
         ref: `ActiveCall.ref` of the call; the current call when omitted.
 
     Raises:
-        ConfigError: The rating is not one of these, or ``ref`` is no mapping.
+        ConfigError: The rating is not one of these, or ``ref`` is not a mapping.
     """
     _check_ref(ref)
     plain = number(rating)

@@ -1,4 +1,4 @@
-"""What the service promises and when somebody is to be notified: one validated file.
+"""What the service promises and when people are to be notified: one validated file.
 
 Loaded from YAML or JSON by `load`; the defaults stand for everything that is left out.
 """
@@ -106,7 +106,7 @@ class Thresholds(BaseModel):
     latency_p99_seconds: float = Field(default=30.0, gt=0)
     first_token_p95_seconds: float = Field(default=5.0, gt=0)
     cost_anomaly_factor: float = Field(default=2.0, gt=1, description="Times the average of the same hour of 7 days.")
-    cost_anomaly_floor_usd_per_hour: float = Field(default=1.0, ge=0, description="Cheaper hours are no anomaly.")
+    cost_anomaly_floor_usd_per_hour: float = Field(default=1.0, ge=0, description="Cheaper hours are not an anomaly.")
     cost_per_call_factor: float = Field(default=2.0, gt=1, description="Times the average of the last 7 days.")
     tokens_per_call_factor: float = Field(default=2.0, gt=1, description="Times the average of the last 7 days.")
     new_model_usd_per_hour: float = Field(default=1.0, ge=0, description="A new model may cost as much unnoticed.")
@@ -202,22 +202,22 @@ class RulesPlan(BaseModel):
         for name in ("chat_latency", "generation_latency", "first_token"):
             latency = getattr(objectives, name)
             if latency is not None and latency.seconds not in seconds:
-                raise ValueError(f"objectives.{name}.seconds={latency.seconds:g} is no bucket bound; there are "
+                raise ValueError(f"objectives.{name}.seconds={latency.seconds:g} is not a bucket bound; there are "
                                  + ", ".join(f"{bound:g}" for bound in seconds))  # fmt: skip
         cost = objectives.request_cost
         if cost is not None and cost.usd not in names.USD:
-            raise ValueError(f"objectives.request_cost.usd={cost.usd:g} is no bucket bound; there are "
+            raise ValueError(f"objectives.request_cost.usd={cost.usd:g} is not a bucket bound; there are "
                              + ", ".join(f"{bound:g}" for bound in names.USD))  # fmt: skip
         for name in ("quality", "hallucination"):
             score = getattr(objectives, name)
             if score is not None and score.score not in names.SCORES:
-                raise ValueError(f"objectives.{name}.score={score.score:g} is no bucket bound; there are "
+                raise ValueError(f"objectives.{name}.score={score.score:g} is not a bucket bound; there are "
                                  + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
         for name, evaluation in self.evaluations.items():
             for higher in directions(evaluation):
                 limit = self.limit_of(evaluation, higher)
                 if limit not in names.SCORES:
-                    raise ValueError(f"evaluations.{name}.limit={limit:g} is no bucket bound; there are "
+                    raise ValueError(f"evaluations.{name}.limit={limit:g} is not a bucket bound; there are "
                                      + ", ".join(f"{bound:g}" for bound in names.SCORES))  # fmt: skip
         return self
 

@@ -42,7 +42,7 @@ class Prometheus:
         self._timeout_s = timeout_s
 
     def vector(self, query: str, at_s: float) -> list[tuple[Labels, float]]:
-        """Values of an instant query, without those that are no number.
+        """Values of an instant query, without NaN.
 
         Raises:
             Unreachable: There is no Prometheus, or it refuses the query.
@@ -65,7 +65,7 @@ class Prometheus:
                 raise Unreachable(url, f"it answered {answer.status}: {document.get('error', 'no reason')}")
             return list(document["data"]["result"])
         except (ValueError, KeyError, TypeError):
-            raise Unreachable(url, f"this is no Prometheus: it answered {answer.status}") from None
+            raise Unreachable(url, f"this is not Prometheus: it answered {answer.status}") from None
 
 
 class Kept(NamedTuple):

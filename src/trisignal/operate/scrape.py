@@ -100,7 +100,7 @@ def fetch(
         timeout_s: Longest wait for the connection and for each part of the reply, in seconds.
 
     Raises:
-        ConfigError: It is no address of that kind.
+        ConfigError: It is not an address of that kind.
         Unreachable: There was no answer.
     """
     check_address(url)
@@ -224,7 +224,7 @@ def read(url: str, headers: Mapping[str, str] | None = None, timeout_s: float = 
     try:
         return parse(answer)
     except Exception as error:  # their parsers raise whatever a broken line leads to
-        raise Unreachable(url, f"it is no metrics page ({type(error).__name__}: {error})") from None
+        raise Unreachable(url, f"it is not a metrics page ({type(error).__name__}: {error})") from None
 
 
 def quantile(q: float, buckets: Mapping[float, float]) -> float | None:

@@ -349,5 +349,5 @@ def _announced_at(lowered: str, first: int, last: int) -> int:
 
 
 def looks_random(value: str) -> bool:
-    """Whether a value is no name: a long part without separators has digits in it, or letters and digits alternate."""
+    """Whether a value cannot be a name: a long unbroken part holds digits, or letters and digits alternate."""
     return _RANDOM_PART.search(value) is not None or len(_EDGES.findall(value[:256])) >= 6

@@ -232,7 +232,7 @@ def _ips(text: Text) -> Iterator[Span]:
     for match in _IPV6.finditer(text.text):
         start, end = match.span()
         if whole[start - 1 : start] == "%":
-            start += 2  # the two digits of the escape are no part of the address
+            start += 2  # the two digits of the escape are not part of the address
         elif whole[start - 2 : start] == "\\u":
             start += 4
         after = whole[end : end + 1]

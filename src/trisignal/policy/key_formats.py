@@ -134,7 +134,7 @@ def is_open_head(head: str) -> bool:
     """Whether a key may begin in the first part of an id, and end in what follows.
 
     Args:
-        head: Letters, digits and ``_-``, the last of which is no letter or digit.
+        head: Letters, digits and ``_-``, the last of which is not a letter or digit.
     """
     for at in range(len(head)):
         if at == 0 or head[at - 1] in "_-":

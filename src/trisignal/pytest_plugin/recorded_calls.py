@@ -35,7 +35,7 @@ class CallsBill(NamedTuple):
 
     @classmethod
     def of(cls, call: Call) -> CallsBill:
-        """Of one call; nothing of what is no model call."""
+        """Of one call; nothing of what is not a model call."""
         if not call.model_call or not call.counted:
             return cls()
         tokens = call.usage.total if call.usage is not None else 0

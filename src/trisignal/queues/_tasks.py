@@ -70,7 +70,7 @@ def taken(queue: str, carrier: Mapping[str, Any], *, counts: bool = True) -> Non
         if counts:
             count("queue_depth", (clean(queue),), -1.0)
         waited_s = (state.STATE.unix_ns() - int(carrier[ENQUEUED_KEY])) * 1e-9
-        # Clocks of two machines differ: a negative wait is no measurement.
+        # Clocks of two machines differ: a negative wait is not a measurement.
         if waited_s >= 0:
             observe("queue_wait", (clean(queue),), waited_s)
     except Exception as error:

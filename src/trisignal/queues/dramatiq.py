@@ -55,7 +55,7 @@ class DramatiqHooks:
         elif retries != options.get(_RETRIES, 0):
             again(_queue(message))
             requeued(_queue(message), carrier, due_s)
-        # A delayed message is enqueued once more when its time has come: that is no new one.
+        # A delayed message is enqueued once more when its time has come: that is not a new one.
         options[_RETRIES] = retries
 
     def _begin(self, message: Any) -> None:

@@ -233,7 +233,7 @@ MODEL_CALLS_EXCLUDED = BATCHES | {
     RETRIEVAL, FETCH_RESPONSE, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE, COUNT_TOKENS,
     BATCH_JOB, REALTIME_SESSION, REALTIME_TURN, WRITE_VECTORS,
 }  # fmt: skip
-"""Operations that are no model call: they get durations, but no requests, tokens or cost."""
+"""Operations that are not a model call: they get durations, but no requests, tokens or cost."""
 
 SPAN_NAME_BY_ENTITY = frozenset(
     {RETRIEVAL, WRITE_VECTORS, CREATE_AGENT, INVOKE_AGENT, EXECUTE_TOOL, INVOKE_WORKFLOW, STAGE}

@@ -108,7 +108,7 @@ def number(value: object) -> int | float | None:
 
     Args:
         value: An `int`, `float`, `Decimal`, `Fraction`, an enumeration of numbers, a scalar or an array or tensor
-            without dimensions, or any object with ``__index__`` or ``__float__``. Texts are no numbers.
+            without dimensions, or any object with ``__index__`` or ``__float__``. Texts are not numbers.
 
     Returns:
         The number; None for anything else and for what is not finite. Never raises.
@@ -164,7 +164,7 @@ def count(value: Any) -> int | None:
 
 
 def scalar(value: object) -> bool | int | float | str | None:
-    """A number that OTLP and JSON both have; as a text where its integer is too long; None if it is no finite number.
+    """A number that OTLP and JSON both have; as a text where its integer is too long; None if it is not a finite number.
 
     Args:
         value: Anything; see `number`.

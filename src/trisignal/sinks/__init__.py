@@ -102,7 +102,7 @@ class Refusal(NamedTuple):
 
 @runtime_checkable
 class Meter(Protocol):
-    """A sink that takes measurements which are no calls."""
+    """A sink that takes measurements which are not calls."""
 
     def count(self, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
         """Add to a counter or up-down counter of `semconv.profile`."""

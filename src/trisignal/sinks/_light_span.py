@@ -86,7 +86,7 @@ class LightSpan(Span):
         self._kind = kind
         self._attributes: Any = attributes
         self._is_lent = True
-        """The attributes are somebody's who may still read them: they are copied before they change."""
+        """The caller may still read these attributes: they are copied before they change."""
         self._start_ns = start_ns
         self._end_ns: int | None = None
         self._events: Sequence[Event] = ()

@@ -167,7 +167,7 @@ def common_labels(call: Call) -> tuple[str, ...]:
 
 
 def entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
-    """Metric key and label values for the duration of an operation that is no model call."""
+    """Metric key and label values for the duration of an operation that is not a model call."""
     if call.operation == names.EXECUTE_TOOL:
         kind = str(call.opening.get(names.TOOL_TYPE, ""))
         return "tool_duration", (call.name, call.agent, kind, call.error_type, call.outcome)
@@ -185,7 +185,7 @@ def entity_labels(call: Call) -> tuple[str, tuple[str, ...]]:
 
 
 def entity_measures(call: Call) -> Iterator[tuple[str, tuple[str, ...], float]]:
-    """What an operation that is no model call measures in histograms: metric key, label values, value."""
+    """What an operation that is not a model call measures in histograms: metric key, label values, value."""
     key, labels = entity_labels(call)
     yield key, labels, call.duration_s
     if call.operation == names.INVOKE_AGENT and call.kind == "internal":

@@ -87,7 +87,7 @@ class LabelSet:
         return not (self.calls or self.counters or self.histograms)
 
     def take(self) -> Added:
-        """Take what was gathered, and begin anew."""
+        """Take what was gathered, and start over."""
         added = Added(self.calls, self.cost, self.counters, self.histograms)
         ordinary, self.ordinary, self.streamed = self.ordinary, None, None
         if ordinary is not None:

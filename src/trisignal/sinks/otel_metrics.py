@@ -210,7 +210,7 @@ class OtelMetricsSink:
                 attributes = self._settle(key, labels)
             put[key](value, attributes, context)
 
-    # --- measurements that are no calls ------------------------------------------------
+    # --- measurements that are not calls ------------------------------------------------
 
     def count(self, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
         """Add to a counter or up-down counter."""

@@ -376,7 +376,7 @@ class PrometheusSink:
                 child = children[counted] = self._child(key, labels.of_counter(self._table[key], own))
             child.inc(amount)
 
-    # --- measurements that are no calls ------------------------------------------------
+    # --- measurements that are not calls ------------------------------------------------
 
     def count(self, key: str, labels: tuple[str, ...], amount: float = 1.0) -> None:
         """Add to a counter, or to an up-down gauge."""

@@ -41,7 +41,7 @@ def subject(of: Subject, *, spending: bool = False) -> str:
 
     Args:
         of: Its subject.
-        spending: Also those that only spend: their tokens and cost count, they are no calls.
+        spending: Also those that only spend: their tokens and cost count, they are not calls.
     """
     if of == "requests":
         return f"flags & {schema.ROOT} <> 0"

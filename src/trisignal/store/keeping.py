@@ -85,7 +85,7 @@ def compact(folder: Folder) -> tuple[int, int]:
 
 
 def purge(folder: Folder, user_id: str) -> Purged:
-    """Remove a person: the spans that bear the id, what belongs to the same traces and bears no other, their
+    """Remove a person: the spans with this id, what belongs to the same traces and has no other id, their
     attributes, scores and log lines.
 
     Sums by user go as well; other sums of calls, tokens and cost hold no person, and stay.
@@ -97,7 +97,7 @@ def purge(folder: Folder, user_id: str) -> Purged:
     unreached = [f"{name}: damaged, set aside; delete it yourself" for name in folder.damaged()]
     files: list[DayFile] = []
     traces: set[bytes] = set()
-    # A trace may go on in the file of the next day, where none of its spans bears the id.
+    # A trace may go on in the file of the next day, where none of its spans has the id.
     for file in folder.files():
         try:
             with closing(schema.connect(file.path)) as db:

@@ -49,7 +49,7 @@ SPENT = {
     names.USAGE_REASONING: "reasoning",
     names.COST_ATTRIBUTES["total"]: "cost",
 }
-"""The same of calls that spend; on others these attributes are somebody's sums, and are stored."""
+"""The same of calls that spend; on other spans these attributes are sums of other instrumentations, and are stored."""
 _ALL_FACTS = (*FACTS, *SPENT)
 FOREIGN_TEXT = 4_096
 """Characters of one attribute of another instrumentation that are kept."""

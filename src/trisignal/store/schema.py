@@ -32,7 +32,7 @@ HOUR_NS = 60 * MINUTE_NS
 
 # Bits of ``flags``.
 MODEL_CALL, ROOT, SAMPLED, FOREIGN, UNPRICED, SPENDS = 1, 2, 4, 8, 16, 32
-"""``SPENDS``: its tokens and cost count. A poll that brings the tokens of an earlier call spends, and is no call."""
+"""``SPENDS``: its tokens and cost count. A poll that brings the tokens of an earlier call spends, and is not a call."""
 
 WORDS = (
     "name", "service", "operation", "provider", "model", "response_model", "tenant", "user_id", "error_kind",

@@ -276,7 +276,7 @@ def find(db: sqlite3.Connection, key: tuple[Any, Any]) -> int | None:
 
 
 def _ids(ref: Mapping[str, str]) -> tuple[bytes, bytes]:
-    """Trace and span id of a reference; what is not hexadecimal is no id."""
+    """Trace and span id of a reference; what is not hexadecimal is not an id."""
     ids = []
     for name, length in (("trace_id", 32), ("span_id", 16)):
         text = ref.get(name, "")

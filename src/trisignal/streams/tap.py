@@ -144,7 +144,7 @@ def tap(response: Any, fold: Fold, feed: Callable[[bytes], None] | None = None) 
     Args:
         response: An httpx-like response: its ``stream`` attribute is replaced.
         fold: Gets reads and ends.
-        feed: Receives the raw bytes; None where somebody parses them.
+        feed: Receives the raw bytes; None where the client parses them.
     """
     inner = response.stream
     below = type(inner)
@@ -172,7 +172,7 @@ def decode(
         tap: Is under the response.
         fold: Takes the events.
         response: Its headers say how the body is written; one that cannot be read here is left alone.
-        read: Takes the object of a body that is no stream.
+        read: Takes the object of a body that is not a stream.
         done: Called before the call of a stream ends.
         package: Whose response it is, for our own errors.
     """

@@ -236,7 +236,7 @@ def guard(
             ``refuse`` stops.
         repeats_of: Which repetitions count: ``tools``, ``prompts``, ``results``.
         match: ``normalised`` ignores order of keys, case, spaces and empty entries; ``exact`` does not.
-        forget_after_s: Seconds after which an account that is shared, or one by key, begins anew if nobody uses it.
+        forget_after_s: Seconds after which an account that is shared, or one by key, starts over if nobody uses it.
 
     Raises:
         ConfigError: An argument has a wrong value.

@@ -204,7 +204,7 @@ class Health:
     def _ask(self, target: _Target, wake: Event) -> None:
         began_s, error_type = monotonic(), ""
         try:
-            # A probe is no call of the application: it would change every ratio.
+            # A probe is not a call of the application: it would change every ratio.
             with _context.suppress():
                 answer = target.probe()
                 if inspect.isawaitable(answer):

@@ -21,7 +21,7 @@ Match = Literal["normalised", "exact"]
 
 _DEEPEST = 24
 _EMPTY = ("", "null", "[]", "{}", "true", "none", "ok")
-"""Results that are no news of a loop: tools that act and have nothing to report."""
+"""Results that are not news of a loop: tools that act and have nothing to report."""
 
 
 class Repeated(NamedTuple):

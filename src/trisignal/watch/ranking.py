@@ -153,7 +153,7 @@ def score(standing: Standing, fastest_s: float | None) -> float:
         standing: What is known of it.
         fastest_s: The smallest median among those that are compared.
     """
-    # One call more than there were, a good one: a single failure is no outage.
+    # One call more than there were, a good one: a single failure is not an outage.
     answered = (standing.calls - standing.faults + 1) / (standing.calls + 1)
     result = answered * answered
     if standing.headroom is not None and standing.headroom < _TIGHT:

@@ -199,7 +199,7 @@ def _value(rule: AlertRule, total: Total, past: Means | None, before: Total | No
         return total.errors / total.spans
     if rule.signal == "latency_p95_s":
         return total.p95_s
-    # A spike against nothing is no spike.
+    # A spike against nothing is not a spike.
     if before is None or before.spans < rule.min_samples or before.cost_usd <= 0:
         return None
     return total.cost_usd / (before.cost_usd / BEFORE)

@@ -200,7 +200,7 @@ async def _in_thread(request: tuple[CollectorRegistry | None, str, str, str]) ->
 
 
 def _checked(function: str, registry: Any, called: tuple[Any, ...]) -> None:
-    """Refuse what is no registry; a framework calls the function with its own arguments where it was not called."""
+    """Refuse what is not a registry; a framework calls the function with its own arguments where it was not called."""
     if not called and (registry is None or callable(getattr(registry, "collect", None))):
         return
     if called or not isinstance(registry, str):
@@ -224,7 +224,7 @@ def metrics_app(registry: CollectorRegistry | None = None, *called: Any) -> Any:
         *called: Nothing: what a server passes to an application, which this is not.
 
     Raises:
-        ConfigError: It is no registry, or the function itself was given to a server.
+        ConfigError: It is not a registry, or the function itself was given to a server.
 
     Returns:
         An ASGI 3 application. It is typed ``Any`` as frameworks type the argument of
@@ -339,7 +339,7 @@ def serve_metrics(port: int = 0, host: str = "127.0.0.1", registry: CollectorReg
 
     Raises:
         OSError: The address cannot be listened on.
-        ConfigError: It is no registry.
+        ConfigError: It is not a registry.
     """
     _checked("serve_metrics", registry, ())
     listening = _new_server(port, host)

@@ -35,7 +35,7 @@ _answering: ContextVar[str] = ContextVar("trisignal_answering", default="")
 
 def _continue_trace(carrier: dict[str, list[str]]) -> Token[otel_context.Context] | None:
     """Make the caller's span current; None where there is none to continue, or one is active."""
-    # Two traceparent headers contradict each other: the trace starts anew.
+    # Two traceparent headers contradict each other: the trace starts over.
     if len(carrier.get("traceparent", ())) != 1 or get_current_span().get_span_context().is_valid:
         return None
     return otel_context.attach(_w3c.extract(carrier, otel_context.get_current()))
@@ -116,7 +116,7 @@ class RequestIdMiddleware:
         app: The application.
         header: Name of the request and response header.
         trust_incoming: Take over the caller's request id and trace. When false, both
-            start anew.
+            start over.
         max_length: Characters that an incoming id may have. A longer one is replaced,
             like one with spaces or anything but printable ASCII.
     """
@@ -164,7 +164,7 @@ class WsgiRequestIdMiddleware:
         app: The application.
         header: Name of the request and response header.
         trust_incoming: Take over the caller's request id and trace. When false, both
-            start anew.
+            start over.
         max_length: Characters that an incoming id may have. A longer one is replaced,
             like one with spaces or anything but printable ASCII.
     """

@@ -19,7 +19,7 @@ def send(request: Request, timeout_s: float) -> Any:
         The response, to be closed by the caller.
 
     Raises:
-        urllib.error.HTTPError: The status is no success, a redirection included.
+        urllib.error.HTTPError: The status is not a success, a redirection included.
         OSError: There was no answer.
     """
     # Loads much that a process without such requests can spare.

@@ -96,7 +96,7 @@ def test_thinking_is_part_of_the_output(seen: testing.Seen, server: Loopback, cl
 def test_any_stop_reason_is_an_answer(
     reason: str, seen: testing.Seen, server: Loopback, client: anthropic.Anthropic
 ) -> None:
-    """A refusal is no error: the call is ok, and its reason is told."""
+    """A refusal is not an error: the call is ok, and its reason is told."""
     server.play(answer(stop_reason=reason))
     client.messages.create(**shapes.CHAT)
     assert attributes(seen)["gen_ai.response.finish_reasons"] == (reason,)
@@ -168,12 +168,12 @@ def test_a_retry_inside_of_an_except_block_keeps_its_kind(
     assert seen.value("llm_retries_total", llm_error_kind="overloaded") == 1
 
 
-# --- calls that are no inference ------------------------------------------------------
+# --- calls that are not an inference ------------------------------------------------------
 
 
 @pytest.mark.skipif(not hasattr(anthropic.resources.Messages, "count_tokens"), reason="beta only in this version")
 def test_counting_tokens_counts_none(seen: testing.Seen, server: Loopback, client: anthropic.Anthropic) -> None:
-    """A token count is timed under its own operation: it is no request, and its tokens are nobody's usage."""
+    """A token count is timed under its own operation: it is not a request, and its tokens are nobody's usage."""
     server.play(json_reply({"input_tokens": 14}, headers=shapes.HEADERS))
     assert client.messages.count_tokens(model=shapes.MODEL, messages=MESSAGES).input_tokens == 14
     assert seen.span.name == f"count_tokens {shapes.MODEL}"
@@ -299,7 +299,7 @@ def test_each_turn_of_the_tool_runner_is_a_call(
 
 @needs_beta
 def test_spans_of_the_tool_runner_stay_around_ours(server: Loopback) -> None:
-    """The client's own spans of runner and tools are no inferences: they stay, in one trace with ours."""
+    """The client's own spans of runner and tools are not inferences: they stay, in one trace with ours."""
     base = anthropic._base_client.BaseClient
     if not hasattr(base, "_tracer"):
         pytest.skip("this version makes no spans of its own")

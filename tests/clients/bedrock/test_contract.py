@@ -47,7 +47,7 @@ def test_stream_left_after_its_finish_is_ok(mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_stream_read_on_after_a_break_is_one_call(mode: Mode) -> None:
-    """A loop that was left is no end: what a later loop reads belongs to the same call."""
+    """A loop that was left is not an end: what a later loop reads belongs to the same call."""
     check(KIT, RESUMED, mode)
 
 

@@ -236,7 +236,7 @@ def test_a_cli_that_fails(seen: Seen, tmp_path: Path) -> None:
 
 
 def test_a_result_that_says_error(seen: Seen, tmp_path: Path) -> None:
-    """The exit of the CLI after it is no second failure."""
+    """The exit of the CLI after it is not a second failure."""
     end = result(subtype="error_max_turns", is_error=True)
 
     async def run() -> None:

@@ -64,7 +64,7 @@ def test_the_bill_in_a_reply_is_the_cost(usage: dict[str, Any], streamed: bool) 
 )
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_bill_in_a_header_is_the_cost(headers: dict[str, str], cost: float | None, streamed: bool) -> None:
-    """A header that is 0 is no bill, and other headers about costs are none."""
+    """A header that is 0 is not a bill, and other headers about costs are none."""
     with Loopback() as loopback, testing.capture() as seen:
         trisignal.instrument("openai")
         loopback.play(_streamed({}, **headers) if streamed else _whole({}, **headers))

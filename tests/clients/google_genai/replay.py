@@ -125,7 +125,7 @@ def _arguments(recording: Recording) -> tuple[str, list[types.Content], types.Ge
 def _sendable(body: Any) -> Any:
     """Return a recorded request as the client's types take it.
 
-    Other clients send numbers for types of schemas, and scrubbing has left signatures that are no base64.
+    Other clients send numbers for types of schemas, and scrubbing has left signatures that are not base64.
     """
     if isinstance(body, list):
         return [_sendable(item) for item in body]

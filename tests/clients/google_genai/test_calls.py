@@ -103,7 +103,7 @@ def test_every_kind_of_tokens_is_told(server: Loopback, seen: Any, mode: Mode) -
 
 @pytest.mark.parametrize("mode", MODES)
 def test_counting_tokens_is_timed_and_uses_none(server: Loopback, mode: Mode) -> None:
-    """A count of tokens has a span and a duration, but is no request and brings no usage."""
+    """A count of tokens has a span and a duration, but is not a request and brings no usage."""
     with testing.capture() as seen:
         trisignal.instrument("google-genai")
         server.play(json_reply({"totalTokens": 31, "cachedContentTokenCount": 4}))
@@ -156,7 +156,7 @@ def test_vertex_is_told_by_the_client_where_the_host_is_unknown(server: Loopback
 
 @pytest.mark.parametrize("mode", MODES)
 def test_unreadable_reply_is_an_error_as_the_application_sees_it(server: Loopback, seen: Any, mode: Mode) -> None:
-    """A body that is no JSON raises in the application, so the call has failed."""
+    """A body that is not JSON raises in the application, so the call has failed."""
     server.play(Reply(body=b'{"candidates": ['))
     with pytest.raises(ValueError):
         call(_gemini(server.url), mode, "models.generate_content", model=MODEL, contents=PROMPT)

@@ -206,7 +206,7 @@ def test_a_refused_connection(seen: Seen) -> None:
 
 
 def test_what_the_application_raises(seen: Seen) -> None:
-    """An exception of the application passes, and is no failure of the session."""
+    """An exception of the application passes, and is not a failure of the session."""
 
     async def run(server: RealtimeServer) -> None:
         async with Session(server).client.aio.live.connect(model=MODEL) as session:

@@ -96,7 +96,7 @@ def test_other_tasks_are_timed(task: str, operation: str) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"[]", b"[1]", b"{"])
 def test_unreadable_replies_are_the_applications_to_find(body: bytes) -> None:
-    """A body that is no reply gives no facts and no error of ours."""
+    """A body that is not a reply gives no facts and no error of ours."""
     told = _told(_asked("text-generation", {"inputs": "x"}), Reply(body=body))
     assert "gen_ai.usage.output_tokens" not in told
 

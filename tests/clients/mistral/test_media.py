@@ -100,7 +100,7 @@ def _in_beta() -> bool:
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_transcription(seen: Seen, server: Loopback, stream: bool, asynchronous: bool) -> None:
-    """A file is uploaded, which is no JSON: tokens and seconds of audio are read of the reply."""
+    """A file is uploaded, which is not JSON: tokens and seconds of audio are read of the reply."""
     whole = {"model": "voxtral-mini-2507", "text": "Hello", "language": "en", "usage": HEARD, "segments": []}
     delta = {"type": "transcription.text.delta", "text": "Hello"}
     reply = streamed(delta, {"type": "transcription.done", **whole}) if stream else json_reply(whole)

@@ -107,7 +107,7 @@ GENERATE = Shape(
 )
 
 
-# Early versions of the client are no context managers: what is closed is the one below.
+# Early versions of the client are not context managers: what is closed is the one below.
 @contextmanager
 def opened(url: str, timeout_s: float = 10.0) -> Iterator[ollama.Client]:
     """A client."""

@@ -100,7 +100,7 @@ def test_a_greenlet_that_fails(seen: testing.Seen, reply: Reply, kind: str | Non
 
 
 def test_a_greenlet_that_is_killed(seen: testing.Seen) -> None:
-    """What the application kills was cancelled, and is no error."""
+    """What the application kills was cancelled, and is not an error."""
     with Loopback() as server, client(server.url) as made:
         server.play(Reply(hang=True))
         made.async_infer(MODEL, tensors(plain))

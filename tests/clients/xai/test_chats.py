@@ -115,7 +115,7 @@ def test_a_refusal(seen: Seen, code: grpc.StatusCode, details: str, kind: str, s
 
 
 def test_nobody_listens(seen: Seen) -> None:
-    """A connection that fails is no error of the server."""
+    """A connection that fails is not an error of the server."""
     with XaiServer(lambda request: reply()) as server:
         gone = chat(server)
     with pytest.raises(grpc.RpcError):

@@ -164,7 +164,7 @@ class ClaudeRun:
                 self._open_tool(thread, text(block.get("id")), text(block.get("name")), block.get("input"))
 
     def _refused(self, thread: str, reason: str) -> None:
-        """The API has failed; a text of the CLI's own without a reason is no call of a model."""
+        """The API has failed; a text of the CLI's own without a reason is not a call of a model."""
         turn = self._turn(thread, f"refused-{len(self.turns)}") if reason else None
         if turn is not None:
             turn.end_ns, turn.refused, turn.settled = state.STATE.perf_ns(), reason, True

@@ -31,7 +31,7 @@ class Search(NamedTuple):
     text: Any = None
     """The query, where it is a text."""
     host: str = ""
-    """Where the store is, if it is no library of this process."""
+    """Where the store is, if it is not a library of this process."""
     port: int = 0
 
 
@@ -130,7 +130,7 @@ class Searches(Around):
     """Reads one method that searches.
 
     Args:
-        ask: What the arguments ask for; None where they are no search for neighbours.
+        ask: What the arguments ask for; None where they are not a search for neighbours.
         read: What a result holds, query by query.
         better: See `note`.
     """

@@ -51,7 +51,7 @@ def _traffic(chosen: Selection) -> tuple[Panel, ...]:
     return (
         Panel("Calls by outcome", "stack", "reqps",
               (Expr(chosen.sum("requests", names.OUTCOME), legend(names.OUTCOME)),),
-              "Cancelled and abandoned calls are no errors: the application did not want the rest.", colours=_OUTCOMES),
+              "Cancelled and abandoned calls are not errors: the application gave up the rest.", colours=_OUTCOMES),
         Panel("Error ratio by kind", "stack", "percentunit", (Expr(by_kind, legend(KIND)),),
               "Kinds mean the same for every vendor."),
         Panel("Error ratio by model", "lines", "percentunit", (Expr(chosen.failing(MODEL), legend(MODEL)),)),

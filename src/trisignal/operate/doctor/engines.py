@@ -91,7 +91,7 @@ def _page(url: str, timeout_s: float) -> Iterator[Finding | EnginePage]:
         return
     except Exception as error:  # the parsers raise whatever a broken line leads to
         yield Finding(
-            CHECK, "error", f"{url} is no valid page ({type(error).__name__}: {error})", "is it a metrics page?"
+            CHECK, "error", f"{url} is not a valid page ({type(error).__name__}: {error})", "is it a metrics page?"
         )
         return
     families = {name.replace(":", "_"): series for name, series in samples.items()}

@@ -46,7 +46,7 @@ def _multiprocess() -> Iterator[Finding]:
         return
     folder = Path(os.environ[variable])
     if not folder.is_dir():
-        yield Finding(CHECK, "error", f"{variable}={folder} is no directory", f"mkdir -p {folder}, before the start")
+        yield Finding(CHECK, "error", f"{variable}={folder} is not a directory", f"mkdir -p {folder}, before the start")
         return
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         yield Finding(CHECK, "error", f"{variable}={folder} cannot be written", "give it to the application's user")

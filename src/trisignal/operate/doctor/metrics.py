@@ -47,7 +47,7 @@ def check(url: str, headers: Mapping[str, str], max_label_sets: int, timeout_s: 
         page = parse(answer)
     except Exception as error:  # their parsers raise whatever a broken line leads to
         why = f"{answer.content_type or 'no content type'}; {type(error).__name__}: {error}"
-        yield Finding(CHECK, "error", f"{url} is no valid page ({why})",
+        yield Finding(CHECK, "error", f"{url} is not a valid page ({why})",
                       "find the library that writes this line: Prometheus refuses the whole page")  # fmt: skip
         return
     yield _form(url, answer, page, took_s)

@@ -126,7 +126,7 @@ def check(page: Scrape, queries: Iterable[str], series: frozenset[str], source: 
             wanted.setdefault(_base(one.metric), set()).update(one.labels)
         elif one.metric.startswith("llm:") and one.metric not in series:
             yield Finding(CHECK, "warning", f"{source} read {one.metric}, which the rules do not record",
-                          "make the rules anew with trisignal rules")  # fmt: skip
+                          "write the rules again with trisignal rules")  # fmt: skip
     known = {page.prefix + metric.prometheus_name: metric for metric in names.profile(page.profile).values()}
     missing = sorted(name for name in wanted if name not in page.families and name not in known)
     for name in missing:

@@ -163,7 +163,7 @@ class MemoryAccounts:
     """Accounts of this process.
 
     Args:
-        per: Period that accounts begin anew with; None for accounts that last.
+        per: Period that accounts start over with; None for accounts that last.
         most: Accounts that are kept; beyond, the one that was used longest ago is forgotten.
         now_s: Unix time in seconds.
     """

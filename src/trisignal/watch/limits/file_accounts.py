@@ -35,7 +35,7 @@ class FileAccounts:
     Args:
         folder: The folder; it is created.
         name: Of the limit: accounts of different limits share the file.
-        per: Period that accounts begin anew with; None for accounts that last.
+        per: Period that accounts start over with; None for accounts that last.
         forget_after_s: Seconds after which an account without a period, that nobody uses, is forgotten.
         wait_s: Seconds to wait for other processes.
         now_s: Unix time in seconds.

@@ -128,7 +128,7 @@ class RedisAccounts:
     Args:
         url: As redis-py reads it, e.g. ``redis://localhost:6379/0``; ``?socket_timeout=`` replaces `TIMEOUT_S`.
         name: Of the limit.
-        per: Period that accounts begin anew with; None for accounts that last.
+        per: Period that accounts start over with; None for accounts that last.
         forget_after_s: Seconds after which an account without a period, that nobody uses, is forgotten.
 
     Raises:

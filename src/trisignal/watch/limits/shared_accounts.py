@@ -172,7 +172,7 @@ def open_shared(
     Args:
         shared: URL of a Redis, a folder, or ``store``.
         name: Of the limit.
-        per: Period that accounts begin anew with; None for accounts that last.
+        per: Period that accounts start over with; None for accounts that last.
         on_unavailable: ``allow`` or ``refuse``.
         forget_after_s: For accounts without a period.
 
