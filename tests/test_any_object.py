@@ -187,13 +187,13 @@ def test_what_an_interrupted_sink_has_not_taken_is_counted(
     interruption: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other sinks have the call, the interruption arrives, and the loss shows in the counter of our errors."""
-    from trisignal.sinks.prometheus import PrometheusSink
+    from trisignal.sinks import prometheus
 
     def interrupted(*args: object, **kwargs: object) -> None:
         raise interruption
 
     with testing.capture(strict=False) as seen:
-        monkeypatch.setattr(PrometheusSink, "_model_call", interrupted)
+        monkeypatch.setattr(prometheus, "_kind_of", interrupted)
         with pytest.raises(interruption), trisignal.llm(provider="openai", model="gpt-4o"):
             pass
         assert len(seen.spans) == len(seen.logs) == 1
