@@ -25,8 +25,11 @@ CALLS = "trisignal.calls"
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """What a test does to logging is undone."""
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in (CALLS, "trisignal", "app"))]
+    """What a test does to logging is undone, also to loggers that `dictConfig` has disabled by the way."""
+    for name in (CALLS, "app"):
+        logging.getLogger(name)
+    existing = logging.root.manager.loggerDict.values()
+    loggers = [logging.getLogger(), *(one for one in existing if isinstance(one, logging.Logger))]
     before = [(one, one.level, one.disabled, one.propagate, list(one.handlers), list(one.filters)) for one in loggers]
     known, listed = dict(logging._handlers), list(logging._handlerList)  # type: ignore[attr-defined]
     yield
