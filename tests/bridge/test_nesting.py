@@ -365,3 +365,27 @@ def test_outcomes_from_the_type_of_an_exception(seen: Seen, name: str, outcome: 
     assert seen.value("llm_requests_total", llm_outcome=outcome) == 1
     assert "told to nobody" not in seen.log_text
     assert seen.logs[0]["llm.usage.partial"] is True
+
+
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_failed_try_is_a_call_beside_the_one_that_answered(seen: Seen, patched: bool) -> None:
+    """Its span is made afterwards, inside of the request's: it takes no tokens away, and counts once with the client."""
+    tracer = tracer_of(seen, "pydantic-ai")
+    asked: Any = {"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini"}
+    with tracer.start_as_current_span(
+        "chat gpt-4o-mini", attributes={**asked, "gen_ai.operation.name": "chat"}
+    ) as chat:
+        began_ns = time.time_ns()
+        if patched:
+            draft = Draft("chat", provider="openai", request_model="gpt-4o-mini")
+            draft.leaf = True
+            lifecycle.open_call(draft)
+            lifecycle.close_call(draft, ConnectionError("refused"))
+        attributes = {**asked, "pydantic_ai.model_request.attempt": 0}
+        attempt = tracer.start_span("model request attempt gpt-4o-mini", attributes=attributes, start_time=began_ns)
+        attempt.set_status(Status(StatusCode.ERROR))
+        attempt.end(began_ns + 1_000_000_000)
+        if not patched:
+            chat.set_attributes(INFERENCE)
+    assert seen.value("llm_requests_total", llm_outcome="error") == 1
+    assert totals(seen) == ((1, 0) if patched else (2, 20))

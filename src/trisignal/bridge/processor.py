@@ -157,7 +157,7 @@ class BridgeSpanProcessor(SpanProcessor):
         if draft.server_address and not is_ip(draft.server_address):
             # Sources of ours take it from a client's URL; here it is any text.
             draft.server_address = policy.known(draft.server_address)
-        if node.family and nesting.recorded_already(draft, node):
+        if (node.family or words.ATTEMPT in (span.attributes or ())) and nesting.recorded_already(draft, node):
             return None
         if node.family == names.CHAT and span.parent is not None:
             self._halves.told_inside(span.parent.span_id)

@@ -113,7 +113,7 @@ class OpenSpan:
 
     def family_as(self, operation: str) -> str:
         """What may be the same call as this one, if it is what is given; "" for nothing."""
-        if not operation:
+        if not operation or words.ATTEMPT in self._attributes():
             return ""
         # Some set the name at the end only: until then it is the span's, as it is where nobody sets it.
         return words.family_of(operation, self._first(words.ENTITY.get(operation, ())) or str(self.span.name))

@@ -100,6 +100,8 @@ OpenInference says what a span is at its end only.
 """
 
 
+ATTEMPT = "pydantic_ai.model_request.attempt"
+"""On a span of a try that has failed, made afterwards beside the call that was answered: a call of its own."""
 _MERGED = "(merged tools)"
 """What google-adk calls a span without a tool of its own: it sums up those that ran at once."""
 
