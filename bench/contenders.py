@@ -21,10 +21,19 @@ WITH_CONTENT = frozenset({CONTENT, UNCUT, OWN_CONTENT, OFFICIAL_CONTENT})
 OF_CONTENT = ("small", "large")
 """Commands of these."""
 
+PEERS = (OFFICIAL, "langfuse", "openllmetry", "logfire")
+"""Contenders that need an interpreter of their own; each has a bare one there, ``NAME-bare``."""
+
+
+def peer_of(name: str) -> str:
+    """The peer in whose interpreter a contender runs, or ""."""
+    return next((peer for peer in PEERS if name.startswith(peer)), "")
+
 
 def bare_of(name: str) -> str:
     """The contender without instrumentation in the same interpreter."""
-    return OFFICIAL_BARE if name.startswith(OFFICIAL) else BARE
+    peer = peer_of(name)
+    return f"{peer}-bare" if peer else BARE
 
 
 def _none(sink: Sink) -> None:
@@ -103,6 +112,32 @@ def _official_content(sink: Sink) -> None:
     _official(sink, "span_only")
 
 
+def _langfuse(sink: Sink) -> None:
+    langfuse: Any = importlib.import_module("langfuse")
+    keys = {"public_key": "pk-bench", "secret_key": "sk-bench", "base_url": "http://127.0.0.1:9"}
+    client = langfuse.Langfuse(**keys, span_exporter=sink.exporter)
+    importlib.import_module("langfuse.openai")  # patches the client
+    sink.flush = client.flush  # type: ignore[method-assign]  # its own queue
+
+
+def _openllmetry(sink: Sink) -> None:
+    os.environ["TRACELOOP_TRACE_CONTENT"] = "false"
+    package: Any = importlib.import_module("opentelemetry.instrumentation.openai")
+    package.OpenAIInstrumentor().instrument(tracer_provider=sink.tracer_provider, meter_provider=sink.meter_provider)
+
+
+def _logfire(sink: Sink) -> None:
+    logfire: Any = importlib.import_module("logfire")
+    logfire.configure(
+        send_to_logfire=False,
+        console=False,
+        inspect_arguments=False,
+        additional_span_processors=[sink.processor],
+        metrics=logfire.MetricsOptions(additional_readers=[sink.reader]),
+    )
+    logfire.instrument_openai()
+
+
 SETUP: dict[str, Callable[[Sink], None]] = {
     BARE: _none,
     FLOOR: _floor,
@@ -114,7 +149,10 @@ SETUP: dict[str, Callable[[Sink], None]] = {
     CONTENT: _content,
     UNCUT: _uncut,
     OWN_CONTENT: _own_content,
-    OFFICIAL_BARE: _none,
     OFFICIAL: _official,
     OFFICIAL_CONTENT: _official_content,
+    **{f"{peer}-bare": _none for peer in PEERS},
+    "langfuse": _langfuse,
+    "openllmetry": _openllmetry,
+    "logfire": _logfire,
 }

@@ -5,7 +5,10 @@ plain calls, or 20 tasks read streams of 100 chunks. Every contender is a proces
 round each has its turn, in a new order. Figures are compared with those of the bare client in the same round.
 
     python -m bench.loopback                # about four minutes
-    python -m bench.loopback --official PYTHON --rounds 5
+    python -m bench.loopback --gunicorn     # behind four workers of gunicorn, with multiprocess metrics
+    python -m bench.loopback --peer official=PYTHON --peer langfuse=PYTHON --rounds 5
+
+Peers are measured with the openai client, each beside the bare client of its own interpreter.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -128,7 +131,7 @@ def _child(contender: str, port: int) -> None:
         import trisignal
 
         trisignal.instrument("anthropic", "google-genai")
-    foreign = contender.startswith(contenders.OFFICIAL)
+    foreign = contenders.peer_of(contender)
     calls = {name: _CALLS[name](port) for name in (CLIENTS[:1] if foreign else CLIENTS)}
     loop = asyncio.new_event_loop()
     for kinds in calls.values():
@@ -191,34 +194,35 @@ class Contender:
         self._process.communicate()
 
 
-def measure(rounds: int, official: str) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+def measure(rounds: int, interpreters: Mapping[str, str]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
     """Let all contenders take turns.
 
     Args:
         rounds: How many.
-        official: Interpreter with the official instrumentation; "" to leave it out.
+        interpreters: Peers and the interpreter of each.
 
     Returns:
         One answer per round by client, kind of call and contender.
     """
     from bench import contenders
 
-    names = [contenders.BARE, contenders.OWN]
-    foreign = [contenders.OFFICIAL_BARE, contenders.OFFICIAL] if official else []
+    pythons = {contenders.BARE: sys.executable, contenders.OWN: sys.executable}
+    for peer, python in interpreters.items():
+        pythons |= {contenders.bare_of(peer): python, peer: python}
     answers: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     order = random.Random(1)
     with ExitStack() as stack:
         port = stack.enter_context(loopback_server.serving())
         started = []
-        for name in [*names, *foreign]:
-            contender = Contender(name, official if name in foreign else sys.executable, port)
+        for name, python in pythons.items():
+            contender = Contender(name, python, port)
             stack.callback(contender.end)
             contender.answer()
             started.append(contender)
         for _ in range(rounds):
             for client in CLIENTS:
                 for kind in TASKS:
-                    turn = [c for c in started if client == CLIENTS[0] or c.name not in foreign]
+                    turn = [c for c in started if client == CLIENTS[0] or not contenders.peer_of(c.name)]
                     order.shuffle(turn)
                     for contender in turn:
                         answers.setdefault((client, kind, contender.name), []).append(contender.ask(f"{client} {kind}"))
@@ -244,21 +248,41 @@ def table(answers: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def _peer(text: str) -> tuple[str, str]:
+    from bench import contenders
+
+    name, _, python = text.partition("=")
+    if name not in contenders.PEERS or not python:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PYTHON with one of {', '.join(contenders.PEERS)}")
+    return name, python
+
+
 def main() -> int:
     """Run and print."""
+    from bench import contenders
+
     parser = argparse.ArgumentParser(prog="python -m bench.loopback", description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--official", default="", metavar="PYTHON", help="as for python -m bench")
+    parser.add_argument("--gunicorn", action="store_true", help="let gunicorn's workers make the calls; needs /proc")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        type=_peer,
+        metavar="NAME=PYTHON",
+        help="one of " + ", ".join(contenders.PEERS) + ", and the interpreter that has it",
+    )
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         _child(arguments.child, arguments.port)
         return 0
-    from bench import report
+    from bench import loopback_workers, report
 
     load = os.getloadavg()[0]
-    answers = measure(arguments.rounds, arguments.official)
+    run = loopback_workers.measure if arguments.gunicorn else measure
+    answers = run(arguments.rounds, dict(arguments.peer))
     print(report.machine(arguments.rounds, load), table(answers), sep="\n\n")
     return 0
 

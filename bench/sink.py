@@ -46,10 +46,12 @@ class Sink:
     def __init__(self) -> None:
         resource = Resource.create({"service.name": "bench"})
         self.exporter = EncodeAndDrop()
-        self._processor = BatchSpanProcessor(self.exporter, max_queue_size=QUEUE)
+        self.processor = BatchSpanProcessor(self.exporter, max_queue_size=QUEUE)
         self.tracer_provider = TracerProvider(resource=resource)
-        self.tracer_provider.add_span_processor(self._processor)
+        self.tracer_provider.add_span_processor(self.processor)
         self.meter_provider = MeterProvider([InMemoryMetricReader()], resource=resource)
+        self.reader = InMemoryMetricReader()
+        """For a contender that builds its meter provider itself."""
         self.logger_provider = LoggerProvider(resource=resource)
 
     def drop_requests(self, exporter: Any) -> Any:
@@ -80,4 +82,4 @@ class Sink:
 
     def flush(self) -> None:
         """Export what is queued."""
-        self._processor.force_flush()
+        self.processor.force_flush()
