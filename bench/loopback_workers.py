@@ -49,20 +49,12 @@ class Server:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "TRISIGNAL_", "PROMETHEUS_"))}
         paths = [str(_ROOT)] + ([str(_ROOT / "src")] if python == sys.executable else [])
         environment = {
-            **kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0", "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+            **kept, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0",
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
             worker_app.CONTENDER_VARIABLE: name, worker_app.PORT_VARIABLE: str(port),
         }  # fmt: skip
-        options = [
-            "--workers",
-            str(WORKERS),
-            "--worker-class",
-            "gthread",
-            "--threads",
-            str(THREADS),
-            "--timeout",
-            "300",
-        ]
-        bound = ["--bind", f"unix:{self._socket}", "--log-level", "warning", "--log-file", str(self._log)]
+        options = [f"--workers={WORKERS}", "--worker-class=gthread", f"--threads={THREADS}", "--timeout=300"]
+        bound = [f"--bind=unix:{self._socket}", "--log-level=warning", f"--log-file={self._log}"]
         self._process = subprocess.Popen(
             [python, "-m", "gunicorn", *options, *bound, "bench.worker_app:application()"], cwd=_ROOT, env=environment
         )
