@@ -307,7 +307,8 @@ class Policy(Cleaning):
         for name, given in tuple(draft.attributes.items()):
             key = self.known(name)
             if key and key not in opening and key not in closing:
-                fact = self.masked(name, given) or self.attribute(given)
+                target = name in names.HTTP_TARGET and type(given) is str
+                fact = self.masked(name, given) or (self.target(given) if target else self.attribute(given))
                 if fact is not None:
                     closing[key] = fact
 

@@ -26,6 +26,8 @@ _MARGIN = 4096
 _MOST_ITEMS = 128
 """Items kept of a list."""
 _REMEMBERED = 16_384
+_MOST_TARGETS = 256
+"""URLs and parts of them that are remembered."""
 
 
 class Cleaning:
@@ -41,6 +43,7 @@ class Cleaning:
         self._on_failure = on_failure
         self._remembered: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
+        self._targets: dict[str, str] = {}
         self._warned = False
         self._masks = masks_of(redactor)
         self._secret: Callable[[object, object], str | None] = getattr(redactor, "secret_under", _no_secret)
@@ -93,6 +96,19 @@ class Cleaning:
             done = value if is_ip(value) else self.known(value)
             if len(self._addresses) < _REMEMBERED and len(value) < 256 and done is not REDACTION_FAILED:
                 self._addresses[value] = done
+        return done
+
+    def target(self, value: str) -> str:
+        """`clean` for where a request goes, which is the same for most; in a memory of its own, as paths may hold ids.
+
+        Args:
+            value: A URL or a part of it, or the method.
+        """
+        done = self._targets.get(value)
+        if done is None:
+            done = self.clean(value)
+            if len(self._targets) < _MOST_TARGETS and len(value) < 256 and done is not REDACTION_FAILED:
+                self._targets[value] = done
         return done
 
     def number(self, value: Any, shortest: int | None = None) -> Any:
