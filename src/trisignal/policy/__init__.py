@@ -23,6 +23,7 @@ from trisignal.policy.content import ContentPolicy
 from trisignal.policy.redact import Redactor
 from trisignal.semconv import search, serving
 from trisignal.semconv.late_pattern import late_pattern
+from trisignal.semconv.targets import HTTP_TARGET
 from trisignal.semconv.values import text_of
 
 _PORTS = 65_536
@@ -307,7 +308,7 @@ class Policy(Cleaning):
         for name, given in tuple(draft.attributes.items()):
             key = self.known(name)
             if key and key not in opening and key not in closing:
-                target = name in names.HTTP_TARGET and type(given) is str
+                target = name in HTTP_TARGET and type(given) is str
                 fact = self.masked(name, given) or (self.target(given) if target else self.attribute(given))
                 if fact is not None:
                     closing[key] = fact

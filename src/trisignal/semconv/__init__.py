@@ -164,7 +164,6 @@ ANTHROPIC_COUNTS = (
     ANTHROPIC_BATCH_REQUESTS := "anthropic.message.batch.request_count",
 )
 HTTP_STATUS = "http.response.status_code"
-HTTP_TARGET = frozenset({"http.request.method", "http.route", "url.scheme", "url.path", "url.full"})
 HTTP_RESENDS = "http.request.resend_count"
 
 # --- our own, where no convention has a name -----------------------------------------
