@@ -74,13 +74,17 @@ def show(
         raise ConfigError("SOURCE", source, allowed)
     from trisignal.console import intake
     from trisignal.console.receiver import Receiver
+    from trisignal.store.reader import StoreSource
     from trisignal.watch.alert_history import History
     from trisignal.watch.store_alerts import StoreAlerts
 
     receiver = Receiver(source, capture_content=content)
+    analyzer = TraceAnalyzer(source, metrics=metrics)
+    if isinstance(analyzer.source, StoreSource):
+        analyzer.source.keep_text_index()
     try:
         app = console_app(
-            TraceAnalyzer(source, metrics=metrics),
+            analyzer,
             hosts=names,
             token=token,
             routes=intake.routes(receiver),

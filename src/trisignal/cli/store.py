@@ -82,6 +82,18 @@ def compact(folder: str) -> None:
     click.echo(f"{before / _MIB:,.1f} MiB → {after / _MIB:,.1f} MiB")
 
 
+@command.command(short_help="Index texts, so that searches for one are quick.")
+@_folder
+def index(folder: str) -> None:
+    """Bring the index of texts up to date; without one, a search by text reads every span of its window."""
+    from trisignal.store.text_indexing import index_texts
+
+    spans, problems = index_texts(_opened(folder))
+    click.echo(f"{spans:,} spans indexed")
+    for problem in problems:
+        click.echo(f"left out: {_terminal.plain(problem)}", err=True)
+
+
 @command.command(short_help="Write all spans to a CSV or Parquet file.")
 @_folder
 @click.option("--csv", "csv_file", metavar="FILE", help="Write CSV; - is standard output.")

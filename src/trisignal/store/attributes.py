@@ -51,6 +51,9 @@ _SMALL_BYTES = 640
 _small_compressor = zlib.compressobj(3, zlib.DEFLATED, _WINDOW + 2, 2, zlib.Z_FIXED, _DICTIONARY)
 """Half the time of the other for such a body, as its state is small to copy; what it writes is read alike."""
 
+_decompressor = zlib.decompressobj(_WINDOW, zdict=_DICTIONARY)
+"""A copy of it takes a third less time than a new one."""
+
 
 def pack(attributes: Mapping[str, Any]) -> bytes:
     """Attributes as a body."""
@@ -84,15 +87,20 @@ def contains(body: bytes, text: str) -> bool:
         body: Of one span.
         text: In lower case.
     """
+    return text in searched(body).lower()
+
+
+def searched(body: bytes) -> str:
+    """The JSON of a body, in which texts are looked for."""
     raw = _raw(body)
     if b"\\u" in raw:
-        return text in json.dumps(_loaded(raw), ensure_ascii=False, separators=(",", ":")).lower()
-    return text in raw.decode("utf-8", "replace").lower()
+        return json.dumps(_loaded(raw), ensure_ascii=False, separators=(",", ":"))
+    return raw.decode("utf-8", "replace")
 
 
 def _raw(body: bytes) -> bytes:
     try:
-        return zlib.decompressobj(_WINDOW, zdict=_DICTIONARY).decompress(body, _MOST_BYTES)
+        return _decompressor.copy().decompress(body, _MOST_BYTES)
     except zlib.error:
         return b""
 

@@ -11,6 +11,7 @@ from trisignal import semconv as names
 from trisignal.analysis.query import CONTEXT_PREFIX, Query, Subject
 from trisignal.call import OUTCOMES
 from trisignal.store import attributes, schema
+from trisignal.store.records import well_formed
 
 ENTITY_OF = {
     "tool": names.EXECUTE_TOOL,
@@ -52,7 +53,7 @@ def subject(of: Subject, *, spending: bool = False) -> str:
 
 def word_ids(db: sqlite3.Connection, texts: Sequence[str]) -> list[int]:
     """Ids of texts in a file; those it does not have are left out."""
-    given = list(texts)[:MOST_VALUES]
+    given = list(map(well_formed, texts[:MOST_VALUES]))
     marks = ", ".join("?" * len(given))
     return [row[0] for row in db.execute(f"SELECT id FROM word WHERE text IN ({marks})", given)]
 
@@ -92,7 +93,7 @@ def where(db: sqlite3.Connection, query: Query) -> Conditions | None:
             if tuple(values) == ("",):
                 condition = condition.and_(f"ifnull({dimension}, '') = ''")
             else:
-                given = values[:MOST_VALUES]
+                given = list(map(well_formed, values[:MOST_VALUES]))
                 condition = condition.and_(f"{dimension} IN ({', '.join('?' * len(given))})", *given)
             continue
         wanted = _wanted(db, dimension, values)
@@ -106,7 +107,7 @@ def where(db: sqlite3.Connection, query: Query) -> Conditions | None:
         condition = condition.and_("quality IS NOT NULL AND quality <= ?", query.max_quality)
     if query.text:
         db.create_function("holds", 2, attributes.contains, deterministic=True)
-        condition = _containing(db, condition, query.text)
+        condition = _containing(db, condition, well_formed(query.text))
     return condition
 
 

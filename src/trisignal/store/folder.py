@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 DAY_S = 86_400
 _NAME = re.compile(r"(\d{4}-\d{2}-\d{2})(?:\.(\d+))?\.db")
-_SIDE = ("", "-wal", "-shm")
-"""What belongs to one database: the file, its write-ahead log, the log's index."""
+TEXTS = "-text"
+_SIDE = ("", "-wal", "-shm", TEXTS)
+"""What belongs to one database: the file, its write-ahead log, the log's index, the index of its texts."""
 LOCK = "lock"
 DAMAGED = "damaged"
 LARGEST_PART = 1 / 8
@@ -32,8 +33,8 @@ class DayFile(NamedTuple):
     """1, and up where a day has several files."""
 
     def size_bytes(self) -> int:
-        """Bytes on disk, the write-ahead log included; 0 when it is gone."""
-        return sum(_size(self.path + side) for side in _SIDE[:2])
+        """Bytes on disk, the write-ahead log and the index of texts included; 0 when it is gone."""
+        return sum(_size(self.path + side) for side in ("", "-wal", TEXTS))
 
 
 class Folder:
@@ -158,6 +159,10 @@ class Folder:
             total -= sizes[file]
             expired.append(file)
         return expired
+
+    def forget_texts(self, file: DayFile) -> None:
+        """Delete the index of a file's texts."""
+        _unlink(file.path + TEXTS)
 
     def delete(self, file: DayFile) -> None:
         """Delete a file with all that belongs to it."""

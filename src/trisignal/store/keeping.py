@@ -115,6 +115,7 @@ def purge(folder: Folder, user_id: str) -> Purged:
                 spans, scores, logs = spans + counts[0], scores + counts[1], logs + counts[2]
                 touched += any(counts)
                 if any(counts):
+                    folder.forget_texts(file)
                     _overwrite(db)
         except (sqlite3.Error, schema.Newer, schema.Foreign) as error:
             unreached.append(f"{file.name}: {describe(error)}")

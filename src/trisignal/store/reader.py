@@ -11,11 +11,12 @@ from trisignal.analysis.query import Query, Window
 from trisignal.analysis.rows import JudgedSpan, LogLine, Rows, Score, ScoreGroup, SpanRow, Total, TraceRecord
 from trisignal.analysis.source import Capabilities, Holding
 from trisignal.errors import SourceError
-from trisignal.store import conditions, history, judging, loading, scanning, schema
+from trisignal.store import conditions, history, judging, loading, scanning, schema, text_index
 from trisignal.store.connections import Connections, Reading
 from trisignal.store.folder import DayFile, Folder
 from trisignal.store.scanning import Block, Key
 from trisignal.store.summing import Summing
+from trisignal.store.text_indexing import Indexing
 
 LIMIT_S = 10.0
 """Longest time of one question; what has been found by then is the answer, marked as partial."""
@@ -44,6 +45,11 @@ class StoreSource:
         self.folder = Folder(name)
         self._name = name
         self._connections = Connections(self.folder, limit_s)
+        self._indexing: Indexing | None = None
+
+    def keep_text_index(self) -> None:
+        """From the first search by text on, keep an index of texts beside the files, on a thread of its own."""
+        self._indexing = Indexing(self.folder)
 
     def holding(self) -> Holding:
         """What the folder holds."""
@@ -71,6 +77,8 @@ class StoreSource:
         reading = self._connections.reading()
         files = self.folder.files()
         keys = self._first(files, query, most, reading)[query.offset :]
+        if query.text and self._indexing is not None:
+            self._indexing.start()
         spans: dict[Key, SpanRow] = {}
         for number in sorted({key.file for key in keys}):
             mine = [key for key in keys if key.file == number]
@@ -93,7 +101,8 @@ class StoreSource:
                 if indexed is not None:
                     keys = scanning.best(keys + indexed, most)
                     continue
-                for block in scanning.blocks(db, number, query):
+                places = text_index.places(files[number], db, query.text) if query.text else None
+                for block in scanning.blocks(db, number, query, places):
                     heapq.heappush(waiting, (-block.bound, -block.number - (number << 40), block))
         while waiting and not reading.is_over():
             block = waiting[0][2]
@@ -279,4 +288,6 @@ class StoreSource:
 
     def close(self) -> None:
         """Close the files."""
+        if self._indexing is not None:
+            self._indexing.close()
         self._connections.close()

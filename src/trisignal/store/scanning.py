@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from trisignal.analysis.query import Order, Query
-from trisignal.store import conditions, schema
+from trisignal.store import conditions, schema, text_index
 from trisignal.store.conditions import Conditions
 
 KEYS: dict[Order, str] = {
@@ -43,6 +43,8 @@ class Block(NamedTuple):
     bound: float
     file: int
     number: int
+    parts: int = text_index.ALL
+    """Which of its parts are read, as bits."""
 
 
 def nanoseconds(query: Query) -> tuple[int, int]:
@@ -52,15 +54,24 @@ def nanoseconds(query: Query) -> tuple[int, int]:
     return round(since), min(most, round(until))
 
 
-def blocks(db: sqlite3.Connection, file: int, query: Query) -> Iterator[Block]:
-    """Blocks of a file with rows in the window."""
+def blocks(db: sqlite3.Connection, file: int, query: Query, places: text_index.Places | None = None) -> Iterator[Block]:
+    """Blocks of a file with rows in the window.
+
+    Args:
+        db: The file.
+        file: Its number.
+        query: The question.
+        places: Where its text may be; None for everywhere.
+    """
     since, until = nanoseconds(query)
     column = _BOUNDS.get(query.order, "max_start") if query.descending else "min_start"
     bounded = query.order == "start" or (query.descending and query.order in _BOUNDS)
     sign = 1 if query.descending else -1
     bounds = db.execute(f"SELECT id, {column} FROM block WHERE max_start >= ? AND min_start < ?", (since, until))
     for number, bound in bounds:
-        yield Block(sign * bound if bounded else _UNBOUNDED, file, number)
+        parts = text_index.ALL if places is None else places.parts(number)
+        if parts:
+            yield Block(sign * bound if bounded else _UNBOUNDED, file, number, parts)
 
 
 def rows_of(db: sqlite3.Connection, block: Block, query: Query, condition: Conditions, most: int) -> list[Key]:
@@ -68,7 +79,8 @@ def rows_of(db: sqlite3.Connection, block: Block, query: Query, condition: Condi
     since, until = nanoseconds(query)
     first = block.number << schema.BLOCK_SHIFT
     last = first + (1 << schema.BLOCK_SHIFT) - 1
-    asked = condition.and_("s.id BETWEEN ? AND ?", first, last)
+    parts = text_index.condition(block.parts)
+    asked = Conditions(f"s.id BETWEEN ? AND ? AND {parts} AND {condition.sql}", (first, last, *condition.values))
     return _first(db, block.file, query, asked.and_("start >= ? AND start < ?", since, until), most)
 
 

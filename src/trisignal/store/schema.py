@@ -165,10 +165,8 @@ def connect(
         Newer: A later release wrote it.
         Foreign: It belongs to another program.
     """
-    # A URI, so that a file is opened but never made; its path may hold any character.
-    uri = "file:" + "".join(c if c.isalnum() or c in "/._-~" else _percent(c) for c in path)
     db = sqlite3.connect(
-        f"{uri}?mode={'ro' if readonly else 'rw'}{'&immutable=1' if immutable else ''}",
+        f"{uri(path)}?mode={'ro' if readonly else 'rw'}{'&immutable=1' if immutable else ''}",
         uri=True,
         timeout=timeout_ms / 1000,
         isolation_level=None,
@@ -213,6 +211,11 @@ def has_direction(db: sqlite3.Connection) -> bool:
     """Whether the file knows of each score which way is good."""
     [version] = db.execute("PRAGMA user_version").fetchone()
     return bool(version > WITHOUT_DIRECTION)
+
+
+def uri(path: str) -> str:
+    """A path as a URI, so that a file is opened but never made; it may hold any character."""
+    return "file:" + "".join(c if c.isalnum() or c in "/._-~" else _percent(c) for c in path)
 
 
 def _percent(character: str) -> str:
