@@ -56,7 +56,7 @@ def cost(analyzer: TraceAnalyzer, request: Request) -> Context | Response:
         name = f'attachment; filename="trisignal-cost-{"-".join(by).replace(".", "-")}.csv"'
         return PlainTextResponse(text, media_type="text/csv; charset=utf-8", headers={"content-disposition": name})
     groups = [Linked(total.key, _link(query, by, total.key), total) for total in found.groups[:MOST_GROUPS]]
-    dearest = max((group.row.cost_usd for group in groups), default=0.0) or 1.0
+    most_usd = max((group.row.cost_usd for group in groups), default=0.0) or 1.0
     return {
         "asked": query,
         "by": by,
@@ -64,7 +64,7 @@ def cost(analyzer: TraceAnalyzer, request: Request) -> Context | Response:
         "groups": groups,
         "cut": len(found.groups) > len(groups),
         "total": found.total,
-        "dearest": dearest,
+        "most_usd": most_usd,
         "chart": series.by_series(
             analyzer, query, by[0], f"Cost per hour by {by[0].replace('_', ' ')}", charts.BROAD, found.groups
         ),

@@ -133,7 +133,7 @@ class Review(NamedTuple):
     objectives: list[Objective]
     changes: list[Change]
     costs: list[tuple[Labels, float, float]]
-    """Labels, US dollars this week, US dollars the week before; dearest first."""
+    """Labels, US dollars this week, US dollars the week before; most expensive first."""
     errors: list[tuple[Labels, float, float]]
     fired: list[Fired]
 

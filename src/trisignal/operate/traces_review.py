@@ -23,7 +23,7 @@ class TracesReview(NamedTuple):
     failed: tuple[tuple[str, int, tuple[str, ...]], ...]
     """Kind of error, how many, and traces that show it."""
     tenants: tuple[tuple[str, float, float], ...]
-    """Tenant, US dollars this week, US dollars the week before; dearest first."""
+    """Tenant, US dollars this week, US dollars the week before; most expensive first."""
     comparisons: tuple[Comparison, ...]
     coverage: Coverage
 

@@ -44,7 +44,7 @@ class CallsBill(NamedTuple):
 
 
 def bill_lines(bills: Mapping[str, CallsBill]) -> Iterator[str]:
-    """A table of the tests that made calls, the dearest first, and their sum.
+    """A table of the tests that made calls, the most expensive first, and their sum.
 
     Args:
         bills: Of each test, by its id.

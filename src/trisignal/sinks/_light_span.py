@@ -43,7 +43,7 @@ _DEFAULTS = tuple(SpanContext(1, 2, False, TraceFlags(1)))[4:]
 """Trace state, and that the ids are valid: what follows ids and flags in a `SpanContext`, which is a tuple."""
 _IS_LAYOUT_KNOWN = len(_DEFAULTS) == 2 and _DEFAULTS[1] is True
 _ALL_ROOTS = (DEFAULT_ON, ALWAYS_ON)
-"""Samplers known to keep every root span as it is: asking them is the dearest part of a start."""
+"""Samplers known to keep every root span as it is: asking them is the slowest part of a start."""
 
 
 class CleanSpan(ReadableSpan):

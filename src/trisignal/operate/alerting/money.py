@@ -19,11 +19,11 @@ def money(plan: RulesPlan, queries: Queries) -> list[Spec]:
 
 def _unusual(plan: RulesPlan, queries: Queries) -> list[Spec]:
     limits, by = plan.thresholds, queries.by
-    dear = f"{HOURLY} > {limits.cost_anomaly_floor_usd_per_hour:g}"
+    notable = f"{HOURLY} > {limits.cost_anomaly_floor_usd_per_hour:g}"
     calls = f"llm:cost:calls1h >= {plan.minimum_requests:g}"
 
     def anomaly(where: Where, factor: float) -> str:
-        return f"{where.recorded(HOURLY)} > {factor:g} * {HOURLY}_same_hour_7d and {dear}"
+        return f"{where.recorded(HOURLY)} > {factor:g} * {HOURLY}_same_hour_7d and {notable}"
 
     def new(where: Where, floor: float) -> str:
         before, on = "llm:cost:week_before_usd", f"on ({queries.labels()})"
@@ -33,7 +33,7 @@ def _unusual(plan: RulesPlan, queries: Queries) -> list[Spec]:
 
     def per_call(where: Where, factor: float) -> str:
         series = "llm:cost:per_request_usd"
-        return f"{where.recorded(series)} > {factor:g} * {series}_7d and {calls} and {dear}"
+        return f"{where.recorded(series)} > {factor:g} * {series}_7d and {calls} and {notable}"
 
     def tokens(where: Where, factor: float) -> str:
         series = "llm:tokens:per_call1h"

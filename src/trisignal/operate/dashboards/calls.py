@@ -1,4 +1,4 @@
-"""Which calls it was: the slowest, the dearest and the failed ones, from log lines and traces, with their trace ids.
+"""Which calls it was: the slowest, most expensive and failed ones, from log lines and traces, with their trace ids.
 
 Needs the call log in Loki, and traces in Tempo; without these data sources the panels are empty.
 """
@@ -24,7 +24,7 @@ def page(chosen: Selection) -> DashboardPage:
         PanelRow("Traces (Tempo)", _from_traces(chosen)),
         PanelRow("Failed calls", (_failed(),)),
     )
-    return DashboardPage("calls", "LLM calls", "Which calls were slow, dear, or failed?", rows)
+    return DashboardPage("calls", "LLM calls", "Which calls were slow, expensive, or failed?", rows)
 
 
 def _lines(*conditions: str) -> str:
