@@ -23,6 +23,7 @@ from trisignal import semconv as names
 from trisignal.call import Call, ChunkTimes, Cost, Draft, Usage
 from trisignal.store.folder import Folder
 from trisignal.store.sink import StoreSink
+from trisignal.store.text_indexing import index_texts
 from trisignal.store.transaction import CallItem
 from trisignal.store.writer import MOST_WAITING, Writer
 
@@ -169,6 +170,7 @@ def questions(folder: str) -> dict[str, Callable[[], Any]]:
         "errors by provider and kind, 24 h": lambda: analyzer.errors(),
         "cost by user, 1 h": lambda: analyzer.cost("user_id", since="1h"),
         "cost by user, 24 h": lambda: analyzer.cost("user_id"),
+        "cost by user, 24 h, the 200 that cost most": lambda: analyzer.cost("user_id", limit=200),
         "compare the last two hours": lambda: analyzer.compare(),
         "text that few spans have, 24 h": lambda: analyzer.find(text="chatcmpl-0000"),
         "holding": lambda: analyzer.holding(),
@@ -204,6 +206,11 @@ def main() -> None:
     if given.part == "fill":
         print(json.dumps(fill(given.keep, given.rows, given.seed)))
         return
+    if given.part == "index":
+        cpu = time.process_time()
+        spans, _ = index_texts(Folder(given.keep))
+        print(json.dumps({"cpu_us": (time.process_time() - cpu) / max(1, spans) * 1e6}))
+        return
     if given.part == "ask":
         answers = ask(given.keep)
         print(json.dumps({"answers": answers, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
@@ -232,6 +239,8 @@ def measure(folder: str, rows: int) -> None:
     _row("two writers, rows/s", f"{sum(one['rows_per_s'] for one in wrote):,.0f}")
     _row("dropped", f"{one['lost'] + sum(w['lost'] for w in wrote):.0f}")
     _row("two writers, seconds, with making the rows", f"{both:.0f}")
+    indexed = json.loads(_child("index", folder, rows, 1).communicate()[0])
+    _row("index of texts, CPU µs per span", f"{indexed['cpu_us']:.0f}")
     asked = json.loads(_child("ask", folder, rows, 1).communicate()[0])
     writing = [_child("fill", folder, rows // 8, seed) for seed in (4, 5)]
     busy = json.loads(_child("ask", folder, rows, 1).communicate()[0])

@@ -2,7 +2,7 @@
 
 For each part of 128 spans it holds which runs of four bytes their texts have. A text that is looked for is only in
 parts that have all of its runs; those are read as without an index, so that an answer never depends on it. Writers do
-not keep it, as it costs as much as to write the spans: `trisignal store index` does, and the console after a search.
+not keep it, as it costs more than to write the spans: `trisignal store index` does, and the console after a search.
 """
 
 from __future__ import annotations
