@@ -25,7 +25,7 @@ from trisignal.engine import state
 
 openai: Any = pytest.importorskip("openai")
 
-BEST_CALLS = 95
+BEST_CALLS = 90
 PLAIN_CALLS = BEST_CALLS * 1.05
 """Python function calls that a plain call with its JSON line may add on the calling thread: at best that, and 5 %."""
 CHUNK_CALLS = 3.2
