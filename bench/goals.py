@@ -27,14 +27,14 @@ class Goal(NamedTuple):
 
 
 GOALS = (
-    Goal("call / floor_prom", 0.8, "trisignal+own.sync", over="floor_prom.sync", held=1.13),
-    Goal("async call / floor_prom", 0.8, "trisignal+own.async", over="floor_prom.async", held=1.16),
-    Goal("call, host's exporter / floor_prom", 1.2, "trisignal.sync", over="floor_prom.sync", held=1.7),
-    Goal("async call, host's exporter / floor_prom", 1.2, "trisignal.async", over="floor_prom.async", held=1.76),
+    Goal("call / floor_prom", 0.8, "trisignal+own.sync", over="floor_prom.sync", held=1.06),
+    Goal("async call / floor_prom", 0.8, "trisignal+own.async", over="floor_prom.async", held=1.06),
+    Goal("call, host's exporter / floor_prom", 1.2, "trisignal.sync", over="floor_prom.sync", held=1.65),
+    Goal("async call, host's exporter / floor_prom", 1.2, "trisignal.async", over="floor_prom.async", held=1.67),
     Goal("call, host's exporter / floor", 1.35, "trisignal.sync", over="floor.sync"),
-    Goal("call / official", 0.35, "trisignal+own.sync", over="official.sync", held=0.43),
-    Goal("async call / official", 0.35, "trisignal+own.async", over="official.async", held=0.43),
-    Goal("call with content / official", 0.5, "own+content.small", over="official+content.small", held=0.53),
+    Goal("call / official", 0.35, "trisignal+own.sync", over="official.sync", held=0.4),
+    Goal("async call / official", 0.35, "trisignal+own.async", over="official.async", held=0.41),
+    Goal("call with content / official", 0.5, "own+content.small", over="official+content.small", held=0.52),
     Goal("200 kB with content / official", 0.35, "own+content.large", over="official+content.large"),
     Goal("200 kB without content / small prompt", 1.1, "trisignal.large", over="trisignal.sync"),
     Goal("rate-limit headers / none", 1.05, "trisignal.limits", over="trisignal.sync"),
