@@ -59,13 +59,16 @@ def usage(raw: Any, operation: str = "") -> Usage | None:
     Args:
         raw: The usage object.
         operation: Operation of the call: where nothing else is reported, the output of one that
-            draws is images, and of one that speaks audio.
+            draws is images, and of one that speaks audio; all tokens of one that ranks are input.
     """
     counts = view(raw)
     taken, given = count(counts.get("input_tokens")), count(counts.get("output_tokens"))
     seconds = amount(counts.get("seconds"))
     if taken is None and given is None:
-        return chat_usage(counts) or (None if seconds is None else Usage(audio_s=seconds))
+        ranked = count(counts.get("total_tokens")) if operation == _RANKED else None
+        return chat_usage(counts) or (
+            Usage(ranked) if ranked is not None else None if seconds is None else Usage(audio_s=seconds)
+        )
     inner = view(counts.get("input_tokens_details") or counts.get("input_token_details"))
     outer = counts.get("output_tokens_details") or counts.get("output_token_details")
     more = modalities(inner, "input_", inner.get("cached_tokens_details"))

@@ -111,3 +111,19 @@ def test_searches_that_openrouter_reports_are_on_the_span() -> None:
     with _asked(reply, lambda client: client.chat.completions.create(**asked), "openrouter") as seen:
         tools = {key: value for key, value in seen.span.attributes.items() if "server_tool" in key}
         assert list(tools.values()) == [2]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "cost"), [("jina", "jina-reranker-m0", 0.05), ("voyageai", "rerank-2.5", 0.05)]
+)
+def test_ranking_reports_its_tokens_as_a_total(provider: str, model: str, cost: float) -> None:
+    """Jina and Voyage AI have no other count: a ranking writes nothing."""
+    reply = json_reply({"model": model, "usage": {"total_tokens": 1_000_000}, "results": [{"index": 0}]})
+
+    def ask(client: openai.OpenAI) -> None:
+        client.post("/rerank", cast_to=object, body={"model": model, "query": "Tram?", "documents": ["a"]})
+
+    with _asked(reply, ask, provider) as seen:
+        assert seen.span.name == f"rerank {model}"
+        assert seen.value("gen_ai_client_token_usage_sum", gen_ai_token_type="input") == 1_000_000
+        assert seen.value("llm_cost_usd_total") == pytest.approx(cost)
