@@ -150,6 +150,10 @@ def test_a_wrong_call_is_named(console: Console, sent: object, problem: str) -> 
         (b"{", {"content-type": "application/json"}, 400),
         (b'{"resourceSpans": 1, "resourceLogs": 1}', {"content-type": "application/json"}, 400),
         (b"[" * 100_000, {"content-type": "application/json"}, 400),
+        (b"[]", {"content-type": "application/json"}, 400),
+        (b'"resourceSpans"', {"content-type": "application/json"}, 400),
+        (gzip.compress(b"") * 65, {"content-type": "application/x-protobuf", "content-encoding": "gzip"}, 400),
+        (gzip.compress(b"") + b"rest", {"content-type": "application/x-protobuf", "content-encoding": "gzip"}, 400),
         (b"", {"content-type": "text/plain"}, 415),
         (b"", {}, 415),
         (b"x", {"content-type": "application/x-protobuf", "content-encoding": "gzip"}, 400),
@@ -163,6 +167,20 @@ def test_what_cannot_be_read_is_refused(console: Console, body: bytes, headers: 
     for path in ("/v1/traces", "/v1/logs"):
         assert httpx.post(console.url + path, content=body, headers=headers, timeout=60).status_code == status
     assert console.rows() == []
+
+
+def test_a_body_of_several_gzip_parts(console: Console) -> None:
+    """Parts of gzip that follow each other are one body: none of them is left out."""
+    sent = {"name": "chat m", "traceId": "0a" * 16, "startTimeUnixNano": f"{time.time_ns()}"}
+    spans = [{**sent, "spanId": f"{number:016x}", "endTimeUnixNano": f"{time.time_ns()}"} for number in (1, 2)]
+    attributes = [{"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}]
+    text = json.dumps(
+        {"resourceSpans": [{"scopeSpans": [{"spans": [{**one, "attributes": attributes}]}]} for one in spans]}
+    )
+    body = gzip.compress(text[:90].encode()) + gzip.compress(text[90:].encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert httpx.post(f"{console.url}/v1/traces", content=body, headers=headers, timeout=60).status_code == 200
+    assert {row.span_id for row in console.rows()} == {f"{number:016x}" for number in (1, 2)}
 
 
 def test_a_body_without_a_length_is_bounded(console: Console) -> None:

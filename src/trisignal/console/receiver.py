@@ -37,6 +37,9 @@ MOST_KNOWN = 50_000
 MOST_SPANS = 10_000
 """Spans of one request; exporters send 512."""
 
+_MOST_PARTS = 64
+"""Parts of a compressed body; each of them is copied."""
+
 
 class Refused(Exception):
     """A request that stores nothing.
@@ -200,7 +203,10 @@ def _parsed(message: Any, body: bytes, content_type: str, encoding: str) -> Any:
         if kind in ("application/x-protobuf", "application/protobuf"):
             message.ParseFromString(plain)
         elif kind == "application/json":
-            ParseDict(received.with_bytes(json.loads(plain)), message, ignore_unknown_fields=True)
+            sent = json.loads(plain)
+            if not isinstance(sent, dict):
+                raise Refused(400, "the body is not an OTLP request: it must be one JSON object")
+            ParseDict(received.with_bytes(sent), message, ignore_unknown_fields=True)
         else:
             raise Refused(415, "content-type must be application/x-protobuf or application/json")
     except (DecodeError, ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -214,16 +220,22 @@ def _plain(body: bytes, encoding: str) -> bytes:
     if encoding not in ("gzip", "deflate"):
         raise Refused(415, "content-encoding must be gzip or deflate, or left out")
     # A small body may unpack to a very large one.
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
-    try:
-        plain = unpacker.decompress(body, MOST_BODY_BYTES + 1)
-    except zlib.error:
-        raise Refused(400, f"the body is not {encoding}") from None
-    if len(plain) > MOST_BODY_BYTES:
-        raise Refused(413, f"the body unpacks to more than {MOST_BODY_BYTES} bytes")
-    if not unpacker.eof:
-        raise Refused(400, f"the body is not complete {encoding}")
-    return plain
+    plain = bytearray()
+    for _ in range(_MOST_PARTS):
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
+        try:
+            plain += unpacker.decompress(body, MOST_BODY_BYTES + 1 - len(plain))
+        except zlib.error:
+            raise Refused(400, f"the body is not {encoding}") from None
+        if len(plain) > MOST_BODY_BYTES:
+            raise Refused(413, f"the body unpacks to more than {MOST_BODY_BYTES} bytes")
+        if not unpacker.eof:
+            raise Refused(400, f"the body is not complete {encoding}")
+        # A body may have several parts, one after the other, as files of gzip may.
+        body = unpacker.unused_data
+        if not body:
+            return bytes(plain)
+    raise Refused(400, f"the body has more than {_MOST_PARTS} parts of {encoding}")
 
 
 def _answer(message: Any, content_type: str) -> tuple[bytes, str]:
