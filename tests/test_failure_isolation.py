@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -350,47 +350,3 @@ async def test_a_broken_provider(
     assert len([text for text in complaints(caplog) if "contained" in text]) == 1
     assert current() == NOWHERE
     assert seen.value("llm_active_requests") == 0
-
-
-# --- what is not ours to contain ---------------------------------------------------------------------------
-
-PASSING = [KeyboardInterrupt, SystemExit, asyncio.CancelledError]
-
-
-@pytest.mark.parametrize("kind", PASSING)
-@pytest.mark.parametrize("place", ["redactor", "reader", "sink", "prices"])
-def test_what_is_no_exception_passes(kind: type[BaseException], place: str) -> None:
-    """An interrupt that arrives inside of our code is never swallowed, and the next call works."""
-    armed = [True]
-
-    def interrupt(*args: Any, **kwargs: Any) -> Any:
-        if armed:
-            armed.clear()
-            raise kind
-        return args[0] if place == "redactor" else None
-
-    class Prices:
-        rates = staticmethod(interrupt)
-
-    class Sink:
-        name = "interrupted"
-
-        def open(self, draft: Any) -> None:
-            """Nothing."""
-
-        close = staticmethod(interrupt)
-
-    given: dict[str, Any] = {"redactor": {"redactor": interrupt}, "prices": {"price_source": Prices()}}
-    read: Callable[..., Any] | None = interrupt if place == "reader" else None
-    with capture(strict=False, **given.get(place, {})) as seen:
-        if place == "sink":
-            telemetry.add_sink(Sink())
-        decorated = trisignal.llm(provider="openai", model="gpt-4o", read_response=read)(lambda: REPLY)
-        with pytest.raises(kind):
-            decorated()
-        assert current() == NOWHERE
-        assert decorated() is REPLY
-        # What the interrupted sink has not taken is a loss, and counts.
-        assert contained(seen) == ({"sink.interrupted.close": 1.0} if place == "sink" else {})
-        assert seen.value("llm_active_requests") == 0
-        assert len(seen.spans) == 2 - (place == "redactor")

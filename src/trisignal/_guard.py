@@ -1,18 +1,22 @@
 """Containment of our own errors: swallowed, logged once per site, counted.
 
 User code never runs inside a guard. Only ``Exception`` is contained, so that
-``KeyboardInterrupt``, ``CancelledError`` and ``GeneratorExit`` always pass. Its counts and its
+``KeyboardInterrupt``, ``CancelledError`` and ``GeneratorExit`` always pass; so does what a signal handler of the
+application raises while code of ours runs, as Celery's soft time limit does. Its counts and its
 listener are held here, as every layer, `engine.state` too, needs it.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from types import CodeType
+from typing import Any
 
 from trisignal.errors import TrisignalWarning, shown
 
@@ -37,7 +41,7 @@ class _State:
 STATE = _State()
 
 
-def contain(site: str, error: Exception) -> None:
+def contain(site: str, error: BaseException) -> None:
     """Record an error of ours and go on.
 
     Args:
@@ -45,11 +49,44 @@ def contain(site: str, error: Exception) -> None:
         error: What was raised. Only its type is logged: its text may hold private data.
 
     Raises:
-        Exception: ``error`` itself in strict mode, which only tests switch on.
+        BaseException: ``error`` itself in strict mode, which only tests switch on, and where it is an interruption.
     """
-    if STATE.strict:
-        raise error
+    if STATE.strict or is_interruption(error):
+        try:
+            raise error
+        finally:
+            del error  # its traceback has this frame: a circle would keep what the application has dropped
     note(site, error)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error is for the application, whose thread ran our code: ``KeyboardInterrupt`` and the like, or
+    what a signal handler raised, e.g. a time limit.
+
+    Args:
+        error: What was raised while code of ours ran.
+    """
+    if not isinstance(error, Exception):
+        return True
+    signals = sys.modules.get("signal")
+    if signals is None:
+        return False
+    handlers = {_code_of(signals.getsignal(number)) for number in signals.valid_signals()} - {None}
+    place = error.__traceback__ if handlers else None
+    while place is not None and place.tb_frame.f_code not in handlers:
+        place = place.tb_next
+    return place is not None
+
+
+def _code_of(handler: Any) -> CodeType | None:
+    """The code that a handler's frames run; None for those that are written in C, and for none."""
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    for function in (handler, *(vars(kind).get("__call__") for kind in type(handler).__mro__)):
+        code = getattr(function, "__code__", None)
+        if isinstance(code, CodeType):
+            return code
+    return None
 
 
 def note(site: str, error: BaseException) -> None:

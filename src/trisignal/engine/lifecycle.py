@@ -278,7 +278,11 @@ def _finish(draft: Draft, closes: tuple[Close, ...]) -> Call | None:
         call = policy.finish(draft)
     except _EXHAUSTED:
         raise
-    except Exception as failure:
+    except BaseException as failure:
+        if _guard.is_interruption(failure):
+            # No sink takes this call: it is lost, and shows in the counter of our own errors.
+            _guard.note("policy.finish", failure)
+            raise
         _guard.contain("policy.finish", failure)
         bare = _bare(draft)
         if bare is None:
@@ -325,9 +329,10 @@ def _deliver(draft: Draft, call: Call, closes: tuple[Close, ...]) -> None:
                 close(draft, call)
             except _EXHAUSTED:
                 again.append((site, close))
-            except Exception as failure:
-                _guard.contain(site, failure)
             except BaseException as raised:
+                if not _guard.is_interruption(raised):
+                    _guard.contain(site, raised)
+                    continue
                 # What this one has not taken is lost, and shows in the counter of our own errors.
                 _guard.note(site, raised)
                 interruption = raised
