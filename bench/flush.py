@@ -11,6 +11,7 @@ import argparse
 import gc
 import threading
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter_ns
 from typing import Any
 
@@ -21,10 +22,13 @@ ALONE = 20_000
 
 def _quantiles(taken_ns: list[int]) -> str:
     ordered = sorted(taken_ns)
-    cells = [
-        f"{ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1e6:.3f}" for share in (0.5, 0.99, 0.999, 1)
-    ]
+    last = len(ordered) - 1
+    cells = [f"{ordered[min(last, int(len(ordered) * share))] / 1e6:.3f}" for share in (0.5, 0.99, 0.999, 1)]
     return f"{len(ordered)} | " + " | ".join(cells)
+
+
+def _has(taken_ns: list[int], number: int) -> bool:
+    return len(taken_ns) >= number
 
 
 def _timed(call: Callable[[], None], until: Callable[[], bool], taken_ns: list[int]) -> None:
@@ -79,8 +83,8 @@ def main(rounds: int) -> None:
         for _ in range(rounds):
             for number in range(LABEL_SETS):
                 call(f"model-{number}")
-            left = iter(range(ALONE))
-            _timed(lambda: call("model-0"), lambda: next(left, None) is None, alone)
+            enough = len(alone) + ALONE
+            _timed(lambda: call("model-0"), partial(_has, alone, enough), alone)
             took_ms.append(_beside(flush, lambda: call("model-0"), beside))
             _beside(_count, lambda: call("model-0"), counting)
             gc.collect()
