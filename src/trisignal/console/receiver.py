@@ -36,7 +36,6 @@ MOST_KNOWN = 50_000
 """Spans that are known when they are sent again."""
 MOST_SPANS = 10_000
 """Spans of one request; exporters send 512."""
-
 _MOST_PARTS = 64
 """Parts of a compressed body; each of them is copied."""
 
