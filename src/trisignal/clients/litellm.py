@@ -253,29 +253,41 @@ def _fields(model: Any) -> Any:
     return {**declared, **extra} if extra else declared
 
 
+class _Reading:
+    """While litellm reads one chunk: the call is the current one, and what ends the stream ends the call."""
+
+    __slots__ = ("_fold", "_stream", "_tokens")
+
+    def __init__(self, fold: _Chunks, stream: Any) -> None:
+        self._fold = fold
+        self._stream = stream
+        self._tokens: current.Activation | None = None
+
+    def __enter__(self) -> None:
+        self._fold.reading = True
+        if not self._fold.times.first_chunk_ns:  # some streams send their request now
+            self._tokens = current.activate(self._fold.draft)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        try:
+            if isinstance(error, (StopIteration, StopAsyncIteration)):
+                self._fold.over(self._stream)
+            elif isinstance(error, Exception):
+                self._fold.over(self._stream, error)
+            elif error is not None:
+                self._fold.failed(error)
+        finally:
+            self._fold.reading = False
+            if self._tokens is not None:
+                current.deactivate(self._tokens)
+
+
 def _next(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any:
     fold: _Chunks | None = vars(instance).get(_FOLD)
     if fold is None or fold.reading:
         return wrapped(*args, **kwargs)
-    tokens = None
-    try:
-        fold.reading = True
-        if not fold.times.first_chunk_ns:  # some streams send their request now
-            tokens = current.activate(fold.draft)
+    with _Reading(fold, instance):
         chunk = wrapped(*args, **kwargs)
-    except StopIteration:
-        fold.over(instance)
-        raise
-    except Exception as error:
-        fold.over(instance, error)
-        raise
-    except BaseException as error:
-        fold.failed(error)
-        raise
-    finally:
-        fold.reading = False
-        if tokens is not None:
-            current.deactivate(tokens)
     fold.step(chunk)
     return chunk
 
@@ -284,25 +296,8 @@ async def _anext(wrapped: Any, instance: Any, args: Args, kwargs: Kwargs) -> Any
     fold: _Chunks | None = vars(instance).get(_FOLD)
     if fold is None or fold.reading:
         return await wrapped(*args, **kwargs)
-    tokens = None
-    try:
-        fold.reading = True
-        if not fold.times.first_chunk_ns:  # some streams send their request now
-            tokens = current.activate(fold.draft)
+    with _Reading(fold, instance):
         chunk = await wrapped(*args, **kwargs)
-    except StopAsyncIteration:
-        fold.over(instance)
-        raise
-    except Exception as error:
-        fold.over(instance, error)
-        raise
-    except BaseException as error:
-        fold.failed(error)
-        raise
-    finally:
-        fold.reading = False
-        if tokens is not None:
-            current.deactivate(tokens)
     fold.step(chunk)
     return chunk
 

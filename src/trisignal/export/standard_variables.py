@@ -18,6 +18,8 @@ from trisignal.config import values
 
 SIGNALS = ("TRACES", "METRICS", "LOGS")
 PROTOCOLS = ("grpc", "http/protobuf")
+_LONGEST = 1e9
+"""Durations from here on are mistakes, in milliseconds as in seconds."""
 _SAMPLERS = (
     "always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off",
     "parentbased_traceidratio",
@@ -61,24 +63,22 @@ def _true_or_false(value: str) -> bool:
     return value.lower() == "true"
 
 
-def _milliseconds(value: str) -> float:
+def _duration(value: str, unit: str) -> float:
     try:
         number = float(value)
     except ValueError:
         number = -1
-    if not 0 < number < 1e9:
-        raise values.Wrong("a number of milliseconds above 0")
+    if not 0 < number < _LONGEST:
+        raise values.Wrong(f"a number of {unit} above 0")
     return number
+
+
+def _milliseconds(value: str) -> float:
+    return _duration(value, "milliseconds")
 
 
 def _timeout(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1
-    if not 0 < number < 1e9:
-        raise values.Wrong("a number of seconds above 0")
-    return number
+    return _duration(value, "seconds")
 
 
 def _words(value: str, *allowed: str) -> str:
