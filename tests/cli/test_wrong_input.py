@@ -36,7 +36,7 @@ WRONG = [
     (["console", "STORE", "--metrics", "ftp://h"], "ftp://h", "prometheus+http://HOST"),
     (["mcp", "STORE/missing"], "missing", "no such folder"),
     (["stores"], "'stores'", "Allowed: console, dashboards, demo, doctor"),
-    (["store", "shrink"], "'shrink'", "Allowed: compact, export, info, purge"),
+    (["store", "shrink"], "'shrink'", "Allowed: compact, export, index, info, purge"),
     (["traces", "tail", "--where", "tenant=a"], "--where", "--store, --logs, --json, --for, --of"),
     (["demo", "--port", "x"], "--port", "integer"),
     (["doctor", "--url", "somewhere"], "URL='somewhere'", "http://localhost:8000/metrics"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from operate.scenes import DAY, HOUR, QUARTER, Scene, Series, Stage, growing, then
@@ -19,14 +20,75 @@ BARE = {"gen_ai_operation_name": "", "gen_ai_provider_name": "", "model": ""}
 PAGE = "LlmAvailabilityBudgetPage"
 
 
+def paced(*stretches: tuple[float, float]) -> str:
+    """A counter that grows by so many a step for so many hours, at one pace after the other; a step is 5 minutes."""
+    parts, total = [], 0.0
+    for per_step, hours in stretches:
+        steps = int(hours * HOUR / STEP)
+        parts.append(f"{total:g}+{per_step:g}x{steps - 1}")
+        total += per_step * steps
+    return " ".join(parts)
+
+
+STEP = 5
+DAY_AND_NIGHT = ((50, 12), (0, 12))
+WEEK = (*DAY_AND_NIGHT * 2, (0, 48), *DAY_AND_NIGHT * 3)
+"""It begins on a Thursday, as the time of Unix does."""
+
+
+def rests() -> Iterator[tuple[str, Scene]]:
+    """Services without calls: some have stopped, and some rest."""
+
+    def scene(fires: tuple[tuple[float, float], ...], silent: tuple[tuple[float, float], ...], hours: float) -> Scene:
+        one, other = (STAGE.requests(paced(*given, (0, 24)), "0x3000") for given in (fires, silent))
+        return Scene(one, other, int(hours * HOUR), STEP)
+
+    def all_day(given: float) -> tuple[tuple[float, float], ...]:
+        return ((50, given),)
+
+    fading = tuple((pace, 1.0) for pace in (40, 25, 12, 6, 3, 1))
+    yield "a first evening", scene(all_day(4), (*all_day(3), *fading), 12)
+    yield "a first night after a day's work", scene(all_day(4), DAY_AND_NIGHT[:1], 16)
+    yield "a night, when there is a yesterday", scene(all_day(24), DAY_AND_NIGHT, 40)
+    yield "a first Saturday", scene((*DAY_AND_NIGHT * 2, (50, 6)), DAY_AND_NIGHT * 2, 2 * 24 + 8)
+    yield "a second Saturday", scene(DAY_AND_NIGHT * 9, (*WEEK, *DAY_AND_NIGHT * 2), 9 * 24 + 6)
+    hourly = ((50, 0.25), (0, 0.75))
+    yield "a batch every hour", scene((*hourly * 30, (0, 4)), hourly * 40, 33.75)
+    yield "the first run of a batch", scene(all_day(1), ((0, 1), (50, 1)), 5)
+    two_hours = ((0, 3), (50, 2), (0, 19))
+    yield "a batch every night", scene((*two_hours, (0, 24)), two_hours * 2, 24 + 4.5)
+    # Clocks are set back: everybody comes an hour later.
+    yield "an hour that is moved", scene(WEEK, (*WEEK, (0, 1), (50, 2)), 7 * 24 + 1.9)
+
+
+def moves() -> Iterator[tuple[str, Scene]]:
+    """A provider that is called no more because another one is."""
+
+    def two(one: tuple[tuple[float, float], ...], other: tuple[tuple[float, float], ...]) -> list[Series]:
+        series = STAGE.requests(paced(*one, (0, 24)), "0x3000")
+        return series + STAGE.requests(paced(*other, (0, 24)), "0x3000", gen_ai_provider_name="anthropic")
+
+    # Days after the move the other provider's own yesterday has all the calls.
+    yield (
+        "calls that move to another provider",
+        Scene(
+            two(((50, 9 * 24),), ((25, 11 * 24),)),
+            two(((50, 9 * 24),), ((5, 9 * 24), (55, 48))),
+            (9 * 24 + 30) * HOUR,
+            STEP,
+        ),
+    )
+
+
 def traffic() -> Iterator[tuple[str, str, Scene]]:
     """Nights, and calls that fail or end when there is no past to compare them with."""
-    step, half = 5, 12 * HOUR // 5
-    quiet = STAGE.requests(
-        f"0+10x{half} {10 * half}x{half} {10 * half}+10x{half} {20 * half}x{half}", growing(0, 4 * half)
+    yield from ((what, "LlmTrafficStopped", scene) for what, scene in (*rests(), *moves()))
+    vanished = "0+50x36 _x200"
+    yield (
+        "a process that ends",
+        "LlmTrafficStopped",
+        Scene(STAGE.requests("0+50x36 1800x200", "0x236"), STAGE.requests(vanished, "0x36 _x200"), 8 * HOUR, STEP),
     )
-    stops = STAGE.requests(f"0+10x{2 * half} {20 * half}x{2 * half}", growing(0, 4 * half))
-    yield "a night without calls in the first week", "LlmTrafficStopped", Scene(stops, quiet, 40 * HOUR, step)
 
     def begins(failing: int) -> list[Series]:
         bad = "0 " + " ".join(str(min(n * failing, 3 if failing < 100 else n * failing)) for n in range(1, 60))
@@ -100,11 +162,20 @@ def scores_and_losses() -> Iterator[tuple[str, str, Scene]]:
 
 
 CASES = [*traffic(), *capacity(), *money(), *scores_and_losses()]
+LONGEST = 5 * DAY // STEP
+"""Evaluations; what takes more is for the night."""
+
+
+def cases() -> Iterator[Any]:
+    """All scenes, with the marks of those that take long."""
+    for what, alert, scene in CASES:
+        long = scene.minutes // scene.step > LONGEST
+        yield pytest.param(alert, scene, id=f"{alert}: {what}", marks=[pytest.mark.nightly] if long else [])
 
 
 @needs_promtool
-@pytest.mark.parametrize(("_what", "alert", "scene"), CASES, ids=[f"{alert}: {what}" for what, alert, _ in CASES])
-def test_what_only_looks_like_a_fault_is_none(_what: str, alert: str, scene: Scene, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("alert", "scene"), cases())
+def test_what_only_looks_like_a_fault_is_none(alert: str, scene: Scene, tmp_path: Path) -> None:
     """The alert fires under the fault, and under what looks like it there is silence."""
     file = needed(PLAN, alert)
     (tmp_path / "rules.json").write_text(json.dumps(file))

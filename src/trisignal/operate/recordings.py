@@ -11,6 +11,7 @@ from trisignal.operate.engine_recordings import engine_group
 from trisignal.operate.objectives import CHAT_OPERATIONS, GENERATION_OPERATIONS, RulesPlan
 from trisignal.operate.queries import Queries, label, matcher
 from trisignal.operate.rules import Record, RuleGroup
+from trisignal.operate.traffic_recordings import traffic_group
 
 W = "5m"
 """Window of the recorded series: four scrapes and more at the usual intervals."""
@@ -38,7 +39,7 @@ def recording_groups(plan: RulesPlan) -> list[RuleGroup]:
     return [
         RuleGroup("llm-clock", tuple(_clock()), SLOW),
         RuleGroup("llm-requests", tuple(_requests(queries)), plan.evaluation_interval),
-        RuleGroup("llm-traffic", tuple(_traffic(queries)), MINUTE),
+        traffic_group(queries, MINUTE),
         RuleGroup("llm-latency", tuple(_latency(plan, queries)), MINUTE),
         RuleGroup("llm-tokens-and-cost", tuple(_tokens(plan, queries) + _cost(queries)), SLOW),
         RuleGroup("llm-quality", tuple(_quality(plan, queries)), MINUTE),
@@ -87,23 +88,6 @@ def _recorded(outcomes: str) -> str:
     """Requests per second with some of the outcomes, out of what is recorded."""
     outcome = label(names.OUTCOME)
     return f'sum without ({outcome}) (llm:requests:rate5m{{{outcome}=~"{outcomes}"}})'
-
-
-def _traffic(queries: Queries) -> list[Record]:
-    by = ("provider",)
-    found = [
-        Record(f"llm:traffic:calls{window}", queries.short(queries.increase("requests", window), by=by))
-        for window in (LONG, "1h", "2h")
-    ]
-    # What a service usually has in an hour at this time: a week ago, a day ago, or else over the hours that had calls.
-    usual = " or ".join(
-        (
-            "llm:traffic:calls1h offset 7d",
-            "llm:traffic:calls1h offset 1d",
-            "avg_over_time((llm:traffic:calls1h > 0)[1d:10m])",
-        )
-    )
-    return [*found, Record("llm:traffic:usual_calls1h", usual)]
 
 
 def _latency(plan: RulesPlan, queries: Queries) -> list[Record]:

@@ -8,6 +8,7 @@ from trisignal.operate.alerting.spec import Spec
 from trisignal.operate.objectives import RulesPlan
 from trisignal.operate.queries import Queries, Where
 from trisignal.operate.rules import Severity
+from trisignal.operate.traffic_recordings import USUAL, least
 
 CERTAIN_CALLS = 10
 """Calls that should have come: with as many expected, none comes by chance once in 20,000 times."""
@@ -17,10 +18,12 @@ def telemetry(plan: RulesPlan, queries: Queries) -> list[Spec]:
     """What says that the figures are not the whole truth."""
 
     def stopped(where: Where, _: float) -> str:
-        usual, parts = where.recorded("llm:traffic:usual_calls1h"), []
-        for window, hours in (("15m", 0.25), ("2h", 2)):
-            parts.append(f"({usual} >= {CERTAIN_CALLS / hours:g} unless llm:traffic:calls{window} > 0)")
-        return " or ".join(parts)
+        usual = where.recorded(USUAL)
+        parts = (
+            f"({usual} >= {CERTAIN_CALLS / hours:g} and {least(window)} > 0 unless llm:traffic:calls{window} > 0)"
+            for window, hours in (("15m", 0.25), ("2h", 2))
+        )
+        return f"({' or '.join(parts)}) unless llm:traffic:moved_calls1h"
 
     def old(where: Where, days: float) -> str:
         created = where.metric(queries.name("price_table_timestamp"))
