@@ -48,7 +48,7 @@ def traffic_group(queries: Queries, interval: str) -> RuleGroup:
 
 def _fewest(window: str, step: str) -> str:
     calls = f"llm:traffic:calls{window}"
-    week, day = (f"min_over_time({calls}[2h] offset {offset})" for offset in ("6d23h", "23h"))
+    week, day = (f"min_over_time({calls}[2h] offset {offset})" for offset in ("167h", "23h"))
     # A Friday says little of the first Saturday, unless there were calls on it, too.
     weekend = f"{day} unless on () (day_of_week() == {SATURDAY}) or {day} and max_over_time({CALLS15}[12h]) > 0"
     return f"{week}\nor\n({weekend})\nor\n({_without_a_past(calls, window, step)} unless {day})"
