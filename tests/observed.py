@@ -1,4 +1,4 @@
-"""What the tests of decorators share: who is current, and one way to drive generators of every kind."""
+"""What tests of calls share: who is current, errors that were contained, and one way to drive generators of every kind."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry import trace
 
 import trisignal
+from trisignal.testing import Seen
 
 NOWHERE = ("", "")
 """What `current` tells outside of any call."""
@@ -114,3 +115,13 @@ async def start(kind: str, observation: Any, body: Body, *args: Any) -> Steps:
 
         return Steps(await observation(later)(*args))
     return Steps(observation(made)(*args))
+
+
+def contained(seen: Seen) -> dict[str, float]:
+    """Site to number of errors of ours, as the metric has it."""
+    return {
+        sample.labels["site"]: sample.value
+        for family in seen.registry.collect()
+        for sample in family.samples
+        if sample.name == "trisignal_internal_errors_total"
+    }

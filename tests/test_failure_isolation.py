@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from loopback import Loopback, Reply, json_reply, sse
-from observed import NOWHERE, current
+from observed import NOWHERE, contained, current
 
 import trisignal
 from trisignal import _guard
@@ -51,16 +51,6 @@ def _seen() -> Iterator[Seen]:
 def broken(*args: Any, **kwargs: Any) -> Any:
     """Raise an error of ours."""
     raise RuntimeError(PRIVATE)
-
-
-def contained(seen: Seen) -> dict[str, float]:
-    """Site to number of contained errors, as the metric tells it."""
-    return {
-        sample.labels["site"]: sample.value
-        for family in seen.registry.collect()
-        for sample in family.samples
-        if sample.name == "trisignal_internal_errors_total"
-    }
 
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:

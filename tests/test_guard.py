@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from observed import NOWHERE, current
+from observed import NOWHERE, contained, current
 
 import trisignal
 from trisignal.assembly import telemetry
-from trisignal.testing import Seen, capture
+from trisignal.testing import capture
 
 REPLY = {
     "id": "chatcmpl-1",
@@ -23,16 +23,6 @@ REPLY = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Yes."}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 20, "completion_tokens": 5},
 }
-
-
-def contained(seen: Seen) -> dict[str, float]:
-    """Site to number of errors of ours, as the metric has it."""
-    return {
-        sample.labels["site"]: sample.value
-        for family in seen.registry.collect()
-        for sample in family.samples
-        if sample.name == "trisignal_internal_errors_total"
-    }
 
 
 class TimeLimit(Exception):
